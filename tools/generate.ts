@@ -1,0 +1,43 @@
+// Regenerates the checked-in code of every .proto file: `npm run generate`. With --out DIR writes there instead.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+
+const root = resolve(import.meta.dirname, '..')
+const options = [
+  'outputServices=grpc-js',
+  'env=node',
+  'forceLong=bigint',
+  'importSuffix=.ts',
+  'useOptionals=messages',
+  'esModuleInterop=true',
+  'enumsAsLiterals=true',
+]
+
+/** Every package with a `proto` folder, and where its generated code lives. */
+export const protoPackages: { proto: string; out: string }[] = [
+  { proto: 'packages/cri-api/proto', out: 'packages/cri-api/src/gen' },
+]
+
+/** Runs buf with ts-proto over one proto folder; takes about a quarter of a second. */
+export function generate(proto: string, out: string): void {
+  const temporary = mkdtempSync(join(tmpdir(), 'nodelet-buf-'))
+  try {
+    const template = join(temporary, 'buf.gen.json')
+    const plugin = { local: join(root, 'node_modules/.bin/protoc-gen-ts_proto'), out: resolve(root, out), opt: options }
+    writeFileSync(template, JSON.stringify({ version: 'v2', plugins: [plugin] }))
+    execFileSync(join(root, 'node_modules/.bin/buf'), ['generate', '--template', template, proto], {
+      cwd: root,
+      stdio: 'inherit',
+    })
+  } finally {
+    rmSync(temporary, { recursive: true, force: true })
+  }
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({ options: { out: { type: 'string' } } })
+  for (const { proto, out } of protoPackages) generate(proto, values.out ? join(values.out, out) : out)
+}

@@ -1,0 +1,15 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  resolve: { conditions: ['@nodelet/source', 'node', 'import', 'default'] },
+  ssr: { resolve: { conditions: ['@nodelet/source', 'node', 'import', 'default'] } },
+  test: {
+    include: ['packages/*/test/**/*.test.ts', 'tools/test/**/*.test.ts', 'test/**/*.test.ts'],
+    isolate: false,
+    // Forks, not threads: namespaces and working directories belong to a thread group or its main thread.
+    pool: 'forks',
+    execArgv: ['--conditions=@nodelet/source'],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+})
