@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({
+const config: ReturnType<typeof defineConfig> = defineConfig({
   resolve: { conditions: ['@nodelet/source', 'node', 'import', 'default'] },
   ssr: { resolve: { conditions: ['@nodelet/source', 'node', 'import', 'default'] } },
   test: {
@@ -13,3 +13,5 @@ export default defineConfig({
     hookTimeout: 60_000,
   },
 })
+
+export default config
