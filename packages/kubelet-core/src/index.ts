@@ -1,0 +1,17 @@
+export { parseMilliQuantity, parseQuantity } from './quantity.ts'
+export { oomScoreAdj, podCgroupPath, podSlicePath, qosClass } from './resource/qos.ts'
+export type { QosClass } from './resource/qos.ts'
+export { containerCgroupValues, cpuPeriodUs, cpuQuotaUs, cpuShares } from './resource/container-resources.ts'
+export type { ContainerCgroupValues } from './resource/container-resources.ts'
+export { podPhase } from './pod/phase.ts'
+export type { PhaseFacts, PodPhase } from './pod/phase.ts'
+export { crashLoopMessage, decideRestart, mayRestart } from './pod/restart.ts'
+export type {
+  BackOff,
+  BackOffLimits,
+  RestartableContainer,
+  RestartDecision,
+  RestartPolicy,
+  RestartRule,
+} from './pod/restart.ts'
+export { expand, literalEnvironment, serviceEnvironment } from './pod/environment.ts'
