@@ -15,3 +15,7 @@ export type {
   RestartRule,
 } from './pod/restart.ts'
 export { expand, literalEnvironment, serviceEnvironment } from './pod/environment.ts'
+export { parseResolvConf, podDns } from './pod/dns.ts'
+export type { DnsConfig, DnsFacts, DnsResult } from './pod/dns.ts'
+export { hostNetworkHostsFile, hostsFile, podHostname } from './pod/hostname.ts'
+export type { PodHostname } from './pod/hostname.ts'
