@@ -1,4 +1,4 @@
-// Prepares a fresh Debian machine, then runs what was asked: `node tools/setup.mjs [start|test] [args…]`.
+// Prepares a fresh Debian machine, then runs what was asked: `node tools/setup.mjs [test] [args…]`.
 // Uses only what Node 20 has built in, since it runs before anything is installed.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -10,16 +10,6 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 
 /** Debian package → a file that shows it is installed. */
 const aptPackages = {
-  runc: ['/usr/sbin/runc', '/usr/bin/runc', '/usr/local/sbin/runc'],
-  conmon: ['/usr/bin/conmon', '/usr/libexec/podman/conmon'],
-  iptables: ['/usr/sbin/iptables-restore'],
-  nftables: ['/usr/sbin/nft'],
-  conntrack: ['/usr/sbin/conntrack'],
-  iproute2: ['/usr/sbin/ip', '/sbin/ip'],
-  ipset: ['/usr/sbin/ipset', '/sbin/ipset'],
-  'busybox-static': ['/bin/busybox', '/usr/bin/busybox'],
-  'docker-registry': ['/usr/bin/docker-registry'],
-  openssl: ['/usr/bin/openssl'],
   'ca-certificates': ['/usr/sbin/update-ca-certificates'],
 }
 
@@ -50,7 +40,7 @@ function checkMachine() {
   const major = Number(process.versions.node.split('.')[0])
   if (major < 20) throw new SetupError(`Node ${process.version} is too old. → Install Node 20 or newer.`)
   if (process.getuid() !== 0)
-    throw new SetupError('nodelet drives mounts, namespaces and iptables, which needs root. → Run it again with sudo.')
+    throw new SetupError('installing Debian packages needs root, and so will the node. → Run it again with sudo.')
 }
 
 function installDebianPackages() {
@@ -96,7 +86,9 @@ function sourceFiles(folder) {
 }
 
 function build() {
-  const packages = readdirSync(join(root, 'packages')).map((name) => join(root, 'packages', name))
+  const packages = readdirSync(join(root, 'packages'))
+    .map((name) => join(root, 'packages', name))
+    .filter((folder) => existsSync(join(folder, 'package.json')))
   const files = packages.flatMap((folder) => [join(folder, 'package.json'), ...sourceFiles(join(folder, 'src'))]).sort()
   const state = hashOf(files.map((file) => `${file}:${statSync(file).mtimeMs}:${statSync(file).size}\n`))
   if (isStamped('build', state) && packages.every((folder) => existsSync(join(folder, 'dist')))) return 'up to date'
@@ -121,7 +113,6 @@ try {
   step('build', build)
   console.log(`✓ ready in ${seconds(since)}\n`)
   if (command === 'test') become('vitest', ['run', ...args])
-  if (command === 'start') become('node', ['packages/node-agent/dist/cli.js', 'up', ...args])
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
   console.error(`\n✗ ${error.message}`)
