@@ -1,0 +1,7 @@
+export { mount, unmount, unmountIfMounted } from './mount.ts'
+export type { MountOptions } from './mount.ts'
+export { parseMountInfo, readMountInfo } from './mountinfo.ts'
+export type { MountInfo } from './mountinfo.ts'
+export { inNamespace, isNamespacePinned, pinNamespaces, unpinNamespace } from './namespaces.ts'
+export type { NamespaceKind, PinOptions } from './namespaces.ts'
+export { LinuxError } from './errors.ts'
