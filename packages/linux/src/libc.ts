@@ -3,7 +3,10 @@ import koffi from 'koffi'
 import { LinuxError } from './errors.ts'
 
 const libc = koffi.load('libc.so.6')
-const symbols = {
+/** The calls that this package makes. */
+export type SystemCall = 'mount' | 'umount2' | 'unshare' | 'setns' | 'sethostname'
+
+const symbols: Record<SystemCall, (...args: (string | number | null)[]) => number> = {
   mount: libc.func(
     'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
   ),
@@ -20,8 +23,8 @@ const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) =
  * @param subject what the call is tried on, for the message
  * @throws LinuxError
  */
-export function call(name: keyof typeof symbols, subject: string, ...args: (string | number | null)[]): void {
-  const result = symbols[name](...args) as number
+export function call(name: SystemCall, subject: string, ...args: (string | number | null)[]): void {
+  const result = symbols[name](...args)
   if (result !== -1) return
   const errno = koffi.errno()
   throw new LinuxError(errnoNames.get(errno) ?? `errno ${errno}`, name, subject)
