@@ -1,0 +1,127 @@
+// HTTP to one API server: a pool of connections that follows its credentials.
+
+import { Pool } from 'undici'
+import type { Dispatcher } from 'undici'
+import { credentialSource } from './credentials.ts'
+import type { TlsMaterial } from './credentials.ts'
+import { ConnectionError, statusErrorOf } from './errors.ts'
+import type { KubeConnection } from './connection.ts'
+
+export type QueryValue = string | number | boolean | undefined
+
+/** One request as it goes out. */
+export interface RawRequest {
+  /** Default GET. */
+  method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** Below the server's URL, for instance `/api/v1/nodes/a/proxy/metrics`. */
+  path: string
+  /** Undefined values are left out. */
+  query?: Readonly<Record<string, QueryValue>>
+  headers?: Readonly<Record<string, string>>
+  body?: string | Uint8Array
+  signal?: AbortSignal | undefined
+  /** Longest silence, in milliseconds, before and within the answer; default 60000; 0 waits for ever. */
+  idleTimeoutMs?: number
+}
+
+/** An answer below 400. Read the body to its end, or destroy it, to free the connection. */
+export interface RawResponse {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly body: AsyncIterable<Uint8Array> & { text(): Promise<string>; destroy(error?: Error): unknown }
+}
+
+/** Sends requests; each failure is a StatusError, a ConnectionError, a KubeconfigError or the signal's reason. */
+export interface Transport {
+  send(request: RawRequest): Promise<RawResponse>
+  /** Ends every connection, running requests too. */
+  close(): Promise<void>
+}
+
+/** The path with its query. */
+export const targetOf = (path: string, query: Readonly<Record<string, QueryValue>> = {}): string => {
+  const pairs = Object.entries(query).flatMap(([key, value]) => (value === undefined ? [] : [[key, String(value)]]))
+  return pairs.length === 0 ? path : `${path}?${new URLSearchParams(pairs).toString()}`
+}
+
+/** Names a failure of the transport. */
+export const connectionErrorOf = (tried: string, server: string, cause: unknown): ConnectionError => {
+  const why = cause instanceof Error ? cause.message || cause.name : String(cause)
+  return new ConnectionError(`${tried} at ${server}: ${why} (is the server up, its address and its CA right?)`, {
+    cause,
+  })
+}
+
+/** Opens a transport; nothing is connected before the first request. */
+export const openTransport = (connection: KubeConnection): Transport => {
+  const url = new URL(connection.server)
+  const prefix = url.pathname.replace(/\/+$/, '')
+  const source = credentialSource(connection)
+  const closing = new AbortController()
+  const pools = new Set<Pool>()
+  let newest: { pool: Pool; tls: TlsMaterial } | undefined
+
+  const poolFor = (tls: TlsMaterial): Pool => {
+    const old = newest
+    if (old && old.tls.ca === tls.ca && old.tls.cert === tls.cert && old.tls.key === tls.key) return old.pool
+    const pool = new Pool(url.origin, {
+      // HTTP/1.1, so that a watch that is not read never holds back other requests.
+      allowH2: false,
+      connect: {
+        ...tls,
+        timeout: 10_000,
+        rejectUnauthorized: connection.insecureSkipTlsVerify !== true,
+        ...(connection.tlsServerName && { servername: connection.tlsServerName }),
+      },
+    })
+    pools.add(pool)
+    newest = { pool, tls }
+    // Requests on the old certificate may finish; a failure to close has nobody who could act on it.
+    if (old)
+      void old.pool.close().then(
+        () => pools.delete(old.pool),
+        () => pools.delete(old.pool),
+      )
+    return pool
+  }
+
+  const attempt = async (request: RawRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData> => {
+    const { tls, headers } = await source.current()
+    signal.throwIfAborted()
+    const idle = request.idleTimeoutMs ?? 60_000
+    return poolFor(tls).request({
+      method: request.method ?? 'GET',
+      path: targetOf(prefix + request.path, request.query),
+      headers: { accept: 'application/json', ...headers, ...request.headers },
+      body: request.body ?? null,
+      headersTimeout: idle,
+      bodyTimeout: idle,
+      signal,
+    })
+  }
+
+  return {
+    async send(request) {
+      const tried = `${request.method ?? 'GET'} ${request.path}`
+      const signal = request.signal ? AbortSignal.any([request.signal, closing.signal]) : closing.signal
+      signal.throwIfAborted()
+      try {
+        let answer = await attempt(request, signal)
+        if (answer.statusCode === 401 && source.refresh()) {
+          await answer.body.dump()
+          answer = await attempt(request, signal)
+        }
+        if (answer.statusCode >= 400) throw statusErrorOf(tried, answer.statusCode, await answer.body.text())
+        return { status: answer.statusCode, headers: answer.headers, body: answer.body }
+      } catch (error) {
+        signal.throwIfAborted()
+        if (error instanceof Error && ['StatusError', 'KubeconfigError'].includes(error.name)) throw error
+        throw connectionErrorOf(tried, connection.server, error)
+      }
+    },
+    async close() {
+      closing.abort(new ConnectionError(`the client of ${connection.server} is closed`))
+      await Promise.all([...pools].map((pool) => pool.destroy()))
+    },
+  }
+}

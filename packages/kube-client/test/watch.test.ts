@@ -1,0 +1,302 @@
+import { rmSync } from 'node:fs'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { configMaps, createKubeClient, delayAfter, isGone, startInformer } from '../src/index.ts'
+import type { KubeClient, WatchEvent } from '../src/index.ts'
+import { linesOf } from '../src/watch.ts'
+import { startApiServer } from './api-server.ts'
+import type { ApiServer } from './api-server.ts'
+import { makeCertificates } from './certificates.ts'
+import type { Certificates } from './certificates.ts'
+import { eventually } from './eventually.ts'
+
+let certificates: Certificates
+let server: ApiServer
+let client: KubeClient
+const backoff = { initialMs: 5, maxMs: 20 }
+const namespace = 'ns'
+
+beforeAll(() => {
+  certificates = makeCertificates()
+})
+beforeEach(async () => {
+  server = await startApiServer(certificates)
+  client = createKubeClient({
+    server: server.url,
+    ca: { pem: certificates.pem('ca.crt') },
+    clientCertificate: { pem: certificates.pem('client.crt') },
+    clientKey: { pem: certificates.pem('client.key') },
+  })
+  return async () => {
+    await client.close()
+    await server.close()
+  }
+})
+afterAll(() => rmSync(certificates.folder, { recursive: true }))
+
+const create = async (name: string, on = '1'): Promise<unknown> =>
+  client.create(configMaps, { metadata: { name, namespace, labels: { on } }, data: { on } })
+const told = ({ type, object }: WatchEvent<object>): string =>
+  `${type} ${(object as { metadata?: { name?: string } }).metadata?.name ?? ''}`.trim()
+
+/** Watches in the background and gathers what is told. */
+const gather = (options: Parameters<KubeClient['watch']>[1]) => {
+  const seen: string[] = []
+  const retries: unknown[] = []
+  const onRetry = (error: unknown): void => void retries.push(error)
+  const run = async (): Promise<unknown> => {
+    try {
+      for await (const event of client.watch(configMaps, { namespace, backoff, onRetry, ...options }))
+        seen.push(told(event))
+      return undefined
+    } catch (error) {
+      return error
+    }
+  }
+  return { seen, retries, ended: run() }
+}
+const opened = (): string[] => server.seen.filter(({ url }) => url.includes('watch=true')).map(({ url }) => url)
+const versionsAsked = (): (string | null)[] =>
+  opened().map((url) => new URL(url, server.url).searchParams.get('resourceVersion'))
+
+describe('watch', () => {
+  test('tells changes, with a selector, until it is aborted', async () => {
+    const stop = new AbortController()
+    const reason = new Error('enough')
+    const { seen, ended } = gather({ resourceVersion: '100', labelSelector: 'on=1', signal: stop.signal })
+    await eventually('watching', () => server.watchers() === 1)
+    await create('a')
+    await create('other', '0')
+    await client.delete(configMaps, { name: 'a', namespace })
+    await eventually('told', () => seen.length === 2)
+    stop.abort(reason)
+    expect(await ended).toBe(reason)
+    expect(seen).toEqual(['ADDED a', 'DELETED a'])
+    await eventually('the connection ended', () => server.watchers() === 0)
+    expect(opened()[0]).toMatch(/allowWatchBookmarks=true&timeoutSeconds=\d+&labelSelector=on%3D1&resourceVersion=100/)
+  })
+
+  test('leaving the loop ends the connection', async () => {
+    await create('a')
+    for await (const event of client.watch(configMaps, { namespace })) {
+      expect(told(event)).toBe('ADDED a')
+      break
+    }
+    await eventually('the connection ended', () => server.watchers() === 0)
+  })
+
+  test.each(['cutWatches', 'endWatches'] as const)('goes on where it was after %s', async (how) => {
+    const stop = new AbortController()
+    const { seen, ended } = gather({ resourceVersion: '100', signal: stop.signal })
+    await eventually('watching', () => server.watchers() === 1)
+    await create('a')
+    await eventually('told', () => seen.length === 1)
+    server[how]()
+    await create('b')
+    await eventually('told on', () => seen.length === 2)
+    expect(seen).toEqual(['ADDED a', 'ADDED b'])
+    expect(versionsAsked().slice(0, 2)).toEqual(['100', '101'])
+    stop.abort()
+    await ended
+  })
+
+  test('an event that was cut in two is asked for again', async () => {
+    const stop = new AbortController()
+    const { seen, ended } = gather({ resourceVersion: '100', signal: stop.signal })
+    await eventually('watching', () => server.watchers() === 1)
+    server.writeToWatches('{"type":"ADDED","object":{"metadata":{"na')
+    server.endWatches()
+    await eventually('again', () => opened().length === 2)
+    await create('a')
+    await eventually('told', () => seen.length === 1)
+    expect(seen).toEqual(['ADDED a'])
+    stop.abort()
+    await ended
+  })
+
+  test('a bookmark moves the version on', async () => {
+    const stop = new AbortController()
+    const { seen, ended } = gather({ resourceVersion: '100', labelSelector: 'on=1', signal: stop.signal })
+    await eventually('watching', () => server.watchers() === 1)
+    await create('other', '0')
+    server.bookmark()
+    await eventually('told', () => seen.length === 1)
+    expect(seen).toEqual(['BOOKMARK'])
+    server.endWatches()
+    await eventually('again', () => opened().length === 2)
+    expect(versionsAsked()).toEqual(['100', '101'])
+    stop.abort()
+    await ended
+  })
+
+  test('without a version, the state is told anew until a bookmark came', async () => {
+    await create('a')
+    const stop = new AbortController()
+    const { seen, ended } = gather({ signal: stop.signal })
+    await eventually('told', () => seen.length === 1)
+    server.cutWatches()
+    await eventually('told again', () => seen.length === 2)
+    server.bookmark()
+    await eventually('bookmark', () => seen.length === 3)
+    server.cutWatches()
+    await eventually('again', () => opened().length === 3)
+    expect(versionsAsked()).toEqual([null, null, '101'])
+    expect(seen).toEqual(['ADDED a', 'ADDED a', 'BOOKMARK'])
+    stop.abort()
+    await ended
+  })
+
+  test('an expired version ends it', async () => {
+    await create('a')
+    await create('b')
+    server.compact()
+    const { ended } = gather({ resourceVersion: '100' })
+    const error = await ended
+    expect(isGone(error)).toBe(true)
+    expect(error).toMatchObject({ reason: 'Expired', message: expect.stringMatching(/too old resource version: 100/) })
+  })
+
+  test('what passes is tried again, a refusal is not', async () => {
+    server.failNext.push({ code: 503, reason: 'ServiceUnavailable' }, { code: 429, reason: 'TooManyRequests' })
+    server.failNext.push({ code: 403, reason: 'Forbidden' })
+    const { ended, retries } = gather({ resourceVersion: '100' })
+    expect(await ended).toMatchObject({ code: 403 })
+    expect(retries).toMatchObject([{ code: 503 }, { code: 429 }])
+  })
+
+  test('a wait is ended by the signal, and lasts as long as the server asks', async () => {
+    server.failNext.push({ code: 429, reason: 'TooManyRequests', retryAfterSeconds: 60 })
+    const stop = new AbortController()
+    const { ended, retries } = gather({ resourceVersion: '100', signal: stop.signal })
+    await eventually('failed once', () => retries.length === 1)
+    const reason = new Error('enough')
+    stop.abort(reason)
+    expect(await ended).toBe(reason)
+    expect(opened()).toHaveLength(1)
+  })
+
+  test('delays double up to the longest', () => {
+    const delays = [1, 2, 3, 6, 7, 5000].map((failures) => delayAfter(failures, { initialMs: 800, maxMs: 30_000 }, 0))
+    expect(delays).toEqual([800, 1600, 3200, 25_600, 30_000, 30_000])
+    expect(delayAfter(1, { initialMs: 800, maxMs: 30_000 }, 0.5)).toBe(1200)
+  })
+
+  test('lines are put together from pieces, also within a character', async () => {
+    const bytes = new TextEncoder().encode('ä1\r\n\nö2\nleft')
+    for (let cut = 0; cut <= bytes.length; cut++) {
+      const pieces = async function* () {
+        yield bytes.slice(0, cut)
+        yield bytes.slice(cut)
+      }
+      const lines: string[] = []
+      for await (const line of linesOf(pieces())) lines.push(line)
+      expect(lines).toEqual(['ä1', 'ö2'])
+    }
+  })
+})
+
+describe('informer', () => {
+  /** Starts one and writes down what it tells. */
+  const start = (options: Parameters<typeof startInformer>[2] = {}) => {
+    const errors: unknown[] = []
+    const log: string[] = []
+    const onError = (error: unknown): void => void errors.push(error)
+    const informer = startInformer(client, configMaps, { namespace, backoff, onError, ...options })
+    const leave = informer.subscribe({
+      added: ({ metadata }) => log.push(`+${metadata?.name}`),
+      updated: ({ metadata, data }, old) => log.push(`~${metadata?.name} ${old.data?.['on']}→${data?.['on']}`),
+      deleted: ({ metadata }) => log.push(`-${metadata?.name}`),
+    })
+    return { informer, log, errors, leave }
+  }
+  const turn = async (name: string, on: string): Promise<unknown> =>
+    client.update(configMaps, { metadata: { name, namespace }, data: { on } })
+
+  test('lists, follows, answers', async () => {
+    await create('a')
+    await create('b')
+    const { informer, log, leave } = start({ pageSize: 1 })
+    await informer.synced
+    expect(log).toEqual(['+a', '+b'])
+    await turn('a', '2')
+    await client.delete(configMaps, { name: 'b', namespace })
+    await create('c')
+    await eventually('followed', () => log.length === 5)
+    expect(log.slice(2)).toEqual(['~a 1→2', '-b', '+c'])
+    expect(informer.get({ name: 'a', namespace })?.data).toEqual({ on: '2' })
+    expect(informer.get({ name: 'b', namespace })).toBeUndefined()
+    expect(informer.list().map(({ metadata }) => metadata?.name)).toEqual(['a', 'c'])
+    const late: string[] = []
+    informer.subscribe({ added: ({ metadata }) => late.push(metadata?.name ?? '') })
+    expect(late).toEqual(['a', 'c'])
+    leave()
+    await create('d')
+    await eventually('the other is told', () => late.length === 3)
+    expect(log).toHaveLength(5)
+    await informer.stop()
+    await eventually('the watch ended', () => server.watchers() === 0)
+    expect(informer.list()).toHaveLength(3)
+  })
+
+  test('an expired version leads to a new list, told as differences', async () => {
+    for (const name of ['same', 'changed', 'removed']) await create(name)
+    const { informer, log, errors } = start()
+    await informer.synced
+    await eventually('watching', () => server.watchers() === 1)
+    log.length = 0
+    const path = (name: string): string => `/api/v1/namespaces/ns/configmaps/${name}`
+    const changed = informer.get({ name: 'changed', namespace })
+    server.cutWatches()
+    server.put(path('changed'), { ...changed, data: { on: '2' } } as object)
+    server.remove(path('removed'))
+    server.put(path('new'), { metadata: { name: 'new', namespace, uid: 'new' } })
+    server.compact()
+    await eventually('told', () => log.length >= 3)
+    expect(log).toEqual(['-removed', '~changed 1→2', '+new'])
+    // The cut is told; the expired version is not, for it needs nobody's attention.
+    expect(errors).toMatchObject([{ name: 'ConnectionError' }])
+    await eventually('watching again', () => server.watchers() === 1)
+    await turn('same', '3')
+    await eventually('followed', () => log.length === 4)
+    await informer.stop()
+  })
+
+  test('a version that the server has not reached leads to a new list', async () => {
+    const { informer, log, errors } = start()
+    await informer.synced
+    await eventually('watching', () => server.watchers() === 1)
+    server.failNext.push({ code: 504, reason: 'Timeout', causes: [{ reason: 'ResourceVersionTooLarge' }] })
+    server.cutWatches()
+    await eventually('told', () => errors.length === 2)
+    await create('a')
+    await eventually('followed', () => log.length === 1)
+    expect(errors).toMatchObject([{ name: 'ConnectionError' }, { code: 504 }])
+    const lists = server.seen.filter(({ method, url }) => method === 'GET' && !url.includes('watch'))
+    expect(lists).toHaveLength(2)
+    await informer.stop()
+  })
+
+  test('a failing server and a failing handler are told, and disturb nobody', async () => {
+    server.failNext.push({ code: 403, reason: 'Forbidden' }, { code: 500, reason: 'InternalError' })
+    const { informer, log, errors } = start()
+    informer.subscribe({
+      added: () => {
+        throw new Error('handler')
+      },
+    })
+    informer.subscribe({ added: () => log.push('third') })
+    await informer.synced
+    await create('a')
+    await eventually('told', () => log.length === 2)
+    expect(log).toEqual(['+a', 'third'])
+    expect(errors).toMatchObject([{ code: 403 }, { code: 500 }, { message: 'handler' }])
+    await informer.stop()
+  })
+
+  test('stopped before the first list, synced is rejected', async () => {
+    server.failNext.push(...Array.from({ length: 100 }, () => ({ code: 500, reason: 'InternalError' })))
+    const { informer, errors } = start()
+    await eventually('tried', () => errors.length > 0)
+    await informer.stop()
+    await expect(informer.synced).rejects.toThrow('aborted')
+  })
+})
