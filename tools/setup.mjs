@@ -10,6 +10,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 
 /** Debian package → a file that shows it is installed. */
 const aptPackages = {
+  openssl: ['/usr/bin/openssl'],
   'ca-certificates': ['/usr/sbin/update-ca-certificates'],
 }
 
