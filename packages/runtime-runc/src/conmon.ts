@@ -1,0 +1,171 @@
+// conmon: one small process per container, which owns its output, terminal and exit code.
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { closeSync, constants, openSync } from 'node:fs'
+import { mkdir, open, readFile, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { programEnv } from './exec-file.ts'
+import { isMissing, readText } from './files.ts'
+import { processRef } from './pids.ts'
+import type { ProcessRef } from './pids.ts'
+import type { Runc } from './runc.ts'
+import { runcReason } from './runc.ts'
+
+/** How conmon is run for a container. Paths are absolute. */
+export interface ConmonOptions {
+  id: string
+  name: string
+  bundle: string
+  /** Where the exit code is written, as a file with the container's ID for its name. */
+  exitDir: string
+  /** Where `exit` and `oom` are written, too. */
+  persistDir: string
+  /** Folder of attach sockets; with `/ID/attach` at most 107 bytes. */
+  socketDir: string
+  /** Absent: output is dropped. */
+  logPath?: string
+  terminal: boolean
+  stdin: boolean
+  /** Keep standard input open when the attached client goes. */
+  leaveStdinOpen: boolean
+  runc: Runc
+  /** Default: `conmon` on the PATH. */
+  binary?: string
+  signal?: AbortSignal
+  /** Called with conmon's number before it makes the container: the place to move it to a cgroup. */
+  beforeCreate?: (pid: number) => Promise<void>
+}
+
+/** A container that is created and watched. */
+export interface Monitored {
+  init: ProcessRef
+  monitor: ProcessRef
+}
+
+/**
+ * Runs conmon, which creates the container with runc and then watches it on its own.
+ *
+ * @throws Error with runc's reason when the container could not be created. What runc left is then for the caller to
+ *   delete.
+ */
+export async function createMonitored(options: ConmonOptions): Promise<Monitored> {
+  await Promise.all(
+    [options.exitDir, options.persistDir, options.socketDir].map((path) => mkdir(path, { recursive: true })),
+  )
+  if (options.logPath) await mkdir(dirname(options.logPath), { recursive: true, mode: 0o755 })
+  const errors = join(options.bundle, 'conmon.err')
+  // A file, not a pipe: conmon outlives this process and must not be killed by a write to it.
+  const stderr = openSync(errors, 'w', 0o600)
+  let child: ChildProcess
+  try {
+    child = spawn(options.binary ?? 'conmon', conmonArgs(options), {
+      cwd: options.bundle,
+      detached: true,
+      env: { ...programEnv(), _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
+      stdio: ['ignore', 'ignore', stderr, 'pipe', 'pipe'],
+      ...(options.signal ? { signal: options.signal } : {}),
+    })
+  } finally {
+    closeSync(stderr)
+  }
+  const failed = Promise.withResolvers<never>()
+  failed.promise.catch(() => {}) // it is raced below; until then nobody listens
+  child.once('error', failed.reject)
+  const start = child.stdio[4] as Writable
+  start.on('error', () => {}) // a conmon that died early says why on the sync pipe or in its error file
+  const line = readLine(child.stdio[3] as Readable)
+  try {
+    if (child.pid !== undefined) await options.beforeCreate?.(child.pid)
+  } catch (error) {
+    child.kill('SIGKILL') // it waits for the start byte and would go on at the pipe's end
+    throw error
+  }
+  start.end('\0')
+  const answer = parseSyncLine(await Promise.race([line, failed.promise]))
+  if (answer.pid <= 0) {
+    const reason = runcReason(answer.message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'
+    throw new Error(`creating container ${options.id} with ${options.runc.binary}: ${reason}`)
+  }
+  return {
+    init: reference(answer.pid),
+    monitor: reference(Number(await readFile(join(options.bundle, 'conmon.pid'), 'utf8'))),
+  }
+}
+
+/** The command line, without the program. */
+export function conmonArgs(options: ConmonOptions): string[] {
+  const { id, bundle, runc } = options
+  const values: [string, string][] = [
+    ['-b', bundle],
+    ['-c', id],
+    ['-u', id],
+    ['-n', options.name],
+    ['-r', runc.binary],
+    ['--runtime-arg', `--root=${runc.root}`],
+    ['-l', options.logPath ? `k8s-file:${options.logPath}` : 'none'],
+    ['--log-level', 'warning'],
+    ['--exit-dir', options.exitDir],
+    ['--persist-dir', options.persistDir],
+    ['--socket-dir-path', options.socketDir],
+    ['-P', join(bundle, 'conmon.pid')],
+    ['-p', join(bundle, 'pidfile')],
+  ]
+  const input = options.terminal ? ['-t'] : options.stdin ? ['-i'] : []
+  return [...values.flat(), ...input, ...(options.leaveStdinOpen ? ['--leave-stdin-open'] : [])]
+}
+
+/** Reads what conmon answers on its sync pipe; a `pid` of −1 is a failure. An empty line is conmon's death. */
+export function parseSyncLine(line: string): { pid: number; message?: string } {
+  if (line === '') return { pid: -1 }
+  const value = JSON.parse(line) as { pid?: unknown; message?: unknown }
+  const pid = typeof value.pid === 'number' ? value.pid : -1
+  return { pid, ...(typeof value.message === 'string' ? { message: value.message } : {}) }
+}
+
+/**
+ * Makes conmon open its log anew, as after a rotation, and returns when the file is there.
+ *
+ * @throws Error when no conmon listens, or none made the file within two seconds.
+ */
+export async function reopenLog(bundle: string, logPath: string, signal?: AbortSignal): Promise<void> {
+  try {
+    await using control = await open(join(bundle, 'ctl'), constants.O_WRONLY | constants.O_NONBLOCK)
+    await control.write('2 0 0\n')
+  } catch (error) {
+    throw new Error(`reopening log ${logPath}: no conmon listens on ${bundle}/ctl; is the container running?`, {
+      cause: error,
+    })
+  }
+  for (const deadline = Date.now() + 2000; Date.now() < deadline; await sleep(5, undefined, { signal })) {
+    if (await exists(logPath)) return
+  }
+  throw new Error(
+    `reopening log ${logPath}: conmon did not make it within 2 s; is its folder there and the disk not full?`,
+  )
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (isMissing(error)) return false
+    throw error
+  }
+}
+
+async function readLine(stream: Readable): Promise<string> {
+  let text = ''
+  for await (const chunk of stream.setEncoding('utf8')) {
+    text += chunk as string
+    if (text.includes('\n')) break // leaves the loop and closes our end
+  }
+  return text.split('\n', 1)[0] ?? ''
+}
+
+/** A container's process may have ended already; its number then stays without a living process. */
+function reference(pid: number): ProcessRef {
+  return processRef(pid) ?? { pid, startTime: 0 }
+}

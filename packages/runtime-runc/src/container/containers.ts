@@ -1,0 +1,105 @@
+// The containers of one runtime.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
+import { reopenLog } from '../conmon.ts'
+import { findProgram } from '../exec-file.ts'
+import { createRunc } from '../runc.ts'
+import type { HostFacts } from '../spec/facts.ts'
+import { entryOf } from './context.ts'
+import type { ContainerEvent, Context } from './context.ts'
+import { create } from './create.ts'
+import type { CreateOptions } from './create.ts'
+import { execSync } from './exec.ts'
+import type { ExecResult } from './exec.ts'
+import { watchExits } from './exits.ts'
+import { readHostFacts } from './host.ts'
+import { lockFolder } from './lock.ts'
+import type { ContainerRecord } from './record.ts'
+import { recover } from './recover.ts'
+import { remove } from './remove.ts'
+import { start } from './start.ts'
+import { stop } from './stop.ts'
+import { makeFolders } from './store.ts'
+
+/** Where things are. */
+export interface ContainersOptions {
+  /** Survives reboots, for instance `/var/lib/nodelet`. */
+  stateDir: string
+  /** On a tmpfs, at most 34 bytes long, for instance `/run/nodelet`. */
+  runDir: string
+  /** Default: `runc` on the PATH. */
+  runc?: string
+  /** Default: `conmon` on the PATH. */
+  conmon?: string
+  /** Default: looked up. */
+  host?: HostFacts
+  onEvent?: (event: ContainerEvent) => void
+  /** Told of what went wrong in the background. Default: a process warning. */
+  onProblem?: (error: Error) => void
+}
+
+/** Operations on containers; times in milliseconds. Disposing leaves the containers running. */
+export interface Containers extends AsyncDisposable {
+  create(options: CreateOptions): Promise<string>
+  start(id: string, signal?: AbortSignal): Promise<void>
+  stop(id: string, timeoutMs: number, signal?: AbortSignal): Promise<void>
+  remove(id: string, signal?: AbortSignal): Promise<void>
+  execSync(id: string, command: readonly string[], timeoutMs?: number, signal?: AbortSignal): Promise<ExecResult>
+  reopenLog(id: string, signal?: AbortSignal): Promise<void>
+  /** Fulfilled when the container has ended; at once if it has. */
+  wait(id: string): Promise<Readonly<ContainerRecord>>
+  /** @throws CriError NOT_FOUND */
+  status(id: string): Readonly<ContainerRecord>
+  list(): Readonly<ContainerRecord>[]
+}
+
+/**
+ * Opens a runtime's containers: those that still run are adopted, those that ended meanwhile are settled.
+ *
+ * @throws Error when another process has `stateDir`, or runc is not there.
+ */
+export async function openContainers(options: ContainersOptions): Promise<Containers> {
+  const folders = await makeFolders(options.stateDir, options.runDir)
+  await using opening = new AsyncDisposableStack()
+  opening.use(await lockFolder(options.stateDir))
+  const context: Context = {
+    folders,
+    runc: createRunc({ root: folders.runc, binary: await findProgram(options.runc ?? 'runc') }),
+    conmon: await findProgram(options.conmon ?? 'conmon'),
+    host: options.host ?? (await readHostFacts()),
+    bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
+    entries: new Map(),
+    emit: options.onEvent ?? ((): void => {}),
+    onProblem: options.onProblem ?? ((error): void => process.emitWarning(error)),
+  }
+  opening.use(watchExits(context)) // before recovery, so that no exit falls between
+  await recover(context)
+  const resources = opening.move()
+  return {
+    create: (input) => create(context, input),
+    start: (id, signal) => start(context, id, signal),
+    stop: (id, timeoutMs, signal) => stop(context, id, timeoutMs, signal),
+    remove: (id, signal) => remove(context, id, signal),
+    execSync: (id, command, timeoutMs, signal) => execSync(context, id, command, timeoutMs, signal),
+    reopenLog: (id, signal) => reopen(context, id, signal),
+    wait: async (id) => {
+      const entry = entryOf(context, id)
+      await entry.exited.promise
+      return entry.record
+    },
+    status: (id) => entryOf(context, id).record,
+    list: () => [...context.entries.values()].map(({ record }) => record),
+    [Symbol.asyncDispose]: async () => {
+      await resources.disposeAsync()
+      await Promise.all([...context.entries.values()].map(({ tail }) => tail))
+    },
+  }
+}
+
+async function reopen(context: Context, id: string, signal?: AbortSignal): Promise<void> {
+  const { phase, logPath } = entryOf(context, id).record
+  if (phase !== 'running')
+    throw new CriError('FAILED_PRECONDITION', `container ${id} is not running: it has no log to reopen`)
+  if (logPath) await reopenLog(join(context.folders.bundles, id), logPath, signal)
+}

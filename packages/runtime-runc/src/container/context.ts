@@ -1,0 +1,71 @@
+// What the container operations share.
+import { CriError } from '@nodelet/cri-api'
+import type { Runc } from '../runc.ts'
+import type { HostFacts } from '../spec/facts.ts'
+import type { ContainerRecord } from './record.ts'
+import type { Folders } from './store.ts'
+import { saveRecord } from './store.ts'
+
+/** Told after the new state is on disk. */
+export interface ContainerEvent {
+  type: 'created' | 'started' | 'stopped' | 'deleted'
+  container: Readonly<ContainerRecord>
+}
+
+/** A container in memory. */
+export interface Entry {
+  record: ContainerRecord
+  /** Fulfilled when the container has ended and that is on disk. */
+  exited: PromiseWithResolvers<void>
+  /** The last of the changes in line. */
+  tail: Promise<void>
+  /** The stop signal was sent in this process's life: it is never sent twice. */
+  signalled: boolean
+  /** When the first process was first seen gone while its monitor still waits for others that hold its output. */
+  initGoneAt?: number
+}
+
+/** One runtime's containers. */
+export interface Context {
+  folders: Folders
+  runc: Runc
+  conmon: string
+  host: HostFacts
+  bootId: string
+  entries: Map<string, Entry>
+  emit: (event: ContainerEvent) => void
+  onProblem: (error: Error) => void
+}
+
+export function newEntry(record: ContainerRecord): Entry {
+  const exited = Promise.withResolvers<void>()
+  if (record.phase === 'exited') exited.resolve()
+  return { record, exited, tail: Promise.resolve(), signalled: false }
+}
+
+/** Runs changes of one container one after the other. */
+export async function locked<T>(entry: Entry, change: () => Promise<T>): Promise<T> {
+  const before = entry.tail
+  const done = Promise.withResolvers<void>()
+  entry.tail = done.promise
+  await before
+  try {
+    return await change()
+  } finally {
+    done.resolve()
+  }
+}
+
+/** Stores a changed record; memory changes only when the disk has it. */
+export async function update(context: Context, entry: Entry, change: Partial<ContainerRecord>): Promise<void> {
+  const next = { ...entry.record, ...change }
+  await saveRecord(context.folders, next)
+  entry.record = next
+}
+
+/** @throws CriError NOT_FOUND */
+export function entryOf(context: Context, id: string): Entry {
+  const entry = context.entries.get(id)
+  if (!entry) throw new CriError('NOT_FOUND', `container "${id}" is not known: list the containers for their IDs`)
+  return entry
+}

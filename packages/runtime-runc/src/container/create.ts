@@ -1,0 +1,143 @@
+// Making a container: everything but the start of its program.
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
+import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
+import { writeBundle } from '../bundle.ts'
+import { createMonitored } from '../conmon.ts'
+import { parseSignal, signalName } from '../signals.ts'
+import { buildSpec } from '../spec/build.ts'
+import type { ImageConfig, SandboxFacts } from '../spec/facts.ts'
+import type { OciSpec } from '../spec/oci.ts'
+import { locked, newEntry, update } from './context.ts'
+import type { Context, Entry } from './context.ts'
+import { gatherFacts } from './facts.ts'
+import type { ContainerRecord } from './record.ts'
+import { discard } from './remove.ts'
+import { saveRecord } from './store.ts'
+
+/** What a container is made from. */
+export interface CreateOptions {
+  config: ContainerConfig
+  sandboxConfig: PodSandboxConfig
+  sandbox: SandboxFacts
+  /** The `config` object of the image. */
+  image: ImageConfig
+  /** Resolved reference of the image. */
+  imageName: string
+  /** The container's own mounted root file system, for instance an overlay. The caller removes it after `remove`. */
+  rootfs: string
+  signal?: AbortSignal
+}
+
+/** Makes a container and returns its ID. On failure nothing of it remains. */
+export async function create(context: Context, options: CreateOptions): Promise<string> {
+  const entry = newEntry(newRecord(context, options))
+  const { id } = entry.record
+  rejectTwin(context, entry.record)
+  context.entries.set(id, entry)
+  return locked(entry, async () => {
+    try {
+      await saveRecord(context.folders, entry.record)
+      await make(context, entry, options)
+    } catch (error) {
+      await discardAfter(context, entry, error)
+      throw error
+    }
+    context.emit({ type: 'created', container: entry.record })
+    return id
+  })
+}
+
+async function discardAfter(context: Context, entry: Entry, error: unknown): Promise<void> {
+  try {
+    await discard(context, entry)
+  } catch (cleanup) {
+    const { id } = entry.record
+    throw new AggregateError([error, cleanup], `creating container ${id} failed, and so did its removal: remove it`)
+  }
+}
+
+async function make(context: Context, entry: Entry, options: CreateOptions): Promise<void> {
+  const { record } = entry
+  const { config, signal } = options
+  const spec = await specFor(context, record, options)
+  const bundle = join(context.folders.bundles, record.id)
+  await writeBundle(bundle, spec)
+  const monitored = await createMonitored({
+    id: record.id,
+    name: config.metadata?.name ?? record.id,
+    bundle,
+    exitDir: context.folders.exits,
+    persistDir: bundle,
+    socketDir: context.folders.sockets,
+    terminal: config.tty,
+    stdin: config.stdin,
+    leaveStdinOpen: config.stdin && !config.stdinOnce,
+    runc: context.runc,
+    binary: context.conmon,
+    ...(record.logPath ? { logPath: record.logPath } : {}),
+    ...(signal ? { signal } : {}),
+  })
+  const ownPidNamespace = spec.linux.namespaces.some(({ type, path }) => type === 'pid' && path === undefined)
+  await update(context, entry, { ...monitored, ownPidNamespace, user: spec.process.user, phase: 'created' })
+}
+
+async function specFor(context: Context, record: ContainerRecord, options: CreateOptions): Promise<OciSpec> {
+  const targetId = options.config.linux?.securityContext?.namespaceOptions?.targetId
+  const target = targetId ? context.entries.get(targetId)?.record : undefined
+  const targetPid = target?.phase === 'running' && target.sandboxId === record.sandboxId ? target.init?.pid : undefined
+  const container = await gatherFacts({
+    id: record.id,
+    rootfs: options.rootfs,
+    config: options.config,
+    image: options.image,
+    imageName: options.imageName,
+    volumesDir: join(context.folders.containers, record.id, 'volumes'),
+    ...(targetPid === undefined ? {} : { targetPid }),
+    ...(options.signal ? { signal: options.signal } : {}),
+  })
+  return buildSpec({
+    container: options.config,
+    sandbox: options.sandboxConfig,
+    image: options.image,
+    facts: { container, sandbox: options.sandbox, host: context.host },
+  })
+}
+
+function newRecord(
+  context: Context,
+  { config, sandboxConfig, sandbox, image, imageName, rootfs }: CreateOptions,
+): ContainerRecord {
+  const logPath =
+    sandboxConfig.logDirectory && config.logPath ? join(sandboxConfig.logDirectory, config.logPath) : undefined
+  return {
+    id: randomBytes(32).toString('hex'),
+    sandboxId: sandbox.id,
+    config,
+    imageName,
+    rootfs,
+    stopSignal: signalName(config.stopSignal) ?? parseSignal(image.StopSignal ?? '') ?? 'SIGTERM',
+    ownPidNamespace: false,
+    phase: 'creating',
+    removing: false,
+    bootId: context.bootId,
+    createdAt: Date.now(),
+    ...(logPath ? { logPath } : {}),
+  }
+}
+
+/** A pod has one container of a name and attempt; kubelet counts attempts up when it makes one anew. */
+function rejectTwin(context: Context, { sandboxId, config }: ContainerRecord): void {
+  const { name, attempt } = config.metadata ?? {}
+  if (!name) throw new CriError('INVALID_ARGUMENT', 'container config has no metadata.name: set it')
+  for (const { record } of context.entries.values()) {
+    const other = record.config.metadata
+    if (record.sandboxId === sandboxId && other?.name === name && other.attempt === attempt) {
+      throw new CriError(
+        'ALREADY_EXISTS',
+        `container ${name} attempt ${attempt} is already there as ${record.id}: remove it`,
+      )
+    }
+  }
+}

@@ -1,0 +1,162 @@
+// Running one more program in a container, to its end.
+import { spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { CriError } from '@nodelet/cri-api'
+import { programEnv } from '../exec-file.ts'
+import { readText } from '../files.ts'
+import { parseLog } from '../log.ts'
+import type { LogOutput } from '../log.ts'
+import { processRef } from '../pids.ts'
+import { runcReason } from '../runc.ts'
+import type { OciSpec } from '../spec/oci.ts'
+import { entryOf } from './context.ts'
+import type { Context } from './context.ts'
+
+/** More output than this, per stream, is dropped; the program goes on. */
+const OUTPUT_LIMIT = 16 << 20
+/** Room for both streams and what the log format adds to each line. */
+const LOG_LIMIT = 4 * OUTPUT_LIMIT
+
+const KILL_TRIES = 40
+const KILL_PAUSE_MS = 25
+
+/** What the program said and how it ended. */
+export interface ExecResult extends LogOutput {
+  exitCode: number
+}
+
+/**
+ * Runs a program in a running container, as the container's user, without a terminal. Its exit code is no error, and a
+ * child that it leaves behind is not waited for, even when it holds the output. `timeoutMs` 0 is no limit.
+ *
+ * @throws CriError NOT_FOUND; FAILED_PRECONDITION when it does not run; DEADLINE_EXCEEDED, the program then being
+ *   killed with its process group; UNKNOWN with runc's reason when the program cannot be run.
+ */
+export async function execSync(
+  context: Context,
+  id: string,
+  command: readonly string[],
+  timeoutMs = 0,
+  signal?: AbortSignal,
+): Promise<ExecResult> {
+  const { phase } = entryOf(context, id).record
+  if (phase !== 'running') {
+    throw new CriError('FAILED_PRECONDITION', `container ${id} is ${phase}: start it before running commands in it`)
+  }
+  if (command.length === 0) throw new CriError('INVALID_ARGUMENT', `exec in container ${id}: the command is empty`)
+  signal?.throwIfAborted()
+  const bundle = join(context.folders.bundles, id)
+  const folder = await mkdtemp(join(bundle, 'exec-'))
+  try {
+    const { process: base } = JSON.parse(await readFile(join(bundle, 'config.json'), 'utf8')) as OciSpec
+    await writeFile(join(folder, 'process.json'), JSON.stringify({ ...base, args: command, terminal: false }))
+    const exitCode = await run(execArgs(context, id, folder), folder, { id, command, timeoutMs, signal })
+    return { exitCode, ...parseLog(await readFile(join(folder, 'log')), OUTPUT_LIMIT) }
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** conmon, not runc alone: `runc exec` does not end before every holder of the output has. */
+function execArgs({ conmon, runc, folders }: Context, id: string, folder: string): [string, ...string[]] {
+  const values: [string, string][] = [
+    ['--exec-process-spec', join(folder, 'process.json')],
+    ['-c', id],
+    ['-u', id],
+    ['-n', id],
+    ['-r', runc.binary],
+    ['--runtime-arg', `--root=${runc.root}`],
+    ['-l', `k8s-file:${join(folder, 'log')}`],
+    ['--log-global-size-max', String(LOG_LIMIT)],
+    ['-p', join(folder, 'pid')],
+    ['-b', join(folders.bundles, id)],
+    ['--socket-dir-path', folders.sockets],
+  ]
+  return [conmon, '-e', '--sync', '--no-sync-log', ...values.flat()]
+}
+
+interface RunOptions {
+  id: string
+  command: readonly string[]
+  timeoutMs: number
+  signal: AbortSignal | undefined
+}
+
+/** Runs conmon and returns the program's exit code. */
+async function run([conmon, ...args]: [string, ...string[]], folder: string, options: RunOptions): Promise<number> {
+  const { id, command, timeoutMs, signal } = options
+  const child = spawn(conmon, args, {
+    cwd: folder,
+    env: { ...programEnv(), _OCI_SYNCPIPE: '3' },
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+  })
+  const ended = Promise.withResolvers<void>()
+  child.once('error', ended.reject).once('exit', () => ended.resolve())
+  const streams = [child.stdio[3], child.stdio[2]] as [Readable, Readable]
+  const [answer, stderr] = [readAll(streams[0]), readAll(streams[1])]
+  const interrupted = Promise.withResolvers<never>()
+  const timer = timeoutMs > 0 ? setTimeout(() => interrupted.reject(timedOut(command)), timeoutMs) : undefined
+  const onAbort = (): void => interrupted.reject(signal?.reason)
+  signal?.addEventListener('abort', onAbort)
+  try {
+    await Promise.race([ended.promise, interrupted.promise])
+    return exitCodeOf(id, await Promise.race([answer, interrupted.promise]), stderr)
+  } catch (error) {
+    await endProgram(join(folder, 'pid'), ended.promise)
+    child.kill('SIGKILL')
+    throw error
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', onAbort)
+    for (const stream of streams) stream.destroy()
+  }
+}
+
+async function exitCodeOf(id: string, line: string, stderr: Promise<string>): Promise<number> {
+  const answer = (line ? JSON.parse(line) : {}) as { exit_code?: number; message?: string }
+  if (answer.exit_code !== undefined && answer.exit_code >= 0) return answer.exit_code
+  const reason = runcReason(answer.message ?? (await stderr)) || 'conmon ended without an answer'
+  throw new CriError('UNKNOWN', `failed to exec in container ${id}: ${reason}`)
+}
+
+/** Kills the program, even one that is just being started, and lets conmon reap it: else it stays a zombie. */
+async function endProgram(pidFile: string, ended: Promise<void>): Promise<void> {
+  for (let tries = 0; tries < KILL_TRIES; tries++) {
+    await killProgram(pidFile)
+    const gone = ended.then(
+      () => true,
+      () => true, // conmon could not be run at all
+    )
+    if (await Promise.race([gone, sleep(KILL_PAUSE_MS, false)])) return
+  }
+}
+
+/** runc makes the program the leader of a session, so its group has its number. */
+async function killProgram(pidFile: string): Promise<void> {
+  const pid = Number((await readText(pidFile)) ?? 0)
+  if (pid <= 1 || !processRef(pid)) return
+  for (const target of [-pid, pid]) {
+    try {
+      process.kill(target, 'SIGKILL')
+    } catch {
+      // gone since the look, or leader of no group: the other target covers it
+    }
+  }
+}
+
+function timedOut(command: readonly string[]): CriError {
+  return new CriError(
+    'DEADLINE_EXCEEDED',
+    `command ${JSON.stringify(command.join(' '))} timed out: raise the timeout or shorten it`,
+  )
+}
+
+async function readAll(stream: Readable): Promise<string> {
+  let text = ''
+  stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  await new Promise<void>((resolve) => stream.once('close', resolve))
+  return text
+}

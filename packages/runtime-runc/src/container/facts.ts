@@ -1,0 +1,121 @@
+// What one container's spec depends on, looked up.
+import { mkdir, readFile, realpath } from 'node:fs/promises'
+import { join } from 'node:path'
+import { MountPropagation, SecurityProfile_ProfileType as ProfileType } from '@nodelet/cri-api'
+import type { ContainerConfig } from '@nodelet/cri-api'
+import { readMountInfo } from '@nodelet/linux'
+import type { MountInfo } from '@nodelet/linux'
+import { isMissing } from '../files.ts'
+import { SpecError } from '../spec/errors.ts'
+import type { ContainerFacts, ImageConfig, SourcePropagation } from '../spec/facts.ts'
+import type { OciSeccomp } from '../spec/oci.ts'
+import { askedSeccomp } from '../spec/seccomp.ts'
+import { resolveUser } from '../spec/users.ts'
+import { devicesAt, hostDevices } from './devices.ts'
+import { copyFromRoot, readInRoot } from './rootfs.ts'
+
+/** What `gatherFacts` needs to know already. */
+export interface FactsInput {
+  id: string
+  rootfs: string
+  config: ContainerConfig
+  image: ImageConfig
+  imageName?: string
+  /** Folder where the image's volumes are made. */
+  volumesDir: string
+  targetPid?: number
+  signal?: AbortSignal
+}
+
+/** Looks up users, mount sources, devices and the seccomp file, and makes the image's volumes and missing sources. */
+export async function gatherFacts(input: FactsInput): Promise<ContainerFacts> {
+  const { id, rootfs, config, image, imageName, targetPid } = input
+  const security = config.linux?.securityContext
+  const [passwd, group] = await Promise.all(['/etc/passwd', '/etc/group'].map((path) => readInRoot(rootfs, path)))
+  const localhostSeccomp = security?.privileged ? undefined : await seccompFile(config)
+  return {
+    id,
+    rootfs,
+    user: resolveUser(security, image.User ?? '', passwd ?? '', group ?? ''),
+    sources: await mountSources(config),
+    imageVolumes: await imageVolumes(input),
+    devices: Object.fromEntries(
+      await Promise.all(config.devices.map(async ({ hostPath }) => [hostPath, await devicesIfAny(hostPath)] as const)),
+    ),
+    hostDevices: security?.privileged ? await hostDevices() : [],
+    ...(imageName === undefined ? {} : { imageName }),
+    ...(targetPid === undefined ? {} : { targetPid }),
+    ...(localhostSeccomp ? { localhostSeccomp } : {}),
+  }
+}
+
+async function mountSources(config: ContainerConfig): Promise<ContainerFacts['sources']> {
+  const asked = config.mounts.filter(({ hostPath }) => hostPath !== '')
+  const needsMounts = asked.some(({ propagation }) => propagation !== MountPropagation.PROPAGATION_PRIVATE)
+  const mounts = needsMounts ? await readMountInfo() : []
+  const sources: Record<string, { path: string; propagation: SourcePropagation }> = {}
+  for (const { hostPath } of asked) {
+    const path = await realpathOrMake(hostPath)
+    sources[hostPath] = { path, propagation: propagationOf(path, mounts) }
+  }
+  return sources
+}
+
+async function realpathOrMake(path: string): Promise<string> {
+  try {
+    return await realpath(path)
+  } catch (error) {
+    if (!isMissing(error)) throw error
+    await mkdir(path, { recursive: true, mode: 0o755 }) // as other runtimes do
+    return realpath(path)
+  }
+}
+
+/** How the mount that holds `path` propagates: the longest mount point that is a parent, the latest of equals. */
+export function propagationOf(path: string, mounts: readonly MountInfo[]): SourcePropagation {
+  let best: MountInfo | undefined
+  for (const mount of mounts) {
+    const prefix = mount.mountPoint === '/' ? '/' : `${mount.mountPoint}/`
+    if (!`${path}/`.startsWith(prefix)) continue
+    if (!best || mount.mountPoint.length >= best.mountPoint.length) best = mount
+  }
+  const has = (tag: string): boolean => best?.optionalFields.some((field) => field.startsWith(tag)) ?? false
+  return has('shared:') ? 'shared' : has('master:') ? 'slave' : 'private'
+}
+
+async function imageVolumes({
+  image,
+  config,
+  rootfs,
+  volumesDir,
+  signal,
+}: FactsInput): Promise<Record<string, string>> {
+  const covered = new Set(config.mounts.map(({ containerPath }) => join('/', containerPath)))
+  const paths = Object.keys(image.Volumes ?? {}).filter((path) => !covered.has(join('/', path)))
+  const volumes: Record<string, string> = {}
+  for (const [index, path] of paths.entries()) {
+    const target = join(volumesDir, String(index))
+    await copyFromRoot(rootfs, path, target, signal)
+    volumes[path] = target
+  }
+  return volumes
+}
+
+async function devicesIfAny(hostPath: string): ReturnType<typeof devicesAt> {
+  try {
+    return await devicesAt(hostPath)
+  } catch (error) {
+    if (isMissing(error)) return [] // the spec names the device that is not there
+    throw error
+  }
+}
+
+async function seccompFile(config: ContainerConfig): Promise<OciSeccomp | undefined> {
+  const { type, ref } = askedSeccomp(config.linux?.securityContext)
+  if (type !== ProfileType.Localhost) return undefined
+  try {
+    return JSON.parse(await readFile(ref, 'utf8')) as OciSeccomp
+  } catch (cause) {
+    throw new SpecError(`seccomp profile ${ref} cannot be read as JSON: put a valid one on this node`, { cause })
+  }
+}

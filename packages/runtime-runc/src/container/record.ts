@@ -1,0 +1,37 @@
+// A container as it is known on disk.
+import type { ContainerConfig } from '@nodelet/cri-api'
+import type { ProcessRef } from '../pids.ts'
+import type { ResolvedUser } from '../spec/users.ts'
+
+/** `creating` is only seen after a crash in the middle; CRI's states are the other three. */
+export type ContainerPhase = 'creating' | 'created' | 'running' | 'exited'
+
+/** Times are milliseconds since the epoch. */
+export interface ContainerRecord {
+  id: string
+  sandboxId: string
+  config: ContainerConfig
+  imageName: string
+  rootfs: string
+  /** Absolute; absent when the output is not kept. */
+  logPath?: string
+  /** Name or number. */
+  stopSignal: string
+  /** Whether the first process's end is the end of all: it has a PID namespace of its own. */
+  ownPidNamespace: boolean
+  phase: ContainerPhase
+  /** Removal has begun and is to be finished. */
+  removing: boolean
+  /** Of the boot in which it was made: a later boot has none of its processes. */
+  bootId: string
+  user?: ResolvedUser
+  init?: ProcessRef
+  monitor?: ProcessRef
+  createdAt: number
+  startedAt?: number
+  finishedAt?: number
+  exitCode?: number
+  /** `Completed`, `Error`, `OOMKilled`, `StartError` or `Unknown`. */
+  reason?: string
+  message?: string
+}

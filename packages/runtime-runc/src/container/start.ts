@@ -1,0 +1,36 @@
+// Starting the program of a container that is made.
+import { CriError } from '@nodelet/cri-api'
+import { entryOf, locked, update } from './context.ts'
+import type { Context } from './context.ts'
+
+/**
+ * Starts a created container. When runc cannot, the container ends with 128 and reason `StartError`.
+ *
+ * @throws CriError NOT_FOUND, or FAILED_PRECONDITION in any state but created.
+ */
+export async function start(context: Context, id: string, signal?: AbortSignal): Promise<void> {
+  const entry = entryOf(context, id)
+  await locked(entry, async () => {
+    const { phase, removing } = entry.record
+    if (phase !== 'created' || removing) {
+      throw new CriError(
+        'FAILED_PRECONDITION',
+        `container ${id} is ${removing ? 'being removed' : phase}: only a created one starts`,
+      )
+    }
+    signal?.throwIfAborted()
+    try {
+      await context.runc.start(id) // not abortable: half a start would be neither created nor running
+    } catch (error) {
+      await context.runc.delete(id, { force: true })
+      const now = Date.now()
+      const message = error instanceof Error ? error.message : String(error)
+      const ended = { finishedAt: now, exitCode: 128, reason: 'StartError', message }
+      await update(context, entry, { phase: 'exited', startedAt: now, ...ended })
+      entry.exited.resolve()
+      throw error
+    }
+    await update(context, entry, { phase: 'running', startedAt: Date.now() })
+    context.emit({ type: 'started', container: entry.record })
+  })
+}

@@ -1,0 +1,57 @@
+// Ending a container: the stop signal, then SIGKILL.
+import { CriError } from '@nodelet/cri-api'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { RuncError } from '../runc.ts'
+import type { Context, Entry } from './context.ts'
+
+const KILL_WAIT_MS = 10_000
+
+/**
+ * Sends the stop signal once, waits `timeoutMs`, kills and waits for the end. With a timeout of 0 it kills at once.
+ * Calls may overlap: the shortest timeout wins. Unknown containers and those that do not run are fine. When `signal`
+ * aborts, the wait ends and nothing more is sent.
+ *
+ * @throws CriError DEADLINE_EXCEEDED when the container outlives SIGKILL by ten seconds.
+ */
+export async function stop(context: Context, id: string, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+  const entry = context.entries.get(id)
+  if (!entry || entry.record.phase !== 'running') return
+  signal?.throwIfAborted()
+  if (timeoutMs > 0) {
+    if (!entry.signalled) {
+      entry.signalled = true
+      await kill(context, entry, entry.record.stopSignal)
+    }
+    if (await endsWithin(entry, timeoutMs, signal)) return
+  }
+  await kill(context, entry, 'SIGKILL')
+  if (await endsWithin(entry, KILL_WAIT_MS, signal)) return
+  throw new CriError(
+    'DEADLINE_EXCEEDED',
+    `container ${id} still runs ${KILL_WAIT_MS / 1000} s after SIGKILL: a process may be stuck in the kernel, see its stack in /proc`,
+  )
+}
+
+/** SIGKILL goes to all when the first process's end would leave others; they would hold the output open. */
+async function kill(context: Context, entry: Entry, name: string): Promise<void> {
+  const { id, ownPidNamespace } = entry.record
+  try {
+    await context.runc.kill(id, name, { all: name === 'SIGKILL' && !ownPidNamespace })
+  } catch (error) {
+    // It ended by itself meanwhile: its exit is on the way.
+    if (!(error instanceof RuncError) || error.code === 'FAILED') throw error
+  }
+}
+
+async function endsWithin(entry: Entry, ms: number, signal: AbortSignal | undefined): Promise<boolean> {
+  const timer = new AbortController()
+  const signals = signal ? AbortSignal.any([timer.signal, signal]) : timer.signal
+  try {
+    return await Promise.race([
+      entry.exited.promise.then(() => true),
+      sleep(Math.min(ms, 2 ** 31 - 1), false, { signal: signals }),
+    ])
+  } finally {
+    timer.abort()
+  }
+}

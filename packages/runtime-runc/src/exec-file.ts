@@ -1,0 +1,65 @@
+// Runs a program to its end.
+import { spawn } from 'node:child_process'
+import { constants } from 'node:fs'
+import { access } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { exitCode } from './signals.ts'
+
+/** What a program left behind. */
+export interface Finished {
+  /** Exit status, or 128 plus the signal's number. */
+  code: number
+  stdout: string
+  stderr: string
+}
+
+/** The only environment that runc and conmon need. */
+export const programEnv = (): Record<string, string> => ({
+  PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
+})
+
+/**
+ * The absolute path of a program; a name with a slash is taken as it is.
+ *
+ * @throws Error when no folder of the PATH has it.
+ */
+export async function findProgram(name: string): Promise<string> {
+  if (name.includes('/')) return resolve(name)
+  for (const folder of (programEnv()['PATH'] ?? '').split(':')) {
+    const path = join(folder, name)
+    try {
+      await access(path, constants.X_OK)
+      return path
+    } catch {
+      // not in this folder: the next one may have it
+    }
+  }
+  throw new Error(`${name} is not on the PATH: install it or name its path`)
+}
+
+/**
+ * Runs `file` without a shell and collects its output.
+ *
+ * @throws Error when it cannot be started or `signal` aborts; a non-zero status is no error.
+ */
+export async function execFile(file: string, args: readonly string[], signal?: AbortSignal): Promise<Finished> {
+  signal?.throwIfAborted()
+  const child = spawn(file, args, {
+    env: programEnv(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(signal ? { signal } : {}),
+  })
+  const output = { stdout: '', stderr: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text))
+  const ended = Promise.withResolvers<number>()
+  child.on('error', (error: NodeJS.ErrnoException) =>
+    ended.reject(
+      error.code === 'ENOENT'
+        ? new Error(`${file} is not installed: install it or name its path`, { cause: error })
+        : error,
+    ),
+  )
+  child.on('close', (code, by) => ended.resolve(exitCode(code, by)))
+  return { code: await ended.promise, ...output }
+}

@@ -1,0 +1,61 @@
+// The mounts that the container asks for.
+import { posix } from 'node:path'
+import { MountPropagation } from '@nodelet/cri-api'
+import type { Mount } from '@nodelet/cri-api'
+import { SpecError } from './errors.ts'
+import type { ContainerFacts } from './facts.ts'
+import type { OciMount } from './oci.ts'
+
+/**
+ * Turns a CRI mount into a bind mount.
+ *
+ * @throws SpecError when the source or the propagation cannot be had.
+ */
+export function bindMount(mount: Mount, sources: ContainerFacts['sources']): OciMount {
+  if (!mount.hostPath) {
+    throw new SpecError(
+      `mount ${mount.containerPath} has no host path: image volumes are not supported by this runtime`,
+    )
+  }
+  if (mount.uidMappings.length > 0 || mount.gidMappings.length > 0) {
+    throw new SpecError(`mount ${mount.containerPath} asks for id mappings: they are not supported by this runtime`)
+  }
+  const source = sources[mount.hostPath]
+  if (!source)
+    throw new SpecError(`mount ${mount.containerPath}: host path ${mount.hostPath} does not exist; create it`)
+  const destination = posix.resolve('/', mount.containerPath)
+  const options = ['rbind', propagationOption(mount, source), access(mount)]
+  return { destination, type: 'bind', source: source.path, options }
+}
+
+/** What the root needs so that the mounts' propagation reaches the host; undefined when none does. */
+export function rootfsPropagation(mounts: readonly Mount[]): 'rshared' | 'rslave' | undefined {
+  if (mounts.some((mount) => mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL)) return 'rshared'
+  if (mounts.some((mount) => mount.propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER)) return 'rslave'
+  return undefined
+}
+
+function propagationOption(mount: Mount, source: { path: string; propagation: string }): string {
+  switch (mount.propagation) {
+    case MountPropagation.PROPAGATION_PRIVATE:
+      return 'rprivate'
+    case MountPropagation.PROPAGATION_HOST_TO_CONTAINER:
+      if (source.propagation !== 'private') return 'rslave'
+      throw new SpecError(`path "${source.path}" is not on a shared or slave mount: mount --make-rshared what holds it`)
+    case MountPropagation.PROPAGATION_BIDIRECTIONAL:
+      if (source.propagation === 'shared') return 'rshared'
+      throw new SpecError(`path "${source.path}" is not on a shared mount: mount --make-rshared what holds it`)
+    default:
+      throw new SpecError(`mount ${mount.containerPath}: propagation ${mount.propagation} is unknown`)
+  }
+}
+
+function access(mount: Mount): 'ro' | 'rw' | 'rro' {
+  if (!mount.recursiveReadOnly) return mount.readonly ? 'ro' : 'rw'
+  if (!mount.readonly)
+    throw new SpecError(`mount ${mount.containerPath}: recursive read-only mount conflicts with RW mount`)
+  if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE) {
+    throw new SpecError(`mount ${mount.containerPath}: recursive read-only mount needs private propagation`)
+  }
+  return 'rro'
+}

@@ -1,0 +1,80 @@
+// The whole OCI spec as one function of data.
+import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
+import { SpecError } from './errors.ts'
+import type { ContainerFacts, HostFacts, ImageConfig, SandboxFacts } from './facts.ts'
+import { buildMounts } from './mounts.ts'
+import { buildNamespaces } from './namespaces.ts'
+import type { OciSpec } from './oci.ts'
+import { buildProcess } from './process.ts'
+import { buildDevices, buildResources, cgroupsPath } from './resources.ts'
+import { buildSeccomp } from './seccomp.ts'
+
+/** What `buildSpec` reads. */
+export interface SpecInput {
+  container: ContainerConfig
+  sandbox: PodSandboxConfig
+  image: ImageConfig
+  facts: { container: ContainerFacts; sandbox: SandboxFacts; host: HostFacts }
+}
+
+/**
+ * Builds config.json for a container in a pod. Pure: the same input gives the same spec.
+ *
+ * @throws SpecError when the configuration asks for what this machine or this runtime cannot give.
+ */
+export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciSpec {
+  const security = container.linux?.securityContext
+  const privileged = security?.privileged ?? false
+  if (privileged && !sandbox.linux?.securityContext?.privileged) {
+    throw new SpecError('no privileged container allowed in sandbox: the sandbox was not made privileged')
+  }
+  if (facts.host.selinux && (security?.selinuxOptions || container.mounts.some((mount) => mount.selinuxRelabel))) {
+    throw new SpecError('SELinux labels are not supported by this runtime: leave seLinuxOptions out')
+  }
+  const process = buildProcess(container, image, facts.sandbox.hostname, facts.container.user, facts.host)
+  const { devices, rules } = buildDevices(container, privileged, facts.container)
+  const { mounts, rootfsPropagation } = buildMounts(container, facts.sandbox, facts.container, facts.host)
+  const seccomp = buildSeccomp(security, process.capabilities.bounding, facts.container, facts.host)
+  return {
+    ociVersion: '1.0.2',
+    process,
+    root: { path: facts.container.rootfs, readonly: security?.readonlyRootfs ?? false },
+    mounts,
+    annotations: annotations(container, sandbox, facts.container, facts.sandbox),
+    linux: {
+      namespaces: buildNamespaces(
+        security?.namespaceOptions,
+        privileged,
+        facts.sandbox,
+        facts.container.targetPid,
+        facts.host,
+      ),
+      devices,
+      resources: buildResources(container.linux?.resources, rules, facts.host),
+      cgroupsPath: cgroupsPath(sandbox.linux?.cgroupParent ?? '', facts.container.id),
+      maskedPaths: privileged ? [] : (security?.maskedPaths ?? []),
+      readonlyPaths: privileged ? [] : (security?.readonlyPaths ?? []),
+      ...(seccomp ? { seccomp } : {}),
+      ...(rootfsPropagation ? { rootfsPropagation } : {}),
+    },
+  }
+}
+
+/** The names by which other tools on the node recognise the container. */
+function annotations(
+  container: ContainerConfig,
+  sandbox: PodSandboxConfig,
+  facts: ContainerFacts,
+  { id }: SandboxFacts,
+): Record<string, string> {
+  const prefix = 'io.kubernetes.cri.'
+  return {
+    [`${prefix}container-type`]: 'container',
+    [`${prefix}sandbox-id`]: id,
+    [`${prefix}sandbox-name`]: sandbox.metadata?.name ?? '',
+    [`${prefix}sandbox-namespace`]: sandbox.metadata?.namespace ?? '',
+    [`${prefix}sandbox-uid`]: sandbox.metadata?.uid ?? '',
+    [`${prefix}container-name`]: container.metadata?.name ?? '',
+    [`${prefix}image-name`]: facts.imageName ?? container.image?.image ?? '',
+  }
+}

@@ -1,0 +1,77 @@
+// What the spec depends on besides the two CRI messages: all of it data, gathered at the edge.
+import type { OciDevice, OciSeccomp } from './oci.ts'
+import type { ResolvedUser } from './users.ts'
+
+/** The `config` object of an image, as far as a container's process depends on it. */
+export interface ImageConfig {
+  Entrypoint?: string[] | null
+  Cmd?: string[] | null
+  Env?: string[] | null
+  WorkingDir?: string
+  User?: string
+  StopSignal?: string
+  Volumes?: Record<string, object> | null
+}
+
+/** The pod's pinned namespaces and files. Paths are absolute. */
+export interface SandboxFacts {
+  id: string
+  hostname: string
+  /** Absent for a sandbox in the host's network. */
+  networkPath?: string
+  ipcPath?: string
+  utsPath?: string
+  /** Present when the pod shares one PID namespace. */
+  pidPath?: string
+  hostnameFile?: string
+  hostsFile?: string
+  resolvConfFile?: string
+  /** The pod's own tmpfs for /dev/shm. */
+  shmPath?: string
+}
+
+/** The machine. `readHostFacts` gathers it once. */
+export interface HostFacts {
+  /** As Go names it, for instance `amd64`. */
+  arch: string
+  /** Kernel major and minor. */
+  kernel: readonly [number, number]
+  cgroupVersion: 1 | 2
+  /** Which of `nsdelegate` and `memory_recursiveprot` the host's cgroup v2 mount has: a mount without them drops them. */
+  cgroupOptions: readonly string[]
+  /** Whether memory+swap can be limited. */
+  swapLimit: boolean
+  /** Capabilities that this process may hand out, `CAP_` names. */
+  capabilities: readonly string[]
+  oomScoreAdj: number
+  /** Whether a score below `oomScoreAdj` may be set; without it runc fails on a lower one. */
+  canLowerOomScore: boolean
+  seccomp: boolean
+  /** Names of the loaded profiles; absent when the kernel has no AppArmor. */
+  apparmorProfiles?: readonly string[]
+  selinux: boolean
+}
+
+/** How the file system under a mount's host path propagates. */
+export type SourcePropagation = 'shared' | 'slave' | 'private'
+
+/** Everything about one container that is looked up before its spec is built. */
+export interface ContainerFacts {
+  id: string
+  /** Absolute path of the mounted root file system. */
+  rootfs: string
+  user: ResolvedUser
+  imageName?: string
+  /** Process whose PID namespace is joined when the configuration says TARGET. */
+  targetPid?: number
+  /** By CRI host path: the resolved path and how it propagates. */
+  sources: Readonly<Record<string, { path: string; propagation: SourcePropagation }>>
+  /** By volume path of the image: the host directory that holds it. */
+  imageVolumes: Readonly<Record<string, string>>
+  /** By CRI host path: the device nodes found there. */
+  devices: Readonly<Record<string, readonly OciDevice[]>>
+  /** All device nodes of the host, for privileged containers. */
+  hostDevices: readonly OciDevice[]
+  /** The parsed file of a `Localhost` seccomp profile. */
+  localhostSeccomp?: OciSeccomp
+}

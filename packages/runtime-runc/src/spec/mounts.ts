@@ -1,0 +1,78 @@
+// What is mounted in the container, in the order in which it is mounted.
+import { posix } from 'node:path'
+import { NamespaceMode } from '@nodelet/cri-api'
+import type { ContainerConfig } from '@nodelet/cri-api'
+import { bindMount, rootfsPropagation } from './binds.ts'
+import type { ContainerFacts, HostFacts, SandboxFacts } from './facts.ts'
+import type { OciMount } from './oci.ts'
+
+/** The mounts, and the propagation of the root that they need. */
+export interface MountPlan {
+  mounts: OciMount[]
+  rootfsPropagation?: string
+}
+
+/**
+ * Defaults, the sandbox's files, the image's volumes and the container's mounts; a mount of the container replaces any
+ * other with its destination. Parents come before what is mounted in them.
+ *
+ * @throws SpecError for a mount that cannot be made as asked.
+ */
+export function buildMounts(
+  config: ContainerConfig,
+  sandbox: SandboxFacts,
+  container: Pick<ContainerFacts, 'sources' | 'imageVolumes'>,
+  host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>,
+): MountPlan {
+  const security = config.linux?.securityContext
+  const asked = config.mounts.map((mount) => bindMount(mount, container.sources))
+  const taken = new Set(asked.map((mount) => mount.destination))
+  const free = (mount: OciMount): boolean =>
+    !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev'))
+  const hostIpc = security?.namespaceOptions?.ipc === NamespaceMode.NODE
+  const own = [
+    ...defaultMounts(security?.privileged ?? false, host),
+    ...sandboxMounts(sandbox, security?.readonlyRootfs ?? false, hostIpc),
+    ...Object.entries(container.imageVolumes).map(([path, source]) => bind(posix.resolve('/', path), source, 'rw')),
+  ]
+  const mounts = [...own.filter(free), ...asked].toSorted((a, b) => depth(a.destination) - depth(b.destination))
+  const propagation = rootfsPropagation(config.mounts)
+  return { mounts, ...(propagation ? { rootfsPropagation: propagation } : {}) }
+}
+
+function defaultMounts(privileged: boolean, host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>): OciMount[] {
+  const access = privileged ? 'rw' : 'ro'
+  const cgroup = host.cgroupVersion === 2 && privileged ? host.cgroupOptions : []
+  return [
+    special('/proc', 'proc', 'nosuid', 'noexec', 'nodev'),
+    special('/dev', 'tmpfs', 'nosuid', 'strictatime', 'mode=755', 'size=65536k'),
+    special('/dev/pts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'),
+    special('/dev/mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
+    special('/sys', 'sysfs', 'nosuid', 'noexec', 'nodev', access),
+    special('/sys/fs/cgroup', 'cgroup', 'nosuid', 'noexec', 'nodev', 'relatime', access, ...cgroup),
+  ]
+}
+
+function sandboxMounts(sandbox: SandboxFacts, readonly: boolean, hostIpc: boolean): OciMount[] {
+  const access = readonly ? 'ro' : 'rw'
+  const shm = hostIpc ? '/dev/shm' : sandbox.shmPath
+  const files: [string, string | undefined, string][] = [
+    ['/etc/hostname', sandbox.hostnameFile, access],
+    ['/etc/hosts', sandbox.hostsFile, access],
+    ['/etc/resolv.conf', sandbox.resolvConfFile, access],
+    ['/dev/shm', shm, 'rw'],
+  ]
+  return files.flatMap(([path, source, mode]) => (source ? [bind(path, source, mode)] : []))
+}
+
+function special(destination: string, type: string, ...options: string[]): OciMount {
+  return { destination, type, source: type, options }
+}
+
+function bind(destination: string, source: string, access: string): OciMount {
+  return { destination, type: 'bind', source, options: ['rbind', 'rprivate', access] }
+}
+
+function depth(path: string): number {
+  return path.split('/').filter(Boolean).length
+}

@@ -1,0 +1,66 @@
+// Which namespaces are new, joined, or the host's.
+import { NamespaceMode } from '@nodelet/cri-api'
+import type { NamespaceOption } from '@nodelet/cri-api'
+import { SpecError } from './errors.ts'
+import type { HostFacts, SandboxFacts } from './facts.ts'
+import type { OciNamespace } from './oci.ts'
+
+/**
+ * Lists the namespaces of a container in a pod. What is not listed is the host's.
+ *
+ * @throws SpecError when a namespace to join is not there, or the mode is not supported.
+ */
+export function buildNamespaces(
+  options: NamespaceOption | undefined,
+  privileged: boolean,
+  sandbox: SandboxFacts,
+  targetPid: number | undefined,
+  host: Pick<HostFacts, 'cgroupVersion'>,
+): OciNamespace[] {
+  if (options?.usernsOptions && options.usernsOptions.mode !== NamespaceMode.NODE) {
+    throw new SpecError('user namespaces are not supported by this runtime: set hostUsers to true or leave it out')
+  }
+  const network = options?.network ?? NamespaceMode.POD
+  const result: OciNamespace[] = [{ type: 'mount' }]
+  if (network !== NamespaceMode.NODE) {
+    result.push({ type: 'network', path: pinned(sandbox, 'network', sandbox.networkPath) })
+    result.push({ type: 'uts', path: pinned(sandbox, 'uts', sandbox.utsPath) })
+  }
+  if ((options?.ipc ?? NamespaceMode.POD) !== NamespaceMode.NODE) {
+    result.push({ type: 'ipc', path: pinned(sandbox, 'ipc', sandbox.ipcPath) })
+  }
+  const pid = pidNamespace(options, sandbox, targetPid)
+  if (pid) result.push(pid)
+  if (host.cgroupVersion === 2 && !privileged) result.push({ type: 'cgroup' })
+  return result
+}
+
+function pidNamespace(
+  options: NamespaceOption | undefined,
+  sandbox: SandboxFacts,
+  targetPid: number | undefined,
+): OciNamespace | undefined {
+  const mode = options?.pid ?? NamespaceMode.POD
+  switch (mode) {
+    case NamespaceMode.NODE:
+      return undefined
+    case NamespaceMode.CONTAINER:
+      return { type: 'pid' }
+    case NamespaceMode.POD:
+      return { type: 'pid', path: pinned(sandbox, 'pid', sandbox.pidPath) }
+    case NamespaceMode.TARGET:
+      if (targetPid === undefined) {
+        throw new SpecError(
+          `target container "${options?.targetId}" is not running: its PID namespace cannot be joined`,
+        )
+      }
+      return { type: 'pid', path: `/proc/${targetPid}/ns/pid` }
+    default:
+      throw new SpecError(`PID namespace mode ${mode} is unknown: use POD, CONTAINER, NODE or TARGET`)
+  }
+}
+
+function pinned(sandbox: SandboxFacts, kind: string, path: string | undefined): string {
+  if (path) return path
+  throw new SpecError(`sandbox ${sandbox.id} has no ${kind} namespace to join: it was made for the host's; use NODE`)
+}

@@ -1,0 +1,96 @@
+// The part of the OCI runtime specification's config.json that is written here.
+
+/** `process` of config.json; the same object is given to `runc exec --process`. */
+export interface OciProcess {
+  terminal: boolean
+  user: { uid: number; gid: number; additionalGids: number[] }
+  args: string[]
+  env: string[]
+  cwd: string
+  capabilities: OciCapabilities
+  noNewPrivileges: boolean
+  oomScoreAdj: number
+  apparmorProfile?: string
+  rlimits?: { type: string; hard: number; soft: number }[]
+}
+
+/** Capability sets with `CAP_` names. */
+export interface OciCapabilities {
+  bounding: string[]
+  permitted: string[]
+  effective: string[]
+  inheritable: string[]
+  ambient: string[]
+}
+
+export interface OciMount {
+  destination: string
+  type: string
+  source: string
+  options: string[]
+}
+
+export interface OciDevice {
+  path: string
+  type: 'b' | 'c'
+  major: number
+  minor: number
+  fileMode: number
+  uid: number
+  gid: number
+}
+
+export interface OciDeviceRule {
+  allow: boolean
+  type?: 'a' | 'b' | 'c'
+  major?: number
+  minor?: number
+  access: string
+}
+
+export interface OciNamespace {
+  type: 'mount' | 'pid' | 'network' | 'ipc' | 'uts' | 'cgroup'
+  path?: string
+}
+
+export interface OciResources {
+  devices: OciDeviceRule[]
+  memory?: { limit?: number; swap?: number }
+  cpu?: { shares?: number; quota?: number; period?: number; cpus?: string; mems?: string }
+  hugepageLimits?: { pageSize: string; limit: number }[]
+  unified?: Record<string, string>
+}
+
+export interface OciSyscallRule {
+  names: string[]
+  action: string
+  errnoRet?: number
+  args?: { index: number; value: number; valueTwo?: number; op: string }[]
+}
+
+/** A seccomp filter; a profile file of the user passes through, so more fields may be present. */
+export interface OciSeccomp {
+  defaultAction: string
+  architectures?: string[]
+  syscalls?: OciSyscallRule[]
+  [field: string]: unknown
+}
+
+/** config.json. */
+export interface OciSpec {
+  ociVersion: string
+  process: OciProcess
+  root: { path: string; readonly: boolean }
+  mounts: OciMount[]
+  annotations: Record<string, string>
+  linux: {
+    namespaces: OciNamespace[]
+    devices: OciDevice[]
+    resources: OciResources
+    cgroupsPath: string
+    maskedPaths: string[]
+    readonlyPaths: string[]
+    seccomp?: OciSeccomp
+    rootfsPropagation?: string
+  }
+}

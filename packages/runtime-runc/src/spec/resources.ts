@@ -1,0 +1,74 @@
+// Limits and the cgroup that carries them.
+import type { ContainerConfig, LinuxContainerResources } from '@nodelet/cri-api'
+import { SpecError } from './errors.ts'
+import type { ContainerFacts, HostFacts } from './facts.ts'
+import type { OciDevice, OciDeviceRule, OciResources } from './oci.ts'
+
+/** The container's cgroup with the cgroupfs driver. `fallback` is used when the pod names no parent. */
+export function cgroupsPath(parent: string, id: string, fallback = '/nodelet'): string {
+  if (parent.endsWith('.slice')) {
+    throw new SpecError(`cgroup parent ${parent} is of the systemd driver: set the kubelet's cgroupDriver to cgroupfs`)
+  }
+  return `${(parent || fallback).replace(/\/+$/, '')}/${id}`
+}
+
+/** Translates CRI limits; zero is unset, a quota of −1 is no limit. */
+export function buildResources(
+  resources: LinuxContainerResources | undefined,
+  devices: OciDeviceRule[],
+  host: Pick<HostFacts, 'swapLimit'>,
+): OciResources {
+  if (!resources) return { devices }
+  const limit = Number(resources.memoryLimitInBytes)
+  // A limit without a word on swap means no swapping, where the kernel can count it.
+  const swap = Number(resources.memorySwapLimitInBytes) || (limit > 0 && host.swapLimit ? limit : 0)
+  const cpu = {
+    ...(resources.cpuShares ? { shares: Number(resources.cpuShares) } : {}),
+    ...(resources.cpuQuota ? { quota: Number(resources.cpuQuota) } : {}),
+    ...(resources.cpuPeriod ? { period: Number(resources.cpuPeriod) } : {}),
+    ...(resources.cpusetCpus ? { cpus: resources.cpusetCpus } : {}),
+    ...(resources.cpusetMems ? { mems: resources.cpusetMems } : {}),
+  }
+  const memory = { ...(limit ? { limit } : {}), ...(swap ? { swap } : {}) }
+  return {
+    devices,
+    ...(Object.keys(memory).length > 0 ? { memory } : {}),
+    ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
+    ...(resources.hugepageLimits.length > 0
+      ? { hugepageLimits: resources.hugepageLimits.map((h) => ({ pageSize: h.pageSize, limit: Number(h.limit) })) }
+      : {}),
+    ...(Object.keys(resources.unified).length > 0 ? { unified: resources.unified } : {}),
+  }
+}
+
+/**
+ * The device nodes to make and who may use them. runc itself adds the standard ones and their rules.
+ *
+ * @throws SpecError for a device that is not on the host, or permissions outside `rwm`.
+ */
+export function buildDevices(
+  config: Pick<ContainerConfig, 'devices' | 'CDIDevices'>,
+  privileged: boolean,
+  facts: Pick<ContainerFacts, 'devices' | 'hostDevices'>,
+): { devices: OciDevice[]; rules: OciDeviceRule[] } {
+  if (config.CDIDevices.length > 0) {
+    throw new SpecError(
+      `unresolvable CDI devices ${config.CDIDevices.map((d) => d.name).join(', ')}: CDI is not supported`,
+    )
+  }
+  if (privileged) return { devices: [...facts.hostDevices], rules: [{ allow: true, access: 'rwm' }] }
+  const rules: OciDeviceRule[] = [{ allow: false, access: 'rwm' }]
+  const devices: OciDevice[] = []
+  for (const { hostPath, containerPath, permissions } of config.devices) {
+    const found = facts.devices[hostPath] ?? []
+    if (found.length === 0) throw new SpecError(`device ${hostPath} is not a device on this node`)
+    const access = permissions || 'rwm'
+    if (!/^[rwm]+$/.test(access))
+      throw new SpecError(`device ${hostPath}: permissions "${permissions}" are not among rwm`)
+    for (const node of found) {
+      devices.push({ ...node, path: (containerPath || hostPath) + node.path.slice(hostPath.length) })
+      rules.push({ allow: true, type: node.type, major: node.major, minor: node.minor, access })
+    }
+  }
+  return { devices, rules }
+}
