@@ -10,6 +10,9 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 
 /** Debian package → a file that shows it is installed. */
 const aptPackages = {
+  runc: ['/usr/sbin/runc', '/usr/bin/runc', '/usr/local/sbin/runc'],
+  conmon: ['/usr/bin/conmon'],
+  'busybox-static': ['/bin/busybox', '/usr/bin/busybox'],
   openssl: ['/usr/bin/openssl'],
   'ca-certificates': ['/usr/sbin/update-ca-certificates'],
 }
