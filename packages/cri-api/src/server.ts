@@ -12,7 +12,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js'
 import { maxMessageBytes } from './client.ts'
-import { grpcStatusOf } from './errors.ts'
+import { CriError, grpcStatusOf } from './errors.ts'
 import { ImageServiceService, RuntimeServiceService } from './gen/runtime.ts'
 import type { CallOptions, ImageService, RuntimeService } from './services.ts'
 
@@ -23,10 +23,12 @@ export interface ServeOptions {
   imageService: ImageService
   /** Permissions of the socket; default 0660. */
   mode?: number
+  /** How long `close` waits for unary calls under way, in milliseconds; then they are cut. Default 5000. */
+  graceMs?: number
 }
 
 export interface CriServer extends AsyncDisposable {
-  /** Refuses new calls, waits for those under way, removes the socket. Closing twice is fine. */
+  /** Refuses new calls, ends streams, waits for unary calls, removes the socket. Closing twice is fine. */
   close(): Promise<void>
 }
 
@@ -36,14 +38,16 @@ export async function serveCri({
   runtimeService,
   imageService,
   mode = 0o660,
+  graceMs = 5000,
 }: ServeOptions): Promise<CriServer> {
   await claimSocket(socketPath)
   const server = new Server({
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': maxMessageBytes,
   })
-  server.addService(RuntimeServiceService, handlersFor(RuntimeServiceService, runtimeService))
-  server.addService(ImageServiceService, handlersFor(ImageServiceService, imageService))
+  const closing = new AbortController()
+  server.addService(RuntimeServiceService, handlersFor(RuntimeServiceService, runtimeService, closing.signal))
+  server.addService(ImageServiceService, handlersFor(ImageServiceService, imageService, closing.signal))
   await new Promise<void>((resolve, reject) => {
     server.bindAsync(`unix://${socketPath}`, ServerCredentials.createInsecure(), (error) =>
       error ? reject(new Error(`cannot listen on ${socketPath}: ${error.message}`, { cause: error })) : resolve(),
@@ -51,12 +55,18 @@ export async function serveCri({
   })
   await chmod(socketPath, mode)
   let closed: Promise<void> | undefined
-  const close = () => (closed ??= closeServer(server, socketPath))
+  const close = () => {
+    // A kubelet keeps its event stream open for ever: streams end now, or the shutdown below would never finish.
+    closing.abort(new CriError('UNAVAILABLE', 'the runtime is shutting down; connect again'))
+    return (closed ??= closeServer(server, socketPath, graceMs))
+  }
   return { close, [Symbol.asyncDispose]: close }
 }
 
-async function closeServer(server: Server, socketPath: string): Promise<void> {
+async function closeServer(server: Server, socketPath: string, graceMs: number): Promise<void> {
+  const cut = setTimeout(() => server.forceShutdown(), graceMs)
   await new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
+  clearTimeout(cut)
   await rm(socketPath, { force: true })
 }
 
@@ -84,16 +94,17 @@ type Handler = (request: unknown, options: CallOptions) => Promise<unknown> | As
 function handlersFor(
   definition: ServiceDefinition,
   service: RuntimeService | ImageService,
+  closing: AbortSignal,
 ): UntypedServiceImplementation {
   const methods = service as unknown as Record<string, Handler>
   return Object.fromEntries(
     Object.entries(definition).map(([name, { responseStream }]) => {
       const call: Handler = (request, options) => {
         const method = methods[name]
-        if (!method) throw new Error(`the runtime has no ${name}`)
+        if (!method) throw new CriError('UNIMPLEMENTED', `this runtime does not offer ${name}`)
         return method.call(service, request, options)
       }
-      return [name, responseStream ? streamHandler(call) : unaryHandler(call)]
+      return [name, responseStream ? streamHandler(call, closing) : unaryHandler(call)]
     }),
   )
 }
@@ -111,20 +122,39 @@ function unaryHandler(method: Handler) {
   }
 }
 
-function streamHandler(method: Handler) {
+function streamHandler(method: Handler, closing: AbortSignal) {
   return (call: ServerWritableStream<unknown, unknown>): void => {
-    const abort = new AbortController()
-    call.on('cancelled', () => abort.abort(new Error('the client has gone')))
-    pump(call, method, abort.signal).then(
-      () => call.end(),
-      (error: unknown) => (abort.signal.aborted ? call.end() : call.emit('error', grpcStatusOf(error))),
+    const gone = new AbortController()
+    call.on('cancelled', () => gone.abort(new Error('the client has gone')))
+    const signal = AbortSignal.any([gone.signal, closing])
+    pump(call, method, signal).then(
+      () => (closing.aborted ? call.emit('error', grpcStatusOf(closing.reason)) : call.end()),
+      (error: unknown) => {
+        if (gone.signal.aborted) call.end()
+        else call.emit('error', grpcStatusOf(closing.aborted ? closing.reason : error))
+      },
     )
   }
 }
 
-/** Writes at the reader's pace. */
+/** Writes at the reader's pace. Ends on the signal even when the service does not look at it. */
 async function pump(call: ServerWritableStream<unknown, unknown>, method: Handler, signal: AbortSignal): Promise<void> {
-  for await (const message of method(call.request, { signal }) as AsyncIterable<unknown>) {
-    if (!call.write(message)) await once(call, 'drain', { signal })
+  signal.throwIfAborted()
+  const messages = (method(call.request, { signal }) as AsyncIterable<unknown>)[Symbol.asyncIterator]()
+  const aborted = Promise.withResolvers<never>()
+  const abort = () => aborted.reject(signal.reason)
+  // Without a message to wait for, nobody looks at the rejection.
+  aborted.promise.catch(() => undefined)
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    for (;;) {
+      const next = await Promise.race([messages.next(), aborted.promise])
+      if (next.done) return
+      if (!call.write(next.value)) await once(call, 'drain', { signal })
+    }
+  } finally {
+    signal.removeEventListener('abort', abort)
+    // Not awaited: a generator that waits for something else settles when that does. Its failure has no reader any more.
+    messages.return?.().catch(() => undefined)
   }
 }

@@ -121,7 +121,10 @@ test('other errors are UNKNOWN with their text, missing calls fail, UNIMPLEMENTE
     code: 'UNKNOWN',
     message: 'the disk is on fire',
   })
-  await expect(client.runtimeService.removeContainer({ containerId: 'x' })).rejects.toMatchObject({ code: 'UNKNOWN' })
+  await expect(client.runtimeService.removeContainer({ containerId: 'x' })).rejects.toMatchObject({
+    code: 'UNIMPLEMENTED',
+    message: 'this runtime does not offer removeContainer',
+  })
   const request = { containerId: 'x', location: '', timeout: 0n }
   expect(isUnimplemented(await client.runtimeService.checkpointContainer(request).catch((e: unknown) => e))).toBe(true)
 })
@@ -129,6 +132,24 @@ test('other errors are UNKNOWN with their text, missing calls fail, UNIMPLEMENTE
 test('leaving a stream early ends it on the server', async () => {
   for await (const _ of client.runtimeService.streamPodSandboxes({ filter: undefined })) break
   await expect(aborted.promise).resolves.toMatchObject({ message: 'the client has gone' })
+})
+
+test('closing ends open streams and cuts calls that outlast the grace', async () => {
+  const path = join(folder, 'closing.sock')
+  const options = { runtimeService: service, imageService: {} as ImageService, graceMs: 100 }
+  const closing = await serveCri({ socketPath: path, ...options })
+  await using reader = createCriClient(`unix://${path}`)
+  const messages = reader.runtimeService.streamPodSandboxes({ filter: undefined })[Symbol.asyncIterator]()
+  expect((await messages.next()).done).toBe(false)
+  const call = reader.runtimeService.runPodSandbox({ config: undefined, runtimeHandler: '' })
+  const outcomes = Promise.all([messages.next().catch((e: unknown) => e), call.catch((e: unknown) => e)])
+  // A round trip behind the call: it has reached the server.
+  await reader.runtimeService.version(VersionRequest.create())
+  await closing.close()
+  expect(await outcomes).toEqual([
+    expect.objectContaining({ code: 'UNAVAILABLE', message: 'the runtime is shutting down; connect again' }),
+    expect.any(CriError),
+  ])
 })
 
 test('the socket has its mode; a live one is refused, a dead one replaced, a file left alone', async () => {
