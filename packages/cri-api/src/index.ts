@@ -1,6 +1,6 @@
 export type { CallOptions, ImageService, RuntimeService } from './services.ts'
 export { createCriClient } from './client.ts'
-export type { CriClient } from './client.ts'
+export type { CriClient, CriClientOptions, RpcName } from './client.ts'
 export { serveCri } from './server.ts'
 export type { CriServer, ServeOptions } from './server.ts'
 export { CriError, isNotFound, isUnimplemented } from './errors.ts'

@@ -22,7 +22,7 @@ import {
   VersionRequest,
   VersionResponse,
 } from '../src/index.ts'
-import type { CallOptions, ImageService, RuntimeService } from '../src/index.ts'
+import type { CallOptions, ImageService, RpcName, RuntimeService } from '../src/index.ts'
 
 const aborted = Promise.withResolvers<unknown>()
 
@@ -171,6 +171,14 @@ test('the socket has its mode; a live one is refused, a dead one replaced, a fil
   expect((await stat(second)).isSocket()).toBe(true)
   await replaced.close()
   await expect(stat(second)).rejects.toMatchObject({ code: 'ENOENT' })
+})
+
+test('a call past its deadline fails with DEADLINE_EXCEEDED, others have none', async () => {
+  const timeout = (rpc: RpcName) => (rpc === 'runPodSandbox' ? 50 : undefined)
+  await using hurried = createCriClient(`unix://${socketPath}`, { timeout })
+  const request = { config: undefined, runtimeHandler: '' }
+  await expect(hurried.runtimeService.runPodSandbox(request)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' })
+  await expect(hurried.runtimeService.version(VersionRequest.create())).resolves.toMatchObject({ version: '' })
 })
 
 test('only unix endpoints', () => {
