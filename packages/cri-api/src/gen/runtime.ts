@@ -73,6 +73,7 @@ export function protocolToJSON(object: Protocol): string {
   }
 }
 
+/** Which mounts that are made later show on the other side. */
 export const MountPropagation = {
   PROPAGATION_PRIVATE: 0,
   PROPAGATION_HOST_TO_CONTAINER: 1,
@@ -121,6 +122,7 @@ export function mountPropagationToJSON(object: MountPropagation): string {
   }
 }
 
+/** Whose namespace a container joins: of its pod, its own, of the node, or of another container (target_id). */
 export const NamespaceMode = { POD: 0, CONTAINER: 1, NODE: 2, TARGET: 3, UNRECOGNIZED: -1 } as const;
 
 export type NamespaceMode = typeof NamespaceMode[keyof typeof NamespaceMode];
@@ -207,6 +209,7 @@ export function supplementalGroupsPolicyToJSON(object: SupplementalGroupsPolicy)
   }
 }
 
+/** READY until stopped or broken; never READY again after that. */
 export const PodSandboxState = { SANDBOX_READY: 0, SANDBOX_NOTREADY: 1, UNRECOGNIZED: -1 } as const;
 
 export type PodSandboxState = typeof PodSandboxState[keyof typeof PodSandboxState];
@@ -733,6 +736,7 @@ export function signalToJSON(object: Signal): string {
   }
 }
 
+/** CREATED → RUNNING → EXITED. UNKNOWN when the runtime lost track: stop and remove still work. */
 export const ContainerState = {
   CONTAINER_CREATED: 0,
   CONTAINER_RUNNING: 1,
@@ -941,6 +945,7 @@ export interface PortMapping {
   hostIp: string;
 }
 
+/** A directory or file of the host, or an image, that a container sees. */
 export interface Mount {
   containerPath: string;
   hostPath: string;
@@ -966,6 +971,7 @@ export interface UserNamespace {
   gids: IDMapping[];
 }
 
+/** Which namespaces are shared, and with whom. */
 export interface NamespaceOption {
   network: NamespaceMode;
   pid: NamespaceMode;
@@ -978,6 +984,7 @@ export interface Int64Value {
   value: bigint;
 }
 
+/** As LinuxContainerSecurityContext, for what the sandbox itself runs and shares. */
 export interface LinuxSandboxSecurityContext {
   namespaceOptions?: NamespaceOption | undefined;
   selinuxOptions?: SELinuxOption | undefined;
@@ -1061,6 +1068,7 @@ export interface LinuxPodSandboxConfig_SysctlsEntry {
   value: string;
 }
 
+/** What the name of a sandbox is made of: one at a time may hold it. attempt counts the sandboxes of one pod. */
 export interface PodSandboxMetadata {
   name: string;
   uid: string;
@@ -1068,6 +1076,7 @@ export interface PodSandboxMetadata {
   attempt: number;
 }
 
+/** All that a sandbox is made from. Labels and annotations come back byte for byte. */
 export interface PodSandboxConfig {
   metadata?: PodSandboxMetadata | undefined;
   hostname: string;
@@ -1135,6 +1144,7 @@ export interface LinuxPodSandboxStatus {
   namespaces?: Namespace | undefined;
 }
 
+/** A sandbox by itself: with addresses and namespaces. */
 export interface PodSandboxStatus {
   id: string;
   metadata?: PodSandboxMetadata | undefined;
@@ -1173,6 +1183,7 @@ export interface PodSandboxStateValue {
   state: PodSandboxState;
 }
 
+/** Parts that are set must all match. */
 export interface PodSandboxFilter {
   id: string;
   state?: PodSandboxStateValue | undefined;
@@ -1188,6 +1199,7 @@ export interface ListPodSandboxRequest {
   filter?: PodSandboxFilter | undefined;
 }
 
+/** A sandbox in lists. */
 export interface PodSandbox {
   id: string;
   metadata?: PodSandboxMetadata | undefined;
@@ -1332,6 +1344,7 @@ export interface WindowsProcessUsage {
   processCount?: UInt64Value | undefined;
 }
 
+/** A reference to an image: ID, tag or digest. */
 export interface ImageSpec {
   image: string;
   annotations: { [key: string]: string };
@@ -1350,6 +1363,7 @@ export interface KeyValue {
   value: Buffer;
 }
 
+/** cgroup settings; 0 and empty mean not set. */
 export interface LinuxContainerResources {
   cpuPeriod: bigint;
   cpuQuota: bigint;
@@ -1386,6 +1400,7 @@ export interface Capability {
   addAmbientCapabilities: string[];
 }
 
+/** As whom, and with which rights, the first process of a container runs. */
 export interface LinuxContainerSecurityContext {
   capabilities?: Capability | undefined;
   privileged: boolean;
@@ -1461,6 +1476,7 @@ export interface WindowsCpuGroupAffinity {
   cpuGroup: number;
 }
 
+/** What the name of a container is made of, with its pod. attempt counts its restarts. */
 export interface ContainerMetadata {
   name: string;
   attempt: number;
@@ -1476,6 +1492,10 @@ export interface CDIDevice {
   name: string;
 }
 
+/**
+ * All that a container is made from. command and args replace ENTRYPOINT and CMD of the image; log_path is relative to
+ * the log_directory of the sandbox.
+ */
 export interface ContainerConfig {
   metadata?: ContainerMetadata | undefined;
   image?: ImageSpec | undefined;
@@ -1524,6 +1544,7 @@ export interface StartContainerRequest {
 export interface StartContainerResponse {
 }
 
+/** timeout in seconds; 0 kills at once. */
 export interface StopContainerRequest {
   containerId: string;
   timeout: bigint;
@@ -1543,6 +1564,7 @@ export interface ContainerStateValue {
   state: ContainerState;
 }
 
+/** Parts that are set must all match. */
 export interface ContainerFilter {
   id: string;
   state?: ContainerStateValue | undefined;
@@ -1559,6 +1581,7 @@ export interface ListContainersRequest {
   filter?: ContainerFilter | undefined;
 }
 
+/** A container in lists. */
 export interface Container {
   id: string;
   podSandboxId: string;
@@ -1599,6 +1622,7 @@ export interface ContainerStatusRequest {
   verbose: boolean;
 }
 
+/** A container by itself. started_at and finished_at are 0 until then; log_path is absolute. */
 export interface ContainerStatus {
   id: string;
   metadata?: ContainerMetadata | undefined;
@@ -1665,6 +1689,7 @@ export interface UpdateContainerResourcesRequest_AnnotationsEntry {
 export interface UpdateContainerResourcesResponse {
 }
 
+/** timeout in seconds; 0 means none. */
 export interface ExecSyncRequest {
   containerId: string;
   cmd: string[];
@@ -1719,6 +1744,7 @@ export interface ListImagesRequest {
   filter?: ImageFilter | undefined;
 }
 
+/** A local image. id is the digest of its config; uid and username are the USER of the config, one at most. */
 export interface Image {
   id: string;
   repoTags: string[];
@@ -1757,6 +1783,7 @@ export interface ImageStatusResponse_InfoEntry {
   value: string;
 }
 
+/** Credentials of a registry. Never log them. */
 export interface AuthConfig {
   username: string;
   password: string;
@@ -1798,6 +1825,7 @@ export interface UpdateRuntimeConfigRequest {
 export interface UpdateRuntimeConfigResponse {
 }
 
+/** RuntimeReady and NetworkReady must be there; a false one says why, in words for users. */
 export interface RuntimeCondition {
   type: string;
   status: boolean;
@@ -2011,6 +2039,7 @@ export interface CheckpointContainerResponse {
 export interface GetEventsRequest {
 }
 
+/** One change of a container, with the status of its sandbox at that time. */
 export interface ContainerEventResponse {
   containerId: string;
   containerEventType: ContainerEventType;
@@ -23241,8 +23270,10 @@ export const UpdatePodSandboxResourcesResponse: MessageFns<UpdatePodSandboxResou
   },
 };
 
+/** Sandboxes and containers. Times are in nanoseconds since 1970. IDs accept unique prefixes. */
 export type RuntimeServiceService = typeof RuntimeServiceService;
 export const RuntimeServiceService = {
+  /** Who the runtime is. Kubelets call it first. */
   version: {
     path: "/runtime.v1.RuntimeService/Version" as const,
     requestStream: false as const,
@@ -23252,6 +23283,7 @@ export const RuntimeServiceService = {
     responseSerialize: (value: VersionResponse): Buffer => Buffer.from(VersionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): VersionResponse => VersionResponse.decode(value),
   },
+  /** Makes the place where the containers of a pod run, network included. READY on return; a failure is undone. */
   runPodSandbox: {
     path: "/runtime.v1.RuntimeService/RunPodSandbox" as const,
     requestStream: false as const,
@@ -23262,6 +23294,7 @@ export const RuntimeServiceService = {
       Buffer.from(RunPodSandboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RunPodSandboxResponse => RunPodSandboxResponse.decode(value),
   },
+  /** Kills the containers, frees the network and makes the sandbox NOTREADY. Fine to repeat, and for unknown IDs. */
   stopPodSandbox: {
     path: "/runtime.v1.RuntimeService/StopPodSandbox" as const,
     requestStream: false as const,
@@ -23273,6 +23306,7 @@ export const RuntimeServiceService = {
       Buffer.from(StopPodSandboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StopPodSandboxResponse => StopPodSandboxResponse.decode(value),
   },
+  /** Removes the sandbox and all its containers, and frees its name. Fine to repeat, and for unknown IDs. */
   removePodSandbox: {
     path: "/runtime.v1.RuntimeService/RemovePodSandbox" as const,
     requestStream: false as const,
@@ -23284,6 +23318,7 @@ export const RuntimeServiceService = {
       Buffer.from(RemovePodSandboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RemovePodSandboxResponse => RemovePodSandboxResponse.decode(value),
   },
+  /** One sandbox; NotFound when it is not there. */
   podSandboxStatus: {
     path: "/runtime.v1.RuntimeService/PodSandboxStatus" as const,
     requestStream: false as const,
@@ -23295,6 +23330,7 @@ export const RuntimeServiceService = {
       Buffer.from(PodSandboxStatusResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PodSandboxStatusResponse => PodSandboxStatusResponse.decode(value),
   },
+  /** The sandboxes that match all parts of the filter. */
   listPodSandbox: {
     path: "/runtime.v1.RuntimeService/ListPodSandbox" as const,
     requestStream: false as const,
@@ -23306,6 +23342,7 @@ export const RuntimeServiceService = {
       Buffer.from(ListPodSandboxResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListPodSandboxResponse => ListPodSandboxResponse.decode(value),
   },
+  /** As ListPodSandbox, in several messages; none when nothing matches. */
   streamPodSandboxes: {
     path: "/runtime.v1.RuntimeService/StreamPodSandboxes" as const,
     requestStream: false as const,
@@ -23317,6 +23354,7 @@ export const RuntimeServiceService = {
       Buffer.from(StreamPodSandboxesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StreamPodSandboxesResponse => StreamPodSandboxesResponse.decode(value),
   },
+  /** Prepares a container in a READY sandbox from a local image. Nothing of it runs yet. */
   createContainer: {
     path: "/runtime.v1.RuntimeService/CreateContainer" as const,
     requestStream: false as const,
@@ -23328,6 +23366,7 @@ export const RuntimeServiceService = {
       Buffer.from(CreateContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateContainerResponse => CreateContainerResponse.decode(value),
   },
+  /** Runs a container that is CREATED. A failed start makes it EXITED for good. */
   startContainer: {
     path: "/runtime.v1.RuntimeService/StartContainer" as const,
     requestStream: false as const,
@@ -23339,6 +23378,7 @@ export const RuntimeServiceService = {
       Buffer.from(StartContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StartContainerResponse => StartContainerResponse.decode(value),
   },
+  /** Sends the stop signal, waits the timeout, then kills. Fine to repeat, and for unknown IDs. */
   stopContainer: {
     path: "/runtime.v1.RuntimeService/StopContainer" as const,
     requestStream: false as const,
@@ -23349,6 +23389,7 @@ export const RuntimeServiceService = {
       Buffer.from(StopContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StopContainerResponse => StopContainerResponse.decode(value),
   },
+  /** Kills the container if it runs, then removes it, but not its log. Fine to repeat, and for unknown IDs. */
   removeContainer: {
     path: "/runtime.v1.RuntimeService/RemoveContainer" as const,
     requestStream: false as const,
@@ -23360,6 +23401,7 @@ export const RuntimeServiceService = {
       Buffer.from(RemoveContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RemoveContainerResponse => RemoveContainerResponse.decode(value),
   },
+  /** The containers that match all parts of the filter. */
   listContainers: {
     path: "/runtime.v1.RuntimeService/ListContainers" as const,
     requestStream: false as const,
@@ -23371,6 +23413,7 @@ export const RuntimeServiceService = {
       Buffer.from(ListContainersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListContainersResponse => ListContainersResponse.decode(value),
   },
+  /** As ListContainers, in several messages; none when nothing matches. */
   streamContainers: {
     path: "/runtime.v1.RuntimeService/StreamContainers" as const,
     requestStream: false as const,
@@ -23382,6 +23425,7 @@ export const RuntimeServiceService = {
       Buffer.from(StreamContainersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StreamContainersResponse => StreamContainersResponse.decode(value),
   },
+  /** One container; NotFound when it is not there. */
   containerStatus: {
     path: "/runtime.v1.RuntimeService/ContainerStatus" as const,
     requestStream: false as const,
@@ -23393,6 +23437,7 @@ export const RuntimeServiceService = {
       Buffer.from(ContainerStatusResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ContainerStatusResponse => ContainerStatusResponse.decode(value),
   },
+  /** Changes the resources whose fields are not zero; applied at once when the container runs. */
   updateContainerResources: {
     path: "/runtime.v1.RuntimeService/UpdateContainerResources" as const,
     requestStream: false as const,
@@ -23406,6 +23451,7 @@ export const RuntimeServiceService = {
     responseDeserialize: (value: Buffer): UpdateContainerResourcesResponse =>
       UpdateContainerResourcesResponse.decode(value),
   },
+  /** Opens the log file anew after a rotation. The container must run; the new file exists on return. */
   reopenContainerLog: {
     path: "/runtime.v1.RuntimeService/ReopenContainerLog" as const,
     requestStream: false as const,
@@ -23417,6 +23463,7 @@ export const RuntimeServiceService = {
       Buffer.from(ReopenContainerLogResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReopenContainerLogResponse => ReopenContainerLogResponse.decode(value),
   },
+  /** Runs a command in a container and returns its output, up to 16 MiB a stream. DeadlineExceeded past the timeout. */
   execSync: {
     path: "/runtime.v1.RuntimeService/ExecSync" as const,
     requestStream: false as const,
@@ -23426,6 +23473,7 @@ export const RuntimeServiceService = {
     responseSerialize: (value: ExecSyncResponse): Buffer => Buffer.from(ExecSyncResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExecSyncResponse => ExecSyncResponse.decode(value),
   },
+  /** The URL to run a command at, with streams. It works once. */
   exec: {
     path: "/runtime.v1.RuntimeService/Exec" as const,
     requestStream: false as const,
@@ -23435,6 +23483,7 @@ export const RuntimeServiceService = {
     responseSerialize: (value: ExecResponse): Buffer => Buffer.from(ExecResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExecResponse => ExecResponse.decode(value),
   },
+  /** The URL to attach to the running process at. It works once. */
   attach: {
     path: "/runtime.v1.RuntimeService/Attach" as const,
     requestStream: false as const,
@@ -23444,6 +23493,7 @@ export const RuntimeServiceService = {
     responseSerialize: (value: AttachResponse): Buffer => Buffer.from(AttachResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AttachResponse => AttachResponse.decode(value),
   },
+  /** The URL to reach ports of a sandbox at. It works once. */
   portForward: {
     path: "/runtime.v1.RuntimeService/PortForward" as const,
     requestStream: false as const,
@@ -23453,6 +23503,7 @@ export const RuntimeServiceService = {
     responseSerialize: (value: PortForwardResponse): Buffer => Buffer.from(PortForwardResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PortForwardResponse => PortForwardResponse.decode(value),
   },
+  /** Usage of one container; NotFound when it is not there. */
   containerStats: {
     path: "/runtime.v1.RuntimeService/ContainerStats" as const,
     requestStream: false as const,
@@ -23464,6 +23515,7 @@ export const RuntimeServiceService = {
       Buffer.from(ContainerStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ContainerStatsResponse => ContainerStatsResponse.decode(value),
   },
+  /** Usage of the containers that match the filter. */
   listContainerStats: {
     path: "/runtime.v1.RuntimeService/ListContainerStats" as const,
     requestStream: false as const,
@@ -23475,6 +23527,7 @@ export const RuntimeServiceService = {
       Buffer.from(ListContainerStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListContainerStatsResponse => ListContainerStatsResponse.decode(value),
   },
+  /** As ListContainerStats, in several messages. */
   streamContainerStats: {
     path: "/runtime.v1.RuntimeService/StreamContainerStats" as const,
     requestStream: false as const,
@@ -23486,6 +23539,7 @@ export const RuntimeServiceService = {
       Buffer.from(StreamContainerStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StreamContainerStatsResponse => StreamContainerStatsResponse.decode(value),
   },
+  /** Usage of one sandbox and its containers; NotFound when it is not there. */
   podSandboxStats: {
     path: "/runtime.v1.RuntimeService/PodSandboxStats" as const,
     requestStream: false as const,
@@ -23497,6 +23551,7 @@ export const RuntimeServiceService = {
       Buffer.from(PodSandboxStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PodSandboxStatsResponse => PodSandboxStatsResponse.decode(value),
   },
+  /** Usage of the sandboxes that match the filter. */
   listPodSandboxStats: {
     path: "/runtime.v1.RuntimeService/ListPodSandboxStats" as const,
     requestStream: false as const,
@@ -23508,6 +23563,7 @@ export const RuntimeServiceService = {
       Buffer.from(ListPodSandboxStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListPodSandboxStatsResponse => ListPodSandboxStatsResponse.decode(value),
   },
+  /** As ListPodSandboxStats, in several messages. */
   streamPodSandboxStats: {
     path: "/runtime.v1.RuntimeService/StreamPodSandboxStats" as const,
     requestStream: false as const,
@@ -23519,6 +23575,7 @@ export const RuntimeServiceService = {
       Buffer.from(StreamPodSandboxStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StreamPodSandboxStatsResponse => StreamPodSandboxStatsResponse.decode(value),
   },
+  /** Tells the runtime the address ranges of pods on this node. */
   updateRuntimeConfig: {
     path: "/runtime.v1.RuntimeService/UpdateRuntimeConfig" as const,
     requestStream: false as const,
@@ -23530,6 +23587,7 @@ export const RuntimeServiceService = {
       Buffer.from(UpdateRuntimeConfigResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): UpdateRuntimeConfigResponse => UpdateRuntimeConfigResponse.decode(value),
   },
+  /** Whether the runtime and its network are ready. Kubelets ask every few seconds: it must be cheap. */
   status: {
     path: "/runtime.v1.RuntimeService/Status" as const,
     requestStream: false as const,
@@ -23539,6 +23597,7 @@ export const RuntimeServiceService = {
     responseSerialize: (value: StatusResponse): Buffer => Buffer.from(StatusResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StatusResponse => StatusResponse.decode(value),
   },
+  /** Writes the state of a running container to a file. */
   checkpointContainer: {
     path: "/runtime.v1.RuntimeService/CheckpointContainer" as const,
     requestStream: false as const,
@@ -23550,6 +23609,7 @@ export const RuntimeServiceService = {
       Buffer.from(CheckpointContainerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CheckpointContainerResponse => CheckpointContainerResponse.decode(value),
   },
+  /** What happens to containers and sandboxes, from now on and without end. */
   getContainerEvents: {
     path: "/runtime.v1.RuntimeService/GetContainerEvents" as const,
     requestStream: false as const,
@@ -23560,6 +23620,7 @@ export const RuntimeServiceService = {
       Buffer.from(ContainerEventResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ContainerEventResponse => ContainerEventResponse.decode(value),
   },
+  /** The names and labels of the metrics that ListPodSandboxMetrics returns. */
   listMetricDescriptors: {
     path: "/runtime.v1.RuntimeService/ListMetricDescriptors" as const,
     requestStream: false as const,
@@ -23571,6 +23632,7 @@ export const RuntimeServiceService = {
       Buffer.from(ListMetricDescriptorsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListMetricDescriptorsResponse => ListMetricDescriptorsResponse.decode(value),
   },
+  /** The metrics of all sandboxes. */
   listPodSandboxMetrics: {
     path: "/runtime.v1.RuntimeService/ListPodSandboxMetrics" as const,
     requestStream: false as const,
@@ -23582,6 +23644,7 @@ export const RuntimeServiceService = {
       Buffer.from(ListPodSandboxMetricsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListPodSandboxMetricsResponse => ListPodSandboxMetricsResponse.decode(value),
   },
+  /** As ListPodSandboxMetrics, in several messages. */
   streamPodSandboxMetrics: {
     path: "/runtime.v1.RuntimeService/StreamPodSandboxMetrics" as const,
     requestStream: false as const,
@@ -23594,6 +23657,7 @@ export const RuntimeServiceService = {
     responseDeserialize: (value: Buffer): StreamPodSandboxMetricsResponse =>
       StreamPodSandboxMetricsResponse.decode(value),
   },
+  /** How the runtime is set up, where that binds the kubelet: the cgroup driver. */
   runtimeConfig: {
     path: "/runtime.v1.RuntimeService/RuntimeConfig" as const,
     requestStream: false as const,
@@ -23604,6 +23668,7 @@ export const RuntimeServiceService = {
       Buffer.from(RuntimeConfigResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RuntimeConfigResponse => RuntimeConfigResponse.decode(value),
   },
+  /** Tells the runtime the new resources of a whole pod; the kubelet has changed its cgroup already. */
   updatePodSandboxResources: {
     path: "/runtime.v1.RuntimeService/UpdatePodSandboxResources" as const,
     requestStream: false as const,
@@ -23620,44 +23685,80 @@ export const RuntimeServiceService = {
 } as const;
 
 export interface RuntimeServiceServer extends UntypedServiceImplementation {
+  /** Who the runtime is. Kubelets call it first. */
   version: handleUnaryCall<VersionRequest, VersionResponse>;
+  /** Makes the place where the containers of a pod run, network included. READY on return; a failure is undone. */
   runPodSandbox: handleUnaryCall<RunPodSandboxRequest, RunPodSandboxResponse>;
+  /** Kills the containers, frees the network and makes the sandbox NOTREADY. Fine to repeat, and for unknown IDs. */
   stopPodSandbox: handleUnaryCall<StopPodSandboxRequest, StopPodSandboxResponse>;
+  /** Removes the sandbox and all its containers, and frees its name. Fine to repeat, and for unknown IDs. */
   removePodSandbox: handleUnaryCall<RemovePodSandboxRequest, RemovePodSandboxResponse>;
+  /** One sandbox; NotFound when it is not there. */
   podSandboxStatus: handleUnaryCall<PodSandboxStatusRequest, PodSandboxStatusResponse>;
+  /** The sandboxes that match all parts of the filter. */
   listPodSandbox: handleUnaryCall<ListPodSandboxRequest, ListPodSandboxResponse>;
+  /** As ListPodSandbox, in several messages; none when nothing matches. */
   streamPodSandboxes: handleServerStreamingCall<StreamPodSandboxesRequest, StreamPodSandboxesResponse>;
+  /** Prepares a container in a READY sandbox from a local image. Nothing of it runs yet. */
   createContainer: handleUnaryCall<CreateContainerRequest, CreateContainerResponse>;
+  /** Runs a container that is CREATED. A failed start makes it EXITED for good. */
   startContainer: handleUnaryCall<StartContainerRequest, StartContainerResponse>;
+  /** Sends the stop signal, waits the timeout, then kills. Fine to repeat, and for unknown IDs. */
   stopContainer: handleUnaryCall<StopContainerRequest, StopContainerResponse>;
+  /** Kills the container if it runs, then removes it, but not its log. Fine to repeat, and for unknown IDs. */
   removeContainer: handleUnaryCall<RemoveContainerRequest, RemoveContainerResponse>;
+  /** The containers that match all parts of the filter. */
   listContainers: handleUnaryCall<ListContainersRequest, ListContainersResponse>;
+  /** As ListContainers, in several messages; none when nothing matches. */
   streamContainers: handleServerStreamingCall<StreamContainersRequest, StreamContainersResponse>;
+  /** One container; NotFound when it is not there. */
   containerStatus: handleUnaryCall<ContainerStatusRequest, ContainerStatusResponse>;
+  /** Changes the resources whose fields are not zero; applied at once when the container runs. */
   updateContainerResources: handleUnaryCall<UpdateContainerResourcesRequest, UpdateContainerResourcesResponse>;
+  /** Opens the log file anew after a rotation. The container must run; the new file exists on return. */
   reopenContainerLog: handleUnaryCall<ReopenContainerLogRequest, ReopenContainerLogResponse>;
+  /** Runs a command in a container and returns its output, up to 16 MiB a stream. DeadlineExceeded past the timeout. */
   execSync: handleUnaryCall<ExecSyncRequest, ExecSyncResponse>;
+  /** The URL to run a command at, with streams. It works once. */
   exec: handleUnaryCall<ExecRequest, ExecResponse>;
+  /** The URL to attach to the running process at. It works once. */
   attach: handleUnaryCall<AttachRequest, AttachResponse>;
+  /** The URL to reach ports of a sandbox at. It works once. */
   portForward: handleUnaryCall<PortForwardRequest, PortForwardResponse>;
+  /** Usage of one container; NotFound when it is not there. */
   containerStats: handleUnaryCall<ContainerStatsRequest, ContainerStatsResponse>;
+  /** Usage of the containers that match the filter. */
   listContainerStats: handleUnaryCall<ListContainerStatsRequest, ListContainerStatsResponse>;
+  /** As ListContainerStats, in several messages. */
   streamContainerStats: handleServerStreamingCall<StreamContainerStatsRequest, StreamContainerStatsResponse>;
+  /** Usage of one sandbox and its containers; NotFound when it is not there. */
   podSandboxStats: handleUnaryCall<PodSandboxStatsRequest, PodSandboxStatsResponse>;
+  /** Usage of the sandboxes that match the filter. */
   listPodSandboxStats: handleUnaryCall<ListPodSandboxStatsRequest, ListPodSandboxStatsResponse>;
+  /** As ListPodSandboxStats, in several messages. */
   streamPodSandboxStats: handleServerStreamingCall<StreamPodSandboxStatsRequest, StreamPodSandboxStatsResponse>;
+  /** Tells the runtime the address ranges of pods on this node. */
   updateRuntimeConfig: handleUnaryCall<UpdateRuntimeConfigRequest, UpdateRuntimeConfigResponse>;
+  /** Whether the runtime and its network are ready. Kubelets ask every few seconds: it must be cheap. */
   status: handleUnaryCall<StatusRequest, StatusResponse>;
+  /** Writes the state of a running container to a file. */
   checkpointContainer: handleUnaryCall<CheckpointContainerRequest, CheckpointContainerResponse>;
+  /** What happens to containers and sandboxes, from now on and without end. */
   getContainerEvents: handleServerStreamingCall<GetEventsRequest, ContainerEventResponse>;
+  /** The names and labels of the metrics that ListPodSandboxMetrics returns. */
   listMetricDescriptors: handleUnaryCall<ListMetricDescriptorsRequest, ListMetricDescriptorsResponse>;
+  /** The metrics of all sandboxes. */
   listPodSandboxMetrics: handleUnaryCall<ListPodSandboxMetricsRequest, ListPodSandboxMetricsResponse>;
+  /** As ListPodSandboxMetrics, in several messages. */
   streamPodSandboxMetrics: handleServerStreamingCall<StreamPodSandboxMetricsRequest, StreamPodSandboxMetricsResponse>;
+  /** How the runtime is set up, where that binds the kubelet: the cgroup driver. */
   runtimeConfig: handleUnaryCall<RuntimeConfigRequest, RuntimeConfigResponse>;
+  /** Tells the runtime the new resources of a whole pod; the kubelet has changed its cgroup already. */
   updatePodSandboxResources: handleUnaryCall<UpdatePodSandboxResourcesRequest, UpdatePodSandboxResourcesResponse>;
 }
 
 export interface RuntimeServiceClient extends Client {
+  /** Who the runtime is. Kubelets call it first. */
   version(
     request: VersionRequest,
     callback: (error: ServiceError | null, response: VersionResponse) => void,
@@ -23673,6 +23774,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: VersionResponse) => void,
   ): ClientUnaryCall;
+  /** Makes the place where the containers of a pod run, network included. READY on return; a failure is undone. */
   runPodSandbox(
     request: RunPodSandboxRequest,
     callback: (error: ServiceError | null, response: RunPodSandboxResponse) => void,
@@ -23688,6 +23790,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RunPodSandboxResponse) => void,
   ): ClientUnaryCall;
+  /** Kills the containers, frees the network and makes the sandbox NOTREADY. Fine to repeat, and for unknown IDs. */
   stopPodSandbox(
     request: StopPodSandboxRequest,
     callback: (error: ServiceError | null, response: StopPodSandboxResponse) => void,
@@ -23703,6 +23806,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StopPodSandboxResponse) => void,
   ): ClientUnaryCall;
+  /** Removes the sandbox and all its containers, and frees its name. Fine to repeat, and for unknown IDs. */
   removePodSandbox(
     request: RemovePodSandboxRequest,
     callback: (error: ServiceError | null, response: RemovePodSandboxResponse) => void,
@@ -23718,6 +23822,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RemovePodSandboxResponse) => void,
   ): ClientUnaryCall;
+  /** One sandbox; NotFound when it is not there. */
   podSandboxStatus(
     request: PodSandboxStatusRequest,
     callback: (error: ServiceError | null, response: PodSandboxStatusResponse) => void,
@@ -23733,6 +23838,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PodSandboxStatusResponse) => void,
   ): ClientUnaryCall;
+  /** The sandboxes that match all parts of the filter. */
   listPodSandbox(
     request: ListPodSandboxRequest,
     callback: (error: ServiceError | null, response: ListPodSandboxResponse) => void,
@@ -23748,6 +23854,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListPodSandboxResponse) => void,
   ): ClientUnaryCall;
+  /** As ListPodSandbox, in several messages; none when nothing matches. */
   streamPodSandboxes(
     request: StreamPodSandboxesRequest,
     options?: Partial<CallOptions>,
@@ -23757,6 +23864,7 @@ export interface RuntimeServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamPodSandboxesResponse>;
+  /** Prepares a container in a READY sandbox from a local image. Nothing of it runs yet. */
   createContainer(
     request: CreateContainerRequest,
     callback: (error: ServiceError | null, response: CreateContainerResponse) => void,
@@ -23772,6 +23880,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateContainerResponse) => void,
   ): ClientUnaryCall;
+  /** Runs a container that is CREATED. A failed start makes it EXITED for good. */
   startContainer(
     request: StartContainerRequest,
     callback: (error: ServiceError | null, response: StartContainerResponse) => void,
@@ -23787,6 +23896,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StartContainerResponse) => void,
   ): ClientUnaryCall;
+  /** Sends the stop signal, waits the timeout, then kills. Fine to repeat, and for unknown IDs. */
   stopContainer(
     request: StopContainerRequest,
     callback: (error: ServiceError | null, response: StopContainerResponse) => void,
@@ -23802,6 +23912,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StopContainerResponse) => void,
   ): ClientUnaryCall;
+  /** Kills the container if it runs, then removes it, but not its log. Fine to repeat, and for unknown IDs. */
   removeContainer(
     request: RemoveContainerRequest,
     callback: (error: ServiceError | null, response: RemoveContainerResponse) => void,
@@ -23817,6 +23928,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RemoveContainerResponse) => void,
   ): ClientUnaryCall;
+  /** The containers that match all parts of the filter. */
   listContainers(
     request: ListContainersRequest,
     callback: (error: ServiceError | null, response: ListContainersResponse) => void,
@@ -23832,6 +23944,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListContainersResponse) => void,
   ): ClientUnaryCall;
+  /** As ListContainers, in several messages; none when nothing matches. */
   streamContainers(
     request: StreamContainersRequest,
     options?: Partial<CallOptions>,
@@ -23841,6 +23954,7 @@ export interface RuntimeServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamContainersResponse>;
+  /** One container; NotFound when it is not there. */
   containerStatus(
     request: ContainerStatusRequest,
     callback: (error: ServiceError | null, response: ContainerStatusResponse) => void,
@@ -23856,6 +23970,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ContainerStatusResponse) => void,
   ): ClientUnaryCall;
+  /** Changes the resources whose fields are not zero; applied at once when the container runs. */
   updateContainerResources(
     request: UpdateContainerResourcesRequest,
     callback: (error: ServiceError | null, response: UpdateContainerResourcesResponse) => void,
@@ -23871,6 +23986,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: UpdateContainerResourcesResponse) => void,
   ): ClientUnaryCall;
+  /** Opens the log file anew after a rotation. The container must run; the new file exists on return. */
   reopenContainerLog(
     request: ReopenContainerLogRequest,
     callback: (error: ServiceError | null, response: ReopenContainerLogResponse) => void,
@@ -23886,6 +24002,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReopenContainerLogResponse) => void,
   ): ClientUnaryCall;
+  /** Runs a command in a container and returns its output, up to 16 MiB a stream. DeadlineExceeded past the timeout. */
   execSync(
     request: ExecSyncRequest,
     callback: (error: ServiceError | null, response: ExecSyncResponse) => void,
@@ -23901,6 +24018,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ExecSyncResponse) => void,
   ): ClientUnaryCall;
+  /** The URL to run a command at, with streams. It works once. */
   exec(request: ExecRequest, callback: (error: ServiceError | null, response: ExecResponse) => void): ClientUnaryCall;
   exec(
     request: ExecRequest,
@@ -23913,6 +24031,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ExecResponse) => void,
   ): ClientUnaryCall;
+  /** The URL to attach to the running process at. It works once. */
   attach(
     request: AttachRequest,
     callback: (error: ServiceError | null, response: AttachResponse) => void,
@@ -23928,6 +24047,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AttachResponse) => void,
   ): ClientUnaryCall;
+  /** The URL to reach ports of a sandbox at. It works once. */
   portForward(
     request: PortForwardRequest,
     callback: (error: ServiceError | null, response: PortForwardResponse) => void,
@@ -23943,6 +24063,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PortForwardResponse) => void,
   ): ClientUnaryCall;
+  /** Usage of one container; NotFound when it is not there. */
   containerStats(
     request: ContainerStatsRequest,
     callback: (error: ServiceError | null, response: ContainerStatsResponse) => void,
@@ -23958,6 +24079,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ContainerStatsResponse) => void,
   ): ClientUnaryCall;
+  /** Usage of the containers that match the filter. */
   listContainerStats(
     request: ListContainerStatsRequest,
     callback: (error: ServiceError | null, response: ListContainerStatsResponse) => void,
@@ -23973,6 +24095,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListContainerStatsResponse) => void,
   ): ClientUnaryCall;
+  /** As ListContainerStats, in several messages. */
   streamContainerStats(
     request: StreamContainerStatsRequest,
     options?: Partial<CallOptions>,
@@ -23982,6 +24105,7 @@ export interface RuntimeServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamContainerStatsResponse>;
+  /** Usage of one sandbox and its containers; NotFound when it is not there. */
   podSandboxStats(
     request: PodSandboxStatsRequest,
     callback: (error: ServiceError | null, response: PodSandboxStatsResponse) => void,
@@ -23997,6 +24121,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PodSandboxStatsResponse) => void,
   ): ClientUnaryCall;
+  /** Usage of the sandboxes that match the filter. */
   listPodSandboxStats(
     request: ListPodSandboxStatsRequest,
     callback: (error: ServiceError | null, response: ListPodSandboxStatsResponse) => void,
@@ -24012,6 +24137,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListPodSandboxStatsResponse) => void,
   ): ClientUnaryCall;
+  /** As ListPodSandboxStats, in several messages. */
   streamPodSandboxStats(
     request: StreamPodSandboxStatsRequest,
     options?: Partial<CallOptions>,
@@ -24021,6 +24147,7 @@ export interface RuntimeServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamPodSandboxStatsResponse>;
+  /** Tells the runtime the address ranges of pods on this node. */
   updateRuntimeConfig(
     request: UpdateRuntimeConfigRequest,
     callback: (error: ServiceError | null, response: UpdateRuntimeConfigResponse) => void,
@@ -24036,6 +24163,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: UpdateRuntimeConfigResponse) => void,
   ): ClientUnaryCall;
+  /** Whether the runtime and its network are ready. Kubelets ask every few seconds: it must be cheap. */
   status(
     request: StatusRequest,
     callback: (error: ServiceError | null, response: StatusResponse) => void,
@@ -24051,6 +24179,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StatusResponse) => void,
   ): ClientUnaryCall;
+  /** Writes the state of a running container to a file. */
   checkpointContainer(
     request: CheckpointContainerRequest,
     callback: (error: ServiceError | null, response: CheckpointContainerResponse) => void,
@@ -24066,6 +24195,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CheckpointContainerResponse) => void,
   ): ClientUnaryCall;
+  /** What happens to containers and sandboxes, from now on and without end. */
   getContainerEvents(
     request: GetEventsRequest,
     options?: Partial<CallOptions>,
@@ -24075,6 +24205,7 @@ export interface RuntimeServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ContainerEventResponse>;
+  /** The names and labels of the metrics that ListPodSandboxMetrics returns. */
   listMetricDescriptors(
     request: ListMetricDescriptorsRequest,
     callback: (error: ServiceError | null, response: ListMetricDescriptorsResponse) => void,
@@ -24090,6 +24221,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListMetricDescriptorsResponse) => void,
   ): ClientUnaryCall;
+  /** The metrics of all sandboxes. */
   listPodSandboxMetrics(
     request: ListPodSandboxMetricsRequest,
     callback: (error: ServiceError | null, response: ListPodSandboxMetricsResponse) => void,
@@ -24105,6 +24237,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListPodSandboxMetricsResponse) => void,
   ): ClientUnaryCall;
+  /** As ListPodSandboxMetrics, in several messages. */
   streamPodSandboxMetrics(
     request: StreamPodSandboxMetricsRequest,
     options?: Partial<CallOptions>,
@@ -24114,6 +24247,7 @@ export interface RuntimeServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamPodSandboxMetricsResponse>;
+  /** How the runtime is set up, where that binds the kubelet: the cgroup driver. */
   runtimeConfig(
     request: RuntimeConfigRequest,
     callback: (error: ServiceError | null, response: RuntimeConfigResponse) => void,
@@ -24129,6 +24263,7 @@ export interface RuntimeServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RuntimeConfigResponse) => void,
   ): ClientUnaryCall;
+  /** Tells the runtime the new resources of a whole pod; the kubelet has changed its cgroup already. */
   updatePodSandboxResources(
     request: UpdatePodSandboxResourcesRequest,
     callback: (error: ServiceError | null, response: UpdatePodSandboxResourcesResponse) => void,
@@ -24155,8 +24290,10 @@ export const RuntimeServiceClient = makeGenericClientConstructor(
   serviceName: string;
 };
 
+/** Images: usually the same socket, and the same storage as the containers. */
 export type ImageServiceService = typeof ImageServiceService;
 export const ImageServiceService = {
+  /** The local images, or the one that the filter names. */
   listImages: {
     path: "/runtime.v1.ImageService/ListImages" as const,
     requestStream: false as const,
@@ -24166,6 +24303,7 @@ export const ImageServiceService = {
     responseSerialize: (value: ListImagesResponse): Buffer => Buffer.from(ListImagesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListImagesResponse => ListImagesResponse.decode(value),
   },
+  /** As ListImages, in several messages. */
   streamImages: {
     path: "/runtime.v1.ImageService/StreamImages" as const,
     requestStream: false as const,
@@ -24176,6 +24314,7 @@ export const ImageServiceService = {
       Buffer.from(StreamImagesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StreamImagesResponse => StreamImagesResponse.decode(value),
   },
+  /** One image by ID, tag or digest. One that is not there is no error: the answer has no image. */
   imageStatus: {
     path: "/runtime.v1.ImageService/ImageStatus" as const,
     requestStream: false as const,
@@ -24185,6 +24324,7 @@ export const ImageServiceService = {
     responseSerialize: (value: ImageStatusResponse): Buffer => Buffer.from(ImageStatusResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ImageStatusResponse => ImageStatusResponse.decode(value),
   },
+  /** Fetches an image and returns its ID. */
   pullImage: {
     path: "/runtime.v1.ImageService/PullImage" as const,
     requestStream: false as const,
@@ -24194,6 +24334,7 @@ export const ImageServiceService = {
     responseSerialize: (value: PullImageResponse): Buffer => Buffer.from(PullImageResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PullImageResponse => PullImageResponse.decode(value),
   },
+  /** Removes all names of an image. Fine to repeat, and for unknown ones. */
   removeImage: {
     path: "/runtime.v1.ImageService/RemoveImage" as const,
     requestStream: false as const,
@@ -24203,6 +24344,7 @@ export const ImageServiceService = {
     responseSerialize: (value: RemoveImageResponse): Buffer => Buffer.from(RemoveImageResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RemoveImageResponse => RemoveImageResponse.decode(value),
   },
+  /** Usage of the file systems that hold images and writable layers. Kubelets ask often: it must not walk the tree. */
   imageFsInfo: {
     path: "/runtime.v1.ImageService/ImageFsInfo" as const,
     requestStream: false as const,
@@ -24215,15 +24357,22 @@ export const ImageServiceService = {
 } as const;
 
 export interface ImageServiceServer extends UntypedServiceImplementation {
+  /** The local images, or the one that the filter names. */
   listImages: handleUnaryCall<ListImagesRequest, ListImagesResponse>;
+  /** As ListImages, in several messages. */
   streamImages: handleServerStreamingCall<StreamImagesRequest, StreamImagesResponse>;
+  /** One image by ID, tag or digest. One that is not there is no error: the answer has no image. */
   imageStatus: handleUnaryCall<ImageStatusRequest, ImageStatusResponse>;
+  /** Fetches an image and returns its ID. */
   pullImage: handleUnaryCall<PullImageRequest, PullImageResponse>;
+  /** Removes all names of an image. Fine to repeat, and for unknown ones. */
   removeImage: handleUnaryCall<RemoveImageRequest, RemoveImageResponse>;
+  /** Usage of the file systems that hold images and writable layers. Kubelets ask often: it must not walk the tree. */
   imageFsInfo: handleUnaryCall<ImageFsInfoRequest, ImageFsInfoResponse>;
 }
 
 export interface ImageServiceClient extends Client {
+  /** The local images, or the one that the filter names. */
   listImages(
     request: ListImagesRequest,
     callback: (error: ServiceError | null, response: ListImagesResponse) => void,
@@ -24239,6 +24388,7 @@ export interface ImageServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListImagesResponse) => void,
   ): ClientUnaryCall;
+  /** As ListImages, in several messages. */
   streamImages(
     request: StreamImagesRequest,
     options?: Partial<CallOptions>,
@@ -24248,6 +24398,7 @@ export interface ImageServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StreamImagesResponse>;
+  /** One image by ID, tag or digest. One that is not there is no error: the answer has no image. */
   imageStatus(
     request: ImageStatusRequest,
     callback: (error: ServiceError | null, response: ImageStatusResponse) => void,
@@ -24263,6 +24414,7 @@ export interface ImageServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ImageStatusResponse) => void,
   ): ClientUnaryCall;
+  /** Fetches an image and returns its ID. */
   pullImage(
     request: PullImageRequest,
     callback: (error: ServiceError | null, response: PullImageResponse) => void,
@@ -24278,6 +24430,7 @@ export interface ImageServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PullImageResponse) => void,
   ): ClientUnaryCall;
+  /** Removes all names of an image. Fine to repeat, and for unknown ones. */
   removeImage(
     request: RemoveImageRequest,
     callback: (error: ServiceError | null, response: RemoveImageResponse) => void,
@@ -24293,6 +24446,7 @@ export interface ImageServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RemoveImageResponse) => void,
   ): ClientUnaryCall;
+  /** Usage of the file systems that hold images and writable layers. Kubelets ask often: it must not walk the tree. */
   imageFsInfo(
     request: ImageFsInfoRequest,
     callback: (error: ServiceError | null, response: ImageFsInfoResponse) => void,
