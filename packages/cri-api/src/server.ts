@@ -80,12 +80,18 @@ async function claimSocket(path: string): Promise<void> {
   if (!found.isSocket())
     throw new Error(`cannot listen on ${path}: a file that is not a socket is there; remove it or choose another path`)
   const probe = connect(path)
-  const live = await once(probe, 'connect').then(
-    () => true,
-    () => false,
+  const refusal = await once(probe, 'connect').then(
+    () => undefined,
+    (error: NodeJS.ErrnoException) => error,
   )
   probe.destroy()
-  if (live) throw new Error(`cannot listen on ${path}: another runtime serves it; stop that one or choose another path`)
+  if (!refusal)
+    throw new Error(`cannot listen on ${path}: another runtime serves it; stop that one or choose another path`)
+  // Only a refused connection says that nobody listens; a full queue, for instance, says that somebody does.
+  if (refusal.code !== 'ECONNREFUSED') {
+    const remedy = 'stop its owner, remove it or choose another path'
+    throw new Error(`cannot tell whether ${path} is in use (${refusal.code}); ${remedy}`, { cause: refusal })
+  }
   await rm(path)
 }
 

@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -164,9 +166,9 @@ test('the socket has its mode; a live one is refused, a dead one replaced, a fil
   await expect(serveCri({ socketPath: file, ...options })).rejects.toThrow('not a socket')
 
   const second = join(folder, 'second.sock')
-  const first = createServer().listen(second)
-  await new Promise((resolve) => first.once('listening', resolve))
-  await new Promise((resolve) => first.close(resolve))
+  await using other = await listenElsewhere(second)
+  await other.kill()
+  expect((await stat(second)).isSocket()).toBe(true)
   await using replaced = await serveCri({ socketPath: second, ...options })
   expect((await stat(second)).isSocket()).toBe(true)
   await replaced.close()
@@ -184,3 +186,27 @@ test('a call past its deadline fails with DEADLINE_EXCEEDED, others have none', 
 test('only unix endpoints', () => {
   expect(() => createCriClient('tcp://127.0.0.1:1')).toThrow('CRI endpoint "tcp://127.0.0.1:1"')
 })
+
+test('a runtime that hangs with a full queue keeps its socket', async () => {
+  const path = join(folder, 'busy.sock')
+  await using other = await listenElsewhere(path)
+  other.child.kill('SIGSTOP')
+  const waiting = Array.from({ length: 4 }, () => connect(path).on('error', () => undefined))
+  const serve = serveCri({ socketPath: path, runtimeService: service, imageService: {} as ImageService })
+  await expect(serve).rejects.toThrow(`cannot tell whether ${path} is in use`)
+  expect((await stat(path)).isSocket()).toBe(true)
+  for (const socket of waiting) socket.destroy()
+})
+
+/** Another process that listens on a socket with a queue of one; killed at the end, which leaves its socket behind. */
+async function listenElsewhere(path: string) {
+  const program = `require('node:net').createServer().listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => console.log('up'))`
+  const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const exited = once(child, 'exit')
+  await once(child.stdout, 'data')
+  const kill = async () => {
+    child.kill('SIGKILL')
+    await exited
+  }
+  return { child, kill, [Symbol.asyncDispose]: kill }
+}
