@@ -1,0 +1,103 @@
+// The endpoints that EndpointSlices give to service ports.
+import type { Endpoint as ApiEndpoint, EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
+import { isSpecial, parseAddress, type IPFamily } from '../net/address.ts'
+import { isLabel, isPort, listOf, objectName, shown, type Problem } from './problem.ts'
+import { isProtocol } from './service-port.ts'
+
+/** One address and port behind a service port. */
+export interface Endpoint {
+  /** `ip:port`, or `[ip]:port` for IPv6: its identity. */
+  text: string
+  address: string
+  port: number
+  ready: boolean
+  serving: boolean
+  terminating: boolean
+  /** On our node. */
+  local: boolean
+  zoneHints: readonly string[]
+  nodeHints: readonly string[]
+}
+
+/** Endpoints by the key of their service port, see {@link portKey}. */
+export type EndpointTable = Map<string, Map<string, Endpoint>>
+
+/** The key under which a slice's port and a service port meet. */
+export const portKey = (namespace: string, service: string, portName: string, protocol: string): string =>
+  [namespace, service, portName, protocol].join('/')
+
+// Hints for nodes are younger than the published types.
+type Hints = ApiEndpoint['hints'] & { forNodes?: readonly { name: string }[] }
+
+const hintNames = (hints: readonly { name: string }[] | null | undefined): string[] =>
+  listOf(hints).flatMap((hint) => (typeof hint?.name === 'string' ? [hint.name] : []))
+
+function endpointOf(
+  endpoint: ApiEndpoint | null,
+  family: IPFamily,
+  nodeName: string,
+): Omit<Endpoint, 'text' | 'port'> | string | undefined {
+  const text = listOf(endpoint?.addresses)[0]
+  if (!endpoint || text === undefined) return undefined
+  const address = parseAddress(text)
+  if (address?.family !== family) return `${shown(text)} is no ${family} address; the endpoint is left out`
+  if (isSpecial(address)) return `${address.text} is loopback, link-local or unspecified; the endpoint is left out`
+  const { conditions } = endpoint
+  const hints: Hints | undefined = endpoint.hints ?? undefined
+  return {
+    address: address.text,
+    ready: conditions?.ready ?? true,
+    serving: conditions?.serving ?? true,
+    terminating: conditions?.terminating === true,
+    local: endpoint.nodeName !== undefined && endpoint.nodeName === nodeName,
+    zoneHints: hintNames(hints?.forZones),
+    nodeHints: hintNames(hints?.forNodes),
+  }
+}
+
+const add = (table: EndpointTable, key: string, endpoint: Endpoint): void => {
+  const known = table.get(key) ?? new Map<string, Endpoint>()
+  table.set(key, known)
+  if (!endpoint.terminating || !known.has(endpoint.text)) known.set(endpoint.text, endpoint)
+}
+
+/**
+ * Adds what `slice` has for `family` to `table`. Slices of other address types and those of headless Services are
+ * passed over; malformed parts are left out and told in `problems`.
+ */
+export function addSlice(
+  table: EndpointTable,
+  slice: EndpointSlice,
+  family: IPFamily,
+  nodeName: string,
+  problems: Problem[],
+): void {
+  const { metadata } = slice
+  const labels = metadata?.labels ?? {}
+  if (slice.addressType !== family || 'service.kubernetes.io/headless' in labels) return
+  const object = objectName('EndpointSlice', metadata)
+  const service = labels['kubernetes.io/service-name']
+  const namespace = metadata?.namespace
+  if (!isLabel(service) || !isLabel(namespace)) {
+    const message = `belongs to no Service (${shown(service)} in namespace ${shown(namespace)}); it is left out`
+    problems.push({ object, field: 'metadata.labels["kubernetes.io/service-name"]', message })
+    return
+  }
+  const endpoints = listOf(slice.endpoints).flatMap((item, index) => {
+    const endpoint = endpointOf(item, family, nodeName)
+    if (typeof endpoint === 'string') problems.push({ object, field: `endpoints[${index}]`, message: endpoint })
+    return endpoint === undefined || typeof endpoint === 'string' ? [] : [endpoint]
+  })
+  for (const [index, item] of listOf(slice.ports).entries()) {
+    const port = item?.port
+    const protocol = item?.protocol ?? 'TCP'
+    if (typeof item?.name !== 'string' || !isPort(port) || !isProtocol(protocol)) {
+      const message = `name ${shown(item?.name)}, port ${shown(port)}, ${shown(protocol)}: it is left out`
+      problems.push({ object, field: `ports[${index}]`, message })
+      continue
+    }
+    const key = portKey(namespace, service, item.name, protocol)
+    const host = (address: string): string => (family === 'IPv6' ? `[${address}]` : address)
+    for (const endpoint of endpoints) add(table, key, { ...endpoint, port, text: `${host(endpoint.address)}:${port}` })
+  }
+}

@@ -1,0 +1,27 @@
+// The text that iptables-restore reads.
+import type { IptablesProgram, TableProgram } from './program.ts'
+
+const forbidden = /["'\\\p{Cc}]/u
+
+const quoted = (arg: string): string => {
+  if (arg === '' || forbidden.test(arg))
+    throw new RangeError(`iptables rule: the argument ${JSON.stringify(arg)} cannot be written; remove its quotes`)
+  return arg.includes(' ') ? `"${arg}"` : arg
+}
+
+const tableLines = ({ table, chains, rules, deletions }: TableProgram): string[] => [
+  `*${table}`,
+  ...chains.map((chain) => `:${chain} - [0:0]`),
+  ...rules.map(({ chain, args }) => `-A ${chain} ${args.map(quoted).join(' ')}`),
+  ...deletions.map((chain) => `-X ${chain}`),
+  'COMMIT',
+]
+
+/**
+ * The input for `iptables-restore --noflush --counters`.
+ *
+ * @throws RangeError when an argument holds quotes, backslashes or control characters.
+ */
+export function iptablesText({ tables }: IptablesProgram): string {
+  return tables.flatMap(tableLines).join('\n') + '\n'
+}
