@@ -1,0 +1,20 @@
+// The ConfigMaps, Secrets and tokens that pods of this node refer to.
+import type { TokenRequest } from 'kubernetes-types/authentication/v1.d.ts'
+import type { ConfigMap, Secret, Service } from 'kubernetes-types/core/v1.d.ts'
+
+/** Reads what pods refer to. A missing object is undefined; no answer from the API server throws. */
+export interface ObjectSource {
+  configMap(namespace: string, name: string, signal?: AbortSignal): Promise<ConfigMap | undefined>
+  secret(namespace: string, name: string, signal?: AbortSignal): Promise<Secret | undefined>
+  /** All Services, for the environment of containers. */
+  services(): Promise<readonly Service[]>
+  /** A fresh token of a service account. */
+  token(
+    namespace: string,
+    serviceAccount: string,
+    spec: TokenRequest['spec'],
+    signal?: AbortSignal,
+  ): Promise<NonNullable<TokenRequest['status']>>
+  /** Calls back when an object that was read before has changed or gone; returns how to stop. */
+  onChange(changed: (kind: 'ConfigMap' | 'Secret', namespace: string, name: string) => void): () => void
+}

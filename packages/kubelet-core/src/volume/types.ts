@@ -1,0 +1,28 @@
+// What pod workers ask of volumes.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+
+/** Volumes of the pods of this node. */
+export interface VolumeManager {
+  /**
+   * Makes every volume of the pod ready and answers where each is: volume name → host path. Safe to run again.
+   *
+   * @throws VolumeError naming the volume; the worker reports it as a FailedMount event and tries again
+   */
+  mount(pod: Pod, signal?: AbortSignal): Promise<ReadonlyMap<string, string>>
+  /** Unmounts and removes what {@link mount} made for this pod; user data of hostPath volumes stays. Safe to run again. */
+  unmount(podUid: string): Promise<void>
+  /** Unmounts what pods have that are not among these: run once at start, after the sources are read. */
+  removeOrphans(podUids: ReadonlySet<string>): Promise<void>
+  close(): Promise<void>
+}
+
+/** A volume that could not be made ready. */
+export class VolumeError extends Error {
+  override readonly name = 'VolumeError'
+  readonly volume: string
+
+  constructor(volume: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.volume = volume
+  }
+}
