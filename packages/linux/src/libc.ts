@@ -4,9 +4,11 @@ import { LinuxError } from './errors.ts'
 
 const libc = koffi.load('libc.so.6')
 /** The calls that this package makes. */
-export type SystemCall = 'mount' | 'umount2' | 'unshare' | 'setns' | 'sethostname'
+export type SystemCall = 'mount' | 'umount2' | 'unshare' | 'setns' | 'sethostname' | 'mknod' | 'lsetxattr' | 'lgetxattr'
 
-const symbols: Record<SystemCall, (...args: (string | number | null)[]) => number> = {
+type Argument = string | number | bigint | Uint8Array | null
+
+const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   mount: libc.func(
     'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
   ),
@@ -14,6 +16,11 @@ const symbols: Record<SystemCall, (...args: (string | number | null)[]) => numbe
   unshare: libc.func('int unshare(int flags)'),
   setns: libc.func('int setns(int fd, int kind)'),
   sethostname: libc.func('int sethostname(const char *name, size_t length)'),
+  mknod: libc.func('int mknod(const char *path, unsigned int mode, uint64_t device)'),
+  lsetxattr: libc.func(
+    'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
+  ),
+  lgetxattr: libc.func('long lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)'),
 }
 
 const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
@@ -23,9 +30,9 @@ const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) =
  * @param subject what the call is tried on, for the message
  * @throws LinuxError
  */
-export function call(name: SystemCall, subject: string, ...args: (string | number | null)[]): void {
-  const result = symbols[name](...args)
-  if (result !== -1) return
+export function call(name: SystemCall, subject: string, ...args: Argument[]): number {
+  const result = Number(symbols[name](...args))
+  if (result !== -1) return result
   const errno = koffi.errno()
   throw new LinuxError(errnoNames.get(errno) ?? `errno ${errno}`, name, subject)
 }
