@@ -1,0 +1,154 @@
+// The v1 hierarchies: one folder per controller, all kept alike.
+import { join } from 'node:path'
+import type { CgroupLimits, Cgroups, CgroupStats } from './cgroup.ts'
+import {
+  childrenOf,
+  deadline,
+  folderOf,
+  killAll,
+  makeFolder,
+  pause,
+  processesBelow,
+  put,
+  read,
+  readNumber,
+  readTable,
+  removeBelow,
+} from './cgroup-files.ts'
+import { LinuxError } from './errors.ts'
+
+/** The controllers that we use, where they are there. */
+const used = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'freezer']
+/** The kernel says "no limit" with 2⁶³ rounded down to a page. */
+const unlimited = 2 ** 62
+
+/** @param mounts controller → where it is mounted */
+export function openCgroupsV1(mounts: ReadonlyMap<string, string>): Cgroups {
+  const roots = new Map(
+    used.flatMap((name): [string, string][] => (mounts.has(name) ? [[name, mounts.get(name) ?? '']] : [])),
+  )
+  const hierarchies = [...new Set(roots.values())]
+  const at = (controller: string, path: string): string => {
+    const root = roots.get(controller)
+    if (root === undefined) throw new LinuxError('ENODEV', 'cgroup', `controller ${controller} is not mounted`)
+    return folderOf(root, path)
+  }
+  /** Every process is in all hierarchies alike: any of them tells. */
+  const sample = (path: string): string => folderOf(roots.get('memory') ?? hierarchies[0] ?? '', path)
+
+  const update = async (path: string, limits: CgroupLimits): Promise<void> => {
+    const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes, pids, cpus, memoryNodes } = limits
+    if (cpuShares !== undefined) await put(at('cpu', path), 'cpu.shares', cpuShares)
+    if (cpuPeriodUs !== undefined) await put(at('cpu', path), 'cpu.cfs_period_us', cpuPeriodUs)
+    if (cpuQuotaUs !== undefined) await put(at('cpu', path), 'cpu.cfs_quota_us', cpuQuotaUs)
+    if (memoryBytes !== undefined) await put(at('memory', path), 'memory.limit_in_bytes', memoryBytes)
+    if (pids !== undefined) await put(at('pids', path), 'pids.max', pids < 0 ? 'max' : pids)
+    if (cpus !== undefined) await put(at('cpuset', path), 'cpuset.cpus', cpus)
+    if (memoryNodes !== undefined) await put(at('cpuset', path), 'cpuset.mems', memoryNodes)
+  }
+
+  return {
+    version: 1,
+    async create(path, limits = {}) {
+      for (const root of hierarchies) {
+        let folder = root
+        folderOf(root, path)
+        for (const part of path.split('/').filter((name) => name !== '')) {
+          const parent = folder
+          folder = join(folder, part)
+          await makeFolder(folder)
+          if (root === roots.get('cpuset')) await inheritCpuset(parent, folder)
+        }
+      }
+      await update(path, limits)
+    },
+    update,
+    exists: async (path) => (await read(sample(path), 'cgroup.procs')) !== undefined,
+    children: async (path) => childrenOf(sample(path)),
+    processes: async (path) => processesBelow(sample(path)),
+    async attach(path, pid) {
+      for (const root of hierarchies) await put(folderOf(root, path), 'cgroup.procs', pid)
+    },
+    async freeze(path, signal) {
+      const folder = at('freezer', path)
+      await put(folder, 'freezer.state', 'FROZEN')
+      for (const limit = deadline(signal); (await read(folder, 'freezer.state')) === 'FREEZING';) {
+        if (limit.aborted) throw new LinuxError('ETIMEDOUT', 'freeze', folder)
+        await pause(limit)
+      }
+    },
+    thaw: async (path) => put(at('freezer', path), 'freezer.state', 'THAWED'),
+    async kill(path, signal) {
+      const limit = deadline(signal)
+      const folder = sample(path)
+      for (let alive = await processesBelow(folder); alive.length > 0; alive = await processesBelow(folder)) {
+        if (limit.aborted) throw new LinuxError('ETIMEDOUT', 'kill', `${folder}: ${alive.join(', ')} still there`)
+        killAll(alive)
+        if (roots.has('freezer')) await thawBelow(at('freezer', path)) // the frozen do not die
+        await pause(limit)
+      }
+    },
+    async remove(path, signal) {
+      const limit = deadline(signal)
+      for (const root of hierarchies) await removeBelow(folderOf(root, path), limit)
+    },
+    stats: async (path) => ({
+      ...(roots.has('cpuacct') && (await cpuStats(at('cpuacct', path), at('cpu', path)))),
+      ...(roots.has('memory') && (await memoryStats(at('memory', path)))),
+      ...(roots.has('pids') && (await pidsStats(at('pids', path)))),
+    }),
+  }
+}
+
+/** A cgroup below may be frozen by itself. */
+async function thawBelow(folder: string): Promise<void> {
+  await put(folder, 'freezer.state', 'THAWED')
+  for (const name of await childrenOf(folder)) await thawBelow(join(folder, name))
+}
+
+/** A new cpuset is empty and takes no process until it has CPUs and memory nodes. */
+async function inheritCpuset(parent: string, folder: string): Promise<void> {
+  for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+    if (!(await read(folder, file))) await put(folder, file, (await read(parent, file)) ?? '')
+  }
+}
+
+async function cpuStats(accounting: string, cpu: string): Promise<Pick<CgroupStats, 'cpu'>> {
+  const usage = await read(accounting, 'cpuacct.usage')
+  if (usage === undefined) return {}
+  const table = await readTable(cpu, 'cpu.stat')
+  return {
+    cpu: {
+      usageNs: BigInt(usage),
+      periods: table.get('nr_periods') ?? 0,
+      throttledPeriods: table.get('nr_throttled') ?? 0,
+      throttledNs: BigInt(table.get('throttled_time') ?? 0),
+    },
+  }
+}
+
+async function memoryStats(folder: string): Promise<Pick<CgroupStats, 'memory'>> {
+  const usage = await readNumber(folder, 'memory.usage_in_bytes')
+  if (usage === undefined) return {}
+  const table = await readTable(folder, 'memory.stat')
+  const limit = await readNumber(folder, 'memory.limit_in_bytes')
+  const oom = await readTable(folder, 'memory.oom_control')
+  return {
+    memory: {
+      usage,
+      workingSet: Math.max(0, usage - (table.get('total_inactive_file') ?? 0)),
+      rss: table.get('total_rss') ?? 0,
+      pageFaults: table.get('total_pgfault') ?? 0,
+      majorPageFaults: table.get('total_pgmajfault') ?? 0,
+      ...(limit !== undefined && limit < unlimited && { limit }),
+      oomKills: oom.get('oom_kill') ?? 0,
+    },
+  }
+}
+
+export async function pidsStats(folder: string): Promise<Pick<CgroupStats, 'pids'>> {
+  const current = await readNumber(folder, 'pids.current')
+  if (current === undefined) return {}
+  const limit = await readNumber(folder, 'pids.max')
+  return { pids: { current, ...(limit !== undefined && { limit }) } }
+}

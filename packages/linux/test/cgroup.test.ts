@@ -1,0 +1,91 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { cpuWeight } from '../src/cgroup-v2.ts'
+import { openCgroups } from '../src/index.ts'
+import type { Cgroups } from '../src/index.ts'
+
+const path = `/nodelet-test-${process.pid}`
+let cgroups: Cgroups
+const children: ChildProcess[] = []
+
+/** A process in the cgroup. */
+async function occupant(program: string, ...args: string[]): Promise<ChildProcess> {
+  const child = spawn('/bin/sh', ['-c', 'read line; exec "$@"', 'sh', program, ...args], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  children.push(child)
+  await cgroups.attach(`${path}/pod`, child.pid ?? 0)
+  child.stdin.end('go\n')
+  return child
+}
+
+beforeEach(async () => {
+  cgroups = await openCgroups()
+  await cgroups.create(`${path}/pod`, { cpuShares: 512, memoryBytes: 16 << 20, pids: 20 })
+})
+
+afterEach(async () => {
+  if (await cgroups.exists(path)) await cgroups.kill(path)
+  await cgroups.remove(path)
+  expect(await cgroups.exists(path)).toBe(false)
+})
+
+test('limits are in force, and told by the statistics', async () => {
+  await occupant('sleep', '60')
+  const stats = await cgroups.stats(`${path}/pod`)
+  expect(stats.memory?.limit).toBe(16 << 20)
+  expect(stats.memory?.usage).toBeGreaterThan(0)
+  expect(stats.pids).toEqual({ current: 1, limit: 20 })
+  expect(stats.cpu?.usageNs).toBeGreaterThan(0n)
+  await cgroups.update(`${path}/pod`, { memoryBytes: -1, pids: -1, cpuQuotaUs: 50_000, cpuPeriodUs: 100_000 })
+  const after = await cgroups.stats(`${path}/pod`)
+  expect(after.memory?.limit).toBeUndefined()
+  expect(after.pids).toEqual({ current: 1 })
+})
+
+test('a process that wants more memory than the limit is killed, and counted', async () => {
+  const child = await occupant('/bin/sh', '-c', 'x=$(head -c 60000000 /dev/zero | tr "\\0" x); sleep 60')
+  await once(child, 'exit')
+  expect((await cgroups.stats(`${path}/pod`)).memory?.oomKills).toBeGreaterThan(0)
+}, 20_000)
+
+test('freezing stops and thawing goes on', async () => {
+  await occupant('sh', '-c', 'while :; do :; done')
+  await cgroups.freeze(`${path}/pod`)
+  const [before, later] = [await used(), await new Promise((resolve) => setTimeout(resolve, 60)).then(used)]
+  expect(later).toBe(before)
+  await cgroups.thaw(`${path}/pod`)
+  await expect.poll(used).toBeGreaterThan(later)
+})
+
+test('killing reaches what is below, frozen or not, and leaves what can be removed', async () => {
+  const child = await occupant('sleep', '60')
+  await cgroups.freeze(`${path}/pod`)
+  expect(await cgroups.processes(path)).toEqual([child.pid])
+  const gone = once(child, 'exit')
+  await cgroups.kill(path)
+  await gone
+  expect(await cgroups.processes(path)).toEqual([])
+  expect(await cgroups.children(path)).toEqual(['pod'])
+})
+
+test('the root is refused, and errors name the file and the value', async () => {
+  await expect(cgroups.remove('/')).rejects.toThrow('cgroup path "/"')
+  await expect(cgroups.create('/a/../b')).rejects.toThrow('cgroup path "/a/../b"')
+  await expect(cgroups.update(`${path}/none`, { pids: 3 })).rejects.toThrow(/ENOENT: write 3 to .*none\/pids\.max/)
+  expect(await cgroups.children(`${path}/none`)).toEqual([])
+})
+
+test.each([
+  [2, 1],
+  [1024, 39],
+  [262_144, 10_000],
+])('%i shares are weight %i', (shares, weight) => {
+  expect(cpuWeight(shares)).toBe(weight)
+})
+
+async function used(): Promise<bigint> {
+  return (await cgroups.stats(`${path}/pod`)).cpu?.usageNs ?? 0n
+}
