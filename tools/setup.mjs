@@ -1,4 +1,4 @@
-// Prepares a fresh Debian machine, then runs what was asked: `node tools/setup.mjs [test] [args…]`.
+// Prepares a fresh Debian machine, then runs what was asked: `node tools/setup.mjs [start|test] [args…]`.
 // Uses only what Node 20 has built in, since it runs before anything is installed.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -12,9 +12,23 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const aptPackages = {
   runc: ['/usr/sbin/runc', '/usr/bin/runc', '/usr/local/sbin/runc'],
   conmon: ['/usr/bin/conmon'],
+  iptables: ['/usr/sbin/iptables'],
+  nftables: ['/usr/sbin/nft'],
+  conntrack: ['/usr/sbin/conntrack'],
+  iproute2: ['/usr/sbin/ip', '/sbin/ip', '/usr/bin/ip'],
+  ipset: ['/usr/sbin/ipset'],
+  'kubernetes-client': ['/usr/bin/kubectl', '/usr/local/bin/kubectl'],
+  kmod: ['/usr/sbin/modprobe', '/sbin/modprobe'],
   'busybox-static': ['/bin/busybox', '/usr/bin/busybox'],
   openssl: ['/usr/bin/openssl'],
   'ca-certificates': ['/usr/sbin/update-ca-certificates'],
+}
+
+/** What only the tests need. */
+const testPackages = {
+  'docker-registry': ['/usr/bin/docker-registry'],
+  'user-mode-linux': ['/usr/bin/linux'],
+  e2fsprogs: ['/usr/sbin/mkfs.ext4', '/sbin/mkfs.ext4'],
 }
 
 class SetupError extends Error {}
@@ -47,8 +61,8 @@ function checkMachine() {
     throw new SetupError('installing Debian packages needs root, and so will the node. → Run it again with sudo.')
 }
 
-function installDebianPackages() {
-  const missing = Object.entries(aptPackages)
+function installDebianPackages(wanted) {
+  const missing = Object.entries(wanted)
     .filter(([, files]) => !files.some(existsSync))
     .map(([name]) => name)
   if (missing.length === 0) return 'nothing missing'
@@ -112,10 +126,13 @@ const [command, ...args] = process.argv.slice(2)
 try {
   checkMachine()
   const since = performance.now()
-  step('Debian packages', installDebianPackages)
+  step('Debian packages', () =>
+    installDebianPackages(command === 'start' ? aptPackages : { ...aptPackages, ...testPackages }),
+  )
   step('npm packages', installNpmPackages)
   step('build', build)
   console.log(`✓ ready in ${seconds(since)}\n`)
+  if (command === 'start') become('node', [join(root, 'packages/node-agent/dist/cli.js'), 'demo', ...args])
   if (command === 'test') become('vitest', ['run', ...args])
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
