@@ -1,3 +1,4 @@
+export { isMountPoint } from './mount-point.ts'
 export { mount, unmount, unmountIfMounted } from './mount.ts'
 export type { MountOptions } from './mount.ts'
 export { parseMountInfo, readMountInfo } from './mountinfo.ts'

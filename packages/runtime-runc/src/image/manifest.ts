@@ -1,0 +1,98 @@
+// Manifests, indexes and configurations of images, as registries and layouts have them: validated here, once.
+import { CriError } from '@nodelet/cri-api'
+import { z } from 'zod'
+
+const digest = z.string().regex(/^sha256:[a-f0-9]{64}$/, 'must be sha256: and 64 hex digits')
+const descriptor = z.object({
+  mediaType: z.string(),
+  digest,
+  size: z.number().int().nonnegative(),
+  platform: z.object({ architecture: z.string(), os: z.string(), variant: z.string().optional() }).optional(),
+  annotations: z.record(z.string(), z.string()).nullish(),
+})
+
+/** Where content is and what it must be. */
+export type Descriptor = z.output<typeof descriptor>
+
+const manifestSchema = z.object({ config: descriptor, layers: z.array(descriptor).max(500) })
+const indexSchema = z.object({ manifests: z.array(descriptor).max(1000) })
+const words = z.array(z.string()).nullish()
+const configSchema = z.object({
+  architecture: z.string().optional(),
+  os: z.string().optional(),
+  config: z
+    .object({
+      Entrypoint: words,
+      Cmd: words,
+      Env: words,
+      WorkingDir: z
+        .string()
+        .nullish()
+        .transform((value) => value ?? ''),
+      User: z
+        .string()
+        .nullish()
+        .transform((value) => value ?? ''),
+      StopSignal: z
+        .string()
+        .nullish()
+        .transform((value) => value ?? ''),
+      Volumes: z.record(z.string(), z.object({})).nullish(),
+      Labels: z.record(z.string(), z.string()).nullish(),
+      ExposedPorts: z.record(z.string(), z.object({})).nullish(),
+    })
+    .nullish(),
+  rootfs: z.object({ type: z.literal('layers'), diff_ids: z.array(digest) }),
+})
+
+export type Manifest = z.output<typeof manifestSchema>
+export type ConfigFile = z.output<typeof configSchema>
+
+/** What registries are asked for, best first. */
+export const manifestTypes: readonly string[] = [
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+]
+
+function parse<T>(schema: z.ZodType<T>, content: Uint8Array, what: string): T {
+  let value: unknown
+  try {
+    value = JSON.parse(Buffer.from(content).toString())
+  } catch (error) {
+    throw new CriError('UNKNOWN', `${what} is not JSON: ${(error as Error).message}`, { cause: error })
+  }
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  throw new CriError('UNKNOWN', `${what}: ${issue?.path.join('.')}: ${issue?.message}`)
+}
+
+export const parseConfigFile = (content: Uint8Array, what: string): ConfigFile => parse(configSchema, content, what)
+
+/** A manifest, or the entry of an index that fits this machine. */
+export function parseManifest(content: Uint8Array, what: string): { manifest: Manifest } | { next: Descriptor } {
+  const { manifests } = parse(z.object({ manifests: z.unknown().optional() }), content, what)
+  if (manifests === undefined) return { manifest: parse(manifestSchema, content, what) }
+  return { next: choosePlatform(parse(indexSchema, content, what).manifests, what) }
+}
+
+const goArchitectures: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', ia32: '386' }
+
+/** This machine's architecture as images name it. */
+export const architecture: string = goArchitectures[process.arch] ?? process.arch
+
+function choosePlatform(manifests: readonly Descriptor[], what: string): Descriptor {
+  const fitting = manifests.filter(
+    ({ platform }) => platform && platform.os === 'linux' && platform.architecture === architecture,
+  )
+  // Entries without a platform: a layout of one image. Attestations say "unknown".
+  const found = fitting[0] ?? (manifests.length === 1 && !manifests[0]?.platform ? manifests[0] : undefined)
+  if (found) return found
+  const offered = manifests.flatMap(({ platform }) => (platform ? [`${platform.os}/${platform.architecture}`] : []))
+  throw new CriError(
+    'NOT_FOUND',
+    `${what}: no match for platform linux/${architecture} in manifest: not found; it has ${offered.join(', ') || 'none'}`,
+  )
+}

@@ -1,0 +1,64 @@
+// The images as CRI calls.
+import { Image, ImageStatusResponse } from '@nodelet/cri-api'
+import type { FilesystemUsage, ImageService } from '@nodelet/cri-api'
+import type { Images } from './images.ts'
+import type { ImageRecord } from './store.ts'
+
+/** How many images one message of a stream has. */
+const batch = 500
+
+export function createImageService(images: Omit<Images, 'imageService'>): ImageService {
+  const list = (wanted: string | undefined): Image[] => {
+    if (!wanted) return images.list().map(imageOf)
+    const image = images.resolve(wanted)
+    return image ? [imageOf(image)] : []
+  }
+  return {
+    listImages: async ({ filter }) => ({ images: list(filter?.image?.image) }),
+    async *streamImages({ filter }) {
+      const all = list(filter?.image?.image)
+      for (let at = 0; at < all.length; at += batch) yield { images: all.slice(at, at + batch) }
+    },
+    imageStatus: async ({ image, verbose }) => {
+      const found = images.resolve(image?.image ?? '')
+      if (!found) return ImageStatusResponse.fromPartial({})
+      const info = verbose
+        ? { info: JSON.stringify({ chainID: found.chain.at(-1) ?? '', imageSpec: { config: found.config } }) }
+        : {}
+      return { image: imageOf(found), info }
+    },
+    pullImage: async ({ image, auth }, options = {}) => {
+      const { id } = await images.pull(image?.image ?? '', { auth, signal: options.signal })
+      return { imageRef: id }
+    },
+    removeImage: async ({ image }) => {
+      await images.remove(image?.image ?? '')
+      return {}
+    },
+    imageFsInfo: async () => {
+      const { bytes, inodes } = images.usage()
+      const usage: FilesystemUsage = {
+        timestamp: BigInt(Date.now()) * 1_000_000n,
+        fsId: { mountpoint: images.root },
+        usedBytes: { value: BigInt(bytes) },
+        inodesUsed: { value: BigInt(inodes) },
+      }
+      return { imageFilesystems: [usage], containerFilesystems: [usage] }
+    },
+  }
+}
+
+function imageOf({ id, repoTags, repoDigests, size, config, pinned }: ImageRecord): Image {
+  const [user = ''] = (config.User ?? '').split(':')
+  const isNumber = /^\d+$/.test(user)
+  return Image.fromPartial({
+    id,
+    repoTags,
+    repoDigests,
+    size: BigInt(size),
+    ...(isNumber && { uid: { value: BigInt(user) } }),
+    username: isNumber ? '' : user,
+    spec: { image: id },
+    pinned,
+  })
+}

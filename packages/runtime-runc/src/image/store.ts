@@ -1,0 +1,90 @@
+// What is known of images, on disk: one file each.
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeJson } from '../files.ts'
+import type { ImageConfig } from '../spec/facts.ts'
+import { nameOf, parseReference, taggedName } from './reference.ts'
+
+/** One image. */
+export interface ImageRecord {
+  /** `sha256:` and the digest of its configuration. */
+  id: string
+  /** Canonical names with tags. */
+  repoTags: string[]
+  /** Canonical names with the digest that the tag stood for. */
+  repoDigests: string[]
+  /** Bytes of its blobs, compressed. */
+  size: number
+  config: ImageConfig
+  /** Chain IDs of its layers, lowest first. */
+  chain: string[]
+  /** Digests of its blobs: manifest, configuration, layers. */
+  blobs: string[]
+  /** Never removed by garbage collection. */
+  pinned: boolean
+  /** Milliseconds since the epoch. */
+  createdAt: number
+}
+
+export interface ImageStore {
+  list(): ImageRecord[]
+  /** By ID, with or without `sha256:` and cut short; by name, tag or digest. */
+  find(referenceOrId: string): ImageRecord | undefined
+  /** Adds or replaces; names that it takes are taken from other images. */
+  put(record: ImageRecord): Promise<void>
+  remove(id: string): Promise<void>
+}
+
+/** A shorter ID is more likely a name. */
+const idPattern = /^(?:sha256:)?([a-f0-9]{3,64})$/
+
+export async function openImageStore(root: string): Promise<ImageStore> {
+  const folder = join(root, 'images')
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const images = new Map<string, ImageRecord>()
+  const fileOf = (id: string): string => join(folder, `${id.slice('sha256:'.length)}.json`)
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith('.json')) {
+      await rm(join(folder, name), { force: true }) // written half-way
+      continue
+    }
+    const record = JSON.parse(await readFile(join(folder, name), 'utf8')) as ImageRecord
+    images.set(record.id, record)
+  }
+  const save = async (record: ImageRecord): Promise<void> => {
+    await writeJson(fileOf(record.id), record)
+    images.set(record.id, record)
+  }
+
+  return {
+    list: () => [...images.values()],
+    find: (text) => findImage([...images.values()], text),
+    put: async (record) => {
+      await save(record)
+      for (const other of images.values()) {
+        const kept = other.repoTags.filter((tag) => !record.repoTags.includes(tag))
+        if (other.id !== record.id && kept.length < other.repoTags.length) await save({ ...other, repoTags: kept })
+      }
+    },
+    remove: async (id) => {
+      await rm(fileOf(id), { force: true })
+      images.delete(id)
+    },
+  }
+}
+
+export function findImage(images: readonly ImageRecord[], text: string): ImageRecord | undefined {
+  const hex = idPattern.exec(text)?.[1]
+  const byId = hex === undefined ? [] : images.filter(({ id }) => id.startsWith(`sha256:${hex}`))
+  if (byId.length === 1) return byId[0]
+  try {
+    const reference = parseReference(text)
+    if (reference.digest !== undefined) {
+      const name = `${nameOf(reference)}@${reference.digest}`
+      return images.find(({ repoDigests }) => repoDigests.includes(name))
+    }
+    return images.find(({ repoTags }) => repoTags.includes(taggedName(reference) ?? ''))
+  } catch {
+    return undefined // not a name of an image: so there is none of that name
+  }
+}

@@ -1,0 +1,112 @@
+// Unpacked layers, by chain ID: the digest of a layer and all below it.
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
+import { writeJson } from '../files.ts'
+import { createUnpacker } from './unpacker.ts'
+
+/** The chain IDs of layers, lowest first. @see OCI image-spec, layer ChainID */
+export function chainIds(diffIds: readonly string[]): string[] {
+  let below = ''
+  return diffIds.map((diffId) => {
+    below = below === '' ? diffId : `sha256:${createHash('sha256').update(`${below} ${diffId}`).digest('hex')}`
+    return below
+  })
+}
+
+interface LayerRecord {
+  chainId: string
+  size: number
+  inodes: number
+}
+
+export interface Layers extends AsyncDisposable {
+  has(chainId: string): boolean
+  /** Unpacks a layer on top of those below it; callers that ask for the same one share the work. */
+  unpack(chain: readonly string[], diffId: string, blob: string): Promise<void>
+  /** Folders of a chain, topmost first, as overlay wants them. */
+  folders(chain: readonly string[]): string[]
+  usage(chain: readonly string[]): { size: number; inodes: number }
+  /** Removes every layer that is in none of the chains. */
+  keepOnly(chains: Iterable<readonly string[]>): Promise<void>
+}
+
+/** Opens the layers; what a crash left half-unpacked is removed. */
+export async function openLayers(root: string): Promise<Layers> {
+  // Names are short numbers: a mount has one page for the paths of all layers.
+  const base = join(root, 'l')
+  await mkdir(base, { recursive: true, mode: 0o711 })
+  const known = new Map<string, LayerRecord & { name: string }>()
+  let last = 0
+  for (const name of await readdir(base)) {
+    const record = await readRecord(join(base, name, 'layer.json'))
+    if (record) known.set(record.chainId, { ...record, name })
+    else await rm(join(base, name), { recursive: true, force: true })
+    last = Math.max(last, Number.parseInt(name, 36) || 0)
+  }
+  const unpacker = createUnpacker()
+  const running = new Map<string, Promise<void>>()
+  const folderOf = (chainId: string): string => {
+    const layer = known.get(chainId)
+    if (!layer) throw new CriError('NOT_FOUND', `layer ${chainId} is not unpacked: pull the image again`)
+    return join(base, layer.name, 'fs')
+  }
+  const folders = (chain: readonly string[]): string[] => chain.map(folderOf).toReversed()
+
+  const unpack = async (chain: readonly string[], diffId: string, blob: string): Promise<void> => {
+    const chainId = chain.at(-1) ?? ''
+    const lowers = folders(chain.slice(0, -1))
+    const name = (++last).toString(36)
+    const temporary = join(base, `${name}.tmp`)
+    try {
+      await mkdir(join(temporary, 'fs'), { recursive: true, mode: 0o711 })
+      const { size, inodes } = await unpacker.unpack({ blob, folder: join(temporary, 'fs'), lowers, diffId })
+      const record = { chainId, size, inodes }
+      await writeJson(join(temporary, 'layer.json'), record)
+      await rename(temporary, join(base, name))
+      known.set(chainId, { ...record, name })
+    } catch (error) {
+      await rm(temporary, { recursive: true, force: true })
+      throw new CriError('UNKNOWN', `failed to unpack layer ${diffId}: ${(error as Error).message}`, { cause: error })
+    }
+  }
+
+  return {
+    has: (chainId) => known.has(chainId),
+    unpack: async (chain, diffId, blob) => {
+      const chainId = chain.at(-1) ?? ''
+      if (known.has(chainId)) return
+      const work = running.get(chainId) ?? unpack(chain, diffId, blob).finally(() => running.delete(chainId))
+      running.set(chainId, work)
+      await work
+    },
+    folders,
+    usage: (chain) => {
+      const records = chain.flatMap((chainId) => known.get(chainId) ?? [])
+      return {
+        size: records.reduce((sum, { size }) => sum + size, 0),
+        inodes: records.reduce((sum, { inodes }) => sum + inodes, 0),
+      }
+    },
+    keepOnly: async (chains) => {
+      const kept = new Set([...chains].flat())
+      for (const [chainId, { name }] of known) {
+        if (kept.has(chainId) || running.has(chainId)) continue
+        known.delete(chainId)
+        // Without its record the folder is nobody's: a crash from here on is finished at the next opening.
+        await rm(join(base, name, 'layer.json'), { force: true })
+        await rm(join(base, name), { recursive: true, force: true })
+      }
+    },
+    [Symbol.asyncDispose]: async () => unpacker[Symbol.asyncDispose](),
+  }
+}
+
+async function readRecord(path: string): Promise<LayerRecord | undefined> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as LayerRecord
+  } catch {
+    return undefined // unpacking or removal was interrupted
+  }
+}

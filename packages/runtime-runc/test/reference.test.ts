@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest'
+import { parseReference, printReference } from '../src/index.ts'
+import { parseChallenge } from '../src/image/credentials.ts'
+
+const digest = `sha256:${'a'.repeat(64)}`
+
+test.each([
+  ['busybox', 'docker.io/library/busybox:latest'],
+  ['busybox:1.36', 'docker.io/library/busybox:1.36'],
+  ['user/app', 'docker.io/user/app:latest'],
+  ['localhost/app', 'localhost/app:latest'],
+  ['localhost:5000/a/b:t', 'localhost:5000/a/b:t'],
+  ['registry.k8s.io/pause:3.10', 'registry.k8s.io/pause:3.10'],
+  ['index.docker.io/nginx', 'docker.io/library/nginx:latest'],
+  [`nginx@${digest}`, `docker.io/library/nginx@${digest}`],
+  [`host.example/n:1@${digest}`, `host.example/n:1@${digest}`],
+  ['[::1]:5000/app', '[::1]:5000/app:latest'],
+])('%s is %s', (text, canonical) => {
+  expect(printReference(parseReference(text))).toBe(canonical)
+})
+
+test.each([
+  ['', 'invalid reference format'],
+  ['Busybox', 'repository name must be lowercase'],
+  ['a//b', 'invalid reference format'],
+  ['a:', 'invalid reference format'],
+  ['a:b:c', 'invalid reference format'],
+  ['a@sha256:12', 'invalid digest'],
+  ['host.example/', 'invalid reference format'],
+  [`${'a'.repeat(260)}`, 'invalid reference format'],
+])('%j is refused: %s', (text, problem) => {
+  expect(() => parseReference(text)).toThrow(problem)
+})
+
+test('challenges', () => {
+  expect(parseChallenge('Basic realm="x"', 'h')).toEqual({ scheme: 'basic' })
+  expect(
+    parseChallenge('Bearer realm="https://auth.example/token",service="s",scope="repository:a:pull"', 'h'),
+  ).toEqual({
+    scheme: 'bearer',
+    realm: 'https://auth.example/token',
+    service: 's',
+    scope: 'repository:a:pull',
+  })
+  expect(() => parseChallenge('Negotiate', 'h.example')).toThrow(
+    'h.example asks for credentials in a way not understood',
+  )
+})
