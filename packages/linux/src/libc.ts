@@ -4,7 +4,8 @@ import { LinuxError } from './errors.ts'
 
 const libc = koffi.load('libc.so.6')
 /** The calls that this package makes. */
-export type SystemCall = 'mount' | 'umount2' | 'unshare' | 'setns' | 'sethostname' | 'mknod' | 'lsetxattr' | 'lgetxattr'
+export type SystemCall =
+  'mount' | 'umount2' | 'unshare' | 'setns' | 'sethostname' | 'mknod' | 'lsetxattr' | 'lgetxattr' | 'socket' | 'close'
 
 type Argument = string | number | bigint | Uint8Array | null
 
@@ -16,11 +17,29 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   unshare: libc.func('int unshare(int flags)'),
   setns: libc.func('int setns(int fd, int kind)'),
   sethostname: libc.func('int sethostname(const char *name, size_t length)'),
+  socket: libc.func('int socket(int domain, int type, int protocol)'),
+  close: libc.func('int close(int fd)'),
   mknod: libc.func('int mknod(const char *path, unsigned int mode, uint64_t device)'),
   lsetxattr: libc.func(
     'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
   ),
   lgetxattr: libc.func('long lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)'),
+}
+
+/** The calls that may block for long and run on a thread of their own, so that they hold up nothing else. */
+const slow = {
+  send: libc.func('long send(int fd, const uint8_t *data, size_t size, int flags)'),
+  recv: libc.func('long recv(int fd, _Out_ uint8_t *data, size_t size, int flags)'),
+}
+
+/** Runs a call on another thread. Its errno stays there: a failure is told as -1. */
+export async function callSlowly(name: keyof typeof slow, ...args: Argument[]): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>()
+  slow[name].async(...args, (error: Error | null, result: number | bigint) => {
+    if (error) reject(error)
+    else resolve(Number(result))
+  })
+  return promise
 }
 
 const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))

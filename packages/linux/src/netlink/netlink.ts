@@ -2,6 +2,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { constants } from 'node:os'
 import { createNetlink } from 'netlink'
+import { requestSlowly } from './slow-request.ts'
 import { LinuxError } from '../errors.ts'
 import { inNamespace } from '../namespaces.ts'
 import { AF_INET, addressText, parsePrefix } from './ip.ts'
@@ -73,6 +74,8 @@ export interface Netlink extends Disposable {
   ): Promise<void>
   /** Deletes a link and its veth peer; fine when there is none. */
   deleteLink(name: string): Promise<void>
+  /** Fulfilled when the link carries traffic. */
+  untilOperational(name: string, signal: AbortSignal): Promise<void>
   setUp(name: string): Promise<void>
   setDown(name: string): Promise<void>
   setMaster(name: string, bridge: string): Promise<void>
@@ -213,9 +216,36 @@ export function openNetlink({ netns }: { netns?: string } = {}): Netlink {
     },
     deleteLink: async (name) => {
       try {
-        await change(message.delLink, `delete link ${name}`, Buffer.concat([linkHead(), encode([[3, text(name)]])]))
+        await requestSlowly(
+          netns,
+          message.delLink,
+          `delete link ${name}`,
+          Buffer.concat([linkHead(), encode([[3, text(name)]])]),
+        )
       } catch (error) {
         if (!(error instanceof LinuxError && error.code === 'ENODEV')) throw error
+      }
+    },
+    untilOperational: async (name, signal) => {
+      const watching = netns === undefined ? open() : inNamespace('net', netns, open)
+      const changed = { wake: (): void => {} }
+      const wake = (): void => changed.wake()
+      watching.on('message', wake)
+      watching.addMembership(1) // RTNLGRP_LINK
+      watching.ref(true)
+      signal.addEventListener('abort', wake)
+      try {
+        for (;;) {
+          const next = new Promise<void>((resolve) => (changed.wake = resolve))
+          const found = await link(name)
+          if (found?.operational) return
+          if (!found) throw new LinuxError('ENODEV', 'netlink', `link ${name}`)
+          signal.throwIfAborted()
+          await next
+        }
+      } finally {
+        signal.removeEventListener('abort', wake)
+        watching.close()
       }
     },
     setUp: async (name) => setFlag(name, true),
