@@ -1,1 +1,7 @@
-export {}
+export { createCni } from './cni.ts'
+export type { Cni, CniOptions } from './cni.ts'
+export { defaultNetwork, findNetworkList, parseNetworkList } from './conflist.ts'
+export { CniError, cniCode } from './errors.ts'
+export { removeNetwork } from './remove-network.ts'
+export type { RemoveNetworkOptions } from './remove-network.ts'
+export type { CniLog, CniResult, NetworkList, PluginConfig, PodNetwork, PortMapping } from './types.ts'

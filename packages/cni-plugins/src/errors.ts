@@ -1,0 +1,27 @@
+// CNI errors. @see CNI spec 1.1, section "Error"
+
+/** The codes of the specification that we use. */
+export const cniCode = {
+  unsupportedField: 2,
+  badEnvironment: 4,
+  io: 5,
+  decoding: 6,
+  badConfig: 7,
+  badNetns: 8,
+  tryAgain: 11,
+  notAvailable: 50,
+  internal: 999,
+} as const
+
+/** A failure as plugins print it. */
+export class CniError extends Error {
+  override readonly name = 'CniError'
+  readonly code: number
+  readonly details: string | undefined
+
+  constructor(code: number, message: string, options: { details?: string | undefined; cause?: unknown } = {}) {
+    super(options.details ? `${message}: ${options.details}` : message, { cause: options.cause })
+    this.code = code
+    this.details = options.details
+  }
+}

@@ -1,0 +1,105 @@
+// The nat table: iptables-restore in, iptables-save out; pods that change it at the same time share one run.
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { text } from 'node:stream/consumers'
+import { inNamespace } from '@nodelet/linux'
+import { CniError, cniCode } from './errors.ts'
+import type { Rules } from './types.ts'
+
+interface Waiting {
+  lines: readonly string[]
+  done: PromiseWithResolvers<void>
+}
+
+/** How long iptables waits for another program's lock, in seconds. */
+const lockSeconds = '5'
+
+/** @param netns whose rules; absent: this process's */
+export function createRules(family: 4 | 6, netns: string | undefined): Rules {
+  const prefix = family === 4 ? 'iptables' : 'ip6tables'
+  let queue: Waiting[] = []
+  let running = false
+
+  const run = async (program: string, args: readonly string[], input?: string): Promise<string> => {
+    const start = (): ChildProcess => spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    // The child inherits the namespace that this thread is in when it is made.
+    const child = netns === undefined ? start() : inNamespace('net', netns, start)
+    const { promise: ended, resolve, reject } = Promise.withResolvers<number | null>()
+    child.once('error', reject).once('close', resolve)
+    child.stdin?.on('error', () => undefined) // it ended early: its exit code tells
+    child.stdin?.end(input)
+    if (!child.stdout || !child.stderr) throw new Error(`${program}: no output`)
+    const [out, err, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
+    if (code !== 0)
+      throw new CniError(cniCode.internal, `${program} failed with ${code}`, { details: explain(err, input) })
+    return out
+  }
+
+  const restore = async (lines: readonly string[]): Promise<void> => {
+    const chains = lines.filter((line) => line.startsWith(':'))
+    const rest = lines.filter((line) => !line.startsWith(':'))
+    const input = ['*nat', ...new Set(chains), ...rest, 'COMMIT', ''].join('\n')
+    await run(`${prefix}-restore`, ['--noflush', '-w', lockSeconds], input)
+  }
+
+  const drain = async (): Promise<void> => {
+    running = true
+    while (queue.length > 0) {
+      const batch = queue
+      queue = []
+      try {
+        await restore(batch.flatMap(({ lines }) => lines))
+        for (const { done } of batch) done.resolve()
+      } catch {
+        // One of them is wrong, and the table is as it was: each by itself tells which.
+        for (const { lines, done } of batch) await restore(lines).then(done.resolve, done.reject)
+      }
+    }
+    running = false
+  }
+
+  const apply = async (lines: readonly string[], signal: AbortSignal): Promise<void> => {
+    signal.throwIfAborted()
+    if (lines.length === 0) return
+    const done = Promise.withResolvers<void>()
+    queue.push({ lines, done })
+    if (!running) void drain()
+    await done.promise
+  }
+  let edits: Promise<unknown> = Promise.resolve()
+
+  return {
+    apply,
+    edit: async (change, signal) => {
+      const done = edits.then(async () => {
+        signal.throwIfAborted()
+        const saved = await run(`${prefix}-save`, ['-t', 'nat'])
+        await apply(change(saved.split('\n')), signal)
+      })
+      edits = done.catch(() => undefined)
+      await done
+    },
+  }
+}
+
+/** The tool names a line by its number. */
+function explain(message: string, input: string | undefined): string {
+  const number = /line:? (\d+)/.exec(message)?.[1]
+  const line = number === undefined ? undefined : input?.split('\n')[Number(number) - 1]
+  return `${message.trim()}${line === undefined ? '' : ` (${line})`}`
+}
+
+/** What takes away all rules that name one of the chains, and the chains that are to go. */
+export function removalOf(saved: readonly string[], chains: readonly string[]): string[] {
+  const there = chains.filter((chain) => saved.some((line) => line.startsWith(`:${chain} `)))
+  const jumps = saved.filter(
+    (line) =>
+      line.startsWith('-A ') &&
+      there.some((chain) => line.endsWith(` -j ${chain}`) && !line.startsWith(`-A ${chain} `)),
+  )
+  return [
+    ...there.map((chain) => `:${chain} - [0:0]`),
+    ...jumps.map((line) => `-D ${line.slice(3)}`),
+    ...there.map((chain) => `-X ${chain}`),
+  ]
+}

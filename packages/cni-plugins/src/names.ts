@@ -1,0 +1,21 @@
+// Names of chains and links that belong to one pod.
+import { createHash, randomBytes } from 'node:crypto'
+
+const sha512 = (text: string): string => createHash('sha512').update(text).digest('hex')
+
+/** The chain of a pod's masqueraded traffic. */
+export const masqueradeChain = (network: string, containerId: string): string =>
+  `CNI-${sha512(network + containerId).slice(0, 24)}`
+
+/** The chain of a pod's host ports. */
+export const hostPortChain = (network: string, containerId: string): string =>
+  `CNI-DN-${sha512(network + containerId).slice(0, 21)}`
+
+/** A link name as the kernel allows it. */
+export const vethName = (): string => `veth${randomBytes(4).toString('hex')}`
+
+/** A word in the quotes of iptables-restore. */
+export const quoted = (text: string): string => `"${text.replaceAll(/["\\]/g, '\\$&')}"`
+
+export const comment = (network: string, containerId: string): string =>
+  quoted(`name: "${network}" id: "${containerId}"`)

@@ -1,0 +1,201 @@
+// bridge: a pair of links between the pod and a bridge of this machine.
+import { isNamespacePinned, LinuxError, openNetlink } from '@nodelet/linux'
+import type { Netlink } from '@nodelet/linux'
+import { CniError, cniCode } from '../../errors.ts'
+import { removalOf } from '../../iptables.ts'
+import { masqueradeChain, vethName } from '../../names.ts'
+import { setSysctl } from '../../sysctl.ts'
+import type { CniResult, Host, Plugin, PluginCall } from '../../types.ts'
+import { hostLocal } from '../host-local/host-local.ts'
+import { parseBridge } from './config.ts'
+import type { BridgeConfig } from './config.ts'
+import { familyOf, masqueradeRules } from './masquerade.ts'
+
+/** How often another name is tried when the random one is taken. */
+const nameTries = 10
+/** How long the links may take until they carry traffic, in milliseconds. */
+const linkPatienceMs = 3_000
+
+export const bridge: Plugin = {
+  async add(call, host, signal) {
+    const config = parseBridge(call.config)
+    const { netns, ifName, containerId } = call.network
+    const onHost = hostOption(host)
+    using outside = openNetlink(onHost)
+    using inside = openNetlink({ netns })
+    await ensureBridge(outside, config)
+    const veth = await makeVeth(outside, config, call)
+    let owesAddress = false
+    try {
+      if (config.ipam) {
+        await inside.setUp(ifName)
+        await inside.setUp('lo')
+      }
+      await outside.setMaster(veth, config.bridge)
+      if (config.hairpinMode) await outside.setHairpin(veth, true)
+      await outside.setUp(veth)
+      if (!config.ipam) return await resultOf(call, config, outside, inside, veth, undefined)
+      owesAddress = true
+      const leased = await delegate(config).add(call, host, signal)
+      if (leased.ips.length === 0) throw new CniError(cniCode.internal, 'IPAM plugin returned missing IP config')
+      const result = await resultOf(call, config, outside, inside, veth, leased)
+      await configure(inside, netns, ifName, result)
+      if (config.isGateway) await makeGateway(outside, host, config, result)
+      if (config.ipMasq) {
+        for (const family of [4, 6] as const) {
+          await host.rules(family).apply(masqueradeRules(call.config.name, containerId, result.ips, family), signal)
+        }
+      }
+      await outside.untilOperational(veth, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
+      return result
+    } catch (error) {
+      if (owesAddress) await delegate(config).del(call, host, signal)
+      await outside.deleteLink(veth)
+      throw error
+    }
+  },
+
+  async del(call, host, signal) {
+    const config = parseBridge(call.config)
+    const { netns, ifName, containerId } = call.network
+    if (config.ipMasq) {
+      const ips = call.prevResult?.ips
+      const families = ([4, 6] as const).filter(
+        (family) => !ips || ips.some(({ address }) => familyOf(address) === family),
+      )
+      const chain = masqueradeChain(call.config.name, containerId)
+      for (const family of families) await host.rules(family).edit((saved) => removalOf(saved, [chain]), signal)
+    }
+    if (isNamespacePinned(netns)) {
+      using inside = openNetlink({ netns })
+      await inside.deleteLink(ifName)
+    }
+    if (config.ipam) await delegate(config).del(call, host, signal)
+  },
+}
+
+const hostOption = (host: Host): { netns?: string } => (host.netns === undefined ? {} : { netns: host.netns })
+
+function delegate({ ipam }: BridgeConfig): Plugin {
+  if (ipam?.type === 'host-local') return hostLocal
+  throw new CniError(
+    cniCode.badConfig,
+    `ipam.type ${JSON.stringify(ipam?.type)}: this bridge takes addresses from host-local only`,
+  )
+}
+
+async function ensureBridge(outside: Netlink, { bridge: name, mtu }: BridgeConfig): Promise<void> {
+  let found = await outside.link(name)
+  if (!found) {
+    try {
+      await outside.createBridge(name, { mtu })
+    } catch (error) {
+      // Another pod was quicker.
+      if (!(error instanceof LinuxError && error.code === 'EEXIST')) throw error
+    }
+    found = await outside.link(name)
+  }
+  if (found?.kind !== 'bridge') throw new CniError(cniCode.internal, `${name} already exists but is not a bridge`)
+  if (!found.up) await outside.setUp(name)
+}
+
+async function makeVeth(
+  outside: Netlink,
+  { mtu }: BridgeConfig,
+  { network: { netns, ifName } }: PluginCall,
+): Promise<string> {
+  for (let tries = 1; ; tries += 1) {
+    const name = vethName()
+    try {
+      await outside.createVeth(name, { name: ifName, netns }, { mtu })
+      return name
+    } catch (error) {
+      const isTaken = error instanceof LinuxError && error.code === 'EEXIST'
+      if (isTaken && tries < nameTries && (await outside.link(name))) continue
+      throw isTaken
+        ? new CniError(cniCode.internal, `container veth name ("${ifName}") already exists`, { cause: error })
+        : error
+    }
+  }
+}
+
+async function resultOf(
+  { network: { netns, ifName }, config: { cniVersion } }: PluginCall,
+  config: BridgeConfig,
+  outside: Netlink,
+  inside: Netlink,
+  veth: string,
+  leased: CniResult | undefined,
+): Promise<CniResult> {
+  const [own, port, eth] = await Promise.all([outside.link(config.bridge), outside.link(veth), inside.link(ifName)])
+  const podInterface = 2
+  const routes = [...(leased?.routes ?? [])]
+  if (config.isDefaultGateway) {
+    for (const { address, gateway } of leased?.ips ?? []) {
+      const dst = familyOf(address) === 4 ? '0.0.0.0/0' : '::/0'
+      if (gateway !== undefined && !routes.some((route) => route.dst === dst && route.gw))
+        routes.push({ dst, gw: gateway })
+    }
+  }
+  const named = (name: string, mac: string | undefined): CniResult['interfaces'][number] => ({
+    name,
+    ...(mac && { mac }),
+  })
+  return {
+    cniVersion,
+    interfaces: [
+      named(config.bridge, own?.mac),
+      named(veth, port?.mac),
+      { ...named(ifName, eth?.mac), sandbox: netns },
+    ],
+    ips: (leased?.ips ?? []).map((ip) => ({ ...ip, interface: podInterface })),
+    routes,
+    dns: config.dns ?? leased?.dns ?? {},
+  }
+}
+
+/** Addresses and routes of the pod's end. */
+async function configure(inside: Netlink, netns: string, ifName: string, { ips, routes }: CniResult): Promise<void> {
+  setSysctl(netns, `net/ipv4/conf/${ifName}/arp_notify`, '1')
+  if (ips.some(({ address }) => familyOf(address) === 6)) {
+    for (const name of ['lo', ifName]) setSysctl(netns, `net/ipv6/conf/${name}/disable_ipv6`, '0')
+    setSysctl(netns, `net/ipv6/conf/${ifName}/accept_dad`, '0')
+    setSysctl(netns, `net/ipv6/conf/${ifName}/keep_addr_on_down`, '1')
+  }
+  for (const { address } of ips) await inside.addAddress(ifName, address)
+  for (const { dst, gw } of routes) {
+    const gateway = gw ?? ips.find(({ address }) => familyOf(address) === familyOf(dst))?.gateway
+    await inside.addRoute({ destination: dst, ...(gateway === undefined ? { link: ifName } : { gateway }) })
+  }
+}
+
+/** The bridge has the gateway's addresses, and this machine forwards. */
+async function makeGateway(
+  outside: Netlink,
+  host: Host,
+  { bridge: name }: BridgeConfig,
+  { ips }: CniResult,
+): Promise<void> {
+  const own = await outside.link(name)
+  const present = (await outside.addresses()).filter(({ index }) => index === own?.index).map(({ address }) => address)
+  for (const { address, gateway } of ips) {
+    if (gateway === undefined) continue
+    const wanted = `${gateway}/${address.split('/')[1]}`
+    if (present.includes(wanted)) continue
+    const isV4 = familyOf(wanted) === 4
+    const other = present.find((one) => familyOf(one) === 4)
+    if (isV4 && other !== undefined) {
+      throw new CniError(cniCode.internal, `"${name}" already has an IP address different from ${wanted}`, {
+        details: `it is ${other}: remove it or use another bridge`,
+      })
+    }
+    try {
+      await outside.addAddress(name, wanted)
+    } catch (error) {
+      if (!(error instanceof LinuxError && error.code === 'EEXIST')) throw error // another pod was quicker
+    }
+    setSysctl(host.netns, isV4 ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding', '1')
+  }
+  // Set to itself it stays, instead of following that of the newest port.
+  if (own?.mac !== undefined) await outside.setMac(name, own.mac)
+}

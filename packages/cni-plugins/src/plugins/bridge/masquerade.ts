@@ -1,0 +1,20 @@
+// ipMasq: traffic of pods that leaves their network gets the host's address. Pure.
+import { comment, masqueradeChain } from '../../names.ts'
+import type { CniResult } from '../../types.ts'
+
+const multicast = { 4: '224.0.0.0/4', 6: 'ff00::/8' }
+export const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4)
+
+/** The lines of one family that masquerade a pod's addresses. */
+export function masqueradeRules(network: string, containerId: string, ips: CniResult['ips'], family: 4 | 6): string[] {
+  const own = ips.map(({ address }) => address).filter((address) => familyOf(address) === family)
+  if (own.length === 0) return []
+  const chain = masqueradeChain(network, containerId)
+  const note = `-m comment --comment ${comment(network, containerId)}`
+  return [
+    `:${chain} - [0:0]`,
+    ...own.map((address) => `-A ${chain} -d ${address} ${note} -j ACCEPT`),
+    `-A ${chain} ! -d ${multicast[family]} ${note} -j MASQUERADE`,
+    ...own.map((address) => `-A POSTROUTING -s ${address.split('/')[0]} ${note} -j ${chain}`),
+  ]
+}

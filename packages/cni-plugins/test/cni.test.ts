@@ -1,0 +1,213 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { unpinNamespace } from '@nodelet/linux'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { defaultNetwork, removeNetwork } from '../src/index.ts'
+import type { PodNetwork } from '../src/index.ts'
+import { makeMachine } from './machine.ts'
+import type { TestMachine } from './machine.ts'
+
+let machine: TestMachine
+const children: ChildProcess[] = []
+
+beforeEach(() => {
+  machine = makeMachine(defaultNetwork({ name: 'test', bridge: 'br0', subnets: ['10.77.0.0/24', 'fd77::/112'] }))
+})
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+  machine[Symbol.dispose]()
+})
+
+const podNetwork = (name: string, more: Partial<PodNetwork> = {}): PodNetwork => ({
+  containerId: name,
+  netns: machine.pod(name),
+  ifName: 'eth0',
+  pod: { namespace: 'default', name, uid: `uid-${name}` },
+  ...more,
+})
+
+/** Rules of pods, without those of the tables themselves. */
+const rules = (): string[] =>
+  ['iptables-save', 'ip6tables-save'].flatMap((program) =>
+    machine
+      .run(machine.host, program, '-t', 'nat')
+      .split('\n')
+      .filter((line) => /^(-A|:CNI)/.test(line)),
+  )
+
+/** Answers each connection with its name. */
+async function serve(netns: string, port: number, answer: string): Promise<void> {
+  const program = `require('node:net').createServer((socket) => socket.end('${answer}')).listen(${port}, '::')`
+  const child = spawn('nsenter', [`--net=${netns}`, '--', process.execPath, '-e', program])
+  children.push(child)
+  await expect.poll(() => machine.run(netns, 'ss', '-ltn')).toContain(`:${port}`)
+}
+
+const ask = (netns: string, address: string, port: number): string =>
+  machine.run(netns, process.execPath, '-e', `require('node:net').connect(${port}, '${address}').pipe(process.stdout)`)
+
+test('pods reach each other, the gateway and host ports; afterwards nothing is left', async () => {
+  await machine.cni.status()
+  const [one, two] = [
+    podNetwork('one'),
+    podNetwork('two', { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'tcp' }] }),
+  ]
+  const [first, second] = await Promise.all([machine.cni.add(one), machine.cni.add(two)])
+  expect(first.interfaces.map(({ name, sandbox }) => [name, sandbox])).toEqual([
+    ['br0', undefined],
+    [expect.stringMatching(/^veth[0-9a-f]{8}$/), undefined],
+    ['eth0', one.netns],
+  ])
+  expect([first, second].map(({ ips }) => ips[0]?.address).toSorted()).toEqual(['10.77.0.2/24', '10.77.0.3/24'])
+  expect(first.ips[0]).toMatchObject({ gateway: '10.77.0.1', interface: 2 })
+  const secondIp = second.ips[0]?.address.split('/')[0] ?? ''
+  await serve(two.netns, 80, 'two')
+  expect(ask(one.netns, secondIp, 80)).toBe('two')
+  expect(ask(one.netns, second.ips[1]?.address.split('/')[0] ?? '', 80)).toBe('two')
+  expect(ask(machine.host, secondIp, 80)).toBe('two')
+  expect(ask(machine.host, '127.0.0.1', 8081)).toBe('two')
+  expect(ask(one.netns, '10.77.0.1', 8081)).toBe('two')
+  expect(ask(two.netns, '10.77.0.1', 8081)).toBe('two') // hairpin
+  expect(
+    rules().filter((line) => line.includes('MASQUERADE') && line.includes('name: \\"test\\" id: \\"one\\"')),
+  ).toHaveLength(2)
+
+  await machine.cni.del(one)
+  await machine.cni.del(one)
+  await machine.cni.del(two)
+  expect(rules().filter((line) => /id: /.test(line) || line.includes('CNI-DN'))).toEqual([])
+  expect(machine.run(machine.host, 'ip', '-o', 'link')).not.toContain('veth')
+  expect(readdirSync(join(machine.folder, 'cache/networks/test')).filter((name) => !name.startsWith('last_'))).toEqual(
+    [],
+  )
+  await removeNetwork({ bridge: 'br0', hostNetns: machine.host })
+  expect(rules()).toEqual([])
+  expect(machine.run(machine.host, 'ip', '-o', 'link')).not.toContain('br0')
+})
+
+test('address files and results are where the reference keeps them', async () => {
+  const one = podNetwork('one')
+  await machine.cni.add(one)
+  const networks = join(machine.folder, 'cache/networks/test')
+  expect(readFileSync(join(networks, '10.77.0.2'), 'utf8')).toBe('one\r\neth0')
+  expect(readFileSync(join(networks, 'last_reserved_ip.0'), 'utf8')).toBe('10.77.0.2')
+  const cached = JSON.parse(readFileSync(join(machine.folder, 'cache/results/test-one-eth0'), 'utf8')) as object
+  expect(cached).toMatchObject({ kind: 'cniCacheV1', containerId: 'one', networkName: 'test' })
+  await machine.cni.del(one)
+  await machine.cni.add(podNetwork('two'))
+  expect(existsSync(join(networks, '10.77.0.3'))).toBe(true) // round robin
+})
+
+test('DEL works without the namespace and from what a former life left', async () => {
+  const one = podNetwork('one', { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'udp' }] })
+  const two = podNetwork('two')
+  await machine.cni.add(one)
+  await machine.cni.add(two)
+  unpinNamespace(one.netns)
+  const next = machine.open()
+  await next.payOwed((id) => id === 'two')
+  expect(rules().filter((line) => line.includes('id: \\"one\\"'))).toEqual([])
+  expect(rules().filter((line) => line.includes('id: \\"two\\"'))).not.toEqual([])
+  expect(readdirSync(join(machine.folder, 'cache/attachments'))).toEqual(['two-eth0.json'])
+})
+
+test('an ADD that fails half-way is undone, and its error names the plugin', async () => {
+  const list = defaultNetwork({ name: 'test', bridge: 'br0', subnets: ['10.77.0.0/24'] }) as { plugins: object[] }
+  list.plugins.push({ type: 'broken' })
+  writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), JSON.stringify(list))
+  await expect(machine.cni.status()).rejects.toThrow(/failed to find plugin "broken" in path \[/)
+  writeFileSync(
+    join(machine.folder, 'bin/broken'),
+    '#!/bin/sh\n[ "$CNI_COMMAND" = DEL ] && exit 0\necho \'{"code": 107, "msg": "no"}\'\nexit 1\n',
+  )
+  chmodSync(join(machine.folder, 'bin/broken'), 0o755)
+  const one = podNetwork('one')
+  await expect(machine.cni.add(one)).rejects.toMatchObject({
+    code: 107,
+    message: 'plugin type="broken" failed (add): plugin "broken": no',
+  })
+  expect(machine.run(machine.host, 'ip', '-o', 'link')).not.toContain('veth')
+  expect(rules().filter((line) => /id: /.test(line))).toEqual([])
+  expect(readdirSync(join(machine.folder, 'cache/networks/test')).filter((name) => !name.startsWith('last_'))).toEqual(
+    [],
+  )
+  expect(readdirSync(join(machine.folder, 'cache/attachments'))).toEqual([])
+})
+
+test('programs in the chain get what the protocol says and may change the result', async () => {
+  const list = defaultNetwork({ name: 'test', bridge: 'br0', subnets: ['10.77.0.0/24'] }) as { plugins: object[] }
+  list.plugins.push({ type: 'tracer', mark: 7 })
+  writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), JSON.stringify(list))
+  const seen = join(machine.folder, 'seen')
+  const script = `#!/bin/sh
+env | grep ^CNI_ | sort > ${seen}.$CNI_COMMAND
+cat > ${seen}.$CNI_COMMAND.json
+[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","ips":[{"address":"10.1.1.1/32"}]}'
+exit 0
+`
+  writeFileSync(join(machine.folder, 'bin/tracer'), script, { mode: 0o755 })
+  const one = podNetwork('one')
+  const result = await machine.cni.add(one)
+  expect(result.ips).toEqual([{ address: '10.1.1.1/32' }])
+  expect(readFileSync(`${seen}.ADD`, 'utf8').split('\n')).toEqual(
+    expect.arrayContaining([
+      'CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=one;K8S_POD_INFRA_CONTAINER_ID=one;K8S_POD_UID=uid-one',
+      'CNI_CONTAINERID=one',
+      'CNI_IFNAME=eth0',
+      `CNI_NETNS=${one.netns}`,
+    ]),
+  )
+  expect(JSON.parse(readFileSync(`${seen}.ADD.json`, 'utf8'))).toMatchObject({
+    name: 'test',
+    cniVersion: '1.0.0',
+    type: 'tracer',
+    mark: 7,
+    prevResult: { ips: [{ address: '10.77.0.2/24' }] },
+  })
+  await machine.cni.del(one)
+  expect(JSON.parse(readFileSync(`${seen}.DEL.json`, 'utf8'))).toMatchObject({
+    prevResult: { ips: [{ address: '10.1.1.1/32' }] },
+  })
+})
+
+test.each([
+  ['prints garbage', 'echo nonsense', /plugin "bad" succeeded but its result "nonsense\\n" is not JSON/],
+  ['dies', 'kill -9 $$', /plugin "bad": netplugin failed with no error message: signal: SIGKILL/],
+  ['complains on stderr', 'echo oops >&2; exit 3', /plugin "bad": netplugin failed: "oops": exit status 3/],
+])('a program that %s is told apart', async (_, body, message) => {
+  writeFileSync(
+    join(machine.folder, 'net.d/10-test.conflist'),
+    JSON.stringify({ cniVersion: '1.0.0', name: 'test', plugins: [{ type: 'bad' }] }),
+  )
+  writeFileSync(
+    join(machine.folder, 'bin/bad'),
+    `#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" = DEL ] && exit 0\n${body}\n`,
+    { mode: 0o755 },
+  )
+  await expect(machine.cni.add(podNetwork('one'))).rejects.toThrow(message)
+})
+
+test.each([
+  ['{"name":"x"', /10-test\.conflist: .*JSON/],
+  ['{"name":"-x","cniVersion":"1.0.0","plugins":[{"type":"bridge"}]}', 'name: must be letters'],
+  ['{"name":"x","cniVersion":"9.0.0","plugins":[{"type":"bridge"}]}', 'cniVersion "9.0.0"'],
+  ['{"name":"x","cniVersion":"1.0.0","plugins":[]}', 'plugins'],
+  ['{"name":"x","cniVersion":"1.0.0"}', 'neither plugins nor a type'],
+])('a network list is checked: %s', async (content, message) => {
+  writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), content)
+  await expect(machine.cni.status()).rejects.toThrow(message)
+})
+
+test('without a network list the status says so; unsupported keys are refused by name', async () => {
+  const path = join(machine.folder, 'net.d/10-test.conflist')
+  writeFileSync(path, JSON.stringify({ cniVersion: '1.0.0', name: 'x', plugins: [{ type: 'bridge', vlan: 7 }] }))
+  await expect(machine.cni.add(podNetwork('one'))).rejects.toThrow('bridge: vlan: 7 is not supported')
+  unlink(path)
+  await expect(machine.cni.status()).rejects.toThrow(`no networks found in ${machine.folder}/net.d`)
+})
+
+function unlink(path: string): void {
+  machine.run(machine.host, 'rm', path)
+}
