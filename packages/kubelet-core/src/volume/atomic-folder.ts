@@ -1,0 +1,160 @@
+// A folder whose files are replaced all at once: readers see either all old files or all new ones.
+import {
+  chmod,
+  chown,
+  lchown,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+} from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { hasCode } from './errors.ts'
+import type { Payload, PayloadFile } from './payload.ts'
+
+const current = '..data'
+const next = '..data_tmp'
+const setGid = 0o2000
+
+/** @param gid the pod's fsGroup, given to every file and folder */
+export interface AtomicFolderOptions {
+  gid?: number
+  /** Current time in milliseconds since the epoch, for the name of the generation. */
+  now: number
+}
+
+/**
+ * Makes the folder show exactly these files, in the layout of upstream's AtomicWriter: names are links into `..data`, itself a
+ * link to the newest generation. Nothing is written when nothing changed. Ended half-way, the next call finishes or undoes.
+ *
+ * @returns whether anything was written
+ */
+export async function writeAtomicFolder(
+  folder: string,
+  payload: Payload,
+  options: AtomicFolderOptions,
+): Promise<boolean> {
+  const { gid } = options
+  const files = new Map([...payload].map(([path, file]) => [path, withGroup(file, gid)]))
+  const old = await generationOf(folder)
+  if (gid !== undefined) await giveFolder(folder, gid)
+  const changed = old === undefined || !(await isSame(join(folder, old), files, gid))
+  const generation = changed ? await writeGeneration(folder, files, options) : old
+  if (changed) {
+    await rm(join(folder, next), { force: true })
+    await symlink(generation, join(folder, next))
+    if (gid !== undefined) await lchown(join(folder, next), 0, gid)
+    await rename(join(folder, next), join(folder, current))
+  }
+  await linkNames(folder, files, gid)
+  await sweep(folder, generation)
+  return changed
+}
+
+function withGroup(file: PayloadFile, gid: number | undefined): PayloadFile {
+  return gid === undefined ? file : { ...file, mode: file.mode | 0o440 }
+}
+
+async function giveFolder(path: string, gid: number): Promise<void> {
+  const { mode, gid: owner, uid } = await stat(path)
+  const wanted = mode | 0o550 | setGid
+  if (owner !== gid) await chown(path, uid, gid)
+  if (wanted !== mode || owner !== gid) await chmod(path, wanted & 0o7777)
+}
+
+async function generationOf(folder: string): Promise<string | undefined> {
+  try {
+    return await readlink(join(folder, current))
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined
+    throw error
+  }
+}
+
+async function isSame(generation: string, files: Payload, gid: number | undefined): Promise<boolean> {
+  try {
+    const entries = await readdir(generation, { recursive: true, withFileTypes: true })
+    const present = entries.filter((entry) => !entry.isDirectory())
+    if (present.length !== files.size || !present.every((entry) => entry.isFile())) return false
+    for (const [path, { data, mode, uid = 0 }] of files) {
+      const facts = await stat(join(generation, path))
+      if ((facts.mode & 0o7777) !== mode || facts.uid !== uid || facts.gid !== (gid ?? facts.gid)) return false
+      if (facts.size !== data.length || !data.equals(await readFile(join(generation, path)))) return false
+    }
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return false
+    throw error
+  }
+}
+
+async function writeGeneration(folder: string, files: Payload, { gid, now }: AtomicFolderOptions): Promise<string> {
+  const stamp = new Date(now).toISOString().slice(0, 19).replace(/[-T:]/g, '_')
+  const name = `..${stamp}.${Math.floor(Math.random() * 1e9 + 1e9)}`
+  const root = join(folder, name)
+  await makeFolder(root, gid)
+  for (const [path, file] of files) {
+    const parents = path.split('/').slice(0, -1)
+    for (const depth of parents.keys()) await makeFolder(join(root, ...parents.slice(0, depth + 1)), gid)
+    await writeOne(join(root, path), file, gid)
+  }
+  return name
+}
+
+async function makeFolder(path: string, gid: number | undefined): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error
+    if (!(await stat(path)).isDirectory()) throw new Error(`${path} would be both a file and a folder`)
+    return
+  }
+  if (gid !== undefined) await chown(path, 0, gid)
+  await chmod(path, gid === undefined ? 0o755 : 0o755 | setGid)
+}
+
+async function writeOne(path: string, { data, mode, uid = 0 }: PayloadFile, gid: number | undefined): Promise<void> {
+  await using file = await open(path, 'w', 0o600)
+  await file.writeFile(data)
+  await file.chown(uid, gid ?? 0)
+  await file.chmod(mode)
+  await file.sync()
+}
+
+/** Top-level names that users see, each a link into the current generation. */
+async function linkNames(folder: string, files: Payload, gid: number | undefined): Promise<void> {
+  const wanted = new Set([...files.keys()].map((path) => path.split('/')[0] ?? path))
+  const present = (await readdir(folder)).filter((name) => !name.startsWith('..'))
+  for (const name of wanted) {
+    if (present.includes(name)) continue
+    await symlink(join(current, name), join(folder, name))
+    if (gid !== undefined) await lchown(join(folder, name), 0, gid)
+  }
+  for (const name of present) if (!wanted.has(name)) await rm(join(folder, name), { force: true })
+}
+
+/** Older generations, and what a writer that was killed left. */
+async function sweep(folder: string, generation: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (name.startsWith('..') && name !== current && name !== generation) {
+      await rm(join(folder, name), { recursive: true, force: true })
+    }
+  }
+}
+
+/** The folder that holds a volume, made when missing. */
+export async function makeVolumeFolder(path: string, mode: number): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o750 })
+  try {
+    await mkdir(path)
+  } catch (error) {
+    if (hasCode(error, 'EEXIST')) return
+    throw error
+  }
+  await chmod(path, mode)
+}

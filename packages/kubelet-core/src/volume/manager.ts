@@ -1,0 +1,206 @@
+// The volumes of this node's pods: set up, kept fresh, taken away. One piece of work at a time per pod.
+import { mkdirSync, realpathSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
+import { join } from 'node:path'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { silentLogger } from '../log.ts'
+import type { Logger } from '../log.ts'
+import type { ObjectSource } from '../objects.ts'
+import type { Allocatable } from './downward.ts'
+import { namesIn } from './mounts.ts'
+import { planVolumes, setUpError } from './plan.ts'
+import type { VolumePlan } from './plan.ts'
+import { setUpVolume } from './set-up.ts'
+import type { SetUpContext } from './set-up.ts'
+import { tearDownPod } from './tear-down.ts'
+import { createTokenCache } from './tokens.ts'
+import { VolumeError } from './types.ts'
+import type { VolumeManager } from './types.ts'
+
+export interface VolumeManagerOptions {
+  /** The kubelet's folder, usually `/var/lib/kubelet`; made when missing. Needs root. */
+  rootDir: string
+  /** For log lines. */
+  nodeName: string
+  objects: ObjectSource
+  log?: Logger
+  /** Default: the machine's. */
+  clock?: { now(): number }
+  /** What a container without limits may use; default: the whole machine. */
+  allocatable?: Allocatable
+}
+
+interface Entry {
+  pod: Pod
+  plans: readonly VolumePlan[]
+  /** Volume → when to look at it again, for volumes that are ready. */
+  ready: Map<string, number>
+  /** Ends when all work so far has. */
+  tail: Promise<void>
+  timer?: NodeJS.Timeout
+  /** Volumes to be looked at, in a turn that is waiting already. */
+  stale: Set<string>
+}
+
+interface Context extends SetUpContext {
+  log: Logger
+  nodeName: string
+  entries: Map<string, Entry>
+  closing: AbortController
+}
+
+const retryMs = 10_000
+const longestTimerMs = 2 ** 31 - 1
+
+/** Volumes below `rootDir/pods`. Changes of ConfigMaps, Secrets and labels, and fresh tokens, reach running pods by themselves. */
+export function createVolumeManager(options: VolumeManagerOptions): VolumeManager {
+  const { objects, nodeName, log = silentLogger, clock = Date } = options
+  mkdirSync(join(options.rootDir, 'pods'), { recursive: true, mode: 0o750 })
+  const allocatable = options.allocatable ?? {
+    milliCpu: BigInt(cpus().length) * 1000n,
+    memoryBytes: BigInt(totalmem()),
+  }
+  const context: Context = {
+    rootDir: realpathSync(options.rootDir),
+    objects,
+    tokens: createTokenCache(objects, clock, log),
+    allocatable,
+    clock,
+    log,
+    nodeName,
+    entries: new Map(),
+    closing: new AbortController(),
+  }
+  const stopWatching = objects.onChange((kind, namespace, name) => spread(context, kind, namespace, name))
+  return {
+    mount: (pod, signal) => mountPod(context, pod, signal),
+    unmount: (podUid) => unmountPod(context, podUid),
+    removeOrphans: async (podUids) => {
+      const present = await namesIn(join(context.rootDir, 'pods'))
+      const results = await Promise.allSettled(
+        present.filter((uid) => !podUids.has(uid)).map((uid) => unmountPod(context, uid)),
+      )
+      const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
+      if (errors.length > 0) throw new AggregateError(errors, 'volumes of pods that are gone could not be removed')
+    },
+    close: async () => {
+      stopWatching()
+      context.closing.abort(new Error('the volume manager is closed'))
+      const entries = [...context.entries.values()]
+      for (const entry of entries) clearTimeout(entry.timer)
+      await Promise.all(entries.map(({ tail }) => tail))
+    },
+  }
+}
+
+async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promise<ReadonlyMap<string, string>> {
+  const plans = planVolumes(pod, context.allocatable.memoryBytes)
+  const uid = pod.metadata?.uid ?? ''
+  const entry = context.entries.get(uid) ?? newEntry(pod)
+  context.entries.set(uid, entry)
+  return inTurn(entry, async () => {
+    // An unmount that had its turn in between has let the entry go.
+    context.entries.set(uid, entry)
+    Object.assign(entry, { pod, plans })
+    const ended = signal ? AbortSignal.any([signal, context.closing.signal]) : context.closing.signal
+    try {
+      return await setUpAll(context, entry, plans, ended)
+    } finally {
+      schedule(context, entry)
+    }
+  })
+}
+
+function newEntry(pod: Pod): Entry {
+  return { pod, plans: [], ready: new Map(), tail: Promise.resolve(), stale: new Set() }
+}
+
+async function setUpAll(
+  context: Context,
+  entry: Entry,
+  plans: readonly VolumePlan[],
+  signal: AbortSignal,
+): Promise<Map<string, string>> {
+  signal.throwIfAborted()
+  const results = await Promise.allSettled(
+    plans.map(async (plan) => {
+      const first = !entry.ready.has(plan.name)
+      const { path, renewAt } = await setUpVolume(plan, entry.pod, context, first, signal)
+      entry.ready.set(plan.name, renewAt)
+      return [plan.name, path] as const
+    }),
+  )
+  return new Map(
+    results.map((result, index) => {
+      if (result.status === 'fulfilled') return result.value
+      const reason: unknown = result.reason
+      throw reason instanceof VolumeError ? reason : setUpError(plans[index]?.name ?? '', reason)
+    }),
+  )
+}
+
+async function unmountPod(context: Context, podUid: string): Promise<void> {
+  const entry = context.entries.get(podUid)
+  if (!entry) return tearDownPod(context.rootDir, podUid)
+  clearTimeout(entry.timer)
+  return inTurn(entry, async () => {
+    clearTimeout(entry.timer)
+    await tearDownPod(context.rootDir, podUid)
+    entry.plans = []
+    entry.ready.clear()
+    context.tokens.forget(podUid)
+    if (context.entries.get(podUid) === entry) context.entries.delete(podUid)
+  })
+}
+
+function inTurn<Result>(entry: Entry, work: () => Promise<Result>): Promise<Result> {
+  const result = entry.tail.then(work)
+  const done = (): void => {}
+  entry.tail = result.then(done, done)
+  return result
+}
+
+/** An object changed: pods that show it are brought up to date. */
+function spread(context: Context, kind: 'ConfigMap' | 'Secret', namespace: string, name: string): void {
+  for (const entry of context.entries.values()) {
+    if ((entry.pod.metadata?.namespace ?? 'default') !== namespace) continue
+    const showing = entry.plans.filter(
+      (plan) => plan.kind === 'files' && plan.sources.some((source) => source.kind === kind && source.name === name),
+    )
+    refresh(context, entry, showing)
+  }
+}
+
+function refresh(context: Context, entry: Entry, plans: readonly VolumePlan[]): void {
+  if (plans.length === 0) return
+  const waiting = entry.stale.size > 0
+  for (const plan of plans) entry.stale.add(plan.name)
+  if (waiting) return
+  void inTurn(entry, async () => {
+    const stale = entry.plans.filter((plan) => entry.stale.has(plan.name) && entry.ready.has(plan.name))
+    entry.stale.clear()
+    try {
+      await setUpAll(context, entry, stale, context.closing.signal)
+    } catch (error) {
+      if (context.closing.signal.aborted) return
+      const fields = { err: error, node: context.nodeName, pod: entry.pod.metadata?.uid }
+      context.log.warn(fields, 'a volume could not be brought up to date: it keeps its files')
+      for (const plan of stale) entry.ready.set(plan.name, context.clock.now() + retryMs)
+    }
+    schedule(context, entry)
+  })
+}
+
+function schedule(context: Context, entry: Entry): void {
+  clearTimeout(entry.timer)
+  const due = Math.min(Infinity, ...entry.ready.values())
+  if (due === Infinity || context.closing.signal.aborted) return
+  const delay = Math.min(Math.max(due - context.clock.now(), 0), longestTimerMs)
+  entry.timer = setTimeout(() => {
+    const now = context.clock.now()
+    const stale = entry.plans.filter((plan) => (entry.ready.get(plan.name) ?? Infinity) <= now)
+    if (stale.length > 0) refresh(context, entry, stale)
+    else schedule(context, entry)
+  }, delay)
+  entry.timer.unref()
+}

@@ -1,0 +1,173 @@
+// What the volumes of a pod need, decided from its spec alone. Pure.
+import type {
+  ConfigMapProjection,
+  Container,
+  DownwardAPIVolumeFile,
+  KeyToPath,
+  Pod,
+  Volume,
+  VolumeProjection,
+} from 'kubernetes-types/core/v1.d.ts'
+import { parseQuantity } from '../quantity.ts'
+import { VolumeError } from './types.ts'
+
+/** Where the files of a volume come from; a later source wins at an equal path. */
+export type FileSource =
+  | { kind: 'ConfigMap' | 'Secret'; name: string; optional: boolean; items?: readonly KeyToPath[] }
+  | { kind: 'downwardAPI'; items: readonly DownwardAPIVolumeFile[] }
+  | { kind: 'token'; audience: string; expirationSeconds: number; path: string }
+
+export interface EmptyDirPlan {
+  kind: 'emptyDir'
+  name: string
+  /** Bytes of a tmpfs; undefined for a folder on disk. */
+  memoryBytes: bigint | undefined
+}
+
+export interface HostPathPlan {
+  kind: 'hostPath'
+  name: string
+  path: string
+  /** As in the API; `` checks nothing. */
+  type: string
+}
+
+/** Files that are written here and replaced all at once. */
+export interface FilesPlan {
+  kind: 'files'
+  name: string
+  plugin: 'configmap' | 'secret' | 'projected' | 'downward-api'
+  /** On tmpfs rather than on disk. */
+  memory: boolean
+  defaultMode: number
+  sources: readonly FileSource[]
+}
+
+export type VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan
+
+const usualMode = 0o644
+const usualTokenSeconds = 3600
+
+/**
+ * Plans the volumes that containers of the pod mount; others are left alone.
+ *
+ * @param machineMemory bytes; no tmpfs is larger
+ * @throws VolumeError for a volume of a kind that is not supported, or malformed
+ */
+export function planVolumes(pod: Pod, machineMemory: bigint): VolumePlan[] {
+  const used = usedVolumes(pod)
+  return (pod.spec?.volumes ?? [])
+    .filter(({ name }) => used.has(name))
+    .map((volume) => {
+      try {
+        return planVolume(volume, pod, machineMemory)
+      } catch (cause) {
+        if (cause instanceof VolumeError) throw cause
+        throw setUpError(volume.name, cause)
+      }
+    })
+}
+
+/** The error of a volume in the words of a FailedMount event. */
+export function setUpError(volume: string, cause: unknown): VolumeError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new VolumeError(volume, `MountVolume.SetUp failed for volume "${volume}" : ${reason}`, { cause })
+}
+
+function usedVolumes({ spec }: Pod): Set<string> {
+  const containers: Pick<Container, 'volumeMounts' | 'volumeDevices'>[] = [
+    ...(spec?.initContainers ?? []),
+    ...(spec?.containers ?? []),
+    ...(spec?.ephemeralContainers ?? []),
+  ]
+  return new Set(
+    containers
+      .flatMap(({ volumeMounts = [], volumeDevices = [] }) => [...volumeMounts, ...volumeDevices])
+      .map((mount) => mount.name),
+  )
+}
+
+function planVolume(volume: Volume, pod: Pod, machineMemory: bigint): VolumePlan {
+  const { name, emptyDir, hostPath, configMap, secret, projected, downwardAPI } = volume
+  if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
+    throw new VolumeError(name, `volume name ${JSON.stringify(name)} is not a DNS label: rename the volume`)
+  }
+  const files = { kind: 'files', name, memory: true } as const
+  if (emptyDir) return planEmptyDir(name, emptyDir, pod, machineMemory)
+  if (hostPath) return planHostPath(name, hostPath)
+  if (configMap) {
+    const sources = [objectSource('ConfigMap', configMap)]
+    return { ...files, plugin: 'configmap', memory: false, defaultMode: configMap.defaultMode ?? usualMode, sources }
+  }
+  if (secret) {
+    const { secretName = '', defaultMode = usualMode, ...rest } = secret
+    return { ...files, plugin: 'secret', defaultMode, sources: [objectSource('Secret', { ...rest, name: secretName })] }
+  }
+  if (downwardAPI) {
+    const sources = [{ kind: 'downwardAPI', items: downwardAPI.items ?? [] } as const]
+    return { ...files, plugin: 'downward-api', defaultMode: downwardAPI.defaultMode ?? usualMode, sources }
+  }
+  if (projected) {
+    const sources = (projected.sources ?? []).map((source) => projectedSource(name, source))
+    return { ...files, plugin: 'projected', defaultMode: projected.defaultMode ?? usualMode, sources }
+  }
+  // The API server fills in emptyDir when a volume names no source at all.
+  const kind = Object.keys(volume).find((key) => key !== 'name')
+  if (kind === undefined) return { kind: 'emptyDir', name, memoryBytes: undefined }
+  throw unsupported(name, kind)
+}
+
+function unsupported(volume: string, kind: string): VolumeError {
+  const known = 'emptyDir, hostPath, configMap, secret, downwardAPI or projected'
+  return new VolumeError(volume, `volume "${volume}" is of kind ${kind}, which is not supported: use ${known}`)
+}
+
+function planEmptyDir(
+  name: string,
+  { medium = '', sizeLimit }: NonNullable<Volume['emptyDir']>,
+  pod: Pod,
+  machineMemory: bigint,
+): EmptyDirPlan {
+  if (medium === '') return { kind: 'emptyDir', name, memoryBytes: undefined }
+  if (medium !== 'Memory') throw unsupported(name, `emptyDir with medium ${medium}`)
+  const limits = [parseQuantity(sizeLimit ?? '0', 'emptyDir.sizeLimit'), podMemoryLimit(pod), machineMemory]
+  const memoryBytes = limits.filter((limit) => limit > 0n).reduce((least, limit) => (limit < least ? limit : least))
+  return { kind: 'emptyDir', name, memoryBytes }
+}
+
+/** What the pod's memory cgroup is limited to; 0 when a container has no limit. */
+function podMemoryLimit({ spec }: Pod): bigint {
+  const limitOf = ({ resources }: Container): bigint => parseQuantity(resources?.limits?.['memory'] ?? '0')
+  const inits = spec?.initContainers ?? []
+  const sidecars = inits.filter(({ restartPolicy }) => restartPolicy === 'Always')
+  const lasting = [...(spec?.containers ?? []), ...sidecars].map(limitOf)
+  const passing = inits.filter((container) => !sidecars.includes(container)).map(limitOf)
+  if ([...lasting, ...passing].includes(0n)) return 0n
+  return [lasting.reduce((sum, limit) => sum + limit, 0n), ...passing].reduce((a, b) => (a > b ? a : b))
+}
+
+function planHostPath(name: string, { path, type = '' }: NonNullable<Volume['hostPath']>): HostPathPlan {
+  if (!path.startsWith('/') || path.split('/').includes('..')) {
+    throw new VolumeError(name, `volume "${name}" has hostPath ${JSON.stringify(path)}: write it absolute, without ..`)
+  }
+  return { kind: 'hostPath', name, path, type }
+}
+
+function objectSource(
+  kind: 'ConfigMap' | 'Secret',
+  { name = '', optional = false, items }: ConfigMapProjection,
+): FileSource {
+  return { kind, name, optional, ...(items && items.length > 0 ? { items } : {}) }
+}
+
+function projectedSource(volume: string, projection: VolumeProjection): FileSource {
+  const { configMap, secret, downwardAPI, serviceAccountToken } = projection
+  if (configMap) return objectSource('ConfigMap', configMap)
+  if (secret) return objectSource('Secret', secret)
+  if (downwardAPI) return { kind: 'downwardAPI', items: downwardAPI.items ?? [] }
+  if (serviceAccountToken) {
+    const { audience = '', expirationSeconds = usualTokenSeconds, path } = serviceAccountToken
+    return { kind: 'token', audience, expirationSeconds, path }
+  }
+  throw unsupported(volume, `projected ${Object.keys(projection).join(', ') || 'without a source'}`)
+}

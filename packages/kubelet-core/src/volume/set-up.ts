@@ -1,0 +1,68 @@
+// Makes one volume ready. Safe to run again, and after a kill at any step.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { makeVolumeFolder, writeAtomicFolder } from './atomic-folder.ts'
+import { volumePath } from './folders.ts'
+import { prepareHostPath } from './host-path.ts'
+import { ensureTmpfs } from './mounts.ts'
+import { giveToGroup } from './ownership.ts'
+import type { EmptyDirPlan, FilesPlan, VolumePlan } from './plan.ts'
+import { collect } from './sources.ts'
+import type { SourceContext } from './sources.ts'
+
+const open = 0o777
+const openOption = 'mode=0777'
+
+/** What volumes are made with. */
+export interface SetUpContext extends SourceContext {
+  rootDir: string
+  clock: { now(): number }
+}
+
+/** A ready volume. */
+export interface ReadyVolume {
+  path: string
+  /** When its files should be looked at again, in milliseconds since the epoch; infinite when never. */
+  renewAt: number
+}
+
+/** @param first whether the volume is new to this process: only then are owners of an emptyDir set anew */
+export async function setUpVolume(
+  plan: VolumePlan,
+  pod: Pod,
+  context: SetUpContext,
+  first: boolean,
+  signal?: AbortSignal,
+): Promise<ReadyVolume> {
+  const path = volumePath(context.rootDir, pod.metadata?.uid ?? '', plan)
+  if (plan.kind === 'files') return { path, renewAt: await setUpFiles(plan, path, pod, context, signal) }
+  if (plan.kind === 'hostPath') await prepareHostPath(plan)
+  else await setUpEmptyDir(plan, path, pod, first, signal)
+  return { path, renewAt: Infinity }
+}
+
+async function setUpEmptyDir(
+  { memoryBytes }: EmptyDirPlan,
+  path: string,
+  pod: Pod,
+  first: boolean,
+  signal?: AbortSignal,
+): Promise<void> {
+  await makeVolumeFolder(path, open)
+  if (memoryBytes !== undefined) await ensureTmpfs(path, [openOption, `size=${memoryBytes}`])
+  if (first) await giveToGroup(path, pod.spec?.securityContext ?? {}, signal)
+}
+
+async function setUpFiles(
+  plan: FilesPlan,
+  path: string,
+  pod: Pod,
+  context: SetUpContext,
+  signal?: AbortSignal,
+): Promise<number> {
+  const { payload, renewAt } = await collect(plan, pod, context, signal)
+  await makeVolumeFolder(path, open)
+  if (plan.memory) await ensureTmpfs(path, [openOption])
+  const gid = pod.spec?.securityContext?.fsGroup
+  await writeAtomicFolder(path, payload, { now: context.clock.now(), ...(gid === undefined ? {} : { gid }) })
+  return renewAt
+}

@@ -1,0 +1,94 @@
+// Collects the files of a volume from the objects that it refers to.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { ObjectSource } from '../objects.ts'
+import type { Allocatable } from './downward.ts'
+import { metadataField, resourceField } from './downward.ts'
+import { commonUser, configMapData, keyFiles, secretData, validatePath } from './payload.ts'
+import type { Payload, PayloadFile } from './payload.ts'
+import type { FileSource, FilesPlan } from './plan.ts'
+import type { TokenCache } from './tokens.ts'
+
+/** What sources are read from. */
+export interface SourceContext {
+  objects: Pick<ObjectSource, 'configMap' | 'secret'>
+  tokens: TokenCache
+  allocatable: Allocatable
+}
+
+/** The files, and when the first of them should be replaced: milliseconds since the epoch. */
+export interface Collected {
+  payload: Payload
+  renewAt: number
+}
+
+/** @throws Error in upstream's words when an object or key is missing, or a path would leave the volume */
+export async function collect(
+  { sources, defaultMode }: FilesPlan,
+  pod: Pod,
+  context: SourceContext,
+  signal?: AbortSignal,
+): Promise<Collected> {
+  const parts = await Promise.all(
+    sources.map(async (source) => {
+      if (source.kind === 'token') return tokenFile(source, defaultMode, pod, context, signal)
+      if (source.kind === 'downwardAPI') return { files: downwardFiles(source, defaultMode, pod, context) }
+      return { files: await objectFiles(source, defaultMode, pod, context, signal) }
+    }),
+  )
+  const payload = new Map(parts.flatMap(({ files }) => [...files]))
+  for (const path of payload.keys()) validatePath(path)
+  const renewals = parts.map((part) => ('renewAt' in part ? part.renewAt : Infinity))
+  return { payload, renewAt: Math.min(Infinity, ...renewals) }
+}
+
+async function tokenFile(
+  source: FileSource & { kind: 'token' },
+  defaultMode: number,
+  pod: Pod,
+  { tokens }: SourceContext,
+  signal?: AbortSignal,
+): Promise<{ files: Map<string, PayloadFile>; renewAt: number }> {
+  const { text, renewAt } = await tokens.get(pod, source, signal)
+  const uid = commonUser(pod)
+  const restricted = uid !== undefined || pod.spec?.securityContext?.fsGroup !== undefined
+  const file = {
+    data: Buffer.from(text),
+    mode: restricted ? 0o600 : defaultMode,
+    ...(uid === undefined ? {} : { uid }),
+  }
+  return { files: new Map([[source.path, file]]), renewAt }
+}
+
+function downwardFiles(
+  { items }: FileSource & { kind: 'downwardAPI' },
+  defaultMode: number,
+  pod: Pod,
+  { allocatable }: SourceContext,
+): Map<string, PayloadFile> {
+  return new Map(
+    items.map(({ path, mode = defaultMode, fieldRef, resourceFieldRef }) => {
+      const text = fieldRef
+        ? metadataField(pod, fieldRef)
+        : resourceFieldRef
+          ? resourceField(pod, resourceFieldRef, allocatable)
+          : ''
+      return [path, { data: Buffer.from(text), mode }]
+    }),
+  )
+}
+
+async function objectFiles(
+  { kind, name, optional, items }: FileSource & { kind: 'ConfigMap' | 'Secret' },
+  defaultMode: number,
+  pod: Pod,
+  { objects }: SourceContext,
+  signal?: AbortSignal,
+): Promise<Map<string, PayloadFile>> {
+  const namespace = pod.metadata?.namespace ?? 'default'
+  const data =
+    kind === 'ConfigMap'
+      ? await objects.configMap(namespace, name, signal).then((found) => found && configMapData(found))
+      : await objects.secret(namespace, name, signal).then((found) => found && secretData(found))
+  if (!data && !optional) throw new Error(`${kind.toLowerCase()} "${name}" not found`)
+  return keyFiles(kind, data ?? new Map(), { optional, defaultMode, ...(items ? { items } : {}) })
+}

@@ -1,0 +1,158 @@
+// Sub paths of volumes: found without leaving the volume, and bound so that a later change of a link cannot move them.
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { mount, unmountIfMounted } from '@nodelet/linux'
+import { hasCode } from './errors.ts'
+import { podFolders } from './folders.ts'
+import { mountsBelow } from './mounts.ts'
+
+// Node does not name O_PATH: the file is only held, neither read nor written.
+const pathOnly = 0o1000_0000
+const noFollow = constants.O_NOFOLLOW
+const folderOnly = pathOnly | constants.O_DIRECTORY | noFollow
+
+/** A sub path of a volume that one container mounts. */
+export interface SubPath {
+  rootDir: string
+  podUid: string
+  container: string
+  volume: string
+  /** Where the volume is on this host. */
+  volumePath: string
+  /** Relative, without `..`; variables already replaced. */
+  subPath: string
+  /** Position in the container's `volumeMounts`. */
+  index: number
+  /** What is missing is not made. */
+  readOnly?: boolean
+}
+
+/**
+ * Where a sub path leads, links resolved; a missing folder is made with the volume's own permissions.
+ * Between this and its use a container may swap a link: mount what {@link bindSubPath} answers instead.
+ *
+ * @throws Error when it is not relative, or a link leads out of the volume
+ */
+export function resolveSubPath(volumePath: string, subPath: string, { make = true }: { make?: boolean } = {}): string {
+  const held = hold(volumePath, subPath, make)
+  closeSync(held.fd)
+  return held.path
+}
+
+/**
+ * Binds a sub path to `pods/UID/volume-subpaths/VOLUME/CONTAINER/INDEX` and returns that. Safe to run again: a bind of the same
+ * file stays. The volume manager's `unmount` takes it away.
+ *
+ * @throws Error in upstream's words
+ */
+export async function bindSubPath(options: SubPath): Promise<string> {
+  const { rootDir, podUid, container, volume, index } = options
+  const target = join(podFolders(realpathSync(rootDir), podUid).subPaths, volume, container, String(index))
+  try {
+    const held = hold(options.volumePath, options.subPath, !options.readOnly)
+    try {
+      const mounted = await mountsBelow(target)
+      if (mounted.includes(target) && isSame(target, held.fd)) return target
+      for (const mountPoint of mounted) unmountIfMounted(mountPoint)
+      prepareTarget(target, fstatSync(held.fd).isDirectory())
+      mount({ source: `/proc/self/fd/${held.fd}`, target, options: ['bind'] })
+      return target
+    } finally {
+      closeSync(held.fd)
+    }
+  } catch (cause) {
+    const what = `volumeMount "${volume}" of container "${container}"`
+    throw new Error(
+      `failed to prepare subPath for ${what}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      {
+        cause,
+      },
+    )
+  }
+}
+
+function isSame(target: string, fd: number): boolean {
+  const [there, held] = [statSync(target), fstatSync(fd)]
+  return there.dev === held.dev && there.ino === held.ino
+}
+
+function prepareTarget(target: string, folder: boolean): void {
+  mkdirSync(dirname(target), { recursive: true, mode: 0o750 })
+  if (folder) mkdirSync(target, { recursive: true, mode: 0o750 })
+  else writeFileSync(target, '', { flag: 'a', mode: 0o640 })
+}
+
+/** Opens the sub path component by component, without following links; the caller closes. */
+function hold(volumePath: string, subPath: string, make: boolean): { fd: number; path: string } {
+  const parts = subPath.split('/').filter((part) => part !== '' && part !== '.')
+  if (subPath.startsWith('/') || parts.includes('..')) {
+    throw new Error(`subPath ${JSON.stringify(subPath)} must be relative and must not contain '..'`)
+  }
+  const root = realpathSync(volumePath)
+  const { found, missing } = longestFound(root, parts)
+  const inside = relative(root, found)
+  if (inside === '..' || inside.startsWith('../')) {
+    throw new Error(`subPath ${JSON.stringify(subPath)} leads to ${found}, which is not within volume path ${root}`)
+  }
+  if (missing.length > 0 && !make) throw new Error(`subPath ${JSON.stringify(subPath)} is not there: ${found}`)
+  let fd = openSync(root, folderOnly & ~noFollow)
+  try {
+    const { mode } = fstatSync(fd)
+    for (const name of inside.split('/').filter(Boolean)) fd = step(fd, name, pathOnly | noFollow)
+    for (const name of missing) fd = makeStep(fd, name, mode & 0o7777)
+    if (fstatSync(fd).isSymbolicLink()) throw new Error(`${subPath} became a link while it was opened`)
+    return { fd, path: join(found, ...missing) }
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/** The part that is there, resolved, and the names that are not. */
+function longestFound(root: string, parts: readonly string[]): { found: string; missing: string[] } {
+  for (let count = parts.length; count > 0; count -= 1) {
+    try {
+      return { found: realpathSync(join(root, ...parts.slice(0, count))), missing: parts.slice(count) }
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error
+    }
+  }
+  return { found: root, missing: [...parts] }
+}
+
+/** openat(2) by way of /proc; lets the parent go. */
+function step(parent: number, name: string, flags: number): number {
+  const child = openSync(`/proc/self/fd/${parent}/${name}`, flags)
+  closeSync(parent)
+  return child
+}
+
+function makeStep(parent: number, name: string, mode: number): number {
+  const path = `/proc/self/fd/${parent}/${name}`
+  let made = true
+  try {
+    mkdirSync(path)
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error
+    made = false
+  }
+  if (made) {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | noFollow)
+    try {
+      fchmodSync(fd, mode)
+    } finally {
+      closeSync(fd)
+    }
+  }
+  return step(parent, name, folderOnly)
+}

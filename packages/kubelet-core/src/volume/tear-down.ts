@@ -1,0 +1,25 @@
+// Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
+import { join } from 'node:path'
+import { podFolders } from './folders.ts'
+import { namesIn, removeEmpty, removeVolume, unmountBelow } from './mounts.ts'
+
+/** Safe to run again. Sub paths go before the volumes that they show. @throws Error naming what is still in use */
+export async function tearDownPod(rootDir: string, podUid: string): Promise<void> {
+  const { pod, volumes, subPaths } = podFolders(rootDir, podUid)
+  await unmountBelow(subPaths)
+  await removeSubPaths(subPaths)
+  for (const plugin of await namesIn(volumes)) {
+    const folder = join(volumes, plugin)
+    await Promise.all((await namesIn(folder)).map((name) => removeVolume(join(folder, name))))
+    await removeEmpty(folder)
+  }
+  await removeEmpty(volumes)
+  // What others keep there, such as logs of termination, is theirs to remove.
+  if ((await namesIn(pod)).length === 0) await removeEmpty(pod)
+}
+
+/** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */
+async function removeSubPaths(subPaths: string): Promise<void> {
+  for (const volume of await namesIn(subPaths)) await removeVolume(join(subPaths, volume))
+  await removeEmpty(subPaths)
+}

@@ -1,0 +1,263 @@
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { mount, readMountInfo } from '@nodelet/linux'
+import type { Volume } from 'kubernetes-types/core/v1.d.ts'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { newWorld, podWith } from './volume-world.ts'
+import type { World } from './volume-world.ts'
+
+let world: World
+beforeEach(() => {
+  world = newWorld()
+})
+afterEach(() => world.end())
+
+const mountOne = async (volume: Volume, spec = {}, container = {}): Promise<string> => {
+  const paths = await world.manager.mount(podWith([volume], spec, container))
+  return paths.get(volume.name) ?? ''
+}
+const modeOf = (path: string): string => (statSync(path).mode & 0o7777).toString(8)
+const base64 = (text: string): string => Buffer.from(text).toString('base64')
+
+test('emptyDir: a folder for all, kept over mounts, gone with the pod', async () => {
+  const path = await mountOne({ name: 'v', emptyDir: {} })
+  expect(path).toBe(join(world.rootDir, 'pods/uid-1/volumes/kubernetes.io~empty-dir/v'))
+  expect(modeOf(path)).toBe('777')
+  mkdirSync(join(path, 'a/b'), { recursive: true })
+  writeFileSync(Buffer.concat([Buffer.from(`${path}/a/`), Buffer.from([0xff, 0xfe])]), 'not UTF-8')
+  expect(await mountOne({ name: 'v', emptyDir: {} })).toBe(path)
+  expect(readdirSync(path)).toEqual(['a'])
+  await world.manager.unmount('uid-1')
+  await world.manager.unmount('uid-1')
+  expect(readdirSync(join(world.rootDir, 'pods'))).toEqual([])
+})
+
+test('emptyDir in memory: a tmpfs of the limit, not mounted twice', async () => {
+  const volume = { name: 'v', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } }
+  const path = await mountOne(volume)
+  writeFileSync(join(path, 'file'), 'x')
+  expect(await world.newManager().mount(podWith([volume]))).toEqual(new Map([['v', path]]))
+  const mounts = (await readMountInfo()).filter(({ mountPoint }) => mountPoint === path)
+  expect(mounts).toMatchObject([{ type: 'tmpfs', superOptions: expect.arrayContaining(['size=1024k']) }])
+  expect(modeOf(path)).toBe('777')
+  expect(readdirSync(path)).toEqual(['file'])
+  await world.manager.unmount('uid-1')
+  expect(await world.mountsBelow()).toEqual([])
+})
+
+test('fsGroup owns what is in an emptyDir', async () => {
+  const path = await mountOne({ name: 'v', emptyDir: {} }, { securityContext: { fsGroup: 4321 } })
+  expect([statSync(path).gid, modeOf(path)]).toEqual([4321, '2777'])
+})
+
+test('configMap: items, modes, binary data; and a change reaches the folder by itself', async () => {
+  world.configMaps.set('m', { data: { a: '1', b: 'two' }, binaryData: { c: base64('\x00\xff') } })
+  const items = [
+    { key: 'b', path: 'deep/er/b.txt', mode: 0o400 },
+    { key: 'a', path: 'a' },
+  ]
+  const path = await mountOne({ name: 'v', configMap: { name: 'm', items } })
+  expect(readdirSync(path).filter((name) => !name.startsWith('..'))).toEqual(['a', 'deep'])
+  expect(readFileSync(join(path, 'deep/er/b.txt'), 'utf8')).toBe('two')
+  expect([modeOf(join(path, 'deep/er/b.txt')), modeOf(join(path, 'a'))]).toEqual(['400', '644'])
+  expect(readlinkSync(join(path, 'a'))).toBe('..data/a')
+  const before = readlinkSync(join(path, '..data'))
+  expect(before).toMatch(/^\.\.\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d\.\d+$/)
+  await mountOne({ name: 'v', configMap: { name: 'm', items } })
+  expect(readlinkSync(join(path, '..data'))).toBe(before)
+  world.configMaps.set('m', { data: { a: '1', b: 'three' } })
+  world.changed('ConfigMap', 'm')
+  await vi.waitFor(() => expect(readFileSync(join(path, 'deep/er/b.txt'), 'utf8')).toBe('three'))
+  await vi.waitFor(() => expect(readdirSync(path).filter((name) => name.startsWith('..'))).toHaveLength(2))
+  expect(await world.mountsBelow()).toEqual([])
+})
+
+test('names that left the configMap leave the folder; what a killed writer left goes too', async () => {
+  world.configMaps.set('m', { data: { a: '1', b: '2' } })
+  const path = await mountOne({ name: 'v', configMap: { name: 'm' } })
+  mkdirSync(join(path, '..2020_01_01_00_00_00.123'))
+  writeFileSync(join(path, '..data_tmp'), '')
+  world.configMaps.set('m', { data: { b: '2' } })
+  await mountOne({ name: 'v', configMap: { name: 'm' } })
+  expect(readdirSync(path)).toEqual([readlinkSync(join(path, '..data')), '..data', 'b'].toSorted())
+})
+
+test('secret: on tmpfs, group readable with fsGroup', async () => {
+  world.secrets.set('s', { data: { key: base64('hidden') } })
+  const volume = { name: 'v', secret: { secretName: 's', defaultMode: 0o400 } }
+  const path = await mountOne(volume, { securityContext: { fsGroup: 77 } })
+  expect(readFileSync(join(path, 'key'), 'utf8')).toBe('hidden')
+  expect([statSync(join(path, 'key')).gid, modeOf(join(path, 'key'))]).toEqual([77, '440'])
+  expect([statSync(path).gid, modeOf(path)]).toEqual([77, '2777'])
+  expect(await world.mountsBelow()).toEqual([path])
+  const generation = readlinkSync(join(path, '..data'))
+  await mountOne(volume, { securityContext: { fsGroup: 77 } })
+  expect(readlinkSync(join(path, '..data'))).toBe(generation)
+})
+
+test.each<[Volume, string]>([
+  [{ name: 'v', configMap: { name: 'none' } }, 'configmap "none" not found'],
+  [{ name: 'v', secret: { secretName: 'none' } }, 'secret "none" not found'],
+  [
+    { name: 'v', configMap: { name: 'm', items: [{ key: 'x', path: 'x' }] } },
+    'configmap references non-existent config key: x',
+  ],
+  [
+    { name: 'v', secret: { secretName: 's', items: [{ key: 'x', path: 'x' }] } },
+    'references non-existent secret key: x',
+  ],
+  [
+    { name: 'v', configMap: { name: 'm', items: [{ key: 'a', path: '../x' }] } },
+    "invalid path: must not contain '..': ../x",
+  ],
+  [{ name: 'v', hostPath: { path: '/nowhere', type: 'File' } }, 'hostPath type check failed: /nowhere is not a file'],
+])('%j cannot be set up', async (volume, reason) => {
+  world.configMaps.set('m', { data: { a: '1' } })
+  world.secrets.set('s', {})
+  const failure = mountOne(volume)
+  await expect(failure).rejects.toThrow(`MountVolume.SetUp failed for volume "v" : ${reason}`)
+  await expect(failure).rejects.toHaveProperty('volume', 'v')
+})
+
+test('optional objects and keys may be missing', async () => {
+  world.configMaps.set('m', { data: { a: '1' } })
+  const optional = true
+  const volumes = [
+    { name: 'one', configMap: { name: 'none', optional } },
+    { name: 'two', secret: { secretName: 'none', optional } },
+    { name: 'three', configMap: { name: 'm', optional, items: [{ key: 'x', path: 'x' }] } },
+  ]
+  const paths = await world.manager.mount(podWith(volumes))
+  for (const path of paths.values()) expect(readdirSync(path).filter((name) => !name.startsWith('..'))).toEqual([])
+  world.configMaps.set('none', { data: { late: '!' } })
+  world.changed('ConfigMap', 'none')
+  await vi.waitFor(() => expect(readFileSync(join(paths.get('one') ?? '', 'late'), 'utf8')).toBe('!'))
+})
+
+const access: Volume = {
+  name: 'kube-api-access-x',
+  projected: {
+    sources: [
+      { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } },
+      { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+      { downwardAPI: { items: [{ path: 'namespace', fieldRef: { fieldPath: 'metadata.namespace' } }] } },
+    ],
+  },
+}
+
+test('projected: token, ca and namespace in one tmpfs', async () => {
+  world.configMaps.set('kube-root-ca.crt', { data: { 'ca.crt': 'CA' } })
+  const path = await mountOne(access)
+  const read = (name: string): string => readFileSync(join(path, name), 'utf8')
+  expect([read('token'), read('ca.crt'), read('namespace')]).toEqual(['n/sa #1', 'CA', 'n'])
+  expect(modeOf(join(path, 'token'))).toBe('644')
+  await mountOne(access)
+  expect(world.tokensGiven).toEqual([{ audiences: [], bound: 'uid-1' }])
+  await world.manager.unmount('uid-1')
+  expect(await world.mountsBelow()).toEqual([])
+})
+
+test('a token belongs to the one user of the pod, and to its group', async () => {
+  world.configMaps.set('kube-root-ca.crt', { data: { 'ca.crt': 'CA' } })
+  const path = await mountOne(access, { securityContext: { runAsUser: 1234 } })
+  const token = join(path, 'token')
+  expect([statSync(token).uid, modeOf(token)]).toEqual([1234, '600'])
+  await mountOne(access, { securityContext: { fsGroup: 55 } })
+  expect([statSync(token).uid, statSync(token).gid, modeOf(token)]).toEqual([0, 55, '640'])
+})
+
+test('a token is renewed before it ends; while none is given the old one stays', async () => {
+  world.configMaps.set('kube-root-ca.crt', { data: { 'ca.crt': 'CA' } })
+  world.tokenLife = 600
+  const path = await mountOne(access)
+  const read = (): string => readFileSync(join(path, 'token'), 'utf8')
+  await vi.waitFor(() => expect(read()).toBe('n/sa #2'), { timeout: 3000 })
+  world.tokensRefused = true
+  await new Promise((resolve) => setTimeout(resolve, 560))
+  expect(read()).toBe('n/sa #2')
+})
+
+test('downwardAPI follows the labels of the pod', async () => {
+  const volume = { name: 'v', downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] } }
+  const pod = podWith([volume])
+  const path = (await world.manager.mount(pod)).get('v') ?? ''
+  expect(readFileSync(join(path, 'labels'), 'utf8')).toBe('app="web"')
+  await world.manager.mount({ ...pod, metadata: { ...pod.metadata, labels: { app: 'db' } } })
+  expect(readFileSync(join(path, 'labels'), 'utf8')).toBe('app="db"')
+})
+
+test('hostPath: checked and made by type, and never removed', async () => {
+  const at = (name: string): string => join(world.rootDir, 'host', name)
+  mkdirSync(at('folder'), { recursive: true })
+  const server = createServer().listen(at('socket'))
+  await new Promise((resolve) => server.once('listening', resolve))
+  try {
+    const fine: [string, string][] = [
+      ['folder', 'Directory'],
+      ['new/folder', 'DirectoryOrCreate'],
+      ['file', 'FileOrCreate'],
+      ['file', 'File'],
+      ['socket', 'Socket'],
+      ['nothing', ''],
+    ]
+    for (const [name, type] of fine) {
+      expect(await mountOne({ name: 'v', hostPath: { path: at(name), type } })).toBe(at(name))
+    }
+    expect([modeOf(at('new/folder')), modeOf(at('file'))]).toEqual(['755', '644'])
+    expect(await mountOne({ name: 'v', hostPath: { path: '/dev/null', type: 'CharDevice' } })).toBe('/dev/null')
+    const bad: [string, string, string][] = [
+      ['file', 'DirectoryOrCreate', 'a directory'],
+      ['folder', 'FileOrCreate', 'a file'],
+      ['file', 'Socket', 'a socket file'],
+      ['file', 'CharDevice', 'a character device'],
+      ['file', 'BlockDevice', 'a block device'],
+    ]
+    for (const [name, type, noun] of bad) {
+      await expect(mountOne({ name: 'v', hostPath: { path: at(name), type } })).rejects.toThrow(
+        `hostPath type check failed: ${at(name)} is not ${noun}`,
+      )
+    }
+    await expect(mountOne({ name: 'v', hostPath: { path: at('no/file'), type: 'FileOrCreate' } })).rejects.toThrow(
+      'ENOENT',
+    )
+    await world.manager.unmount('uid-1')
+    expect(readdirSync(at(''))).toContain('file')
+  } finally {
+    server.close()
+  }
+})
+
+test('a mount that someone made in a volume is unmounted, and nothing in it is removed', async () => {
+  const path = await mountOne({ name: 'v', emptyDir: {} })
+  const outside = join(world.rootDir, 'outside')
+  mkdirSync(outside)
+  writeFileSync(join(outside, 'precious'), '')
+  mkdirSync(join(path, 'inside'))
+  mount({ source: outside, target: join(path, 'inside'), options: ['bind'] })
+  await world.manager.unmount('uid-1')
+  expect(readdirSync(outside)).toEqual(['precious'])
+  expect(await world.mountsBelow()).toEqual([])
+})
+
+test('a volume in use stays whole, and the next try removes it', async () => {
+  const path = await mountOne({ name: 'v', emptyDir: { medium: 'Memory' } })
+  const { open } = await import('node:fs/promises')
+  const held = await open(join(path, 'file'), 'w')
+  await expect(world.manager.unmount('uid-1')).rejects.toThrow(`EBUSY: umount2 ${path}`)
+  expect(readdirSync(path)).toEqual(['file'])
+  await held.close()
+  await world.manager.unmount('uid-1')
+  expect(readdirSync(join(world.rootDir, 'pods'))).toEqual([])
+})
+
+test('orphans go by what is on disk, also those half removed; other pods stay', async () => {
+  world.secrets.set('s', { data: { key: base64('x') } })
+  const path = await mountOne({ name: 'v', secret: { secretName: 's' } })
+  mkdirSync(join(world.rootDir, 'pods/uid-2/volumes/kubernetes.io~empty-dir/w.deleting~/x'), { recursive: true })
+  await world.newManager().removeOrphans(new Set(['uid-1']))
+  expect(readdirSync(join(world.rootDir, 'pods'))).toEqual(['uid-1'])
+  expect(await world.mountsBelow()).toEqual([path])
+  await world.newManager().removeOrphans(new Set())
+  expect(readdirSync(join(world.rootDir, 'pods'))).toEqual([])
+})

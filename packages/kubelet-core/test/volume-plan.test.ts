@@ -1,0 +1,132 @@
+import type { Container, Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
+import { expect, test } from 'vitest'
+import { metadataField, resourceField } from '../src/index.ts'
+import { validatePath } from '../src/volume/payload.ts'
+import { planVolumes } from '../src/volume/plan.ts'
+
+const gibibyte = 1n << 30n
+const podWith = (volume: Volume, container: Partial<Container> = {}): Pod => ({
+  metadata: { name: 'p', namespace: 'n', uid: 'u' },
+  spec: {
+    containers: [{ name: 'c', volumeMounts: [{ name: volume.name, mountPath: '/v' }], ...container }],
+    volumes: [volume],
+  },
+})
+const limited = (memory: string): Partial<Container> => ({ resources: { limits: { memory } } })
+
+test.each<[string, Pod, object]>([
+  ['emptyDir on disk', podWith({ name: 'v', emptyDir: {} }), { kind: 'emptyDir', memoryBytes: undefined }],
+  [
+    'memory: the machine is the limit',
+    podWith({ name: 'v', emptyDir: { medium: 'Memory' } }),
+    { memoryBytes: gibibyte },
+  ],
+  [
+    'memory: the pod is the limit',
+    podWith({ name: 'v', emptyDir: { medium: 'Memory', sizeLimit: '1Gi' } }, limited('64Mi')),
+    { memoryBytes: 64n << 20n },
+  ],
+  [
+    'memory: sizeLimit is the limit',
+    podWith({ name: 'v', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } }, limited('64Mi')),
+    { memoryBytes: 1n << 20n },
+  ],
+  [
+    'configMap',
+    podWith({ name: 'v', configMap: { name: 'm', defaultMode: 0o400, items: [{ key: 'k', path: 'a/b' }] } }),
+    {
+      plugin: 'configmap',
+      memory: false,
+      defaultMode: 0o400,
+      sources: [{ kind: 'ConfigMap', name: 'm', optional: false, items: [{ key: 'k', path: 'a/b' }] }],
+    },
+  ],
+  [
+    'secret',
+    podWith({ name: 'v', secret: { secretName: 's', optional: true } }),
+    { plugin: 'secret', memory: true, defaultMode: 0o644, sources: [{ kind: 'Secret', name: 's', optional: true }] },
+  ],
+  [
+    'projected token',
+    podWith({ name: 'v', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } }),
+    { plugin: 'projected', sources: [{ kind: 'token', audience: '', expirationSeconds: 3600, path: 'token' }] },
+  ],
+  ['no source is emptyDir', podWith({ name: 'v' }), { kind: 'emptyDir' }],
+])('%s', (_, pod, plan) => {
+  expect(planVolumes(pod, gibibyte)).toEqual([expect.objectContaining({ name: 'v', ...plan })])
+})
+
+test('a volume that no container mounts is left alone', () => {
+  expect(planVolumes(podWith({ name: 'v', nfs: { server: 's', path: '/' } }, { volumeMounts: [] }), gibibyte)).toEqual(
+    [],
+  )
+})
+
+test.each<[Volume, RegExp]>([
+  [{ name: 'v', nfs: { server: 's', path: '/' } }, /volume "v" is of kind nfs, which is not supported/],
+  [{ name: 'v', persistentVolumeClaim: { claimName: 'c' } }, /of kind persistentVolumeClaim/],
+  [{ name: 'v', csi: { driver: 'd' } }, /of kind csi/],
+  [{ name: 'v', emptyDir: { medium: 'HugePages' } }, /emptyDir with medium HugePages/],
+  [{ name: 'v', emptyDir: { medium: 'Memory', sizeLimit: 'x' } }, /volume "v" : emptyDir.sizeLimit: "x" is not/],
+  [{ name: 'v', projected: { sources: [{ clusterTrustBundle: { path: 'p' } }] } }, /projected clusterTrustBundle/],
+  [{ name: 'v', hostPath: { path: '/a/../etc' } }, /write it absolute, without \.\./],
+  [{ name: '../v', emptyDir: {} }, /is not a DNS label/],
+])('%j is refused', (volume, message) => {
+  expect(() => planVolumes(podWith(volume), gibibyte)).toThrow(message)
+  expect(() => planVolumes(podWith(volume), gibibyte)).toThrow(expect.objectContaining({ name: 'VolumeError' }))
+})
+
+const described: Pod = {
+  metadata: {
+    name: 'web',
+    namespace: 'shop',
+    uid: 'u-1',
+    labels: { b: '2', a: 'x"y\\z' },
+    annotations: { note: 'lines\nand\ttabs, ünïcode, \u200b\x01 and 😀' },
+  },
+  spec: {
+    containers: [
+      { name: 'c', resources: { limits: { memory: '64Mi', cpu: '1500m' }, requests: { cpu: '250m' } } },
+      { name: 'free' },
+    ],
+  },
+}
+
+test.each([
+  ['metadata.name', 'web'],
+  ['metadata.namespace', 'shop'],
+  ['metadata.uid', 'u-1'],
+  ['metadata.labels', 'a="x\\"y\\\\z"\nb="2"'],
+  ['metadata.annotations', 'note="lines\\nand\\ttabs, ünïcode, \\u200b\\x01 and 😀"'],
+  ["metadata.labels['b']", '2'],
+  ["metadata.annotations['none']", ''],
+])('field %s', (fieldPath, text) => {
+  expect(metadataField(described, { fieldPath })).toBe(text)
+})
+
+test.each([
+  ['c', 'limits.cpu', undefined, '2'],
+  ['c', 'limits.cpu', '1m', '1500'],
+  ['c', 'requests.cpu', '0', '1'],
+  ['c', 'limits.memory', undefined, '67108864'],
+  ['c', 'limits.memory', '1Mi', '64'],
+  ['free', 'limits.memory', '1Gi', '1'],
+  ['free', 'limits.cpu', '1', '4'],
+  ['free', 'requests.memory', undefined, '0'],
+])('resource %s %s by %s', (containerName, resource, divisor, text) => {
+  const selector = { containerName, resource, ...(divisor === undefined ? {} : { divisor }) }
+  expect(resourceField(described, selector, { milliCpu: 4000n, memoryBytes: gibibyte })).toBe(text)
+})
+
+test('unknown fields are refused', () => {
+  expect(() => metadataField(described, { fieldPath: 'spec.nodeName' })).toThrow('unsupported fieldPath: spec.nodeName')
+  const none = { milliCpu: 0n, memoryBytes: 0n }
+  expect(() => resourceField(described, { containerName: 'x', resource: 'limits.cpu' }, none)).toThrow(
+    'container x not',
+  )
+  expect(() => resourceField(described, { containerName: 'c', resource: 'limits.gpu' }, none)).toThrow('limits.gpu')
+})
+
+test.each(['', '/a', 'a/../b', '..', '..data', 'a//b', './a', 'a\0b'])('path %j is refused', (path) => {
+  expect(() => validatePath(path)).toThrow('invalid path')
+})
