@@ -14,7 +14,7 @@ import {
   symlink,
 } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { hasCode } from './errors.ts'
+import { hasCode } from '../errors.ts'
 import type { Payload, PayloadFile } from './payload.ts'
 
 const current = '..data'

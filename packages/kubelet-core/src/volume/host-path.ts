@@ -1,7 +1,7 @@
 // hostPath volumes: checked and, where asked for, made.
 import { chmod, mkdir, open, stat } from 'node:fs/promises'
 import type { Stats } from 'node:fs'
-import { hasCode } from './errors.ts'
+import { hasCode } from '../errors.ts'
 import type { HostPathPlan } from './plan.ts'
 
 const checks: Record<string, { noun: string; holds(stats: Stats): boolean }> = {

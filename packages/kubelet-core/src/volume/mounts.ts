@@ -2,7 +2,7 @@
 import { lstat, readdir, rename, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { LinuxError, mount, readMountInfo, unmountIfMounted } from '@nodelet/linux'
-import { hasCode } from './errors.ts'
+import { hasCode } from '../errors.ts'
 
 /** Mounts a tmpfs there, unless one is. Its pages stay out of swap where the kernel can (6.4). */
 export async function ensureTmpfs(path: string, options: readonly string[]): Promise<void> {

@@ -1,7 +1,7 @@
 // fsGroup: the group that owns what is in a volume.
 import { chmod, lchown, lstat, readdir } from 'node:fs/promises'
 import type { PodSecurityContext } from 'kubernetes-types/core/v1.d.ts'
-import { hasCode } from './errors.ts'
+import { hasCode } from '../errors.ts'
 
 const setGid = 0o2000
 const fileBits = 0o660

@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { mount, unmountIfMounted } from '@nodelet/linux'
-import { hasCode } from './errors.ts'
+import { hasCode } from '../errors.ts'
 import { podFolders } from './folders.ts'
 import { mountsBelow } from './mounts.ts'
 

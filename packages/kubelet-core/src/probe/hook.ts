@@ -1,0 +1,106 @@
+// postStart and preStop.
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { HTTPGetAction, LifecycleHandler } from 'kubernetes-types/core/v1.d.ts'
+import { silentLogger } from '../log.ts'
+import type { Logger } from '../log.ts'
+import { podName } from './attempt.ts'
+import { dialError, isPlainAnswer } from './dial-error.ts'
+import { get, httpTarget } from './http.ts'
+import type { HttpTarget } from './http.ts'
+import type { ExecInContainer, ProbeTarget } from './types.ts'
+
+export interface HookOptions {
+  exec: ExecInContainer
+  /** Milliseconds that the hook may take; default: no end but `signal`. */
+  timeoutMs?: number
+  signal?: AbortSignal
+  log?: Logger
+  /** Of the `User-Agent` header; default `kube-lifecycle/1.36`. */
+  userAgent?: string
+}
+
+const usualAgent = 'kube-lifecycle/1.36'
+
+/**
+ * Runs a hook to its end.
+ * @throws Error in upstream's words; the abort reason when aborted
+ */
+export async function runHook(handler: LifecycleHandler, target: ProbeTarget, options: HookOptions): Promise<void> {
+  const { signal, timeoutMs } = options
+  signal?.throwIfAborted()
+  const signals = [signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)]
+  const ended = AbortSignal.any(signals.filter((one) => one !== undefined))
+  const { name, run } = hookOf(handler, target, options, ended)
+  try {
+    await run()
+  } catch (cause) {
+    signal?.throwIfAborted()
+    const reason = ended.aborted
+      ? `not done after ${(timeoutMs ?? 0) / 1000}s`
+      : cause instanceof Error
+        ? cause.message
+        : cause
+    const where = `Container "${target.container.name}" in Pod "${podName(target)}"`
+    throw new Error(`${name} for ${where} failed - error: ${String(reason)}`, { cause })
+  }
+}
+
+function hookOf(
+  { exec, httpGet, sleep: pause, ...others }: LifecycleHandler,
+  target: ProbeTarget,
+  options: HookOptions,
+  ended: AbortSignal,
+): { name: string; run(): Promise<unknown> } {
+  if (exec) {
+    const { command = [] } = exec
+    return {
+      name: `Exec lifecycle hook ([${command.join(' ')}])`,
+      run: () => execHook(command, target, options, ended),
+    }
+  }
+  if (httpGet) {
+    return { name: `HTTP lifecycle hook (${httpGet.path ?? ''})`, run: () => httpHook(httpGet, target, options, ended) }
+  }
+  if (pause) {
+    const run = (): Promise<void> => sleep(pause.seconds * 1000, undefined, { signal: ended })
+    return { name: `Sleep lifecycle hook (${pause.seconds})`, run }
+  }
+  throw new Error(`Cannot run handler: invalid handler: ${JSON.stringify(others)}`)
+}
+
+async function execHook(
+  command: readonly string[],
+  { containerId }: ProbeTarget,
+  { exec, timeoutMs = 0 }: HookOptions,
+  ended: AbortSignal,
+): Promise<void> {
+  const { exitCode, output } = await exec(containerId, command, timeoutMs, ended)
+  if (exitCode !== 0) {
+    throw new Error(`command '${command.join(' ')}' exited with ${exitCode}: , message: ${JSON.stringify(output)}`)
+  }
+}
+
+async function httpHook(
+  action: HTTPGetAction,
+  target: ProbeTarget,
+  { log = silentLogger, userAgent = usualAgent }: HookOptions,
+  ended: AbortSignal,
+): Promise<void> {
+  const request = httpTarget(action, target.container, target.podIP, userAgent)
+  const { status } = await getOrFallBack(request, log, ended)
+  if (status >= 400) throw new Error(`${request.url.href} answered with status code ${status}`)
+}
+
+/** HTTPS to a server that speaks none is tried again as HTTP, without credentials. */
+async function getOrFallBack(request: HttpTarget, log: Logger, ended: AbortSignal): Promise<{ status: number }> {
+  try {
+    return await get(request, ended)
+  } catch (error) {
+    if (request.url.protocol !== 'https:' || !isPlainAnswer(error)) {
+      throw new Error(`Get "${request.url.href}": ${dialError(error, request.url.host)}`, { cause: error })
+    }
+    log.warn({ url: request.url.href }, 'an HTTPS lifecycle hook was answered in plain HTTP: it is tried as HTTP')
+    const { authorization: _, ...headers } = request.headers
+    return get({ url: new URL(request.url.href.replace('https:', 'http:')), headers }, ended)
+  }
+}
