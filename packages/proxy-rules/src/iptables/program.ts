@@ -14,6 +14,8 @@ export interface TableProgram {
   chains: readonly string[]
   /** Appended in this order. */
   rules: readonly Rule[]
+  /** Put at the head of their chains, one after the other: the last one ends up first. Default: none. */
+  insertions?: readonly Rule[]
   /** Deleted after everything else; each is also in `chains`, and so empty. */
   deletions: readonly string[]
 }

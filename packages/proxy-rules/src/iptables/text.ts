@@ -1,5 +1,5 @@
 // The text that iptables-restore reads.
-import type { IptablesProgram, TableProgram } from './program.ts'
+import type { IptablesProgram, Rule, TableProgram } from './program.ts'
 
 const forbidden = /["'\\\p{Cc}]/u
 
@@ -9,10 +9,13 @@ const quoted = (arg: string): string => {
   return arg.includes(' ') ? `"${arg}"` : arg
 }
 
-const tableLines = ({ table, chains, rules, deletions }: TableProgram): string[] => [
+const written = ({ chain, args }: Rule): string => `${chain} ${args.map(quoted).join(' ')}`
+
+const tableLines = ({ table, chains, rules, insertions = [], deletions }: TableProgram): string[] => [
   `*${table}`,
   ...chains.map((chain) => `:${chain} - [0:0]`),
-  ...rules.map(({ chain, args }) => `-A ${chain} ${args.map(quoted).join(' ')}`),
+  ...rules.map((rule) => `-A ${written(rule)}`),
+  ...insertions.map((rule) => `-I ${written(rule)}`),
   ...deletions.map((chain) => `-X ${chain}`),
   'COMMIT',
 ]

@@ -1,0 +1,70 @@
+// The jumps from the kernel's own chains to ours. Pure.
+import { comment, type IptablesProgram, type Rule } from '../iptables/program.ts'
+import type { SavedTable } from './saved.ts'
+
+interface Jump {
+  table: 'filter' | 'nat'
+  parent: string
+  target: string
+  /** Only the first packet of a connection. */
+  fresh: boolean
+  note: string
+}
+
+const jump = (table: Jump['table'], parent: string, target: string, fresh: boolean, note: string): Jump => ({
+  table,
+  parent,
+  target,
+  fresh,
+  note,
+})
+
+const outside = 'kubernetes externally-visible service portals'
+const portals = 'kubernetes service portals'
+const firewall = 'kubernetes load balancer firewall'
+
+/** In the order in which they are put at the head of their parents. */
+const jumps: readonly Jump[] = [
+  jump('filter', 'INPUT', 'KUBE-EXTERNAL-SERVICES', true, outside),
+  jump('filter', 'FORWARD', 'KUBE-EXTERNAL-SERVICES', true, outside),
+  jump('filter', 'INPUT', 'KUBE-NODEPORTS', false, 'kubernetes health check service ports'),
+  jump('filter', 'FORWARD', 'KUBE-SERVICES', true, portals),
+  jump('filter', 'OUTPUT', 'KUBE-SERVICES', true, portals),
+  jump('filter', 'FORWARD', 'KUBE-FORWARD', false, 'kubernetes forwarding rules'),
+  jump('filter', 'INPUT', 'KUBE-PROXY-FIREWALL', true, firewall),
+  jump('filter', 'OUTPUT', 'KUBE-PROXY-FIREWALL', true, firewall),
+  jump('filter', 'FORWARD', 'KUBE-PROXY-FIREWALL', true, firewall),
+  jump('nat', 'OUTPUT', 'KUBE-SERVICES', false, portals),
+  jump('nat', 'PREROUTING', 'KUBE-SERVICES', false, portals),
+  jump('nat', 'POSTROUTING', 'KUBE-POSTROUTING', false, 'kubernetes postrouting rules'),
+  jump('filter', 'INPUT', 'KUBE-FIREWALL', false, ''),
+  jump('filter', 'OUTPUT', 'KUBE-FIREWALL', false, ''),
+]
+
+/** The program with the jumps that are not there yet; only those to chains that it declares. */
+export function withMissingJumps(program: IptablesProgram, saved: ReadonlyMap<string, SavedTable>): IptablesProgram {
+  const tables = program.tables.map((table) => {
+    const present = saved.get(table.table)?.rules ?? []
+    const insertions = jumps
+      .filter((wanted) => wanted.table === table.table && table.chains.includes(wanted.target))
+      .filter((wanted) => !present.some(({ chain, text }) => chain === wanted.parent && isJump(text, wanted)))
+      .map(ruleOf)
+    return { ...table, insertions }
+  })
+  return { ...program, tables }
+}
+
+/** Whether a printed rule jumps to one of these chains from a chain that is not among them. */
+export function jumpsInto(text: string, targets: ReadonlySet<string>): boolean {
+  return targets.has(/(?:^| )-j (\S+)$/.exec(text)?.[1] ?? '')
+}
+
+function isJump(text: string, { target, fresh, note }: Jump): boolean {
+  if (!jumpsInto(text, new Set([target]))) return false
+  return text.includes('--ctstate NEW') === fresh && (note === '' || text.includes(`"${note}"`))
+}
+
+function ruleOf({ parent, target, fresh, note }: Jump): Rule {
+  const match = fresh ? ['-m', 'conntrack', '--ctstate', 'NEW'] : []
+  return { chain: parent, args: [...match, ...(note === '' ? [] : comment(note)), '-j', target] }
+}

@@ -1,0 +1,190 @@
+// The proxy as a whole: an API server, the kernel's rules, and packets.
+import type { Service, ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
+import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
+import { createKubeClient } from '@nodelet/kube-client'
+import type { KubeClient } from '@nodelet/kube-client'
+import { startProxier } from '@nodelet/proxy-rules'
+import type { Logger, Proxier, ProxierOptions } from '@nodelet/proxy-rules'
+import { rmSync } from 'node:fs'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { startApiServer } from '../../kube-client/test/api-server.ts'
+import type { ApiServer } from '../../kube-client/test/api-server.ts'
+import { makeCertificates } from '../../kube-client/test/certificates.ts'
+import type { Certificates } from '../../kube-client/test/certificates.ts'
+import { hostIP, podIPs, startSmallHost } from './small-host.ts'
+import type { Pod, SmallHost } from './small-host.ts'
+
+const clusterIP = '10.96.0.10'
+let certificates: Certificates
+let host: SmallHost
+let server: ApiServer
+let client: KubeClient
+let proxier: Proxier | undefined
+let told: string[]
+
+beforeAll(async () => {
+  certificates = makeCertificates()
+  host = await startSmallHost()
+  await Promise.all([host.serve('a', 8080), host.serve('b', 8080)])
+})
+afterAll(() => {
+  host?.end()
+  rmSync(certificates.folder, { recursive: true })
+})
+beforeEach(async () => {
+  told = []
+  server = await startApiServer(certificates)
+  server.tokens.add('t')
+  const ca = { pem: certificates.pem('ca.crt') }
+  client = createKubeClient({ server: server.url, ca, token: 't' })
+})
+afterEach(async () => {
+  await proxier?.cleanup()
+  proxier = undefined
+  await client.close()
+  await server.close()
+})
+
+const tell = (fields: object, message: string): void => void told.push(`${message} ${JSON.stringify(fields)}`)
+const log: Logger = { error: tell, warn: tell, info: () => {}, debug: () => {} }
+
+async function start(rest: Partial<ProxierOptions> = {}): Promise<Proxier> {
+  proxier = await startProxier({
+    client,
+    nodeName: 'node',
+    nodeIPs: [hostIP],
+    localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.99.0.0/16'] },
+    netns: host.netns,
+    minSyncPeriodMs: 10,
+    log,
+    ...rest,
+  })
+  await proxier.synced()
+  return proxier
+}
+
+function putService(spec: Partial<ServiceSpec> = {}, name = 'web', protocol = 'TCP'): void {
+  const service: Service = {
+    metadata: { name, namespace: 'shop', uid: name },
+    spec: { clusterIP, ports: [{ port: 80, protocol }], ...spec },
+  }
+  server.put(`/api/v1/namespaces/shop/services/${name}`, service)
+}
+
+function putEndpoints(pods: readonly Pod[], name = 'web', protocol = 'TCP'): void {
+  const slice: EndpointSlice = {
+    metadata: {
+      name: `${name}-1`,
+      namespace: 'shop',
+      uid: `${name}-1`,
+      labels: { 'kubernetes.io/service-name': name },
+    },
+    addressType: 'IPv4',
+    endpoints: pods.map((pod) => ({ addresses: [podIPs[pod]], conditions: { ready: true }, nodeName: 'node' })),
+    ports: [{ name: '', port: 8080, protocol }],
+  }
+  server.put(`/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/${name}-1`, slice)
+}
+
+/** Asks until the answers are these, for the watch has to bring the change first. */
+const eventually = (look: () => Promise<void>): Promise<void> => vi.waitFor(look, { timeout: 8000, interval: 50 })
+
+test('a cluster IP leads to all endpoints, from the host and from pods; so does a node port', async () => {
+  putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
+  putEndpoints(['a', 'b'])
+  await start()
+  for (const from of ['host', 'client', 'a'] as const) {
+    const answers = await host.ask(from, 'tcp', `${clusterIP}:80`, 24)
+    expect(new Set(answers), from).toEqual(new Set(['a', 'b']))
+  }
+  expect(new Set(await host.ask('client', 'tcp', `${hostIP}:30080`, 24))).toEqual(new Set(['a', 'b']))
+  expect(new Set(await host.ask('host', 'tcp', '127.0.0.1:30080', 24))).toEqual(new Set(['a', 'b']))
+  expect(told).toEqual([])
+})
+
+test('endpoints come and go; without any, connections are refused at once', async () => {
+  putService()
+  putEndpoints(['a'])
+  await start()
+  expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 3)).toEqual(['a', 'a', 'a'])
+  putEndpoints(['b'])
+  await eventually(async () => expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 3)).toEqual(['b', 'b', 'b']))
+  putEndpoints([])
+  await eventually(async () => expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['ECONNREFUSED']))
+  expect(await host.ask('host', 'tcp', `${clusterIP}:80`, 1)).toEqual(['ECONNREFUSED'])
+  expect(await host.rules()).not.toContain('KUBE-SEP-')
+  server.remove('/api/v1/namespaces/shop/services/web')
+  await eventually(async () => expect(await host.rules()).not.toContain('shop/web'))
+})
+
+test('client affinity sticks', async () => {
+  putService({ sessionAffinity: 'ClientIP' })
+  putEndpoints(['a', 'b'])
+  await start()
+  expect(new Set(await host.ask('client', 'tcp', `${clusterIP}:80`, 20)).size).toBe(1)
+})
+
+test('a UDP flow leaves an endpoint that is gone', async () => {
+  putService({}, 'dns', 'UDP')
+  putEndpoints(['a'], 'dns', 'UDP')
+  await start()
+  expect(await host.ask('client', 'udp', `${clusterIP}:80`, 2, 5353)).toEqual(['a', 'a'])
+  expect(await host.run('conntrack', '-L', '-p', 'udp')).toContain(`src=${podIPs.a}`)
+  putEndpoints(['b'], 'dns', 'UDP')
+  await eventually(async () =>
+    expect(await host.run('conntrack', '-L', '-p', 'udp')).not.toContain(`src=${podIPs.a} dst`),
+  )
+  expect(await host.ask('client', 'udp', `${clusterIP}:80`, 2, 5353)).toEqual(['b', 'b'])
+})
+
+test('cleaning up leaves the rules as they were, those of others included', async () => {
+  await host.run('iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '203.0.113.0/24', '-j', 'MASQUERADE')
+  await host.run('iptables', '-A', 'INPUT', '-s', '203.0.113.7', '-m', 'comment', '--comment', 'mine', '-j', 'DROP')
+  await host.run('iptables', '-t', 'mangle', '-N', 'MINE')
+  const before = await host.rules()
+  putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
+  putEndpoints(['a', 'b'])
+  await start()
+  expect((await host.rules()).split('\n').length).toBeGreaterThan(before.split('\n').length + 30)
+  await proxier?.cleanup()
+  expect(await host.rules()).toBe(before)
+  await proxier?.cleanup()
+  expect(await host.rules()).toBe(before)
+})
+
+test('a second start adopts what is there: jumps once, stale chains gone', async () => {
+  putService()
+  putEndpoints(['a', 'b'])
+  const first = await start()
+  const rules = await host.rules()
+  await first.close()
+  expect(await host.rules()).toBe(rules)
+  putEndpoints(['a'])
+  await start()
+  const again = (await host.rules()).split('\n')
+  expect(again.filter((line) => line.includes('-j KUBE-SERVICES'))).toHaveLength(4)
+  expect(again.filter((line) => line.startsWith(':KUBE-SEP-'))).toHaveLength(1)
+})
+
+test('rules that somebody flushed are loaded again', async () => {
+  putService()
+  putEndpoints(['a'])
+  await start({ syncPeriodMs: 100 })
+  for (const table of ['mangle', 'nat', 'filter']) {
+    await host.run('iptables', '-t', table, '-F')
+    await host.run('iptables', '-t', table, '-X')
+  }
+  await eventually(async () => expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['a']))
+  expect(told).toEqual([expect.stringContaining('somebody has flushed the rules')])
+})
+
+test('Services of another proxy are not ours', async () => {
+  server.put('/api/v1/namespaces/shop/services/other', {
+    metadata: { name: 'other', namespace: 'shop', labels: { 'service.kubernetes.io/service-proxy-name': '' } },
+    spec: { clusterIP: '10.96.0.77', ports: [{ port: 80 }] },
+  } as Service)
+  putService()
+  await start()
+  expect(await host.rules()).toContain('10.96.0.10')
+  expect(await host.rules()).not.toContain('10.96.0.77')
+})

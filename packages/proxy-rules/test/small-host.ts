@@ -1,0 +1,141 @@
+// A host in a network namespace of its own, with two pods and a client behind it, and programs that run in them.
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { isNamespacePinned, pinNamespaces, unpinNamespace } from '@nodelet/linux'
+import { inNetns, runProgram } from '../src/apply/program.ts'
+import type { ProgramResult } from '../src/apply/program.ts'
+import { writeSysctl } from '../src/apply/sysctls.ts'
+import { silentLogger } from '../src/log.ts'
+
+export const hostIP = '192.0.2.1'
+const gatewayIP = '192.0.2.254'
+export const podIPs = { a: '10.99.1.2', b: '10.99.2.2', client: '10.99.3.2' } as const
+export type Pod = keyof typeof podIPs
+
+export interface SmallHost {
+  netns: string
+  /** Runs a program in the host. */
+  run(program: string, ...args: string[]): Promise<string>
+  /** Answers TCP and UDP on a port of a pod with the pod's name. */
+  serve(pod: Pod, port: number): Promise<void>
+  /** Ends what serves there. */
+  stopServing(pod: Pod): void
+  /** What one connection after another is answered, or the error code. */
+  ask(
+    from: Pod | 'host',
+    protocol: 'tcp' | 'udp',
+    address: string,
+    times: number,
+    sourcePort?: number,
+  ): Promise<string[]>
+  /** Rules without counters, comments and times. */
+  rules(): Promise<string>
+  end(): void
+}
+
+const server = `
+const [name, port] = process.argv.slice(1)
+require('net').createServer((socket) => socket.on('error', () => {}).end(name)).listen(port, () => {
+  const udp = require('dgram').createSocket('udp4')
+  udp.on('message', (_, from) => udp.send(name, from.port, from.address))
+  udp.bind(Number(port), () => console.log('ready'))
+})`
+
+const tcpClient = `
+const [host, port, times] = process.argv.slice(1)
+const once = () => new Promise((resolve) => {
+  let text = ''
+  const socket = require('net').connect({ host, port, timeout: 2000 })
+  socket.on('data', (chunk) => (text += chunk)).on('end', () => resolve(text))
+  socket.on('error', (error) => resolve(error.code)).on('timeout', () => { socket.destroy(); resolve('TIMEOUT') })
+})
+;(async () => { for (let i = 0; i < times; i++) console.log(await once()) })()`
+
+const udpClient = `
+const [host, port, times, sourcePort] = process.argv.slice(1)
+const socket = require('dgram').createSocket('udp4')
+const once = () => new Promise((resolve) => {
+  const timer = setTimeout(() => resolve('TIMEOUT'), 1000)
+  const end = (answer) => { clearTimeout(timer); socket.removeAllListeners(); resolve(answer) }
+  socket.once('message', (text) => end(String(text)))
+  socket.once('error', (error) => end(error.code))
+  socket.send('?', (error) => error && end(error.code))
+})
+socket.bind(Number(sourcePort), () => socket.connect(Number(port), host, async () => {
+  for (let i = 0; i < times; i++) console.log(await once())
+  socket.close()
+}))`
+
+export async function startSmallHost(): Promise<SmallHost> {
+  const folder = mkdtempSync(join(tmpdir(), 'nodelet-proxy-'))
+  const at = (name: string): string => join(folder, name)
+  const pods = Object.keys(podIPs) as Pod[]
+  const servers = new Map<Pod, ChildProcess>()
+  const host: SmallHost = {
+    netns: at('host'),
+    run: async (program, ...args) => must(await runProgram(program, args, { netns: at('host') }), program, args),
+    serve: async (pod, port) => {
+      const child = inNetns(at(pod), () =>
+        spawn(process.execPath, ['-e', server, pod, String(port)], { stdio: 'pipe' }),
+      )
+      servers.set(pod, child)
+      await new Promise((resolve) => child.stdout.once('data', resolve))
+    },
+    stopServing: (pod) => void servers.get(pod)?.kill('SIGKILL'),
+    ask: async (from, protocol, address, times, sourcePort = 0) => {
+      const [ip = '', port = ''] = address.split(':')
+      const script = protocol === 'tcp' ? tcpClient : udpClient
+      const args = ['-e', script, ip, port, String(times), String(sourcePort)]
+      return must(await runProgram(process.execPath, args, { netns: at(from) }), protocol, args)
+        .trim()
+        .split('\n')
+    },
+    rules: async () =>
+      (await host.run('iptables-save'))
+        .split('\n')
+        .filter((line) => !line.startsWith('#'))
+        .map((line) => line.replace(/ \[\d+:\d+\]$/, ''))
+        .join('\n'),
+    end: () => {
+      for (const child of servers.values()) child.kill('SIGKILL')
+      for (const name of ['host', ...pods]) if (isNamespacePinned(at(name))) unpinNamespace(at(name))
+      rmSync(folder, { recursive: true })
+    },
+  }
+  try {
+    pinNamespaces({ paths: { net: host.netns } })
+    await host.run('ip', 'link', 'set', 'lo', 'up')
+    await host.run('ip', 'link', 'add', 'uplink', 'type', 'veth', 'peer', 'name', 'far-end')
+    await host.run('ip', 'addr', 'add', `${hostIP}/24`, 'dev', 'uplink')
+    await host.run('ip', 'link', 'set', 'far-end', 'up')
+    await host.run('ip', 'link', 'set', 'uplink', 'up')
+    await host.run('ip', 'route', 'add', 'default', 'via', gatewayIP)
+    writeSysctl('net/ipv4/ip_forward', 1, silentLogger, host.netns)
+    for (const pod of pods) await connectPod(host, at(pod), pod)
+    return host
+  } catch (error) {
+    host.end()
+    throw error
+  }
+}
+
+async function connectPod(host: SmallHost, netns: string, pod: Pod): Promise<void> {
+  const gateway = podIPs[pod].replace(/2$/, '1')
+  pinNamespaces({ paths: { net: netns } })
+  await host.run('ip', 'link', 'add', `pod-${pod}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns)
+  await host.run('ip', 'addr', 'add', `${gateway}/30`, 'dev', `pod-${pod}`)
+  await host.run('ip', 'link', 'set', `pod-${pod}`, 'up')
+  const inPod = async (...args: string[]): Promise<string> => must(await runProgram('ip', args, { netns }), 'ip', args)
+  await inPod('link', 'set', 'lo', 'up')
+  await inPod('addr', 'add', `${podIPs[pod]}/30`, 'dev', 'eth0')
+  await inPod('link', 'set', 'eth0', 'up')
+  await inPod('route', 'add', 'default', 'via', gateway)
+}
+
+function must({ code, stdout, stderr }: ProgramResult, program: string, args: readonly string[]): string {
+  if (code !== 0) throw new Error(`${program} ${args.join(' ')}: ${code} ${stderr}`)
+  return stdout
+}
