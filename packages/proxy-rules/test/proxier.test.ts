@@ -141,6 +141,7 @@ test('cleaning up leaves the rules as they were, those of others included', asyn
   await host.run('iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '203.0.113.0/24', '-j', 'MASQUERADE')
   await host.run('iptables', '-A', 'INPUT', '-s', '203.0.113.7', '-m', 'comment', '--comment', 'mine', '-j', 'DROP')
   await host.run('iptables', '-t', 'mangle', '-N', 'MINE')
+  for (const table of ['nat', 'filter', 'mangle']) await host.run('ip6tables', '-t', table, '-S')
   const before = await host.rules()
   putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
   putEndpoints(['a', 'b'])
@@ -162,7 +163,8 @@ test('a second start adopts what is there: jumps once, stale chains gone', async
   putEndpoints(['a'])
   await start()
   const again = (await host.rules()).split('\n')
-  expect(again.filter((line) => line.includes('-j KUBE-SERVICES'))).toHaveLength(4)
+  // Four of each family.
+  expect(again.filter((line) => line.includes('-j KUBE-SERVICES'))).toHaveLength(8)
   expect(again.filter((line) => line.startsWith(':KUBE-SEP-'))).toHaveLength(1)
 })
 

@@ -31,7 +31,7 @@ export interface SmallHost {
     times: number,
     sourcePort?: number,
   ): Promise<string[]>
-  /** Rules without counters, comments and times. */
+  /** Rules of both families without counters, comments and times. */
   rules(): Promise<string>
   end(): void
 }
@@ -94,7 +94,7 @@ export async function startSmallHost(): Promise<SmallHost> {
         .split('\n')
     },
     rules: async () =>
-      (await host.run('iptables-save'))
+      `${await host.run('iptables-save')}${await host.run('ip6tables-save')}`
         .split('\n')
         .filter((line) => !line.startsWith('#'))
         .map((line) => line.replace(/ \[\d+:\d+\]$/, ''))

@@ -10,9 +10,14 @@ export interface PodFolders {
   subPaths: string
 }
 
+/** Whether a name below `pods` can be a pod's: others are not ours. */
+export function isPodUid(name: string): boolean {
+  return /^[A-Za-z0-9][-A-Za-z0-9_.]*$/.test(name)
+}
+
 /** @throws Error when the UID could name another folder than one below `pods` */
 export function podFolders(rootDir: string, podUid: string): PodFolders {
-  if (!/^[A-Za-z0-9][-A-Za-z0-9_.]*$/.test(podUid)) throw new Error(`pod UID ${JSON.stringify(podUid)} is malformed`)
+  if (!isPodUid(podUid)) throw new Error(`pod UID ${JSON.stringify(podUid)} is malformed`)
   const pod = join(rootDir, 'pods', podUid)
   return { pod, volumes: join(pod, 'volumes'), subPaths: join(pod, 'volume-subpaths') }
 }

@@ -7,6 +7,7 @@ import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import type { ObjectSource } from '../objects.ts'
 import type { Allocatable } from './downward.ts'
+import { isPodUid } from './folders.ts'
 import { namesIn } from './mounts.ts'
 import { planVolumes, setUpError } from './plan.ts'
 import type { VolumePlan } from './plan.ts'
@@ -78,7 +79,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     removeOrphans: async (podUids) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
-        present.filter((uid) => !podUids.has(uid)).map((uid) => unmountPod(context, uid)),
+        present.filter((uid) => isPodUid(uid) && !podUids.has(uid)).map((uid) => unmountPod(context, uid)),
       )
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
       if (errors.length > 0) throw new AggregateError(errors, 'volumes of pods that are gone could not be removed')
