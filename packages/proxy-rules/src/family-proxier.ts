@@ -1,5 +1,6 @@
 // The rules of one address family: kept as the service graph says.
 import { networkInterfaces } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { canary, cleanUp } from './apply/cleanup.ts'
 import { cleanFlows, needsCleaning } from './apply/conntrack.ts'
 import type { Iptables } from './apply/iptables-restore.ts'
@@ -24,6 +25,8 @@ export interface FamilyContext {
 export interface FamilyProxier {
   /** Brings the kernel to the snapshot: only changed Services after the first time. */
   sync(snapshot: Snapshot): Promise<void>
+  /** What the kernel was brought to last; undefined before the first time. */
+  graph(): ServiceGraph | undefined
   /** Whether somebody has removed the rules; the next sync is then a full one. */
   wasFlushed(): Promise<boolean>
   cleanUp(): Promise<void>
@@ -32,9 +35,14 @@ export interface FamilyProxier {
 /** Full syncs at least this often, in milliseconds. */
 const fullPeriodMs = 60 * 60 * 1000
 
+/** A flush of all tables takes at most this long, in milliseconds. */
+const flushMs = 5000
+const flushStepMs = 100
+
 export function createFamilyProxier(context: FamilyContext): FamilyProxier {
   const { iptables, log, netns } = context
   let applied: ServiceGraph | undefined
+  let latest: ServiceGraph | undefined
   let known = new Set<string>()
   let zone = ''
   let fullAt = -Infinity
@@ -65,14 +73,17 @@ export function createFamilyProxier(context: FamilyContext): FamilyProxier {
         applied = undefined
         known = await load(context, graph, changed, known)
         applied = graph
+        latest = graph
         zone = snapshot.zone
         if (!changed) fullAt = Date.now()
         log.debug({ family: graph.family, services: changed?.size ?? 'all' }, 'loaded rules')
       }
       if (cleaning) await clean(graph)
     },
+    graph: () => latest,
     wasFlushed: async () => {
       if (!applied || (await iptables.hasChain('mangle', canary)) !== false) return false
+      await restOfFlush(iptables)
       applied = undefined
       return true
     },
@@ -80,6 +91,14 @@ export function createFamilyProxier(context: FamilyContext): FamilyProxier {
       applied = undefined
       await cleanUp(iptables)
     },
+  }
+}
+
+/** Who flushes goes from table to table: rules that are loaded in between would be flushed, or in the way. */
+async function restOfFlush(iptables: Iptables): Promise<void> {
+  const end = Date.now() + flushMs
+  for (const table of ['nat', 'filter']) {
+    while (Date.now() < end && (await iptables.hasChain(table, canary)) !== false) await sleep(flushStepMs)
   }
 }
 
@@ -102,7 +121,8 @@ async function load(
 
 const canaryText = ['mangle', 'nat', 'filter'].map((table) => `*${table}\n:${canary} - [0:0]\nCOMMIT\n`).join('')
 
-function interfacesIn(netns: string | undefined): Record<string, string[]> {
+/** Addresses with their prefix, by interface. */
+export function interfacesIn(netns: string | undefined): Record<string, string[]> {
   const found = Object.entries(inNetns(netns, networkInterfaces))
   return Object.fromEntries(found.map(([name, list = []]) => [name, list.flatMap(({ cidr }) => cidr ?? [])]))
 }

@@ -5,8 +5,9 @@ import { openIptables } from './apply/iptables-restore.ts'
 import type { Iptables } from './apply/iptables-restore.ts'
 import { inNetns } from './apply/program.ts'
 import { readSysctl, setConntrack, writeSysctl } from './apply/sysctls.ts'
-import { createFamilyProxier } from './family-proxier.ts'
+import { createFamilyProxier, interfacesIn } from './family-proxier.ts'
 import type { FamilyProxier } from './family-proxier.ts'
+import { createHealthServers } from './health/service-health.ts'
 import { silentLogger, type Logger } from './log.ts'
 import { parseAddress, type IPFamily } from './net/address.ts'
 import type { LocalTraffic, NodeFacts } from './node/facts.ts'
@@ -64,7 +65,10 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   )
   const runners = proxiers.map((proxier, index) =>
     createRunner({
-      work: () => proxier.sync(tracker.snapshot()),
+      work: async () => {
+        await proxier.sync(tracker.snapshot())
+        health.update(proxiers.flatMap((one) => one.graph() ?? []))
+      },
       pauseMs: minSyncPeriodMs,
       retryMs: firstRetryMs,
       longestRetryMs: syncPeriodMs,
@@ -73,14 +77,27 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       },
     }),
   )
+  const isLate = (runner: Runner): boolean => Date.now() - (runner.waitingSince() ?? Infinity) >= 2 * syncPeriodMs
+  const health = createHealthServers({
+    netns,
+    isHealthy: () => !runners.some(isLate),
+    answersOn: nodePortFilter(base, netns),
+    log,
+  })
   const requestAll = (): void => runners.forEach((runner) => runner.request())
   const tracker = startTracker({ client, nodeName, log, onChange: requestAll })
-  const watch = setInterval(() => void lookForFlush(proxiers, runners, log), syncPeriodMs)
+  let looking: Promise<void> | undefined
+  const look = (): void => {
+    looking ??= lookForFlush(proxiers, runners, log).finally(() => (looking = undefined))
+  }
+  const watch = setInterval(look, syncPeriodMs)
   watch.unref()
   const close = async (): Promise<void> => {
     clearInterval(watch)
+    await looking
     await tracker[Symbol.asyncDispose]()
     await Promise.all(runners.map((runner) => runner.close()))
+    await health.close()
   }
   return {
     synced: async () => {
@@ -133,6 +150,16 @@ function factsOf(options: ProxierOptions): Omit<NodeFacts, 'interfaces'> {
 function prepareKernel(facts: NodeFacts, log: Logger, netns: string | undefined): void {
   setConntrack(log, netns)
   if (nodePortAddresses(facts, 'IPv4').localhost) writeSysctl('net/ipv4/conf/all/route_localnet', 1, log, netns)
+}
+
+/** Whether node ports answer on an address, by the interfaces of the moment. */
+function nodePortFilter(base: Omit<NodeFacts, 'interfaces'>, netns: string | undefined): (address: string) => boolean {
+  return (text) => {
+    const address = parseAddress(text)
+    if (!address) return false
+    const { all, addresses } = nodePortAddresses({ ...base, interfaces: interfacesIn(netns) }, address.family)
+    return all || addresses.includes(address.text)
+  }
 }
 
 async function lookForFlush(

@@ -5,6 +5,8 @@ export interface Runner {
   request(): void
   /** Once a run has succeeded that began after all requests so far. */
   settled(): Promise<void>
+  /** Since when a request has been waiting for a run that succeeds, in milliseconds since the epoch; undefined when none is. */
+  waitingSince(): number | undefined
   /** No more runs; waits for the one that is going on. */
   close(): Promise<void>
 }
@@ -31,6 +33,7 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
   let failures = 0
   let closed = false
   let waiters: Waiter[] = []
+  let since: number | undefined
 
   const pump = (): void => {
     if (closed || !wanted || running || timer) return
@@ -39,9 +42,11 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
   }
   const run = async (): Promise<void> => {
     let delay = pauseMs
+    const begun = Date.now()
     try {
       await work()
       failures = 0
+      since = wanted ? begun : undefined
     } catch (error) {
       onFailure(error)
       wanted = true
@@ -65,12 +70,14 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
   return {
     request: () => {
       wanted = true
+      since ??= Date.now()
       pump()
     },
     settled: () => {
       if (!wanted && !running) return Promise.resolve()
       return new Promise((resolve, reject) => waiters.push({ resolve, reject }))
     },
+    waitingSince: () => since,
     close: async () => {
       closed = true
       clearTimeout(timer)

@@ -1,0 +1,64 @@
+// A writer that is killed at any moment: readers never see half of a generation, and the next writer leaves no litter.
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { once } from 'node:events'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { writeAtomicFolder } from '../src/volume/atomic-folder.ts'
+import type { Payload } from '../src/volume/payload.ts'
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'nodelet-atomic-'))
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+const names = ['a', 'deep/b', 'c']
+const payload = (value: string): Payload =>
+  new Map(names.map((name) => [name, { data: Buffer.from(value), mode: 0o644 }]))
+
+const endlessWriter = `
+  import { writeAtomicFolder } from ${JSON.stringify(new URL('../src/volume/atomic-folder.ts', import.meta.url).href)}
+  for (let turn = 0; ; turn += 1) {
+    const files = ${JSON.stringify(names)}.map((name) => [name, { data: Buffer.from(String(turn)), mode: 0o644 }])
+    await writeAtomicFolder(process.argv[1], new Map(files), { now: Date.now() })
+    if (turn === 0) console.log('writing')
+  }`
+
+const valuesIn = (generation: string): Set<string> =>
+  new Set(names.map((name) => readFileSync(join(folder, generation, name), 'utf8')))
+
+test('killed at any moment', async () => {
+  for (let round = 0; round < 8; round += 1) {
+    const args = ['--conditions=@nodelet/source', '--input-type=module', '-e', endlessWriter, folder]
+    const writer = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const closed = once(writer, 'close')
+    await once(writer.stdout, 'data')
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 20))
+    writer.kill('SIGKILL')
+    await closed
+    expect(valuesIn(readlinkSync(join(folder, '..data'))).size).toBe(1)
+    await writeAtomicFolder(folder, payload(`round ${round}`), { now: Date.now() })
+    const generation = readlinkSync(join(folder, '..data'))
+    expect(valuesIn('.')).toEqual(new Set([`round ${round}`]))
+    expect(readdirSync(folder).toSorted()).toEqual([generation, '..data', 'a', 'c', 'deep'].toSorted())
+  }
+})
+
+test('who holds a generation reads it whole; an equal payload writes nothing, another mode does', async () => {
+  expect(await writeAtomicFolder(folder, payload('1'), { now: 0 })).toBe(true)
+  expect(readlinkSync(join(folder, '..data'))).toMatch(/^\.\.1970_01_01_00_00_00\.\d+$/)
+  expect(await writeAtomicFolder(folder, payload('1'), { now: 0 })).toBe(false)
+  const stricter = new Map([...payload('1')].map(([name, file]) => [name, { ...file, mode: 0o600 }]))
+  expect(await writeAtomicFolder(folder, stricter, { now: 0 })).toBe(true)
+})
+
+test('a path that would be both file and folder is refused, and what was there stays', async () => {
+  await writeAtomicFolder(folder, payload('1'), { now: 0 })
+  const both = new Map([...payload('2'), ['a/b', { data: Buffer.from(''), mode: 0o644 }]])
+  await expect(writeAtomicFolder(folder, both, { now: 0 })).rejects.toThrow('would be both a file and a folder')
+  expect(valuesIn('.')).toEqual(new Set(['1']))
+  await writeAtomicFolder(folder, payload('3'), { now: 0 })
+  expect(readdirSync(folder).filter((name) => name.startsWith('..'))).toHaveLength(2)
+})

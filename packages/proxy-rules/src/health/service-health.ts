@@ -1,0 +1,136 @@
+// Health check node ports: load balancers ask there whether this node has endpoints of a Service.
+import { createServer } from 'node:http'
+import type { Server } from 'node:http'
+import { inNetns } from '../apply/program.ts'
+import type { ServiceGraph } from '../graph/service-graph.ts'
+import type { Logger } from '../log.ts'
+
+/** What a load balancer is told of one Service. */
+export interface ServiceHealth {
+  namespace: string
+  name: string
+  port: number
+  /** Ready endpoints on this node, each address once. */
+  localEndpoints: number
+}
+
+/** The Services of a graph that have a health check node port. Pure. */
+export function serviceHealth({ nodes }: ServiceGraph): Map<string, ServiceHealth> {
+  const addresses = new Map<string, Set<string>>()
+  const found = new Map<string, ServiceHealth>()
+  for (const { port, endpoints } of nodes) {
+    if (port.healthCheckNodePort === 0) continue
+    const key = `${port.namespace}/${port.service}`
+    const ready = addresses.get(key) ?? new Set()
+    addresses.set(key, ready)
+    for (const endpoint of endpoints) {
+      if (endpoint.local && endpoint.ready && !endpoint.terminating) ready.add(endpoint.address)
+    }
+    const { namespace, service: name, healthCheckNodePort } = port
+    found.set(key, { namespace, name, port: healthCheckNodePort, localEndpoints: ready.size })
+  }
+  return found
+}
+
+/** The body of an answer, byte for byte as kube-proxy writes it. Pure. */
+export function healthBody({ namespace, name, localEndpoints }: ServiceHealth, proxyHealthy: boolean): string {
+  return [
+    '{',
+    '\t"service": {',
+    `\t\t"namespace": ${JSON.stringify(namespace)},`,
+    `\t\t"name": ${JSON.stringify(name)}`,
+    '\t},',
+    `\t"localEndpoints": ${localEndpoints},`,
+    `\t"serviceProxyHealthy": ${proxyHealthy}`,
+    '}',
+  ].join('\n')
+}
+
+export interface HealthServers {
+  /** Opens and closes listeners as the graphs say, one per Service for all families. A port in use is tried again with the next call. */
+  update(graphs: readonly ServiceGraph[]): void
+  close(): Promise<void>
+}
+
+export interface HealthServerOptions {
+  netns: string | undefined
+  /** Whether rules are being loaded in time. */
+  isHealthy(): boolean
+  /** Whether node ports answer on this address. */
+  answersOn(address: string): boolean
+  log: Logger
+}
+
+interface Listener {
+  server: Server
+  health: ServiceHealth
+}
+
+export function createHealthServers(options: HealthServerOptions): HealthServers {
+  const listeners = new Map<string, Listener>()
+  const drop = (key: string): void => {
+    const listener = listeners.get(key)
+    listeners.delete(key)
+    listener?.server.close()
+    listener?.server.closeAllConnections()
+  }
+  return {
+    update: (graphs) => {
+      const wanted = merge(graphs)
+      for (const [key, { health }] of listeners) if (wanted.get(key)?.port !== health.port) drop(key)
+      for (const [key, health] of wanted) {
+        const present = listeners.get(key)
+        if (present) present.health = health
+        else
+          listeners.set(
+            key,
+            open(health, options, () => listeners.delete(key)),
+          )
+      }
+    },
+    close: async () => {
+      const closed = [...listeners.values()].map(
+        ({ server }) => new Promise((resolve) => server.once('close', resolve)),
+      )
+      for (const key of listeners.keys()) drop(key)
+      await Promise.all(closed)
+    },
+  }
+}
+
+function merge(graphs: readonly ServiceGraph[]): Map<string, ServiceHealth> {
+  const merged = new Map<string, ServiceHealth>()
+  for (const [key, health] of graphs.flatMap((graph) => [...serviceHealth(graph)])) {
+    const localEndpoints = Math.max(health.localEndpoints, merged.get(key)?.localEndpoints ?? 0)
+    merged.set(key, { ...health, localEndpoints })
+  }
+  return merged
+}
+
+function open(health: ServiceHealth, options: HealthServerOptions, onFailure: () => void): Listener {
+  const { netns, isHealthy, answersOn, log } = options
+  const listener: Listener = { health, server: createServer() }
+  const { server } = listener
+  server.on('request', (request, response) => {
+    request.resume()
+    const healthy = isHealthy()
+    const { localEndpoints } = listener.health
+    response.writeHead(healthy && localEndpoints > 0 ? 200 : 503, {
+      'content-type': 'application/json',
+      'x-content-type-options': 'nosniff',
+      'x-load-balancing-endpoint-weight': String(localEndpoints),
+    })
+    response.end(healthBody(listener.health, healthy))
+  })
+  server.on('connection', (socket) => {
+    if (!answersOn(socket.localAddress?.replace(/^::ffff:/, '') ?? '')) socket.destroy()
+  })
+  server.on('error', (error) => {
+    const { namespace, name, port } = health
+    log.warn({ err: error, namespace, name, port }, 'node port for health checks cannot be opened: it is tried again')
+    onFailure()
+  })
+  // Without an address the socket is made in this very call, so that it belongs to the network namespace.
+  inNetns(netns, () => server.listen(health.port))
+  return listener
+}
