@@ -11,7 +11,7 @@ import { startApiServer } from '../../kube-client/test/api-server.ts'
 import type { ApiServer } from '../../kube-client/test/api-server.ts'
 import { makeCertificates } from '../../kube-client/test/certificates.ts'
 import type { Certificates } from '../../kube-client/test/certificates.ts'
-import { hostIP, podIPs, startSmallHost } from './small-host.ts'
+import { hostIP, podIPs, podIPv6s, startSmallHost } from './small-host.ts'
 import type { Pod, SmallHost } from './small-host.ts'
 
 const clusterIP = '10.96.0.10'
@@ -115,6 +115,18 @@ test('endpoints come and go; without any, connections are refused at once', asyn
   expect(await host.rules()).not.toContain('KUBE-SEP-')
   server.remove('/api/v1/namespaces/shop/services/web')
   await eventually(async () => expect(await host.rules()).not.toContain('shop/web'))
+})
+
+test('IPv6 of the same Service', async () => {
+  putService({ clusterIPs: [clusterIP, 'fd96::10'], ipFamilies: ['IPv4', 'IPv6'] })
+  putEndpoints(['a'])
+  const metadata = { name: 'web-6', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } }
+  const endpoints = [{ addresses: [podIPv6s.b], conditions: { ready: true } }]
+  const slice: EndpointSlice = { metadata, addressType: 'IPv6', endpoints, ports: [{ name: '', port: 8080 }] }
+  server.put('/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-6', slice)
+  await start({ localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.99.0.0/16', 'fd99::/16'] } })
+  expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 2)).toEqual(['a', 'a'])
+  expect(await host.ask('client', 'tcp', '[fd96::10]:80', 2)).toEqual(['b', 'b'])
 })
 
 test('client affinity sticks', async () => {

@@ -14,6 +14,7 @@ export const hostIP = '192.0.2.1'
 const gatewayIP = '192.0.2.254'
 export const podIPs = { a: '10.99.1.2', b: '10.99.2.2', client: '10.99.3.2' } as const
 export type Pod = keyof typeof podIPs
+export const podIPv6s: Record<Pod, string> = { a: 'fd99:1::2', b: 'fd99:2::2', client: 'fd99:3::2' }
 
 export interface SmallHost {
   netns: string
@@ -86,7 +87,7 @@ export async function startSmallHost(): Promise<SmallHost> {
     },
     stopServing: (pod) => void servers.get(pod)?.kill('SIGKILL'),
     ask: async (from, protocol, address, times, sourcePort = 0) => {
-      const [ip = '', port = ''] = address.split(':')
+      const [, ip = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? []
       const script = protocol === 'tcp' ? tcpClient : udpClient
       const args = ['-e', script, ip, port, String(times), String(sourcePort)]
       return must(await runProgram(process.execPath, args, { netns: at(from) }), protocol, args)
@@ -114,6 +115,7 @@ export async function startSmallHost(): Promise<SmallHost> {
     await host.run('ip', 'link', 'set', 'uplink', 'up')
     await host.run('ip', 'route', 'add', 'default', 'via', gatewayIP)
     writeSysctl('net/ipv4/ip_forward', 1, silentLogger, host.netns)
+    writeSysctl('net/ipv6/conf/all/forwarding', 1, silentLogger, host.netns)
     for (const pod of pods) await connectPod(host, at(pod), pod)
     return host
   } catch (error) {
@@ -133,6 +135,10 @@ async function connectPod(host: SmallHost, netns: string, pod: Pod): Promise<voi
   await inPod('addr', 'add', `${podIPs[pod]}/30`, 'dev', 'eth0')
   await inPod('link', 'set', 'eth0', 'up')
   await inPod('route', 'add', 'default', 'via', gateway)
+  const gatewayV6 = podIPv6s[pod].replace(/2$/, '1')
+  await host.run('ip', 'addr', 'add', `${gatewayV6}/64`, 'dev', `pod-${pod}`, 'nodad')
+  await inPod('addr', 'add', `${podIPv6s[pod]}/64`, 'dev', 'eth0', 'nodad')
+  await inPod('-6', 'route', 'add', 'default', 'via', gatewayV6)
 }
 
 function must({ code, stdout, stderr }: ProgramResult, program: string, args: readonly string[]): string {

@@ -12,7 +12,7 @@ export interface ProbeSettings {
   failureThreshold: number
 }
 
-export const probeKinds = ['startup', 'liveness', 'readiness'] as const satisfies ProbeKind[]
+export const probeKinds: readonly ProbeKind[] = ['startup', 'liveness', 'readiness']
 
 /** Undefined when the container has no such probe. */
 export function probeSettings(container: Container, kind: ProbeKind): ProbeSettings | undefined {

@@ -37,7 +37,9 @@ export function setConntrack(log: Logger, netns?: string): void {
   const folder = 'net/netfilter'
   writeSysctl(`${folder}/nf_conntrack_tcp_timeout_established`, establishedSeconds, log, netns)
   writeSysctl(`${folder}/nf_conntrack_tcp_timeout_close_wait`, closeWaitSeconds, log, netns)
+  // One for the whole machine: other network namespaces can only read it.
+  if (netns !== undefined) return
   const wanted = Math.min(Math.max(flowsPerCore * availableParallelism(), fewestFlows), mostFlows)
-  const present = Number(readSysctl(`${folder}/nf_conntrack_max`, netns) ?? Infinity)
-  if (present < wanted) writeSysctl(`${folder}/nf_conntrack_max`, wanted, log, netns)
+  const present = Number(readSysctl(`${folder}/nf_conntrack_max`) ?? Infinity)
+  if (present < wanted) writeSysctl(`${folder}/nf_conntrack_max`, wanted, log)
 }
