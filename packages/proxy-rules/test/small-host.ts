@@ -32,6 +32,8 @@ export interface SmallHost {
     times: number,
     sourcePort?: number,
   ): Promise<string[]>
+  /** GETs from the host itself. */
+  get(url: string): Promise<{ status: number; headers: Record<string, string>; body: string }>
   /** Rules of both families without counters, comments and times. */
   rules(): Promise<string>
   end(): void
@@ -70,6 +72,11 @@ socket.bind(Number(sourcePort), () => socket.connect(Number(port), host, async (
   socket.close()
 }))`
 
+const httpClient = `
+fetch(process.argv[1]).then(async (answer) => {
+  console.log(JSON.stringify({ status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.text() }))
+})`
+
 export async function startSmallHost(): Promise<SmallHost> {
   const folder = mkdtempSync(join(tmpdir(), 'nodelet-proxy-'))
   const at = (name: string): string => join(folder, name)
@@ -94,6 +101,8 @@ export async function startSmallHost(): Promise<SmallHost> {
         .trim()
         .split('\n')
     },
+    get: async (url) =>
+      JSON.parse(await host.run(process.execPath, '-e', httpClient, url)) as Awaited<ReturnType<SmallHost['get']>>,
     rules: async () =>
       `${await host.run('iptables-save')}${await host.run('ip6tables-save')}`
         .split('\n')
