@@ -1,1 +1,2 @@
-export {}
+export { startCluster } from './cluster.ts'
+export type { Cluster, ClusterOptions } from './cluster.ts'

@@ -136,7 +136,7 @@ async function make(
   path: string,
   hasFolder: boolean,
 ): Promise<void> {
-  const { type, devmajor = 0, devminor = 0 } = header
+  const { type, devmajor, devminor } = header
   switch (type) {
     case 'file':
     case 'contiguous-file':

@@ -1,0 +1,59 @@
+// Label and field selectors of lists and watches.
+import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@nodelet/kube-client'
+import type { ApiObject } from '../object.ts'
+import { badRequest } from './errors.ts'
+
+/** Fields that a kind can be selected by, besides name and namespace. */
+const selectable: Readonly<Record<string, readonly string[]>> = {
+  pods: [
+    'spec.nodeName',
+    'spec.restartPolicy',
+    'spec.schedulerName',
+    'spec.serviceAccountName',
+    'spec.hostNetwork',
+    'status.phase',
+    'status.podIP',
+    'status.nominatedNodeName',
+  ],
+  nodes: ['spec.unschedulable'],
+  namespaces: ['status.phase'],
+  secrets: ['type'],
+  services: ['spec.clusterIP', 'spec.type'],
+  replicasets: ['status.replicas'],
+  events: [
+    'involvedObject.kind',
+    'involvedObject.namespace',
+    'involvedObject.name',
+    'involvedObject.uid',
+    'involvedObject.apiVersion',
+    'involvedObject.resourceVersion',
+    'involvedObject.fieldPath',
+    'reason',
+    'reportingComponent',
+    'source',
+    'type',
+  ],
+}
+
+/** @throws ApiError 400 as upstream words it */
+export function selection(resource: string, query: URLSearchParams): (object: ApiObject) => boolean {
+  const labels = query.get('labelSelector')
+  const fields = query.get('fieldSelector')
+  const wantedLabels = labels ? guarded(() => parseLabelSelector(labels)) : []
+  const wantedFields = fields ? guarded(() => parseFieldSelector(fields)) : []
+  const known = ['metadata.name', 'metadata.namespace', ...(selectable[resource] ?? [])]
+  for (const { field } of wantedFields) {
+    if (!known.includes(field)) throw badRequest(`field label not supported: ${field}`)
+  }
+  return (object) =>
+    (wantedLabels.length === 0 || matchesLabels(wantedLabels, object.metadata.labels ?? {})) &&
+    (wantedFields.length === 0 || matchesFields(wantedFields, object))
+}
+
+function guarded<T>(parse: () => T): T {
+  try {
+    return parse()
+  } catch (error) {
+    throw badRequest((error as Error).message)
+  }
+}

@@ -1,0 +1,121 @@
+// Watches: changes as lines of JSON, until the time is over or the client leaves.
+import type { ServerResponse } from 'node:http'
+import { storeName } from '../kinds/kinds.ts'
+import { tableOf } from '../kinds/tables.ts'
+import type { Include } from '../kinds/tables.ts'
+import type { ApiObject } from '../object.ts'
+import type { Change, Store } from '../store.ts'
+import { ApiError } from './errors.ts'
+import type { Accepted, ResourcePath } from './request.ts'
+
+export interface WatchRequest {
+  path: ResourcePath
+  query: URLSearchParams
+  matches: (object: ApiObject) => boolean
+  as: Accepted
+  include: Include
+}
+
+/** Bytes that may wait for a slow client; beyond, it is cut off and comes back. */
+const mostWaiting = 16 * 1024 * 1024
+const bookmarkMs = 30_000
+const shortestSeconds = 1800
+
+/** Answers with a stream. @throws ApiError before anything is sent */
+export function serveWatch(
+  store: Store,
+  { path, query, matches, as, include }: WatchRequest,
+  response: ServerResponse,
+): void {
+  const { kind, namespace, name } = path
+  const resource = storeName(kind)
+  const from = parseVersion(query.get('resourceVersion') ?? '')
+  const isWanted = (object: ApiObject): boolean =>
+    (namespace === undefined || object.metadata.namespace === namespace) &&
+    (name === undefined || object.metadata.name === name) &&
+    matches(object)
+  if (from > store.revision()) throw versionTooLarge(from, store.revision())
+  const past = from === 0 ? [] : store.since(resource, from)
+
+  response.writeHead(200, { 'content-type': 'application/json', 'transfer-encoding': 'chunked' })
+  const show = (object: ApiObject): unknown =>
+    as === 'table' ? tableOf(kind.resource, [object], { now: Date.now(), include }) : object
+  const send = (type: string, object: unknown): void => {
+    response.write(`${JSON.stringify({ type, object })}\n`)
+    if (response.writableLength > mostWaiting) end()
+  }
+  const tell = ({ type, object, previous }: Change): void => {
+    const was = previous !== undefined && isWanted(previous)
+    const is = type !== 'DELETED' && isWanted(object)
+    if (is) send(was ? 'MODIFIED' : 'ADDED', show(object))
+    else if (was)
+      send(
+        'DELETED',
+        show(
+          type === 'DELETED'
+            ? object
+            : {
+                ...previous,
+                metadata: { ...previous.metadata, resourceVersion: object.metadata.resourceVersion ?? '' },
+              },
+        ),
+      )
+  }
+  const bookmark = (annotations?: Record<string, string>): void => {
+    const metadata = {
+      resourceVersion: String(store.revision()),
+      creationTimestamp: null,
+      ...(annotations && { annotations }),
+    }
+    const object = {
+      kind: kind.kind,
+      apiVersion: kind.group ? `${kind.group}/${kind.version}` : kind.version,
+      metadata,
+    }
+    send(
+      'BOOKMARK',
+      as === 'table' ? { ...tableOf(kind.resource, [], { now: Date.now(), include }), metadata } : object,
+    )
+  }
+
+  if (past === undefined) {
+    const { status } = new ApiError(410, 'Expired', `too old resource version: ${from} (${store.revision()})`)
+    send('ERROR', status)
+    response.end()
+    return
+  }
+  const wantsBookmarks = query.get('allowWatchBookmarks') === 'true' || query.get('allowWatchBookmarks') === '1'
+  if (from === 0)
+    for (const object of store.list(resource, namespace)) if (isWanted(object)) send('ADDED', show(object))
+  for (const change of past) tell(change)
+  if (query.get('sendInitialEvents') === 'true') bookmark({ 'k8s.io/initial-events-end': 'true' })
+  response.flushHeaders()
+
+  const unsubscribe = store.subscribe(resource, tell)
+  const bookmarks = wantsBookmarks ? setInterval(() => bookmark(), bookmarkMs) : undefined
+  const seconds = Number(query.get('timeoutSeconds')) || shortestSeconds * (1 + Math.random())
+  const limit = setTimeout(() => end(), seconds * 1000)
+  function end(): void {
+    unsubscribe()
+    clearInterval(bookmarks)
+    clearTimeout(limit)
+    response.end()
+  }
+  response.on('close', end)
+}
+
+/** `0` and nothing mean any. @throws ApiError */
+export function parseVersion(text: string): number {
+  if (text === '' || /^\d+$/.test(text)) return Number(text)
+  throw new ApiError(
+    500,
+    '',
+    `resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`,
+  )
+}
+
+export const versionTooLarge = (wanted: number, current: number): ApiError =>
+  new ApiError(504, 'Timeout', `Timeout: Too large resource version: ${wanted}, current: ${current}`, {
+    causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }],
+    retryAfterSeconds: 1,
+  })

@@ -1,0 +1,3 @@
+export async function startControllers(_: object): Promise<AsyncDisposable> {
+  return { [Symbol.asyncDispose]: async () => undefined }
+}

@@ -1,0 +1,193 @@
+// Requests that a node answers: logs, exec, attach, port-forward, and the node's own paths.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { request } from 'node:https'
+import type { Duplex } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { ApiError, badRequest } from './api/errors.ts'
+
+/** What is to be reached on a node. */
+export interface ConnectTarget {
+  kind: 'pods' | 'nodes'
+  namespace?: string
+  name: string
+  subresource: 'log' | 'exec' | 'attach' | 'portforward' | 'proxy'
+  /** What follows `proxy`. */
+  path: string
+  query: URLSearchParams
+  pod?: Pod
+}
+
+export interface KubeletProxyOptions {
+  nodeOf(name: string): Node | undefined
+  /** PEM: who the API server is to kubelets. */
+  clientCertificate: string
+  clientKey: string
+  /** PEM of the CA of kubelets' servers. */
+  ca: string
+}
+
+export interface KubeletProxy {
+  request(target: ConnectTarget, request: IncomingMessage, response: ServerResponse): Promise<void>
+  /** Tunnels the upgraded connection byte for byte. */
+  upgrade(target: ConnectTarget, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
+}
+
+const kubeletPort = 10_250
+/** Headers that belong to one connection. */
+const hops = ['host', 'authorization', 'content-length', 'transfer-encoding', 'keep-alive']
+
+export function createKubeletProxy({ nodeOf, clientCertificate, clientKey, ca }: KubeletProxyOptions): KubeletProxy {
+  const open = (target: ConnectTarget, incoming: IncomingMessage): ReturnType<typeof request> => {
+    const { host, port } = addressOf(target, nodeOf)
+    const headers = Object.fromEntries(Object.entries(incoming.headers).filter(([name]) => !hops.includes(name)))
+    const path = kubeletPath(target)
+    return request({
+      host,
+      port,
+      path,
+      method: incoming.method,
+      headers,
+      ca,
+      cert: clientCertificate,
+      key: clientKey,
+      agent: false,
+    })
+  }
+
+  return {
+    request: async (target, incoming, response) => {
+      const outgoing = open(target, incoming)
+      const answered = Promise.withResolvers<IncomingMessage>()
+      outgoing.once('response', answered.resolve).once('error', answered.reject)
+      response.once('close', () => outgoing.destroy())
+      incoming.pipe(outgoing)
+      const answer = await answered.promise.catch((error: Error) => {
+        throw unreachable(target, nodeOf, error)
+      })
+      response.writeHead(answer.statusCode ?? 502, passed(answer))
+      response.flushHeaders()
+      await pipeline(answer, response).catch(() => response.destroy()) // either side left
+    },
+    upgrade: async (target, incoming, socket, head) => {
+      const outgoing = open(target, incoming)
+      const answered = Promise.withResolvers<void>()
+      outgoing.once('error', (error: Error) => answered.reject(unreachable(target, nodeOf, error)))
+      outgoing.once('response', (answer) => {
+        // It was not upgraded: the refusal goes to the client as it is.
+        const lines = [
+          `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}`,
+          ...rawHeaders(answer),
+          'connection: close',
+        ]
+        socket.write(`${lines.join('\r\n')}\r\n\r\n`)
+        answer.pipe(socket)
+        answered.resolve()
+      })
+      outgoing.once('upgrade', (answer: IncomingMessage, far: Duplex, first: Buffer) => {
+        socket.write(`${[`HTTP/1.1 101 Switching Protocols`, ...rawHeaders(answer)].join('\r\n')}\r\n\r\n`)
+        if (first.length > 0) socket.write(first)
+        if (head.length > 0) far.write(head)
+        for (const [from, to] of [
+          [far, socket],
+          [socket, far],
+        ] as const) {
+          from.once('error', () => to.destroy())
+          from.once('close', () => to.destroy())
+          from.pipe(to)
+        }
+        answered.resolve()
+      })
+      socket.once('close', () => outgoing.destroy())
+      outgoing.end()
+      await answered.promise
+    },
+  }
+}
+
+const passed = ({ headers }: IncomingMessage): Record<string, string | string[]> =>
+  Object.fromEntries(
+    Object.entries(headers).filter(
+      (header): header is [string, string | string[]] =>
+        header[1] !== undefined && !['connection', 'keep-alive', 'transfer-encoding'].includes(header[0]),
+    ),
+  )
+
+function rawHeaders({ rawHeaders: raw }: IncomingMessage): string[] {
+  return raw.flatMap((name, index) => (index % 2 === 0 ? [`${name}: ${raw[index + 1] ?? ''}`] : []))
+}
+
+function addressOf(
+  target: ConnectTarget,
+  nodeOf: KubeletProxyOptions['nodeOf'],
+): { host: string; port: number; node: string } {
+  const name = target.kind === 'nodes' ? target.name : (target.pod?.spec?.nodeName ?? '')
+  if (name === '') throw badRequest(`pod ${target.name} does not have a host assigned`)
+  const node = nodeOf(name)
+  if (!node) throw new ApiError(404, 'NotFound', `nodes "${name}" not found`, { name, kind: 'nodes' })
+  const addresses = node.status?.addresses ?? []
+  const host = (addresses.find(({ type }) => type === 'InternalIP') ?? addresses[0])?.address
+  if (host === undefined) throw badRequest(`no preferred addresses found; known addresses: []`)
+  return { host, port: node.status?.daemonEndpoints?.kubeletEndpoint?.Port ?? kubeletPort, node: name }
+}
+
+const verbs = { exec: 'exec', attach: 'attach' } as const
+/** How the API's stream parameters are called by kubelets. */
+const streams: readonly (readonly [api: string, kubelet: string])[] = [
+  ['stdin', 'input'],
+  ['stdout', 'output'],
+  ['stderr', 'error'],
+  ['tty', 'tty'],
+]
+
+/** The kubelet's path and query for a target. */
+export function kubeletPath({ kind, namespace, name, subresource, path, query, pod }: ConnectTarget): string {
+  const withQuery = (base: string, wanted: URLSearchParams): string =>
+    wanted.size > 0 ? `${base}?${wanted.toString()}` : base
+  if (kind === 'nodes') return withQuery(`/${path}`, query)
+  const rest = new URLSearchParams(query)
+  rest.delete('container')
+  const where = `${namespace}/${name}`
+  if (subresource === 'portforward') return withQuery(`/portForward/${where}`, rest)
+  const container = containerOf(pod, query.get('container') ?? '')
+  if (subresource === 'log') {
+    rest.delete('insecureSkipTLSVerifyBackend')
+    return withQuery(`/containerLogs/${where}/${container}`, rest)
+  }
+  const wanted = new URLSearchParams(query.getAll('command').map((word) => ['command', word]))
+  for (const [api, own] of streams) if (['true', '1'].includes(query.get(api) ?? '')) wanted.set(own, '1')
+  return withQuery(`/${verbs[subresource as keyof typeof verbs]}/${where}/${container}`, wanted)
+}
+
+/** The named container, or the one that is meant. @throws ApiError as upstream words it */
+export function containerOf(pod: Pod | undefined, asked: string): string {
+  const { containers = [], initContainers = [], ephemeralContainers = [] } = pod?.spec ?? {}
+  const names = [...containers, ...initContainers, ...ephemeralContainers].map(({ name }) => name)
+  const name = pod?.metadata?.name ?? ''
+  if (asked !== '') {
+    if (names.includes(asked)) return asked
+    throw badRequest(`container ${asked} is not valid for pod ${name}`)
+  }
+  const annotated = pod?.metadata?.annotations?.['kubectl.kubernetes.io/default-container']
+  if (annotated !== undefined && names.includes(annotated)) return annotated
+  const [only, ...more] = containers
+  if (only && more.length === 0) return only.name
+  const inits =
+    initContainers.length > 0
+      ? ` or one of the init containers: [${initContainers.map((one) => one.name).join(' ')}]`
+      : ''
+  throw badRequest(
+    `a container name must be specified for pod ${name}, choose one of: [${containers.map((one) => one.name).join(' ')}]${inits}`,
+  )
+}
+
+function unreachable(target: ConnectTarget, nodeOf: KubeletProxyOptions['nodeOf'], error: Error): ApiError {
+  const { host, port } = addressOf(target, nodeOf)
+  const reason =
+    (error as NodeJS.ErrnoException).code === 'ECONNREFUSED' ? 'connect: connection refused' : error.message
+  return new ApiError(
+    500,
+    '',
+    `Get "https://${host}:${port}${kubeletPath(target)}": dial tcp ${host}:${port}: ${reason}`,
+  )
+}
