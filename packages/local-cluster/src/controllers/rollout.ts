@@ -1,0 +1,179 @@
+// How a Deployment gets from one template to the next. Pure.
+import { createHash } from 'node:crypto'
+import type { Deployment, DeploymentCondition, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
+
+export const hashLabel = 'pod-template-hash'
+export const revisionAnnotation = 'deployment.kubernetes.io/revision'
+const letters = 'bcdfghjklmnpqrstvwxz2456789'
+const hashLength = 10
+
+function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys)
+  if (typeof value !== 'object' || value === null) return value
+  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(entries.map(([key, one]) => [key, sortKeys(one)]))
+}
+
+/** A name for a template that only depends on what it says. */
+export function templateHash(template: unknown): string {
+  const bytes = createHash('sha256')
+    .update(JSON.stringify(sortKeys(template)))
+    .digest()
+  return [...bytes.subarray(0, hashLength)].map((byte) => letters[byte % letters.length]).join('')
+}
+
+/** Whether a set was made for the Deployment's template. */
+export function isCurrent({ spec }: Deployment, set: ReplicaSet): boolean {
+  const { [hashLabel]: _, ...labels } = set.spec?.template?.metadata?.labels ?? {}
+  const { metadata = {}, spec: podSpec } = set.spec?.template ?? {}
+  const own = { ...spec?.template, metadata: { ...spec?.template?.metadata } }
+  return templateHash({ metadata: { ...metadata, labels }, spec: podSpec }) === templateHash(own)
+}
+
+/** A count, or a percentage of the replicas. */
+function resolve(value: number | string | undefined, replicas: number, round: (value: number) => number): number {
+  if (typeof value === 'number') return value
+  return round((Number.parseInt(value ?? '25%', 10) / 100) * replicas)
+}
+
+/** Pods beyond, and pods fewer than the wanted number, that a rollout may have. One of them is more than 0. */
+export function rolloutLimits({ spec }: Deployment): { surge: number; unavailable: number } {
+  const replicas = spec?.replicas ?? 1
+  const { maxSurge, maxUnavailable } = spec?.strategy?.rollingUpdate ?? {}
+  const surge = resolve(maxSurge, replicas, Math.ceil)
+  const unavailable = resolve(maxUnavailable, replicas, Math.floor)
+  return surge === 0 && unavailable === 0
+    ? { surge, unavailable: 1 }
+    : { surge, unavailable: Math.min(unavailable, replicas) }
+}
+
+const replicasOf = (set: ReplicaSet): number => set.spec?.replicas ?? 0
+const availableOf = (set: ReplicaSet): number => set.status?.availableReplicas ?? 0
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
+
+/** New sizes of sets, by name: only those that change. @param current the set of the newest template */
+export function rolloutPlan(
+  deployment: Deployment,
+  current: ReplicaSet,
+  old: readonly ReplicaSet[],
+): Map<string, number> {
+  const wanted = deployment.spec?.replicas ?? 1
+  const plan = new Map<string, number>()
+  const scale = (set: ReplicaSet, replicas: number): void => {
+    if (replicasOf(set) !== replicas) plan.set(set.metadata?.name ?? '', replicas)
+  }
+  const all = [current, ...old]
+  const oldTotal = sum(old.map(replicasOf))
+  if (deployment.spec?.strategy?.type === 'Recreate') {
+    for (const set of old) scale(set, 0)
+    // All old pods are to be gone before new ones come.
+    if (oldTotal === 0 && old.every((set) => (set.status?.replicas ?? 0) === 0)) scale(current, wanted)
+    return plan
+  }
+  const { surge, unavailable } = rolloutLimits(deployment)
+  const total = sum(all.map(replicasOf))
+  const newSize =
+    replicasOf(current) > wanted
+      ? wanted
+      : replicasOf(current) + Math.max(0, Math.min(wanted - replicasOf(current), wanted + surge - total))
+  scale(current, newSize)
+  if (oldTotal === 0) return plan
+  const newUnavailable = replicasOf(current) - availableOf(current)
+  let removable = total - (wanted - unavailable) - newUnavailable
+  const byAge = old.toSorted((a, b) =>
+    (a.metadata?.creationTimestamp ?? '') < (b.metadata?.creationTimestamp ?? '') ? -1 : 1,
+  )
+  const sizes = new Map(byAge.map((set) => [set, replicasOf(set)]))
+  // Those that are not available help nobody: they go first.
+  for (const set of byAge) {
+    const gone = Math.max(0, Math.min(removable, (sizes.get(set) ?? 0) - availableOf(set)))
+    sizes.set(set, (sizes.get(set) ?? 0) - gone)
+    removable -= gone
+  }
+  let spare = Math.min(removable, sum(all.map(availableOf)) - (wanted - unavailable))
+  for (const set of byAge) {
+    const gone = Math.max(0, Math.min(spare, sizes.get(set) ?? 0))
+    sizes.set(set, (sizes.get(set) ?? 0) - gone)
+    spare -= gone
+  }
+  for (const [set, size] of sizes) scale(set, size)
+  return plan
+}
+
+const timeNow = (now: number): string => new Date(now).toISOString().replace(/\.\d+Z$/, 'Z')
+
+/** The status that the sets add up to. */
+export function deploymentStatus(
+  deployment: Deployment,
+  current: ReplicaSet | undefined,
+  sets: readonly ReplicaSet[],
+  now: number,
+): NonNullable<Deployment['status']> {
+  const wanted = deployment.spec?.replicas ?? 1
+  const total = sum(sets.map((set) => set.status?.replicas ?? 0))
+  const available = sum(sets.map(availableOf))
+  const updated = current?.status?.replicas ?? 0
+  const { unavailable } = rolloutLimits(deployment)
+  const isAvailable = available >= wanted - unavailable
+  const isDone = updated === wanted && total === wanted && available === wanted
+  const name = current?.metadata?.name ?? ''
+  const before = deployment.status?.conditions ?? []
+  const condition = (type: string, isTrue: boolean, reason: string, message: string): DeploymentCondition => {
+    const old = before.find((one) => one.type === type)
+    const status = isTrue ? 'True' : 'False'
+    const isSame = old?.status === status && old.reason === reason && old.message === message
+    if (old && isSame && (reason !== 'ReplicaSetUpdated' || !progressed(deployment, { updated, total, available })))
+      return old
+    const changed = timeNow(now)
+    return {
+      type,
+      status,
+      reason,
+      message,
+      lastUpdateTime: changed,
+      lastTransitionTime: old?.status === status ? (old.lastTransitionTime ?? changed) : changed,
+    }
+  }
+  const late = deadlinePassed(deployment, now) && !isDone && !progressed(deployment, { updated, total, available })
+  const conditions = [
+    isAvailable
+      ? condition('Available', true, 'MinimumReplicasAvailable', 'Deployment has minimum availability.')
+      : condition('Available', false, 'MinimumReplicasUnavailable', 'Deployment does not have minimum availability.'),
+    isDone
+      ? condition('Progressing', true, 'NewReplicaSetAvailable', `ReplicaSet "${name}" has successfully progressed.`)
+      : late
+        ? condition('Progressing', false, 'ProgressDeadlineExceeded', `ReplicaSet "${name}" has timed out progressing.`)
+        : condition('Progressing', true, 'ReplicaSetUpdated', `ReplicaSet "${name}" is progressing.`),
+  ]
+  const { generation } = deployment.metadata ?? {}
+  return {
+    ...(generation !== undefined && { observedGeneration: generation }),
+    replicas: total,
+    updatedReplicas: updated,
+    readyReplicas: sum(sets.map((set) => set.status?.readyReplicas ?? 0)),
+    availableReplicas: available,
+    unavailableReplicas: Math.max(0, total - available, wanted - available),
+    conditions,
+  }
+}
+
+function progressed({ status = {} }: Deployment, now: { updated: number; total: number; available: number }): boolean {
+  return (
+    now.updated > (status.updatedReplicas ?? 0) ||
+    now.available > (status.availableReplicas ?? 0) ||
+    now.total - now.updated < (status.replicas ?? 0) - (status.updatedReplicas ?? 0)
+  )
+}
+
+/** When the rollout counts as stuck, in milliseconds since the epoch; undefined when it does not progress. */
+export function progressDeadline({ spec, status }: Deployment): number | undefined {
+  const progressing = status?.conditions?.find(({ type }) => type === 'Progressing')
+  if (progressing?.reason !== 'ReplicaSetUpdated') return undefined
+  return Date.parse(progressing.lastUpdateTime ?? '') + (spec?.progressDeadlineSeconds ?? 600) * 1000
+}
+
+function deadlinePassed(deployment: Deployment, now: number): boolean {
+  const progressing = deployment.status?.conditions?.find(({ type }) => type === 'Progressing')
+  if (progressing?.reason === 'ProgressDeadlineExceeded') return true
+  return now >= (progressDeadline(deployment) ?? Number.POSITIVE_INFINITY)
+}
