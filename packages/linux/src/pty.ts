@@ -1,6 +1,6 @@
 // Pseudo-terminals.
 import { closeSync } from 'node:fs'
-import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { call } from './libc.ts'
 import { socketFromFd } from './sockets.ts'
 
@@ -8,6 +8,8 @@ const [O_RDWR, O_NOCTTY, O_CLOEXEC] = [0o2, 0o400, 0o2000000]
 const [TIOCSWINSZ, TIOCGPTPEER] = [0x5414, 0x5441]
 /** struct termios has 60 bytes on x86-64 and arm64; room for more. */
 const TERMIOS_BYTES = 128
+/** A terminal gives at most 4 KiB at once. */
+const READ_BYTES = 4096
 /** Offsets in struct termios of the four flag words. */
 const [IFLAG, OFLAG, CFLAG, LFLAG] = [0, 4, 8, 12]
 
@@ -19,8 +21,8 @@ export interface TerminalSize {
 
 /** A terminal whose one side is held here. */
 export interface Pty {
-  /** What programs on the other side write, and what they are to read. Fails with EIO, its way of ending, when the last has closed it. */
-  readonly master: Socket
+  /** What programs on the other side write, and what they are to read. It ends when the last of them has closed it. */
+  readonly master: Duplex
   /** The side for programs, as a file descriptor to inherit. */
   readonly slave: number
   resize(size: TerminalSize): void
@@ -43,7 +45,7 @@ export function openPty(size?: TerminalSize): Pty {
     if (slave !== undefined) closeSync(slave)
     throw error
   }
-  const master = socketFromFd(fd)
+  const master = masterStream(fd)
   let held = true
   return {
     master,
@@ -75,4 +77,27 @@ function makeRaw(fd: number): void {
   change(LFLAG, 0o10 | 0o100 | 0o2 | 0o1 | 0o100000) // ECHO ECHONL ICANON ISIG IEXTEN
   change(CFLAG, 0o60 | 0o400, 0o60) // CSIZE PARENB, then CS8
   call('tcsetattr', 'a pseudo-terminal', fd, 0, bytes)
+}
+
+/**
+ * The master as a stream. A terminal ends by the error EIO, which would drop what is still buffered: so nothing is read
+ * ahead of the reader, and EIO is the end.
+ */
+function masterStream(fd: number): Duplex {
+  const socket = socketFromFd(fd, {
+    buffer: Buffer.alloc(READ_BYTES),
+    callback: (length, bytes) => stream.push(Buffer.from(bytes.subarray(0, length))),
+  })
+  const stream = new Duplex({
+    read: () => void socket.resume(),
+    write: (data: Buffer, _encoding, done) => void socket.write(data, done),
+    destroy: (error, done) => {
+      socket.destroy()
+      done(error)
+    },
+  })
+  const end = (): void => void stream.push(null)
+  socket.once('end', end)
+  socket.on('error', (error: NodeJS.ErrnoException) => (error.code === 'EIO' ? end() : stream.destroy(error)))
+  return stream
 }

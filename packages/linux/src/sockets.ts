@@ -20,8 +20,14 @@ interface PipeModule {
   constants: { SOCKET: number }
 }
 
+/** How bytes are taken as they are read: a callback that returns false stops the reading until `resume`. */
+export interface ReadInto {
+  buffer: Buffer
+  callback(length: number, buffer: Uint8Array): boolean
+}
+
 /** A stream over a descriptor of any kind that can be polled: `new net.Socket({ fd })` refuses terminals and packets. */
-export function socketFromFd(fd: number): Socket {
+export function socketFromFd(fd: number, onread?: ReadInto): Socket {
   const { Pipe, constants } = (process as unknown as { binding(name: 'pipe_wrap'): PipeModule }).binding('pipe_wrap')
   const handle = new Pipe(constants.SOCKET)
   const failed = handle.open(fd)
@@ -30,6 +36,7 @@ export function socketFromFd(fd: number): Socket {
     handle,
     allowHalfOpen: true,
     manualStart: true, // nothing is read, or lost, before somebody listens
+    onread,
   }
   return new Socket(options as unknown as SocketConstructorOpts)
 }

@@ -2,16 +2,17 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { createServer } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { connectPackets, openPty, pinNamespaces, tcpSocket, unpinNamespace } from '../src/index.ts'
 
-async function textOf(socket: Socket): Promise<string> {
+async function textOf(socket: Duplex): Promise<string> {
   let text = ''
-  socket.on('data', (chunk: Buffer) => (text += chunk.toString())).resume()
-  socket.on('error', () => {}) // EIO is how a terminal ends
-  socket.on('end', () => socket.end())
-  await new Promise((resolve) => socket.once('close', resolve))
+  socket.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  await once(socket, 'end')
+  socket.destroy()
   return text
 }
 
@@ -35,6 +36,22 @@ test('a terminal whose program does not read takes no thread and loses nothing',
   pty.master.write(Buffer.alloc(200_000, 'a'))
   expect((await textOf(pty.master)).trim()).toBe('200000')
   expect(child.exitCode ?? (await once(child, 'exit'))[0]).toBe(0)
+})
+
+test('a slow reader of a terminal gets everything, even after the program has ended', async () => {
+  const pty = openPty()
+  const child = spawn('sh', ['-c', 'seq 1 3000'], { stdio: [pty.slave, pty.slave, pty.slave] })
+  pty.releaseSlave()
+  let text = ''
+  pty.master.on('data', (chunk: Buffer) => {
+    text += chunk.toString()
+    pty.master.pause()
+    setTimeout(() => pty.master.resume(), 20)
+  })
+  await once(pty.master, 'end')
+  await sleep(0)
+  expect(text.trim().split('\n')).toHaveLength(3000)
+  expect(child.exitCode).toBe(0)
 })
 
 test('TCP sockets live in the namespace they were made in', async () => {
