@@ -1,6 +1,5 @@
 // A command with its client, however the client is connected.
-import { finished } from 'node:stream/promises'
-import type { Writable } from 'node:stream'
+import { endOutput } from './end-output.ts'
 import { exitStatus, failureStatus } from './status.ts'
 import type { CommandStatus } from './status.ts'
 import type { AttachStreamRequest, ExecStreamRequest, StreamAdapters, StreamIO } from './types.ts'
@@ -46,10 +45,4 @@ async function statusOf(
   } catch (error) {
     return failureStatus(asked.kind === 'exec' ? 'executing command in' : 'attaching to', error)
   }
-}
-
-async function endOutput(stream: Writable | undefined): Promise<void> {
-  if (!stream || stream.destroyed) return
-  stream.end()
-  await finished(stream, { readable: false })
 }

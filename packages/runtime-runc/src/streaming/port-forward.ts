@@ -11,6 +11,8 @@ export interface PortForwardOptions {
   adapters: StreamAdapters
   /** How long the second stream of a pair may take. */
   creationTimeoutMs: number
+  /** As `SpdyOptions.probeMs`. */
+  probeMs: number
 }
 
 interface Pair {
@@ -23,7 +25,7 @@ interface Pair {
 export async function servePortForward(socket: Duplex, options: PortForwardOptions): Promise<void> {
   const pairs = new Map<string, Pair>()
   const left = new AbortController()
-  const connection = serveSpdy(socket, (stream) => {
+  const onStream = (stream: SpdyStream): void => {
     const { streamtype: type, requestid } = stream.headers
     if (type !== 'error' && type !== 'data') return void stream.destroy()
     const id = requestid ?? String(type === 'error' ? stream.id : stream.id - 2)
@@ -35,7 +37,7 @@ export async function servePortForward(socket: Duplex, options: PortForwardOptio
     clearTimeout(pair.timer)
     pairs.delete(id)
     void forward(error, data, left.signal, options)
-  })
+  }
   const newPair = (id: string): Pair => {
     const timer = setTimeout(() => {
       const { error, data } = pairs.get(id) ?? {}
@@ -47,7 +49,7 @@ export async function servePortForward(socket: Duplex, options: PortForwardOptio
     pairs.set(id, pair)
     return pair
   }
-  await connection.closed
+  await serveSpdy(socket, { onStream, probeMs: options.probeMs }).closed
   left.abort(new Error('the client has left'))
   for (const { timer } of pairs.values()) clearTimeout(timer)
 }

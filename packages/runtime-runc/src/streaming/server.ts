@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { AttachRequest, ExecRequest, PortForwardRequest } from '@nodelet/cri-api'
 import { createWebSocketStream, WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
@@ -17,6 +18,7 @@ import type { Offer } from './upgrade.ts'
 import { validateCommand, validateSandbox } from './validate.ts'
 import { serveWebSocketCommand } from './websocket-command.ts'
 import { webSocketCommandProtocols } from './websocket-messages.ts'
+import { serveWebSocketPortForward, webSocketPortForwardProtocols } from './websocket-port-forward.ts'
 
 const CREATION_TIMEOUT_MS = 30_000
 const MAX_MESSAGE = 32 << 20
@@ -31,6 +33,8 @@ export interface StreamingOptions extends StreamAdapters {
   idleTimeoutMs?: number
   /** How long a URL may wait for its client. Default: one minute. */
   tokenTtlMs?: number
+  /** How often a client is pinged while its input is held back, to see whether it is still there. Default: 5 s. */
+  probeMs?: number
 }
 
 /** Makes URLs for CRI's Exec, Attach and PortForward; each works once. Disposing ends all streams. */
@@ -43,7 +47,7 @@ export interface Streaming extends AsyncDisposable {
   portForward(request: PortForwardRequest): string
 }
 
-type Asked = CommandRequest | { kind: 'portforward'; sandboxId: string }
+type Asked = CommandRequest | { kind: 'portforward'; sandboxId: string; ports: readonly number[] }
 
 const commandOffer: Offer = {
   webSocket: webSocketCommandProtocols,
@@ -51,15 +55,24 @@ const commandOffer: Offer = {
   spdy: spdyCommandProtocols,
   spdyDefault: 'channel.k8s.io',
 }
+/** The bytes of all messages are a SPDY connection. */
+const tunnelProtocol = `SPDY/3.1+${portForwardProtocol}`
 const portForwardOffer: Offer = {
-  webSocket: [`SPDY/3.1+${portForwardProtocol}`],
+  webSocket: [tunnelProtocol, ...webSocketPortForwardProtocols],
+  webSocketDefault: 'v4.channel.k8s.io',
   spdy: [portForwardProtocol],
   spdyDefault: portForwardProtocol,
 }
 
 /** Starts the server. Clients speak SPDY/3.1 or WebSocket. */
 export async function openStreaming(options: StreamingOptions): Promise<Streaming> {
-  const { address = '127.0.0.1', port = 0, idleTimeoutMs = 4 * 3_600_000, tokenTtlMs = 60_000 } = options
+  const {
+    address = '127.0.0.1',
+    port = 0,
+    idleTimeoutMs = 4 * 3_600_000,
+    tokenTtlMs = 60_000,
+    probeMs = 5_000,
+  } = options
   const tokens = createTokens<Asked>(tokenTtlMs)
   const sockets = new Set<Socket>()
   const server = createServer((request, response) => {
@@ -76,7 +89,7 @@ export async function openStreaming(options: StreamingOptions): Promise<Streamin
     socket.setTimeout(idleTimeoutMs, () => socket.destroy())
     socket.setNoDelay(true)
     socket.on('error', () => {}) // 'close' follows, and whoever serves the socket sees that
-    serveUpgrade({ request, socket, head }, { tokens, webSockets, adapters: options })
+    serveUpgrade({ request, socket, head }, { tokens, webSockets, adapters: options, probeMs })
   })
   server.listen(port, address)
   await once(server, 'listening')
@@ -91,9 +104,9 @@ export async function openStreaming(options: StreamingOptions): Promise<Streamin
       validateCommand(request)
       return `${base}/attach/${tokens.add({ kind: 'attach', request })}`
     },
-    portForward: ({ podSandboxId }) => {
+    portForward: ({ podSandboxId, port: ports }) => {
       validateSandbox(podSandboxId)
-      return `${base}/portforward/${tokens.add({ kind: 'portforward', sandboxId: podSandboxId })}`
+      return `${base}/portforward/${tokens.add({ kind: 'portforward', sandboxId: podSandboxId, ports })}`
     },
     [Symbol.asyncDispose]: async () => {
       const closed = once(server, 'close')
@@ -114,30 +127,45 @@ interface Services {
   tokens: Tokens<Asked>
   webSockets: WebSocketServer
   adapters: StreamAdapters
+  probeMs: number
 }
 
-function serveUpgrade({ request, socket, head }: Connection, { tokens, webSockets, adapters }: Services): void {
-  const asked = tokens.take(tokenOf(request))
+function serveUpgrade(connection: Connection, services: Services): void {
+  const { request, socket, head } = connection
+  const asked = services.tokens.take(tokenOf(request))
   if (!asked) return refuse(socket, 404, 'not found: the URL works once')
   const upgrade = chooseUpgrade(request, asked.kind === 'portforward' ? portForwardOffer : commandOffer)
   if (upgrade.kind === 'refused') return refuse(socket, upgrade.status, upgrade.text, upgrade.headers)
-  const forward = asked.kind === 'portforward' && { sandboxId: asked.sandboxId, adapters }
-  if (upgrade.kind === 'websocket') {
-    // The offer is narrowed to the choice, so that the library takes it.
-    if (upgrade.protocol) request.headers['sec-websocket-protocol'] = upgrade.protocol
-    webSockets.handleUpgrade(request, socket, head, (client: WebSocket) => {
-      if (asked.kind !== 'portforward') return void serveWebSocketCommand(client, asked, adapters)
-      const stream = createWebSocketStream(client)
-      void servePortForward(stream, { sandboxId: asked.sandboxId, adapters, creationTimeoutMs: CREATION_TIMEOUT_MS })
-    })
-    return
+  if (upgrade.kind === 'spdy') {
+    acceptSpdy(socket, upgrade.protocol)
+    if (head.length > 0) socket.unshift(head)
+    return void serveSpdyClient(socket, upgrade.protocol, asked, services)
   }
-  acceptSpdy(socket, upgrade.protocol)
-  if (head.length > 0) socket.unshift(head)
-  const creationTimeoutMs = CREATION_TIMEOUT_MS
-  if (forward) return void servePortForward(socket, { ...forward, creationTimeoutMs })
-  const protocol = spdyCommandProtocols.find((name) => name === upgrade.protocol) ?? 'channel.k8s.io'
-  if (asked.kind !== 'portforward') void serveSpdyCommand(socket, { protocol, asked, adapters, creationTimeoutMs })
+  // The offer is narrowed to the choice, so that the library takes it.
+  if (upgrade.protocol) request.headers['sec-websocket-protocol'] = upgrade.protocol
+  services.webSockets.handleUpgrade(request, socket, head, (client: WebSocket) => {
+    void serveWebSocketClient(client, asked, services)
+  })
+}
+
+async function serveSpdyClient(
+  stream: Duplex,
+  protocolName: string,
+  asked: Asked,
+  { adapters, probeMs }: Services,
+): Promise<void> {
+  const options = { adapters, probeMs, creationTimeoutMs: CREATION_TIMEOUT_MS }
+  if (asked.kind === 'portforward') return servePortForward(stream, { ...options, sandboxId: asked.sandboxId })
+  const protocol = spdyCommandProtocols.find((name) => name === protocolName) ?? 'channel.k8s.io'
+  return serveSpdyCommand(stream, { ...options, protocol, asked })
+}
+
+async function serveWebSocketClient(client: WebSocket, asked: Asked, services: Services): Promise<void> {
+  if (asked.kind !== 'portforward') return serveWebSocketCommand(client, asked, services)
+  if (client.protocol === tunnelProtocol) {
+    return serveSpdyClient(createWebSocketStream(client), portForwardProtocol, asked, services)
+  }
+  return serveWebSocketPortForward(client, { ...asked, ...services })
 }
 
 /** The last part of the path, whatever the part before: a token names its kind itself. */

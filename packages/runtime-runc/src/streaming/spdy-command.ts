@@ -23,6 +23,8 @@ export interface SpdyCommandOptions {
   adapters: StreamAdapters
   /** How long the client may take to open its streams. */
   creationTimeoutMs: number
+  /** As `SpdyOptions.probeMs`. */
+  probeMs: number
 }
 
 /** Serves one command on an upgraded connection, to its end. */
@@ -31,12 +33,13 @@ export async function serveSpdyCommand(socket: Duplex, options: SpdyCommandOptio
   const wanted = wantedStreams(asked, protocol)
   const streams = new Map<string, SpdyStream>()
   const complete = Promise.withResolvers<boolean>()
-  const connection = serveSpdy(socket, (stream) => {
+  const onStream = (stream: SpdyStream): void => {
     const type = stream.headers['streamtype'] ?? ''
     if (!wanted.includes(type) || streams.has(type)) return void stream.destroy()
     streams.set(type, stream)
     if (streams.size === wanted.length) complete.resolve(true)
-  })
+  }
+  const connection = serveSpdy(socket, { onStream, probeMs: options.probeMs })
   const left = new AbortController()
   void connection.closed.then(() => {
     left.abort(new Error('the client has left'))

@@ -1,6 +1,7 @@
 // Exec and attach over WebSocket: one channel byte before each message.
 import { Readable, Writable } from 'node:stream'
 import type { RawData, WebSocket } from 'ws'
+import { createFlow, send } from './websocket-flow.ts'
 import { runCommand } from './command.ts'
 import type { CommandRequest } from './command.ts'
 import { createResizes } from './resize.ts'
@@ -15,7 +16,7 @@ const LINGER_MS = 2000
 export async function serveWebSocketCommand(
   socket: WebSocket,
   asked: CommandRequest,
-  adapters: StreamAdapters,
+  { adapters, probeMs }: { adapters: StreamAdapters; probeMs: number },
 ): Promise<void> {
   const protocol = channelProtocol(socket.protocol)
   const { stdin, stdout, stderr, tty } = asked.request
@@ -24,8 +25,9 @@ export async function serveWebSocketCommand(
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
   void closed.then(() => left.abort(new Error('the client has left')))
   const resizes = createResizes()
+  const flow = createFlow(socket, probeMs)
   const io: StreamIO = {
-    ...(stdin ? { stdin: input(socket) } : {}),
+    ...(stdin ? { stdin: new Readable({ read: flow.resume }).on('error', () => {}) } : {}),
     ...(stdout ? { stdout: output(socket, Channel.stdout, protocol) } : {}),
     ...(stderr && !tty ? { stderr: output(socket, Channel.stderr, protocol) } : {}),
     onResize: resizes.onResize,
@@ -35,7 +37,7 @@ export async function serveWebSocketCommand(
     const message = decodeMessage(raw as Buffer, protocol)
     if (message?.channel === Channel.resize) return resizes.feed(message.data.toString())
     if (message?.channel === Channel.stdin && !inputEnded && message.data.length > 0) {
-      if (!io.stdin?.destroyed && !io.stdin?.push(message.data)) socket.pause()
+      if (!io.stdin?.destroyed && !io.stdin?.push(message.data)) flow.pause()
     }
     if (message?.channel === Channel.close && protocol.closes) {
       if (message.data.length !== 1) return socket.close(1002, 'a close message has one byte')
@@ -56,26 +58,15 @@ export async function serveWebSocketCommand(
       if (text) await send(socket, encodeMessage(Channel.error, Buffer.from(text), protocol))
     },
   })
-  socket.resume() // input that nobody reads any more must not keep the close frame from being seen
+  flow.resume() // input that nobody reads any more must not keep the close frame from being seen
   socket.close(1000)
   const timer = setTimeout(() => socket.terminate(), LINGER_MS)
   await closed
   clearTimeout(timer)
 }
 
-/** Standard input: the socket is paused while nobody reads. */
-function input(socket: WebSocket): Readable {
-  return new Readable({ read: () => socket.resume() }).on('error', () => {})
-}
-
 function output(socket: WebSocket, channel: number, protocol: ChannelProtocol): Writable {
   const write = (data: Buffer, _encoding: string, done: (error?: Error | null) => void): void =>
     void send(socket, encodeMessage(channel, data, protocol)).then(() => done(), done)
   return new Writable({ write }).on('error', () => {}) // the command sees the signal
-}
-
-async function send(socket: WebSocket, message: Buffer | string): Promise<void> {
-  await new Promise<void>((resolve, reject) =>
-    socket.send(message, { binary: typeof message !== 'string' }, (error) => (error ? reject(error) : resolve())),
-  )
 }

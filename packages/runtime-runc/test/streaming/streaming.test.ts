@@ -30,7 +30,7 @@ beforeAll(async () => {
     runDir: join(f.folder, 'run'),
     networkOf: (id) => networks.get(id) ?? 'host',
   })
-  streaming = await openStreaming(adapters)
+  streaming = await openStreaming({ ...adapters, probeMs: 50 })
   container = await start('trap "exit 0" TERM; sleep 1000 & wait', { envs: [{ key: 'A', value: Buffer.from('b') }] })
 })
 afterAll(async () => {
@@ -335,4 +335,45 @@ test('port-forward: pairs of streams, into the network of the sandbox, and refus
   } finally {
     unpinNamespace(netns)
   }
+})
+
+test.each(['SPDY', 'WebSocket'])('%s: a client is seen to leave even while its input is held back', async (kind) => {
+  const mark = kind === 'SPDY' ? '987661' : '987662'
+  const running = (): boolean => programs().some((line) => line.includes(`sleep ${mark}`))
+  const url = exec(`echo up; sleep ${mark}`, { stdin: true })
+  const flood = Buffer.alloc(2 << 20)
+  if (kind === 'SPDY') {
+    const client = await spdy(url, ['error', 'stdin', 'stdout', 'stderr'])
+    await until(() => client.streams['stdout']?.text() === 'up\n', 'the program runs')
+    client.streams['stdin']?.write(flood)
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    expect(running()).toBe(true)
+    client.socket.destroy()
+  } else {
+    const client = await v5(url)
+    await until(() => client.text(1) === 'up\n', 'the program runs')
+    for (let count = 0; count < 32; count++) client.send(0, flood.subarray(0, 65_536))
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    expect(running()).toBe(true)
+    client.socket.terminate()
+  }
+  await until(() => !running(), 'the program is killed')
+})
+
+test.each(['v4.channel.k8s.io', 'v4.base64.channel.k8s.io'])('port-forward over channels of %s', async (protocol) => {
+  await using server = createServer((socket) =>
+    socket.once('data', (chunk: Buffer) => socket.end(`echo ${chunk.toString()}`)),
+  )
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const request = PortForwardRequest.fromPartial({ podSandboxId: 'node', port: [1, port] })
+  const client = await channelConnect(streaming.portForward(request), [protocol])
+  await until(() => client.channels.includes(3), 'the ports are told')
+  client.send(2, 'hello')
+  expect(await client.closed).toBe(1000)
+  const told = (number: number): string => Buffer.of(number & 255, number >> 8).toString()
+  expect(client.text(2)).toBe(`${told(port)}echo hello`)
+  expect(client.text(3)).toBe(told(port))
+  expect(client.text(1).slice(0, 2)).toBe(told(1))
+  expect(client.text(1).slice(2)).toMatch(/^error forwarding port 1 to pod node, uid : connect ECONNREFUSED/)
 })

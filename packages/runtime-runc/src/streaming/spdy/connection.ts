@@ -20,13 +20,26 @@ export interface SpdyConnection {
   close(): Promise<void>
 }
 
-/** Serves a connection until either side closes; every stream is answered before it is handed over. */
-export function serveSpdy(socket: Duplex, onStream: (stream: SpdyStream) => void): SpdyConnection {
+/** How a connection is served. */
+export interface SpdyOptions {
+  /** Called after the stream has been answered. */
+  onStream(stream: SpdyStream): void
+  /** How often a client is pinged while nothing is read from it: only so is seen that it has gone. */
+  probeMs: number
+}
+
+/** Serves a connection until either side closes. */
+export function serveSpdy(socket: Duplex, { onStream, probeMs }: SpdyOptions): SpdyConnection {
   const inflater = headerInflater()
   const deflater = headerDeflater()
   const streams = new Map<number, StreamEntry>()
   let lastId = 0
-  socket.on('error', () => {}) // the reading loop ends by it
+  let lastPing = 0
+  const dropAll = (): void => {
+    for (const entry of streams.values()) entry.drop()
+  }
+  socket.on('error', () => {}) // 'close' follows
+  socket.once('close', dropAll) // which ends a wait for their readers
 
   const write = (bytes: Buffer, done?: (error?: Error | null) => void): void => {
     if (socket.destroyed || socket.writableEnded) return done?.(new Error('the client has left'))
@@ -56,12 +69,19 @@ export function serveSpdy(socket: Duplex, onStream: (stream: SpdyStream) => void
     if (fin) entry.end()
     onStream(entry.stream)
   }
+  const probed = async (wait: Promise<void> | undefined): Promise<void> => {
+    if (!wait) return
+    const timer = setInterval(() => write(pingFrame((lastPing += 2))), probeMs)
+    await wait
+    clearInterval(timer)
+  }
   const handle = async (frame: Frame): Promise<void> => {
     switch (frame.type) {
       case 'synStream':
         return open(frame)
       case 'data':
-        await streams.get(frame.id)?.receive(frame.data)
+        if (frame.id > lastId) throw new Error(`the client sent data on stream ${frame.id}, which it has not opened`)
+        await probed(streams.get(frame.id)?.receive(frame.data))
         if (frame.fin) streams.get(frame.id)?.end()
         return
       case 'headers':
@@ -84,7 +104,7 @@ export function serveSpdy(socket: Duplex, onStream: (stream: SpdyStream) => void
       // a client that breaks the connection or the protocol has left: its streams end below
     } finally {
       socket.destroy()
-      for (const entry of streams.values()) entry.drop()
+      dropAll()
       inflater.close()
       deflater.close()
     }

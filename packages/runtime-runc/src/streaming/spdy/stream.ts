@@ -21,8 +21,8 @@ export interface StreamLink {
 /** The connection's side of a stream. */
 export interface StreamEntry {
   stream: SpdyStream
-  /** Hands over bytes; waits while the reader has enough. */
-  receive(data: Buffer): Promise<void>
+  /** Hands over bytes; a promise is the wait for a reader that has enough. */
+  receive(data: Buffer): Promise<void> | undefined
   /** The client's half is closed. */
   end(): void
   /** The stream is gone without our reset. */
@@ -54,10 +54,10 @@ export function createStream(id: number, headers: Headers, link: StreamLink): St
   duplex.on('error', () => {}) // whoever works with the stream sees it; a reset that nobody waits for is no crash
   return {
     stream: Object.assign(duplex, { id, headers }),
-    receive: async (data) => {
-      if (data.length === 0 || state.received || duplex.destroyed || duplex.push(data)) return
+    receive: (data) => {
+      if (data.length === 0 || state.received || duplex.destroyed || duplex.push(data)) return undefined
       room ??= Promise.withResolvers()
-      await room.promise
+      return room.promise
     },
     end: () => {
       if (state.received) return
