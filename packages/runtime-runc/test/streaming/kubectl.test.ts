@@ -78,7 +78,7 @@ beforeAll(async () => {
     runDir: `${f.folder}/run`,
     networkOf: () => 'host',
   })
-  streaming = await openStreaming(adapters)
+  streaming = await openStreaming({ ...adapters, probeMs: 50 })
   container = await f.containers.create(f.options('sleep 1000 & wait'))
   await f.containers.start(container)
   await once(api.listen(0, '127.0.0.1'), 'listening')
@@ -125,9 +125,9 @@ test.each(ways)('kubectl exec over %s: streams and exit code', async (_, webSock
   expect(spoken).toEqual([upgrade])
 })
 
-test.each(ways)('kubectl exec over %s: much data, and what cannot be run', async (_, webSockets) => {
+test.each(ways)('kubectl exec over %s: much data to a slow reader, and what cannot be run', async (_, webSockets) => {
   const input = Buffer.alloc(5 << 20, 'abcdefg\n')
-  const [out, err, code] = await run(webSockets, input, 'exec', '-i', 'p', '--', 'cat')
+  const [out, err, code] = await run(webSockets, input, 'exec', '-i', 'p', '--', 'sh', '-c', 'sleep 0.3; cat')
   expect([out.length, err, code]).toEqual([input.length, '', 0])
   const [nothing, reason, failed] = await run(webSockets, '', 'exec', 'p', '--', '/no/such')
   expect([nothing, failed]).toEqual(['', 1])
