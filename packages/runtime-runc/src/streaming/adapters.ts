@@ -7,6 +7,7 @@ import { findProgram } from '../exec-file.ts'
 import { attachTo } from './attach.ts'
 import { execIn } from './exec.ts'
 import { forwardTo } from './forward.ts'
+import { endLeftovers } from './leftovers.ts'
 import type { StreamAdapters } from './types.ts'
 
 /** Whose containers and sandboxes are streamed. */
@@ -32,13 +33,14 @@ export interface StreamContext {
   runc: string
 }
 
-/** Makes the adapters for `openStreaming`. @throws Error when runc is not there. */
+/** Makes the adapters for `openStreaming`; programs of clients of a former life are ended. @throws Error when runc is not there. */
 export async function createStreamAdapters(options: StreamAdapterOptions): Promise<StreamAdapters> {
   const context: StreamContext = {
     containers: options.containers,
     folders: await makeFolders(options.stateDir, options.runDir),
     runc: await findProgram(options.runc ?? 'runc'),
   }
+  await endLeftovers(context.folders)
   return {
     exec: (request, io, signal) => execIn(context, request, io, signal),
     attach: (request, io, signal) => attachTo(context, request, io, signal),

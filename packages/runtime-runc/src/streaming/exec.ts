@@ -12,6 +12,7 @@ import type { StreamContext } from './adapters.ts'
 import { startWithPipes, startWithTerminal } from './exec-process.ts'
 import type { ExecProcess } from './exec-process.ts'
 import { fileAppears } from './file-appears.ts'
+import { streamFolderPrefix } from './leftovers.ts'
 import type { ExecStreamRequest, StreamIO } from './types.ts'
 
 /** How long a terminal's start waits for the size that clients send first: programs look at it at once. */
@@ -36,7 +37,7 @@ export async function execIn(
   const size = tty ? await firstSize(io) : undefined
   signal.throwIfAborted()
   const bundle = join(context.folders.bundles, id)
-  const folder = await mkdtemp(join(bundle, 'exec-'))
+  const folder = await mkdtemp(join(bundle, streamFolderPrefix))
   try {
     const { process: base } = JSON.parse(await readFile(join(bundle, 'config.json'), 'utf8')) as OciSpec
     const pidFile = join(folder, 'pid')

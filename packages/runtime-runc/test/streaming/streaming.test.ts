@@ -1,7 +1,7 @@
 // Clients of both kinds against programs in real containers.
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -232,7 +232,26 @@ test.each([false, true])('a client that leaves ends its program, with its childr
   client.socket.terminate()
   await until(() => !running(), 'the program is killed')
   const bundle = join(f.folder, 'run/bundles', container)
-  await until(() => !readdirSync(bundle).some((name) => name.startsWith('exec-')), 'its folder is removed')
+  await until(() => !readdirSync(bundle).some((name) => name.startsWith('stream-')), 'its folder is removed')
+})
+
+test('programs of a former life are ended, and nothing else', async () => {
+  const running = (): boolean => programs().some((line) => line.includes('sleep 987655'))
+  const client = await v5(exec('echo up; sleep 987655'))
+  await until(() => client.text(1) === 'up\n', 'the program runs')
+  const foreign = join(f.folder, 'run/bundles', container, 'stream-foreign')
+  mkdirSync(foreign)
+  writeFileSync(join(foreign, 'pid'), String(process.pid)) // a number that passed to another process: it must live
+  await createStreamAdapters({
+    containers: f.containers,
+    stateDir: join(f.folder, 'state'),
+    runDir: join(f.folder, 'run'),
+    networkOf: () => 'host',
+  })
+  await until(() => !running(), 'the program is killed')
+  expect(existsSync(foreign)).toBe(false)
+  await client.closed
+  expect(JSON.parse(client.text(3))).toEqual(exited(137))
 })
 
 test('URLs work once, only for their time; requests are validated', async () => {
