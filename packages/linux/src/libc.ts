@@ -5,7 +5,19 @@ import { LinuxError } from './errors.ts'
 const libc = koffi.load('libc.so.6')
 /** The calls that this package makes. */
 export type SystemCall =
-  'mount' | 'umount2' | 'unshare' | 'setns' | 'sethostname' | 'mknod' | 'lsetxattr' | 'lgetxattr' | 'socket' | 'close'
+  | 'mount'
+  | 'umount2'
+  | 'unshare'
+  | 'setns'
+  | 'sethostname'
+  | 'mknod'
+  | 'lsetxattr'
+  | 'lgetxattr'
+  | 'socket'
+  | 'connect'
+  | 'close'
+  | TerminalCall
+type TerminalCall = 'posix_openpt' | 'grantpt' | 'unlockpt' | 'ioctl' | 'ioctlWith' | 'tcgetattr' | 'tcsetattr'
 
 type Argument = string | number | bigint | Uint8Array | null
 
@@ -18,12 +30,20 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   setns: libc.func('int setns(int fd, int kind)'),
   sethostname: libc.func('int sethostname(const char *name, size_t length)'),
   socket: libc.func('int socket(int domain, int type, int protocol)'),
+  connect: libc.func('int connect(int fd, const uint8_t *address, unsigned int length)'),
   close: libc.func('int close(int fd)'),
   mknod: libc.func('int mknod(const char *path, unsigned int mode, uint64_t device)'),
   lsetxattr: libc.func(
     'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
   ),
   lgetxattr: libc.func('long lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)'),
+  posix_openpt: libc.func('int posix_openpt(int flags)'),
+  grantpt: libc.func('int grantpt(int fd)'),
+  unlockpt: libc.func('int unlockpt(int fd)'),
+  ioctl: libc.func('int ioctl(int fd, unsigned long request, unsigned long value)'),
+  ioctlWith: libc.func('int ioctl(int fd, unsigned long request, const uint8_t *value)'),
+  tcgetattr: libc.func('int tcgetattr(int fd, _Out_ uint8_t *termios)'),
+  tcsetattr: libc.func('int tcsetattr(int fd, int when, const uint8_t *termios)'),
 }
 
 /** The calls that may block for long and run on a thread of their own, so that they hold up nothing else. */

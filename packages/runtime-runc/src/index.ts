@@ -23,3 +23,14 @@ export type { Progress } from './image/pull.ts'
 export { parseReference, printReference } from './image/reference.ts'
 export type { Reference } from './image/reference.ts'
 export type { ImageRecord } from './image/store.ts'
+export { createStreamAdapters } from './streaming/adapters.ts'
+export type { StreamAdapterOptions } from './streaming/adapters.ts'
+export { openStreaming } from './streaming/server.ts'
+export type { Streaming, StreamingOptions } from './streaming/server.ts'
+export type {
+  AttachStreamRequest,
+  ExecStreamRequest,
+  PortForwardStreamRequest,
+  StreamAdapters,
+  StreamIO,
+} from './streaming/types.ts'

@@ -123,7 +123,7 @@ async function exitCodeOf(id: string, line: string, stderr: Promise<string>): Pr
 }
 
 /** Kills the program, even one that is just being started, and lets conmon reap it: else it stays a zombie. */
-async function endProgram(pidFile: string, ended: Promise<void>): Promise<void> {
+export async function endProgram(pidFile: string, ended: Promise<void>): Promise<void> {
   for (let tries = 0; tries < KILL_TRIES; tries++) {
     await killProgram(pidFile)
     const gone = ended.then(
