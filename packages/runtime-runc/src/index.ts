@@ -34,3 +34,5 @@ export type {
   StreamAdapters,
   StreamIO,
 } from './streaming/types.ts'
+export { openRuntime, serveRuntime } from './daemon.ts'
+export type { Runtime, RuntimeOptions, StreamBackend } from './daemon.ts'

@@ -43,6 +43,8 @@ export interface Runc {
   list(signal?: AbortSignal): Promise<RuncState[]>
   /** Sends a signal, by name or number, to the first process, or with `all` to every process of the container. */
   kill(id: string, name: string, options?: { all?: boolean }, signal?: AbortSignal): Promise<void>
+  /** Applies the limits of a JSON file of OCI resources. */
+  update(id: string, file: string, signal?: AbortSignal): Promise<void>
   /** Removes what runc keeps, and the cgroup; `force` kills first. An unknown container is fine. */
   delete(id: string, options?: { force?: boolean }, signal?: AbortSignal): Promise<void>
 }
@@ -73,6 +75,7 @@ export function createRunc({ binary = 'runc', root }: RuncOptions): Runc {
     list: async (signal) => (JSON.parse(await runc(['list', '-f', 'json'], signal)) as RuncState[] | null) ?? [],
     kill: async (id, name, { all = false } = {}, signal) =>
       void (await runc(['kill', ...(all ? ['--all'] : []), id, name], signal)),
+    update: async (id, file, signal) => void (await runc(['update', '-r', file, id], signal)),
     delete: async (id, { force = false } = {}, signal) =>
       void (await unlessUnknown(runc(['delete', ...(force ? ['--force'] : []), id], signal))),
   }

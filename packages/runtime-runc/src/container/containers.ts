@@ -2,10 +2,13 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
+import type { LinuxContainerResources } from '@nodelet/cri-api'
 import { reopenLog } from '../conmon.ts'
 import { findProgram } from '../exec-file.ts'
+import { readText } from '../files.ts'
 import { createRunc } from '../runc.ts'
 import type { HostFacts } from '../spec/facts.ts'
+import type { OciSpec } from '../spec/oci.ts'
 import { entryOf } from './context.ts'
 import type { ContainerEvent, Context } from './context.ts'
 import { create } from './create.ts'
@@ -21,6 +24,7 @@ import { remove } from './remove.ts'
 import { start } from './start.ts'
 import { stop } from './stop.ts'
 import { makeFolders } from './store.ts'
+import { updateResources } from './update.ts'
 
 /** Where things are. */
 export interface ContainersOptions {
@@ -34,6 +38,8 @@ export interface ContainersOptions {
   conmon?: string
   /** Default: looked up. */
   host?: HostFacts
+  /** Takes away what `CreateOptions.rootfs` mounted as a function; also called for what a crash left. */
+  releaseRootfs?: (id: string) => Promise<void>
   onEvent?: (event: ContainerEvent) => void
   /** Told of what went wrong in the background. Default: a process warning. */
   onProblem?: (error: Error) => void
@@ -47,6 +53,10 @@ export interface Containers extends AsyncDisposable {
   remove(id: string, signal?: AbortSignal): Promise<void>
   execSync(id: string, command: readonly string[], timeoutMs?: number, signal?: AbortSignal): Promise<ExecResult>
   reopenLog(id: string, signal?: AbortSignal): Promise<void>
+  /** Merges the limits that are not zero into the container's; they hold when this returns. */
+  updateResources(id: string, limits: LinuxContainerResources): Promise<void>
+  /** The OCI spec; undefined when a reboot lost it. */
+  spec(id: string): Promise<OciSpec | undefined>
   /** Fulfilled when the container has ended; at once if it has. */
   wait(id: string): Promise<Readonly<ContainerRecord>>
   /** @throws CriError NOT_FOUND */
@@ -70,6 +80,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
     host: options.host ?? (await readHostFacts()),
     bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
     entries: new Map(),
+    releaseRootfs: options.releaseRootfs ?? (async (): Promise<void> => {}),
     emit: options.onEvent ?? ((): void => {}),
     onProblem: options.onProblem ?? ((error): void => process.emitWarning(error)),
   }
@@ -83,6 +94,11 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
     remove: (id, signal) => remove(context, id, signal),
     execSync: (id, command, timeoutMs, signal) => execSync(context, id, command, timeoutMs, signal),
     reopenLog: (id, signal) => reopen(context, id, signal),
+    updateResources: (id, limits) => updateResources(context, id, limits),
+    spec: async (id) => {
+      const text = await readText(join(context.folders.bundles, entryOf(context, id).record.id, 'config.json'))
+      return text === undefined ? undefined : (JSON.parse(text) as OciSpec)
+    },
     wait: async (id) => {
       const entry = entryOf(context, id)
       await entry.exited.promise

@@ -33,6 +33,8 @@ export interface Context {
   host: HostFacts
   bootId: string
   entries: Map<string, Entry>
+  /** Undoes what `CreateOptions.rootfs` did as a function; may be called again, and for a container that has none. */
+  releaseRootfs: (id: string) => Promise<void>
   emit: (event: ContainerEvent) => void
   onProblem: (error: Error) => void
 }

@@ -25,8 +25,14 @@ export interface CreateOptions {
   image: ImageConfig
   /** Resolved reference of the image. */
   imageName: string
-  /** The container's own mounted root file system, for instance an overlay. The caller removes it after `remove`. */
-  rootfs: string
+  imageId?: string
+  /** Its name with a digest. */
+  imageRef?: string
+  /**
+   * The container's own mounted root file system, for instance an overlay. A path is the caller's, who removes it after
+   * `remove`. A function mounts it for the container of that ID; `ContainersOptions.releaseRootfs` undoes that.
+   */
+  rootfs: string | ((id: string) => Promise<string>)
   signal?: AbortSignal
 }
 
@@ -59,6 +65,9 @@ async function discardAfter(context: Context, entry: Entry, error: unknown): Pro
 }
 
 async function make(context: Context, entry: Entry, options: CreateOptions): Promise<void> {
+  if (typeof options.rootfs === 'function') {
+    await update(context, entry, { rootfs: await options.rootfs(entry.record.id) })
+  }
   const { record } = entry
   const { config, signal } = options
   const spec = await specFor(context, record, options)
@@ -89,7 +98,7 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
   const targetPid = target?.phase === 'running' && target.sandboxId === record.sandboxId ? target.init?.pid : undefined
   const container = await gatherFacts({
     id: record.id,
-    rootfs: options.rootfs,
+    rootfs: record.rootfs,
     config: options.config,
     image: options.image,
     imageName: options.imageName,
@@ -107,7 +116,7 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
 
 function newRecord(
   context: Context,
-  { config, sandboxConfig, sandbox, image, imageName, rootfs }: CreateOptions,
+  { config, sandboxConfig, sandbox, image, imageName, imageId, imageRef, rootfs }: CreateOptions,
 ): ContainerRecord {
   const logPath =
     sandboxConfig.logDirectory && config.logPath ? join(sandboxConfig.logDirectory, config.logPath) : undefined
@@ -116,7 +125,9 @@ function newRecord(
     sandboxId: sandbox.id,
     config,
     imageName,
-    rootfs,
+    ...(imageId ? { imageId } : {}),
+    ...(imageRef ? { imageRef } : {}),
+    rootfs: typeof rootfs === 'string' ? rootfs : '',
     stopSignal: signalName(config.stopSignal) ?? parseSignal(image.StopSignal ?? '') ?? 'SIGTERM',
     ownPidNamespace: false,
     phase: 'creating',

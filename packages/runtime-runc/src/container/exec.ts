@@ -1,7 +1,7 @@
 // Running one more program in a container, to its end.
 import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CriError } from '@nodelet/cri-api'
@@ -57,22 +57,26 @@ export async function execSync(
     return { exitCode, ...parseLog(await readFile(join(folder, 'log')), OUTPUT_LIMIT) }
   } finally {
     await rm(folder, { recursive: true, force: true })
+    await rm(join(context.folders.sockets, basename(folder)), { force: true })
   }
 }
 
-/** conmon, not runc alone: `runc exec` does not end before every holder of the output has. */
+/**
+ * conmon, not runc alone: `runc exec` does not end before every holder of the output has. It gets a bundle and a name of
+ * its own, for it makes control files and a socket there: in the container's place they would cut off its monitor.
+ */
 function execArgs({ conmon, runc, folders }: Context, id: string, folder: string): [string, ...string[]] {
   const values: [string, string][] = [
     ['--exec-process-spec', join(folder, 'process.json')],
     ['-c', id],
-    ['-u', id],
+    ['-u', basename(folder)],
     ['-n', id],
     ['-r', runc.binary],
     ['--runtime-arg', `--root=${runc.root}`],
     ['-l', `k8s-file:${join(folder, 'log')}`],
     ['--log-global-size-max', String(LOG_LIMIT)],
     ['-p', join(folder, 'pid')],
-    ['-b', join(folders.bundles, id)],
+    ['-b', folder],
     ['--socket-dir-path', folders.sockets],
   ]
   return [conmon, '-e', '--sync', '--no-sync-log', ...values.flat()]

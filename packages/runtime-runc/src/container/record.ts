@@ -12,6 +12,11 @@ export interface ContainerRecord {
   sandboxId: string
   config: ContainerConfig
   imageName: string
+  /** ID of the image; absent when the maker did not tell. */
+  imageId?: string
+  /** Its name with a digest. */
+  imageRef?: string
+  /** Empty until it is mounted. */
   rootfs: string
   /** Absolute; absent when the output is not kept. */
   logPath?: string

@@ -53,6 +53,10 @@ async function sweep(context: Context, runcIds: readonly string[]): Promise<void
   const { folders, entries, runc } = context
   const orphans = (ids: readonly string[]): string[] => ids.filter((id) => isContainerId(id) && !entries.has(id))
   for (const id of orphans(runcIds)) await runc.delete(id, { force: true })
+  // Of commands whose caller was killed.
+  for (const name of await readdir(folders.sockets)) {
+    if (name.startsWith('exec-')) await rm(join(folders.sockets, name), { force: true })
+  }
   for (const folder of [folders.bundles, folders.exits, folders.sockets]) {
     for (const id of orphans(await readdir(folder))) await rm(join(folder, id), { recursive: true, force: true })
   }

@@ -37,6 +37,7 @@ export async function discard(context: Context, entry: Entry): Promise<void> {
   await removeBundle(bundle)
   await rm(join(folders.exits, id), { force: true })
   await rm(join(folders.sockets, id), { force: true })
+  await context.releaseRootfs(id)
   await removeRecord(folders, id)
   entries.delete(id)
   entry.exited.resolve()

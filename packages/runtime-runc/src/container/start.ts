@@ -26,8 +26,9 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
       const now = Date.now()
       const message = error instanceof Error ? error.message : String(error)
       const ended = { finishedAt: now, exitCode: 128, reason: 'StartError', message }
-      await update(context, entry, { phase: 'exited', startedAt: now, ...ended })
+      await update(context, entry, { phase: 'exited', ...ended })
       entry.exited.resolve()
+      context.emit({ type: 'stopped', container: entry.record })
       throw error
     }
     await update(context, entry, { phase: 'running', startedAt: Date.now() })

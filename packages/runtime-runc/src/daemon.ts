@@ -1,0 +1,155 @@
+// A whole container runtime: containers, sandboxes and images as the two services of CRI.
+import { readFile } from 'node:fs/promises'
+import { release } from 'node:os'
+import { ContainerEventType, serveCri } from '@nodelet/cri-api'
+import type {
+  ContainerEventResponse,
+  CriServer,
+  ImageService,
+  RuntimeHandlerFeatures,
+  RuntimeService,
+} from '@nodelet/cri-api'
+import type { Cni } from '@nodelet/cni-plugins'
+import { openContainers } from './container/containers.ts'
+import type { Containers } from './container/containers.ts'
+import { createStatsReader } from './container/stats.ts'
+import { createEventHub } from './events.ts'
+import { execFile, findProgram } from './exec-file.ts'
+import type { Images } from './image/images.ts'
+import { openSandboxes } from './sandbox/sandboxes.ts'
+import { createRuntimeService } from './service.ts'
+import { tell } from './service-context.ts'
+import type { ServiceContext, Streaming } from './service-context.ts'
+
+/** What a streaming server works on. */
+export interface StreamBackend {
+  containers: Containers
+  stateDir: string
+  runDir: string
+  runc: string
+  /**
+   * The file that pins a sandbox's network; `host` for the node's own.
+   *
+   * @throws CriError NOT_FOUND, or FAILED_PRECONDITION when the sandbox is not ready.
+   */
+  networkOf(sandboxId: string): string
+}
+
+export interface RuntimeOptions {
+  /** Survives reboots, for instance `/var/lib/nodelet/runtime`. */
+  stateDir: string
+  /** On a tmpfs, at most 34 bytes long, for instance `/run/nodelet`. */
+  runDir: string
+  cni: Cni
+  /** Stay the caller's to dispose of, after the runtime. */
+  images: Pick<Images, 'resolve' | 'list' | 'prepareRootfs' | 'releaseRootfs' | 'imageService'>
+  /** Makes the streaming server, which the runtime then disposes of. Without one Exec, Attach and PortForward are UNIMPLEMENTED. */
+  streaming?: (backend: StreamBackend) => Promise<Streaming & AsyncDisposable>
+  /** Default: `nodelet`. */
+  runtimeName?: string
+  /** Default: `/nodelet`. */
+  cgroupParentDefault?: string
+  /** Default: `runc` on the PATH. */
+  runc?: string
+  /** Default: `conmon` on the PATH. */
+  conmon?: string
+  /** Told of what went wrong in the background. Default: a process warning. */
+  onProblem?: (error: Error) => void
+}
+
+/** Disposing leaves the containers running. */
+export interface Runtime extends AsyncDisposable {
+  runtimeService: RuntimeService
+  imageService: ImageService
+}
+
+/**
+ * Opens a runtime. What ran goes on, what a crash cut off is finished or undone, what a reboot ended is said to have
+ * ended.
+ *
+ * @throws Error when another process has `stateDir`, or runc or conmon is not there.
+ */
+export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
+  const { stateDir, runDir, cni, images, onProblem } = options
+  await using opening = new AsyncDisposableStack()
+  const runc = await findProgram(options.runc ?? 'runc')
+  // Nobody listens before all is open: recovery has no events.
+  let context: ServiceContext | undefined
+  const containers = opening.use(
+    await openContainers({
+      stateDir,
+      runDir,
+      runc,
+      releaseRootfs: (id) => images.releaseRootfs(id),
+      onEvent: ({ type, container: { id, sandboxId } }) => {
+        if (context && !context.sandboxes.isInfra(id, sandboxId)) tell(context, eventTypes[type], id, sandboxId)
+      },
+      ...(options.conmon === undefined ? {} : { conmon: options.conmon }),
+      ...(onProblem ? { onProblem } : {}),
+    }),
+  )
+  const sandboxes = await openSandboxes({
+    stateDir,
+    runDir,
+    containers,
+    cni,
+    onEvent: ({ type, sandbox: { id } }) => {
+      if (context) tell(context, eventTypes[type], id, id)
+    },
+    ...(options.cgroupParentDefault === undefined ? {} : { cgroupParentDefault: options.cgroupParentDefault }),
+    ...(onProblem ? { onProblem } : {}),
+  })
+  const networkOf = (id: string): string => {
+    sandboxes.assertReady(id)
+    return sandboxes.facts(id).networkPath ?? 'host'
+  }
+  const streaming = await options.streaming?.({ containers, stateDir, runDir, runc, networkOf })
+  if (streaming) opening.use(streaming)
+  context = {
+    sandboxes,
+    containers,
+    images,
+    cni,
+    events: createEventHub<ContainerEventResponse>(),
+    stats: createStatsReader(sandboxes.cgroups),
+    name: options.runtimeName ?? 'nodelet',
+    version: await ownVersion(),
+    features: await featuresOf(runc),
+    ...(streaming ? { streaming } : {}),
+  }
+  const resources = opening.move()
+  return {
+    runtimeService: createRuntimeService(context),
+    imageService: images.imageService,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  }
+}
+
+/** Serves a runtime to kubelets and crictl on a unix socket. */
+export async function serveRuntime(
+  { runtimeService, imageService }: Pick<Runtime, 'runtimeService' | 'imageService'>,
+  { socketPath }: { socketPath: string },
+): Promise<CriServer> {
+  return serveCri({ socketPath, runtimeService, imageService })
+}
+
+const eventTypes = {
+  created: ContainerEventType.CONTAINER_CREATED_EVENT,
+  started: ContainerEventType.CONTAINER_STARTED_EVENT,
+  stopped: ContainerEventType.CONTAINER_STOPPED_EVENT,
+  deleted: ContainerEventType.CONTAINER_DELETED_EVENT,
+} as const
+
+async function ownVersion(): Promise<string> {
+  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+/** What this machine's runc and kernel can do; a runc that does not tell can do neither. */
+async function featuresOf(runc: string): Promise<RuntimeHandlerFeatures> {
+  const { code, stdout } = await execFile(runc, ['features'])
+  const { mountOptions = [] } = (code === 0 ? JSON.parse(stdout) : {}) as { mountOptions?: string[] }
+  const [major = 0, minor = 0] = release().split('.').map(Number.parseFloat)
+  const newEnough = major > 5 || (major === 5 && minor >= 12)
+  return { recursiveReadOnlyMounts: newEnough && mountOptions.includes('rro'), userNamespaces: false }
+}

@@ -1,0 +1,45 @@
+// Between a sandbox and CNI.
+import { CriError, NamespaceMode, Protocol } from '@nodelet/cri-api'
+import type { PodSandboxConfig, PodSandboxNetworkStatus } from '@nodelet/cri-api'
+import type { CniResult, PodNetwork } from '@nodelet/cni-plugins'
+import { namespaceOptions } from './namespaces.ts'
+
+export const usesHostNetwork = (config: PodSandboxConfig): boolean =>
+  namespaceOptions(config)?.network === NamespaceMode.NODE
+
+const protocols: Readonly<Record<number, 'tcp' | 'udp' | 'sctp'>> = {
+  [Protocol.TCP]: 'tcp',
+  [Protocol.UDP]: 'udp',
+  [Protocol.SCTP]: 'sctp',
+}
+
+/** What CNI is asked for. Ports without a host port are none. */
+export function podNetwork(id: string, config: PodSandboxConfig, netns: string): PodNetwork {
+  const { name = '', namespace = '', uid = '' } = config.metadata ?? {}
+  const portMappings = config.portMappings
+    .filter(({ hostPort }) => hostPort > 0)
+    .map(({ hostPort, containerPort, protocol, hostIp }) => ({
+      hostPort,
+      containerPort,
+      protocol: protocols[protocol] ?? unknownProtocol(protocol),
+      ...(hostIp ? { hostIP: hostIp } : {}),
+    }))
+  return {
+    containerId: id,
+    netns,
+    ifName: 'eth0',
+    pod: { name, namespace, uid },
+    ...(portMappings.length > 0 ? { portMappings } : {}),
+  }
+}
+
+/** The first IPv4 address, else the first of all, then the others; none for a pod in the node's network. */
+export function networkStatusOf(result: CniResult | undefined): PodSandboxNetworkStatus {
+  const all = (result?.ips ?? []).map(({ address }) => address.split('/')[0] ?? '')
+  const ip = all.find((address) => !address.includes(':')) ?? all[0] ?? ''
+  return { ip, additionalIps: all.filter((address) => address !== ip).map((address) => ({ ip: address })) }
+}
+
+function unknownProtocol(protocol: Protocol): never {
+  throw new CriError('INVALID_ARGUMENT', `port mapping protocol ${protocol} is unknown: use TCP, UDP or SCTP`)
+}

@@ -1,0 +1,70 @@
+// The process that holds a PID namespace which a pod shares: it reaps orphans and waits.
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
+
+const LOAD_ADDRESS = 0x40_0000
+const HEADERS = 64 + 56
+
+/** Makes a root file system with nothing but `/pause`, and returns its path. */
+export async function makePauseRootfs(stateDir: string): Promise<string> {
+  const rootfs = join(stateDir, 'pause')
+  const file = join(rootfs, 'pause')
+  await mkdir(rootfs, { recursive: true, mode: 0o755 })
+  await writeFile(`${file}.tmp`, pauseProgram(process.arch), { mode: 0o755 })
+  await rename(`${file}.tmp`, file)
+  return rootfs
+}
+
+/**
+ * A whole static program of less than 200 bytes: it ignores SIGCHLD, so that the kernel reaps for it, and calls
+ * pause(2) for ever. As the first of its namespace it ignores every signal of its pod.
+ *
+ * @throws CriError UNIMPLEMENTED for a processor other than x64.
+ */
+export function pauseProgram(arch: string): Buffer {
+  if (arch !== 'x64') {
+    throw new CriError('UNIMPLEMENTED', `shareProcessNamespace needs an x64 node, this one is ${arch}: leave it out`)
+  }
+  const code = Buffer.from(
+    [
+      'b8 0d000000', // mov eax, rt_sigaction
+      'bf 11000000', // mov edi, SIGCHLD
+      '488d35 19000000', // lea rsi, [rip + 25]: the action below
+      '31d2', // xor edx, edx
+      '41ba 08000000', // mov r10d, 8
+      '0f05', // syscall
+      'b8 22000000', // mov eax, pause
+      '0f05', // syscall
+      'ebf7', // jmp to mov eax, pause
+      '90 90 90 90 90 90',
+      '01 00000000000000', // handler: SIG_IGN
+      '00'.repeat(24), // flags, restorer, mask
+    ]
+      .join('')
+      .replaceAll(' ', ''),
+    'hex',
+  )
+  return Buffer.concat([elfHeaders(HEADERS + code.length), code])
+}
+
+function elfHeaders(size: number): Buffer {
+  const elf = Buffer.alloc(HEADERS)
+  elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]) // 64 bits, little endian
+  elf.writeUInt16LE(2, 16) // executable
+  elf.writeUInt16LE(62, 18) // x86-64
+  elf.writeUInt32LE(1, 20)
+  elf.writeBigUInt64LE(BigInt(LOAD_ADDRESS + HEADERS), 24) // entry
+  elf.writeBigUInt64LE(64n, 32) // program headers
+  elf.writeUInt16LE(64, 52)
+  elf.writeUInt16LE(56, 54)
+  elf.writeUInt16LE(1, 56)
+  elf.writeUInt32LE(1, 64) // load
+  elf.writeUInt32LE(5, 68) // read and execute
+  elf.writeBigUInt64LE(BigInt(LOAD_ADDRESS), 80)
+  elf.writeBigUInt64LE(BigInt(LOAD_ADDRESS), 88)
+  elf.writeBigUInt64LE(BigInt(size), 96)
+  elf.writeBigUInt64LE(BigInt(size), 104)
+  elf.writeBigUInt64LE(0x1000n, 112)
+  return elf
+}

@@ -1,0 +1,63 @@
+// What is left of a former life: kept, finished or undone.
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { removeSandboxCgroup } from './cgroup.ts'
+import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
+import type { SandboxContext, SandboxEntry } from './context.ts'
+import { arePinned, dropNamespaces, pinnedIds, pinPaths } from './namespaces.ts'
+import { removePodFiles } from './pod-files.ts'
+import { discardSandbox, endSandbox } from './stop.ts'
+import { isSandboxId, loadSandboxes } from './store.ts'
+
+const NETWORK_LIMIT_MS = 60_000
+
+/** Reads the records, brings each to the state of the world, and removes what belongs to none. */
+export async function recoverSandboxes(context: SandboxContext): Promise<void> {
+  const { folders, entries, onProblem } = context
+  for (const record of await loadSandboxes(folders, onProblem)) entries.set(record.id, newSandboxEntry(record))
+  await Promise.all(
+    [...entries.values()].map(async (entry) => {
+      try {
+        await lockedSandbox(entry, () => settle(context, entry))
+      } catch (cause) {
+        const { message } = cause as Error
+        onProblem(new Error(`sandbox ${entry.record.id} could not be recovered: ${message}; remove it`, { cause }))
+      }
+    }),
+  )
+  await sweep(context)
+}
+
+async function settle(context: SandboxContext, entry: SandboxEntry): Promise<void> {
+  const { phase, removing, bootId, id, config } = entry.record
+  if (phase === 'stopped' && !removing) return
+  if (phase === 'ready' && bootId === context.bootId && arePinned(pinPaths(context.folders.namespaces, id, config)))
+    return
+  // A restart of the machine ended it: its network is still to be given back.
+  if (phase === 'ready') await updateSandbox(context, entry, { phase: 'stopping' })
+  await endSandbox(context, entry)
+  if (phase === 'creating' || removing) await discardSandbox(context, entry)
+  else await updateSandbox(context, entry, { phase: 'stopped' })
+}
+
+/** Containers, pins, files, cgroups and networks without a sandbox. */
+async function sweep(context: SandboxContext): Promise<void> {
+  const { folders, entries, containers, cni, cgroups, cgroupParentDefault, onProblem } = context
+  const isOrphan = (id: string): boolean => isSandboxId(id) && !entries.has(id)
+  for (const { id } of containers.list().filter(({ sandboxId }) => isOrphan(sandboxId))) await containers.remove(id)
+  for (const id of (await pinnedIds(folders.namespaces)).filter(isOrphan)) dropNamespaces(folders.namespaces, id)
+  for (const id of (await readdir(folders.pods)).filter(isOrphan)) await removePodFiles(join(folders.pods, id))
+  for (const id of (await cgroups.children(cgroupParentDefault)).filter(isOrphan)) {
+    const path = join(cgroupParentDefault, id)
+    if ((await cgroups.processes(path)).length === 0) await removeSandboxCgroup(cgroups, path)
+  }
+  try {
+    const isWanted = (id: string): boolean => entries.get(id)?.record.networkOwed ?? false
+    await cni.payOwed(isWanted, AbortSignal.timeout(NETWORK_LIMIT_MS))
+  } catch (cause) {
+    const { message } = cause as Error
+    onProblem(
+      new Error(`giving back networks of pods that are gone: ${message}; it is tried at the next start`, { cause }),
+    )
+  }
+}

@@ -1,0 +1,161 @@
+// Making a sandbox: all of it, or nothing.
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { ContainerConfig, CriError, NamespaceMode } from '@nodelet/cri-api'
+import type { PodSandboxConfig } from '@nodelet/cri-api'
+import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
+import type { SandboxContext, SandboxEntry } from './context.ts'
+import { effectiveConfig, sandboxFacts } from './facts.ts'
+import { makeNamespaces, namespaceOptions, pinPaths } from './namespaces.ts'
+import { podNetwork } from './network.ts'
+import { makePauseRootfs } from './pause.ts'
+import { makePodFiles } from './pod-files.ts'
+import type { SandboxRecord } from './record.ts'
+import { saveSandbox } from './store.ts'
+import { discardSandbox, endSandbox } from './stop.ts'
+
+const NETWORK_LIMIT_MS = 3 * 60_000
+
+/**
+ * Makes a sandbox and returns its ID. On failure nothing of it remains; should even the way back fail, it stays in the
+ * lists as not ready, to be stopped and removed again.
+ */
+export async function runSandbox(
+  context: SandboxContext,
+  config: PodSandboxConfig | undefined,
+  runtimeHandler: string,
+): Promise<string> {
+  const record = newRecord(context, config, runtimeHandler)
+  rejectTwin(context, record)
+  const entry = newSandboxEntry(record)
+  context.entries.set(record.id, entry)
+  return lockedSandbox(entry, async () => {
+    try {
+      await saveSandbox(context.folders, record)
+      await make(context, entry)
+    } catch (error) {
+      await undo(context, entry, error)
+      throw error
+    }
+    context.emit({ type: 'created', sandbox: entry.record })
+    context.emit({ type: 'started', sandbox: entry.record })
+    return record.id
+  })
+}
+
+async function make(context: SandboxContext, entry: SandboxEntry): Promise<void> {
+  const { folders, cgroups, cni } = context
+  const { id, config, cgroupParent } = entry.record
+  const pins = pinPaths(folders.namespaces, id, config)
+  await makeNamespaces(pins, config)
+  await Promise.all([makePodFiles(join(folders.pods, id), config), cgroups.create(cgroupParent)])
+  if (pins.net !== undefined) {
+    const wanted = podNetwork(id, config, pins.net)
+    await updateSandbox(context, entry, { networkOwed: true })
+    const network = await cni.add(wanted, AbortSignal.timeout(NETWORK_LIMIT_MS))
+    if (network.ips.length === 0)
+      throw new Error(`failed to find network info for sandbox "${id}": CNI gave no address`)
+    entry.record = { ...entry.record, network } // stored with the next change
+  }
+  if ((namespaceOptions(config)?.pid ?? NamespaceMode.POD) === NamespaceMode.POD) await makeInfra(context, entry)
+  await updateSandbox(context, entry, { phase: 'ready' })
+}
+
+/** A PID namespace that is shared needs a first process. */
+async function makeInfra(context: SandboxContext, entry: SandboxEntry): Promise<void> {
+  const options = namespaceOptions(entry.record.config)
+  const infra = ContainerConfig.fromPartial({
+    metadata: { name: 'POD', attempt: 0 },
+    command: ['/pause'],
+    linux: {
+      resources: { cpuShares: 2n, oomScoreAdj: -998n },
+      securityContext: {
+        readonlyRootfs: true,
+        noNewPrivs: true,
+        capabilities: { dropCapabilities: ['ALL'] },
+        namespaceOptions: {
+          network: options?.network ?? NamespaceMode.POD,
+          ipc: options?.ipc ?? NamespaceMode.POD,
+          pid: NamespaceMode.CONTAINER,
+        },
+      },
+    },
+  })
+  const infraId = await context.containers.create({
+    config: infra,
+    sandboxConfig: effectiveConfig(entry.record),
+    sandbox: sandboxFacts(context.folders, entry.record),
+    image: {},
+    imageName: 'pause',
+    rootfs: await makePauseRootfs(context.pauseDir),
+  })
+  await context.containers.start(infraId)
+  entry.record = { ...entry.record, infraId } // stored with the next change; until then it goes with the sandbox's others
+}
+
+async function undo(context: SandboxContext, entry: SandboxEntry, error: unknown): Promise<void> {
+  const { id } = entry.record
+  try {
+    await endSandbox(context, entry)
+    await discardSandbox(context, entry)
+  } catch (cleanup) {
+    await updateSandbox(context, entry, { phase: 'stopping' })
+    throw new AggregateError(
+      [error, cleanup],
+      `making sandbox ${id}: ${(error as Error).message}; taking back what was made: ${(cleanup as Error).message}; stop and remove it`,
+    )
+  }
+}
+
+function newRecord(
+  context: SandboxContext,
+  config: PodSandboxConfig | undefined,
+  runtimeHandler: string,
+): SandboxRecord {
+  if (!config?.metadata?.name) throw new CriError('INVALID_ARGUMENT', 'sandbox config has no metadata: set its name')
+  if (runtimeHandler !== '' && runtimeHandler !== 'runc') {
+    throw new CriError('UNKNOWN', `no runtime for "${runtimeHandler}" is configured: use "runc" or none`)
+  }
+  const options = namespaceOptions(config)
+  if (options?.usernsOptions && options.usernsOptions.mode !== NamespaceMode.NODE) {
+    throw new CriError('UNIMPLEMENTED', 'user namespaces are not supported by this runtime: set hostUsers to true')
+  }
+  const id = randomBytes(32).toString('hex')
+  const asked = config.linux?.cgroupParent ?? ''
+  if (asked.endsWith('.slice')) {
+    throw new CriError(
+      'INVALID_ARGUMENT',
+      `cgroup parent ${asked} is of the systemd driver: set the kubelet's cgroupDriver to cgroupfs`,
+    )
+  }
+  return {
+    id,
+    config,
+    runtimeHandler,
+    phase: 'creating',
+    removing: false,
+    bootId: context.bootId,
+    createdAt: Date.now(),
+    cgroupParent: asked || `${context.cgroupParentDefault}/${id}`,
+    ownCgroup: !asked,
+    networkOwed: false,
+  }
+}
+
+/** A pod has one sandbox of an attempt; kubelet counts attempts up when it makes one anew. */
+function rejectTwin(context: SandboxContext, { config: { metadata } }: SandboxRecord): void {
+  for (const { record } of context.entries.values()) {
+    const other = record.config.metadata
+    const same =
+      other?.name === metadata?.name &&
+      other?.namespace === metadata?.namespace &&
+      other?.uid === metadata?.uid &&
+      other?.attempt === metadata?.attempt
+    if (!same) continue
+    const name = `${metadata?.namespace}/${metadata?.name} (${metadata?.uid}) attempt ${metadata?.attempt}`
+    throw new CriError(
+      'ALREADY_EXISTS',
+      `sandbox ${name} is there as ${record.id}, ${record.phase} since ${new Date(record.createdAt).toISOString()}: remove it`,
+    )
+  }
+}

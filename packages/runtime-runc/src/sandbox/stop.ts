@@ -1,0 +1,82 @@
+// Ending and removing a sandbox, from whatever point it came to.
+import { join } from 'node:path'
+import { removeSandboxCgroup } from './cgroup.ts'
+import { lockedSandbox, updateSandbox } from './context.ts'
+import type { SandboxContext, SandboxEntry } from './context.ts'
+import { dropNamespaces, pinPaths } from './namespaces.ts'
+import { podNetwork } from './network.ts'
+import { removePodFiles } from './pod-files.ts'
+import { removeSandboxRecord } from './store.ts'
+
+const NETWORK_LIMIT_MS = 60_000
+
+/**
+ * Kills the containers, gives the network back and lets the namespaces go. Fine for one that is stopped.
+ *
+ * @throws Error when CNI cannot take back what it gave: stop again.
+ */
+export async function stopSandbox(context: SandboxContext, entry: SandboxEntry): Promise<void> {
+  await lockedSandbox(entry, async () => {
+    if (isGone(context, entry) || entry.record.phase === 'stopped') return
+    await updateSandbox(context, entry, { phase: 'stopping' }) // from here it takes no container
+    await Promise.allSettled(entry.uses)
+    await endSandbox(context, entry)
+    await updateSandbox(context, entry, { phase: 'stopped' })
+    context.emit({ type: 'stopped', sandbox: entry.record })
+  })
+}
+
+/** Stops the sandbox, and removes it with its containers. */
+export async function removeSandbox(context: SandboxContext, entry: SandboxEntry): Promise<void> {
+  await stopSandbox(context, entry)
+  await lockedSandbox(entry, async () => {
+    if (isGone(context, entry)) return // another call was faster
+    await updateSandbox(context, entry, { removing: true })
+    await discardSandbox(context, entry)
+    context.emit({ type: 'deleted', sandbox: entry.record })
+  })
+}
+
+/** Ends what runs and holds. May be run again. */
+export async function endSandbox(context: SandboxContext, entry: SandboxEntry): Promise<void> {
+  const { folders, containers } = context
+  const { id, infraId } = entry.record
+  const own = containersOf(context, id)
+  await Promise.all(own.filter((one) => one !== infraId).map((one) => containers.stop(one, 0)))
+  if (infraId !== undefined) await containers.stop(infraId, 0)
+  if (entry.record.networkOwed) await giveNetworkBack(context, entry)
+  dropNamespaces(folders.namespaces, id)
+}
+
+/** Removes what is left of an ended sandbox. May be run again. */
+export async function discardSandbox(context: SandboxContext, entry: SandboxEntry): Promise<void> {
+  const { folders, containers, cgroups, entries } = context
+  const { id, ownCgroup, cgroupParent } = entry.record
+  await Promise.all(containersOf(context, id).map((one) => containers.remove(one)))
+  await removePodFiles(join(folders.pods, id))
+  if (ownCgroup) await removeSandboxCgroup(cgroups, cgroupParent)
+  await removeSandboxRecord(folders, id)
+  entries.delete(id)
+}
+
+/** What CNI never finished giving it may fail to take back: that must not keep the pod for ever. */
+async function giveNetworkBack(context: SandboxContext, entry: SandboxEntry): Promise<void> {
+  const { id, config, network } = entry.record
+  const netns = pinPaths(context.folders.namespaces, id, config).net ?? ''
+  try {
+    await context.cni.del(podNetwork(id, config, netns), AbortSignal.timeout(NETWORK_LIMIT_MS))
+  } catch (cause) {
+    const error = new Error(`giving back the network of sandbox ${id}: ${(cause as Error).message}`, { cause })
+    if (network) throw error
+    context.onProblem(error)
+  }
+  await updateSandbox(context, entry, { networkOwed: false })
+}
+
+const containersOf = ({ containers }: SandboxContext, id: string): string[] =>
+  containers
+    .list()
+    .filter(({ sandboxId }) => sandboxId === id)
+    .map((record) => record.id)
+
+const isGone = (context: SandboxContext, entry: SandboxEntry): boolean => context.entries.get(entry.record.id) !== entry

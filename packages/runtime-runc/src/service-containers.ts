@@ -1,0 +1,137 @@
+// The RuntimeService's calls about containers.
+import { ContainerConfig, CriError } from '@nodelet/cri-api'
+import type { Container, ContainerFilter, CreateContainerRequest, RuntimeService } from '@nodelet/cri-api'
+import { filterContainers } from './container/filter.ts'
+import type { ContainerRecord } from './container/record.ts'
+import { containerOf } from './container/status.ts'
+import { effectiveConfig } from './sandbox/facts.ts'
+import type { ServiceContext, Streaming } from './service-context.ts'
+import { batches, containerId as wholeId, sandboxId, shownContainers, statusOf } from './service-context.ts'
+import { createSharedCalls } from './shared-calls.ts'
+
+type ContainerCalls = Pick<
+  RuntimeService,
+  | 'createContainer'
+  | 'startContainer'
+  | 'stopContainer'
+  | 'removeContainer'
+  | 'listContainers'
+  | 'streamContainers'
+  | 'containerStatus'
+  | 'updateContainerResources'
+  | 'reopenContainerLog'
+  | 'execSync'
+  | 'exec'
+  | 'attach'
+>
+
+export function containerCalls(context: ServiceContext): ContainerCalls {
+  const { containers, sandboxes } = context
+  const shared = createSharedCalls<string>((id) => containers.list().some((one) => one.id === id))
+  const idOf = (id: string): string => wholeId(context, id)
+  const list = (filter: ContainerFilter | undefined): Container[] =>
+    filterContainers(shownContainers(context).map(containerOf), filter, sandboxes.list())
+  return {
+    createContainer: async (request, { signal } = {}) => {
+      const podSandboxId = sandboxId(context, request.podSandboxId)
+      sandboxes.status(podSandboxId)
+      const { config } = request
+      if (!config?.metadata?.name) {
+        throw new CriError('INVALID_ARGUMENT', 'container config has no metadata: set its name')
+      }
+      const key = [config.metadata.name, podSandboxId, config.metadata.attempt].join('_')
+      const content = JSON.stringify(ContainerConfig.toJSON(config))
+      const make = (): Promise<string> => create(context, { ...request, podSandboxId, config })
+      return { containerId: await shared.call({ key, content, signal }, make) }
+    },
+    startContainer: async ({ containerId }) => {
+      const { id, sandboxId: podId } = containers.status(idOf(containerId))
+      // Not the client's to cut off: half a start would be neither.
+      await sandboxes.use(podId, async () => containers.start(id))
+      return {}
+    },
+    stopContainer: async ({ containerId, timeout }, { signal } = {}) => {
+      await containers.stop(idOf(containerId), Math.max(0, Number(timeout) * 1000), signal)
+      return {}
+    },
+    removeContainer: async ({ containerId }) => {
+      await containers.remove(idOf(containerId))
+      return {}
+    },
+    listContainers: async ({ filter }) => ({ containers: list(filter) }),
+    async *streamContainers({ filter }) {
+      for await (const found of batches(list(filter))) yield { containers: found }
+    },
+    containerStatus: async ({ containerId, verbose }) => {
+      const record = containers.status(idOf(containerId))
+      return {
+        status: statusOf(context, record),
+        info: verbose ? { info: JSON.stringify(await containerInfo(context, record)) } : {},
+      }
+    },
+    updateContainerResources: async ({ containerId, linux }) => {
+      const { id } = containers.status(idOf(containerId))
+      if (linux) await containers.updateResources(id, linux)
+      return {}
+    },
+    reopenContainerLog: async ({ containerId }, { signal } = {}) => {
+      await containers.reopenLog(idOf(containerId), signal)
+      return {}
+    },
+    execSync: async ({ containerId, cmd, timeout }, { signal } = {}) =>
+      containers.execSync(idOf(containerId), cmd, Number(timeout) * 1000, signal),
+    exec: async (request) => {
+      const id = idOf(request.containerId)
+      return { url: streamingFor(context, id).exec({ ...request, containerId: id }) }
+    },
+    attach: async (request) => {
+      const id = idOf(request.containerId)
+      return { url: streamingFor(context, id).attach({ ...request, containerId: id }) }
+    },
+  }
+}
+
+async function create(
+  { sandboxes, containers, images }: ServiceContext,
+  { podSandboxId, config }: CreateContainerRequest & { config: ContainerConfig },
+): Promise<string> {
+  return sandboxes.use(podSandboxId, async (record, facts) => {
+    const asked = config.image?.image ?? ''
+    const image = images.resolve(asked)
+    if (!image) throw new CriError('NOT_FOUND', `failed to resolve image "${asked}": pull it first`)
+    return containers.create({
+      config,
+      sandboxConfig: effectiveConfig(record),
+      sandbox: facts,
+      image: image.config,
+      imageName: image.repoTags[0] ?? asked,
+      imageId: image.id,
+      imageRef: image.repoDigests[0] ?? image.id,
+      rootfs: (id) => images.prepareRootfs(id, image.id),
+    })
+  })
+}
+
+/** @throws CriError UNIMPLEMENTED without a streaming server, NOT_FOUND, or FAILED_PRECONDITION when it does not run. */
+function streamingFor({ containers, streaming }: ServiceContext, id: string): Streaming {
+  if (!streaming) throw new CriError('UNIMPLEMENTED', 'this runtime has no streaming server: start it with one')
+  const { phase } = containers.status(id)
+  if (phase !== 'running') throw new CriError('FAILED_PRECONDITION', `container ${id} is ${phase}: start it first`)
+  return streaming
+}
+
+/** The keys that users of other runtimes read. */
+async function containerInfo({ containers }: ServiceContext, record: Readonly<ContainerRecord>): Promise<object> {
+  const { id, sandboxId: podId, phase, init, removing, config, rootfs } = record
+  return {
+    sandboxID: podId,
+    pid: phase === 'running' || phase === 'created' ? (init?.pid ?? 0) : 0,
+    removing,
+    snapshotKey: id,
+    snapshotter: 'overlay',
+    rootfs,
+    runtimeType: 'runc',
+    config: { ...(ContainerConfig.toJSON(config) as object), envs: config.envs.map(({ key }) => ({ key })) },
+    runtimeSpec: (await containers.spec(id)) ?? null,
+  }
+}

@@ -1,0 +1,96 @@
+// The RuntimeService's calls about sandboxes.
+import { CriError } from '@nodelet/cri-api'
+import type { PodSandbox, PodSandboxFilter, RuntimeService } from '@nodelet/cri-api'
+import { PodSandboxConfig } from '@nodelet/cri-api'
+import { filterSandboxes } from './container/filter.ts'
+import { sandboxOf, sandboxStatusOf } from './sandbox/status.ts'
+import type { ServiceContext } from './service-context.ts'
+import { batches, sandboxId, shownContainers, statusOf } from './service-context.ts'
+import type { SandboxRecord } from './sandbox/record.ts'
+import { createSharedCalls } from './shared-calls.ts'
+
+type SandboxCalls = Pick<
+  RuntimeService,
+  | 'runPodSandbox'
+  | 'stopPodSandbox'
+  | 'removePodSandbox'
+  | 'podSandboxStatus'
+  | 'listPodSandbox'
+  | 'streamPodSandboxes'
+  | 'updatePodSandboxResources'
+  | 'portForward'
+>
+
+export function sandboxCalls(context: ServiceContext): SandboxCalls {
+  const { sandboxes, streaming } = context
+  const shared = createSharedCalls<string>((id) => sandboxes.list().some((one) => one.id === id))
+  const list = (filter: PodSandboxFilter | undefined): PodSandbox[] =>
+    filterSandboxes(
+      sandboxes
+        .list()
+        .filter(({ phase }) => phase !== 'creating')
+        .map((record) => sandboxOf(record, sandboxes.isReady(record.id))),
+      filter,
+    )
+  return {
+    runPodSandbox: async ({ config, runtimeHandler }, { signal } = {}) => {
+      const { name, namespace, uid, attempt } = config?.metadata ?? {}
+      const key = [name, namespace, uid, attempt].join('_')
+      const content = config ? JSON.stringify([PodSandboxConfig.toJSON(config), runtimeHandler]) : ''
+      const run = (): Promise<string> => sandboxes.run(config, runtimeHandler)
+      return { podSandboxId: await shared.call({ key, content, signal }, run) }
+    },
+    stopPodSandbox: async ({ podSandboxId }) => {
+      await sandboxes.stop(sandboxId(context, podSandboxId))
+      return {}
+    },
+    removePodSandbox: async ({ podSandboxId }) => {
+      await sandboxes.remove(sandboxId(context, podSandboxId))
+      return {}
+    },
+    podSandboxStatus: async ({ podSandboxId, verbose }) => {
+      const record = sandboxes.status(sandboxId(context, podSandboxId))
+      const { id } = record
+      const statuses = shownContainers(context).filter((container) => container.sandboxId === id)
+      return {
+        status: sandboxStatusOf(record, sandboxes.isReady(id)),
+        info: verbose ? { info: JSON.stringify(sandboxInfo(context, record)) } : {},
+        containersStatuses: statuses.map((container) => statusOf(context, container)),
+        timestamp: BigInt(Date.now()) * 1_000_000n,
+      }
+    },
+    listPodSandbox: async ({ filter }) => ({ items: list(filter) }),
+    async *streamPodSandboxes({ filter }) {
+      for await (const podSandboxes of batches(list(filter))) yield { podSandboxes }
+    },
+    // The kubelet sets the pod's cgroup itself; there is nothing else that depends on it.
+    updatePodSandboxResources: async ({ podSandboxId }) => {
+      sandboxes.status(sandboxId(context, podSandboxId))
+      return {}
+    },
+    portForward: async (request) => {
+      if (!streaming) throw new CriError('UNIMPLEMENTED', 'this runtime has no streaming server: start it with one')
+      const { id } = sandboxes.status(sandboxId(context, request.podSandboxId))
+      sandboxes.assertReady(id)
+      return { url: streaming.portForward({ ...request, podSandboxId: id }) }
+    },
+  }
+}
+
+/** The keys that users of other runtimes read. */
+function sandboxInfo({ sandboxes, containers }: ServiceContext, record: Readonly<SandboxRecord>): object {
+  const { id, config, network, runtimeHandler, infraId } = record
+  const { networkPath } = sandboxes.facts(id)
+  const ready = sandboxes.isReady(id)
+  const infra = containers.list().find((container) => container.id === infraId)
+  return {
+    pid: infra?.init?.pid ?? 0,
+    processStatus: ready ? 'running' : 'deleted',
+    netNamespacePath: networkPath ?? '',
+    netNamespaceClosed: networkPath !== undefined && !ready,
+    runtimeHandler,
+    runtimeType: 'runc',
+    config: PodSandboxConfig.toJSON(config),
+    cniResult: network ?? null,
+  }
+}

@@ -1,0 +1,61 @@
+// The RuntimeService of CRI v1.
+import { CgroupDriver, CriError, RuntimeConfigResponse, StatusResponse } from '@nodelet/cri-api'
+import type { RuntimeCondition, RuntimeService } from '@nodelet/cri-api'
+import type { Cni } from '@nodelet/cni-plugins'
+import { containerCalls } from './service-containers.ts'
+import type { ServiceContext } from './service-context.ts'
+import { sandboxCalls } from './service-sandboxes.ts'
+import { statsCalls } from './service-stats.ts'
+
+/** All calls. Failures are CriErrors, or errors whose text is for users. */
+export function createRuntimeService(context: ServiceContext): RuntimeService {
+  const { name, version, features, cni, events } = context
+  return {
+    ...sandboxCalls(context),
+    ...containerCalls(context),
+    ...statsCalls(context),
+    version: async () => ({
+      version: '0.1.0',
+      runtimeName: name,
+      runtimeVersion: version,
+      runtimeApiVersion: 'v1',
+    }),
+    status: async ({ verbose }, { signal } = {}) => {
+      const network = await networkCondition(cni, signal)
+      const ready = { type: 'RuntimeReady', status: true, reason: '', message: '' }
+      const info = {
+        config: JSON.stringify({
+          runtimeName: name,
+          cgroupDriver: 'cgroupfs',
+          streaming: context.streaming !== undefined,
+        }),
+        lastCNILoadStatus: network.status ? 'OK' : network.message,
+        runtimeVersion: version,
+      }
+      return StatusResponse.fromPartial({
+        status: { conditions: [ready, network] },
+        info: verbose ? info : {},
+        runtimeHandlers: ['', 'runc'].map((handler) => ({ name: handler, features })),
+        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
+      })
+    },
+    runtimeConfig: async () => RuntimeConfigResponse.fromPartial({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),
+    // The pods' addresses are the network list's: the node has no other use for the range.
+    updateRuntimeConfig: async () => ({}),
+    getContainerEvents: (_request, { signal } = {}) => events.read(signal),
+    checkpointContainer: async () => {
+      throw new CriError('UNIMPLEMENTED', 'checkpoints need CRIU, which this runtime does not use')
+    },
+  }
+}
+
+async function networkCondition(cni: Cni, signal: AbortSignal | undefined): Promise<RuntimeCondition> {
+  const type = 'NetworkReady'
+  try {
+    await cni.status(signal)
+    return { type, status: true, reason: '', message: '' }
+  } catch (error) {
+    const message = `Network plugin returns error: ${(error as Error).message}`
+    return { type, status: false, reason: 'NetworkPluginNotReady', message }
+  }
+}
