@@ -217,7 +217,7 @@ export async function openImages({ root, plainHttp, maxParallelLayers = 3 }: Ima
     },
     [Symbol.asyncDispose]: async () => {
       ending.abort(new CriError('CANCELLED', 'the image store is closing'))
-      await Promise.allSettled([...pulling.values()].map(({ work }) => work))
+      await Promise.allSettled([...pulling.values()].map(async ({ work }) => work))
       await changes
       await opened.disposeAsync()
     },

@@ -24,8 +24,12 @@ export interface Layout extends AsyncDisposable {
 }
 
 const nameKeys = ['io.containerd.image.name', 'org.opencontainers.image.ref.name']
-const digest = z.string().regex(/^sha256:[a-f0-9]{64}$/)
-const indexSchema = z.object({
+const digest: z.ZodType<string> = z.string().regex(/^sha256:[a-f0-9]{64}$/)
+interface Index {
+  manifests: (Omit<Descriptor, 'annotations'> & { annotations?: Record<string, string> | undefined })[]
+}
+
+const indexSchema: z.ZodType<Index> = z.object({
   manifests: z
     .array(
       z.object({
@@ -77,7 +81,7 @@ export async function openLayout(path: string, scratch: string): Promise<Layout>
   }
 }
 
-async function readIndex(folder: string, path: string): Promise<z.output<typeof indexSchema>> {
+async function readIndex(folder: string, path: string): Promise<Index> {
   let value: unknown
   try {
     value = JSON.parse(await readFile(join(folder, 'index.json'), 'utf8'))

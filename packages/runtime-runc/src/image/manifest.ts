@@ -2,51 +2,67 @@
 import { CriError } from '@nodelet/cri-api'
 import { z } from 'zod'
 
-const digest = z.string().regex(/^sha256:[a-f0-9]{64}$/, 'must be sha256: and 64 hex digits')
-const descriptor = z.object({
+/** Where content is and what it must be. */
+export interface Descriptor {
+  mediaType: string
+  digest: string
+  /** Bytes. */
+  size: number
+  platform?: { architecture: string; os: string; variant?: string | undefined } | undefined
+  annotations?: Record<string, string> | null | undefined
+}
+
+export interface Manifest {
+  config: Descriptor
+  layers: Descriptor[]
+}
+
+type Words = string[] | null | undefined
+type Word = string | null | undefined
+
+/** An image's configuration file, as far as it is used. */
+export interface ConfigFile {
+  config?:
+    | {
+        Entrypoint?: Words
+        Cmd?: Words
+        Env?: Words
+        WorkingDir?: Word
+        User?: Word
+        StopSignal?: Word
+        Volumes?: Record<string, object> | null | undefined
+      }
+    | null
+    | undefined
+  rootfs: { type: 'layers'; diff_ids: string[] }
+}
+
+const digest: z.ZodType<string> = z.string().regex(/^sha256:[a-f0-9]{64}$/, 'must be sha256: and 64 hex digits')
+const descriptor: z.ZodType<Descriptor> = z.object({
   mediaType: z.string(),
   digest,
   size: z.number().int().nonnegative(),
   platform: z.object({ architecture: z.string(), os: z.string(), variant: z.string().optional() }).optional(),
   annotations: z.record(z.string(), z.string()).nullish(),
 })
-
-/** Where content is and what it must be. */
-export type Descriptor = z.output<typeof descriptor>
-
-const manifestSchema = z.object({ config: descriptor, layers: z.array(descriptor).max(500) })
-const indexSchema = z.object({ manifests: z.array(descriptor).max(1000) })
-const words = z.array(z.string()).nullish()
-const configSchema = z.object({
-  architecture: z.string().optional(),
-  os: z.string().optional(),
+const manifestSchema: z.ZodType<Manifest> = z.object({ config: descriptor, layers: z.array(descriptor).max(500) })
+const indexSchema: z.ZodType<{ manifests: Descriptor[] }> = z.object({ manifests: z.array(descriptor).max(1000) })
+const words: z.ZodType<Words> = z.array(z.string()).nullish()
+const word: z.ZodType<Word> = z.string().nullish()
+const configSchema: z.ZodType<ConfigFile> = z.object({
   config: z
     .object({
       Entrypoint: words,
       Cmd: words,
       Env: words,
-      WorkingDir: z
-        .string()
-        .nullish()
-        .transform((value) => value ?? ''),
-      User: z
-        .string()
-        .nullish()
-        .transform((value) => value ?? ''),
-      StopSignal: z
-        .string()
-        .nullish()
-        .transform((value) => value ?? ''),
+      WorkingDir: word,
+      User: word,
+      StopSignal: word,
       Volumes: z.record(z.string(), z.object({})).nullish(),
-      Labels: z.record(z.string(), z.string()).nullish(),
-      ExposedPorts: z.record(z.string(), z.object({})).nullish(),
     })
     .nullish(),
   rootfs: z.object({ type: z.literal('layers'), diff_ids: z.array(digest) }),
 })
-
-export type Manifest = z.output<typeof manifestSchema>
-export type ConfigFile = z.output<typeof configSchema>
 
 /** What registries are asked for, best first. */
 export const manifestTypes: readonly string[] = [
