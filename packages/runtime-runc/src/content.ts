@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
-import { isMissing } from './files.ts'
+import { isMissing, syncFolder } from './files.ts'
 import type { Descriptor } from './image/manifest.ts'
 
 /** The blobs below one folder. */
@@ -62,8 +62,7 @@ export async function openContent(root: string): Promise<ContentStore> {
         await rm(temporary, { force: true })
         throw error
       }
-      await using folder = await open(blobs, 'r')
-      await folder.sync()
+      await syncFolder(blobs)
     },
     remove: async (digest) => rm(pathOf(digest), { force: true }),
     list: async () => (await readdir(blobs)).map((name) => `sha256:${name}`),

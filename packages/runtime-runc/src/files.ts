@@ -18,6 +18,11 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
     await file.sync()
   }
   await rename(temporary, path)
+  await syncFolder(folder)
+}
+
+/** What was renamed or removed in a folder stays so after a power cut. */
+export async function syncFolder(folder: string): Promise<void> {
   await using handle = await open(folder, 'r')
   await handle.sync()
 }

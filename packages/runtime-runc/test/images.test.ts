@@ -154,7 +154,7 @@ test('an unknown image and an unreachable registry are told apart and leave noth
   })
   await expect(images.pull('Not A Name')).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
-    message: expect.stringContaining('failed to parse reference "Not A Name"'),
+    message: expect.stringContaining(`couldn't parse image name "Not A Name": invalid reference format`),
   })
   expect([blobs(), layers()]).toEqual([[], []])
 })

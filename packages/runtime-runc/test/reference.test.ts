@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { parseReference, printReference } from '../src/index.ts'
-import { parseChallenge } from '../src/image/credentials.ts'
+import { AuthConfig } from '@nodelet/cri-api'
+import { isForHost, parseChallenge } from '../src/image/credentials.ts'
 
 const digest = `sha256:${'a'.repeat(64)}`
 
@@ -22,10 +23,12 @@ test.each([
 test.each([
   ['', 'invalid reference format'],
   ['Busybox', 'repository name must be lowercase'],
+  ['a'.repeat(64), 'this is an image ID, not a name'],
+  ['a@b@c', 'more than one "@"'],
   ['a//b', 'invalid reference format'],
   ['a:', 'invalid reference format'],
   ['a:b:c', 'invalid reference format'],
-  ['a@sha256:12', 'invalid digest'],
+  ['a@sha256:12', 'invalid reference format: a digest'],
   ['host.example/', 'invalid reference format'],
   [`${'a'.repeat(260)}`, 'invalid reference format'],
 ])('%j is refused: %s', (text, problem) => {
@@ -42,7 +45,23 @@ test('challenges', () => {
     service: 's',
     scope: 'repository:a:pull',
   })
+  expect(parseChallenge('Basic realm="x", Bearer realm="https://a.example/t",service=s', 'h')).toEqual({
+    scheme: 'bearer',
+    realm: 'https://a.example/t',
+    service: 's',
+  })
+  expect(parseChallenge('Bearer realm="no url", Basic realm="a, b"', 'h')).toEqual({ scheme: 'basic' })
   expect(() => parseChallenge('Negotiate', 'h.example')).toThrow(
     'h.example asks for credentials in a way not understood',
   )
+})
+
+test.each([
+  ['', 'any.example', true],
+  ['host.example:5000', 'host.example:5000', true],
+  ['https://index.docker.io/v1/', 'docker.io', true],
+  ['http://host.example/', 'host.example', true],
+  ['other.example', 'host.example', false],
+])('credentials of %j for %s: %s', (serverAddress, host, isUsed) => {
+  expect(isForHost(AuthConfig.fromPartial({ serverAddress }), host)).toBe(isUsed)
 })

@@ -9,11 +9,12 @@ import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
 import { openLayout } from './layout.ts'
 import { fetchImage } from './pull.ts'
-import type { FetchContext, Progress, Source } from './pull.ts'
+import type { FetchContext, FetchedImage, Progress, Source } from './pull.ts'
 import { nameOf, parseReference, printReference, taggedName } from './reference.ts'
 import type { Reference } from './reference.ts'
 import { openRepository } from './registry.ts'
 import { createImageService } from './service.ts'
+import { createSharedPulls } from './shared-pulls.ts'
 import { openImageStore } from './store.ts'
 import type { ImageRecord } from './store.ts'
 
@@ -21,9 +22,11 @@ export interface ImagesOptions {
   /** Everything is kept below this folder, for instance `/var/lib/nodelet/images`. */
   root: string
   /** Whether a registry is spoken to without TLS; default: the loopback hosts. */
-  plainHttp?: (host: string) => boolean
+  plainHttp?: ((host: string) => boolean) | undefined
   /** Blobs of one image that come at once; default 3. */
-  maxParallelLayers?: number
+  maxParallelLayers?: number | undefined
+  /** Told of what went wrong where nobody waits, such as content that can't be removed. Default: nobody is. */
+  onProblem?: ((error: Error) => void) | undefined
 }
 
 export interface PullOptions {
@@ -36,10 +39,13 @@ export interface PullOptions {
 export interface Images extends AsyncDisposable {
   /** Fetches by tag or digest. Callers that pull the same name at the same time share the work. */
   pull(reference: string, options?: PullOptions): Promise<ImageRecord>
-  /** Takes in all images of an OCI layout: a folder, or a tar of one. `reference` names the only image of a layout. */
+  /**
+   * Takes in all images of an OCI layout: a folder, or a tar of one; or of a tar as `docker save` writes it. `reference`
+   * names the only image.
+   */
   importArchive(
     path: string,
-    options?: { reference?: string | undefined; signal?: AbortSignal },
+    options?: { reference?: string | undefined; signal?: AbortSignal | undefined },
   ): Promise<ImageRecord[]>
   /** By name, digest or ID; an ID may be cut short. */
   resolve(referenceOrId: string): ImageRecord | undefined
@@ -50,9 +56,10 @@ export interface Images extends AsyncDisposable {
   prepareRootfs(key: string, imageId: string): Promise<string>
   /** Unmounts it and removes what was written. Fine when there is none. */
   releaseRootfs(key: string): Promise<void>
+  /** Where it is; after a reboot it is mounted again by `prepareRootfs`. */
   rootfsPath(key: string): string | undefined
-  /** All layers together. */
-  usage(): { bytes: number; inodes: number }
+  /** The files of all layers together. */
+  usage(): Promise<{ bytes: number; inodes: number }>
   /** Where the layers are. */
   readonly root: string
   /** The same as CRI calls. */
@@ -60,7 +67,8 @@ export interface Images extends AsyncDisposable {
 }
 
 /** @throws Error when another process has the folder */
-export async function openImages({ root, plainHttp, maxParallelLayers = 3 }: ImagesOptions): Promise<Images> {
+export async function openImages(options: ImagesOptions): Promise<Images> {
+  const { root, plainHttp, maxParallelLayers = 3, onProblem = () => undefined } = options
   await using opening = new AsyncDisposableStack()
   const content = await openContent(root)
   opening.use(await lockFolder(root))
@@ -68,28 +76,55 @@ export async function openImages({ root, plainHttp, maxParallelLayers = 3 }: Ima
   await rm(scratch, { recursive: true, force: true })
   const layers = opening.use(await openLayers(root))
   const rootfs = await openRootFileSystems(root)
-  const store = await openImageStore(root)
+  const store = await openImageStore(root, onProblem)
+  for (const { id, chain } of store.list()) {
+    if (chain.every((chainId) => layers.has(chainId))) continue
+    onProblem(new Error(`image ${id} has lost layers and is forgotten: pull it again`))
+    await store.remove(id)
+  }
   const ending = new AbortController()
-  const pulling = new Map<string, SharedPull>()
+  const pulls = createSharedPulls<ImageRecord>()
+  /** Fetching; what comes has no record yet. */
+  const fetching = new Set<Promise<unknown>>()
   let changes: Promise<unknown> = Promise.resolve()
 
-  /** Records and collection of content change one after the other, and never while content comes that has no record yet. */
+  /** Records and collection of content change one after the other. */
   const alone = async <T>(change: () => Promise<T>): Promise<T> => {
     const done = changes.then(change)
-    changes = done.catch(() => undefined)
+    changes = done.catch(() => undefined) // told to the caller
     return done
   }
-  const busy = new Set<symbol>()
 
+  /** Removes what no image and no container needs. Not while content comes that has no record yet. */
   const collect = async (): Promise<void> => {
-    if (busy.size > 0) return
-    await layers.keepOnly([...store.list(), ...rootfs.records()].map(({ chain }) => chain))
-    const kept = new Set(store.list().flatMap(({ blobs }) => blobs))
-    for (const digest of await content.list()) if (!kept.has(digest)) await content.remove(digest)
+    if (fetching.size > 0 || ending.signal.aborted) return
+    try {
+      await layers.keepOnly([...store.list(), ...rootfs.records()].map(({ chain }) => chain))
+      const kept = new Set(store.list().flatMap(({ blobs }) => blobs))
+      for (const digest of await content.list()) if (!kept.has(digest)) await content.remove(digest)
+    } catch (cause) {
+      // The next collection tries again; what led to this one is done.
+      onProblem(new Error(`removing unused images below ${root}: ${(cause as Error).message}`, { cause }))
+    }
+  }
+  void alone(collect) // finishes what a crash interrupted
+
+  /** Content is not collected while this runs, and this does not begin while content is collected. */
+  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
+    const mark = Promise.withResolvers<undefined>()
+    await alone(async () => fetching.add(mark.promise))
+    try {
+      ending.signal.throwIfAborted()
+      return await work()
+    } finally {
+      fetching.delete(mark.promise)
+      await alone(collect)
+      mark.resolve(undefined)
+    }
   }
 
   const record = async (
-    found: Omit<ImageRecord, 'repoTags' | 'repoDigests' | 'pinned' | 'createdAt'>,
+    found: FetchedImage,
     reference: Reference | undefined,
     rootDigest: string,
   ): Promise<ImageRecord> => {
@@ -100,6 +135,7 @@ export async function openImages({ root, plainHttp, maxParallelLayers = 3 }: Ima
       ...found,
       repoTags: [...new Set([...(present?.repoTags ?? []), ...(tag === undefined ? [] : [tag])])],
       repoDigests: [...new Set([...(present?.repoDigests ?? []), ...(named === undefined ? [] : [named])])],
+      blobs: [...new Set([...(present?.blobs ?? []), ...found.blobs])],
       pinned: present?.pinned ?? false,
       createdAt: present?.createdAt ?? Date.now(),
     }
@@ -111,68 +147,44 @@ export async function openImages({ root, plainHttp, maxParallelLayers = 3 }: Ima
     source: Source,
     origin: { content: Buffer; digest: string },
     reference: Reference | undefined,
-    options: Pick<FetchContext, 'signal' | 'onProgress'>,
+    limits: Pick<FetchContext, 'signal' | 'onProgress'>,
   ): Promise<ImageRecord> => {
     const what = reference ? printReference(reference) : origin.digest
-    const found = await fetchImage({ content, layers, maxParallelLayers, ...options }, source, origin, what)
+    const found = await fetchImage({ content, layers, maxParallelLayers, ...limits }, source, origin, what)
     return alone(async () => record(found, reference, origin.digest))
-  }
-
-  /** Content that has no record yet is not collected while this runs. */
-  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
-    const mark = Symbol('fetching')
-    busy.add(mark)
-    try {
-      return await work()
-    } finally {
-      busy.delete(mark)
-      await alone(collect)
-    }
   }
 
   const fetchReference = async (
     reference: Reference,
-    shared: SharedPull,
     auth: AuthConfig | undefined,
-  ): Promise<ImageRecord> =>
-    guarded(async () => {
+    limits: Pick<FetchContext, 'signal' | 'onProgress'>,
+  ): Promise<ImageRecord> => {
+    try {
       await using repository = openRepository(reference, { auth, plainHttp })
-      const signal = AbortSignal.any([shared.leaving.signal, ending.signal])
-      const origin = await repository.resolve(signal)
-      const onProgress = (progress: Progress): void => shared.listeners.forEach((tell) => tell(progress))
-      try {
-        return await fetchAs(repository, origin, reference, { signal, onProgress })
-      } catch (error) {
-        throw pullError(reference, error)
-      }
-    })
-
-  const pull = async (text: string, { auth, signal, onProgress }: PullOptions = {}): Promise<ImageRecord> => {
-    const reference = parseReference(text)
-    signal?.throwIfAborted()
-    // Others' credentials are not ours to use.
-    const key = JSON.stringify([printReference(reference), auth ?? null])
-    let shared = pulling.get(key)
-    if (!shared) {
-      const made: SharedPull = { waiters: 0, listeners: new Set(), leaving: new AbortController() }
-      made.work = fetchReference(reference, made, auth).finally(() => pulling.delete(key))
-      made.work.catch(() => undefined) // told to those who wait
-      pulling.set(key, (shared = made))
+      return await fetchAs(repository, await repository.resolve(limits.signal), reference, limits)
+    } catch (error) {
+      throw pullError(reference, error)
     }
-    return wait(shared, signal, onProgress)
-  }
-
-  const releaseRootfs = async (key: string): Promise<void> => {
-    if (rootfs.path(key) === undefined) return
-    await rootfs.release(key)
-    await alone(collect)
   }
 
   const images: Omit<Images, 'imageService'> = {
     root,
-    pull,
+    pull: async (text, { auth, signal, onProgress } = {}) => {
+      const reference = parseReference(text)
+      // Others' credentials are not ours to use.
+      const key = JSON.stringify([printReference(reference), auth ?? null])
+      const fetch = async (leaving: AbortSignal, tell: (progress: Progress) => void): Promise<ImageRecord> =>
+        guarded(async () =>
+          fetchReference(reference, auth, { signal: AbortSignal.any([leaving, ending.signal]), onProgress: tell }),
+        )
+      return pulls.join(key, fetch, signal, onProgress)
+    },
     importArchive: async (path, { reference, signal } = {}) =>
       guarded(async () => {
+        const limits = {
+          signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
+          onProgress: (): void => {},
+        }
         await using layout = await openLayout(path, scratch)
         if (reference !== undefined && layout.images.length > 1) {
           throw new CriError(
@@ -180,14 +192,12 @@ export async function openImages({ root, plainHttp, maxParallelLayers = 3 }: Ima
             `${path} has ${layout.images.length} images: one name can't stand for all`,
           )
         }
-        const limit = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
         const taken: ImageRecord[] = []
         for (const { descriptor, content: bytes, name } of layout.images) {
           const called = reference ?? name
-          const options = { signal: limit, onProgress: (): void => {} }
           const origin = { content: bytes, digest: descriptor.digest }
           taken.push(
-            await fetchAs(layout.source, origin, called === undefined ? undefined : parseReference(called), options),
+            await fetchAs(layout.source, origin, called === undefined ? undefined : parseReference(called), limits),
           )
         }
         return taken
@@ -203,55 +213,33 @@ export async function openImages({ root, plainHttp, maxParallelLayers = 3 }: Ima
       }),
     prepareRootfs: async (key, imageId) =>
       alone(async () => {
-        const image = store.list().find(({ id }) => id === imageId)
-        const chain = image?.chain ?? rootfs.records().find((one) => one.key === key)?.chain
+        const chain =
+          rootfs.records().find((one) => one.key === key)?.chain ?? store.list().find(({ id }) => id === imageId)?.chain
         if (!chain) throw new CriError('NOT_FOUND', `image ${imageId} is not here: pull it first`)
         return rootfs.prepare(key, imageId, chain, layers.folders(chain))
       }),
-    releaseRootfs,
+    releaseRootfs: async (key) =>
+      alone(async () => {
+        if (rootfs.path(key) === undefined) return
+        await rootfs.release(key)
+        await collect()
+      }),
     rootfsPath: (key) => rootfs.path(key),
-    usage: () => {
+    usage: async () => {
       const all = [...new Set([...store.list(), ...rootfs.records()].flatMap(({ chain }) => chain))]
       const { size, inodes } = layers.usage(all)
       return { bytes: size, inodes }
     },
     [Symbol.asyncDispose]: async () => {
       ending.abort(new CriError('CANCELLED', 'the image store is closing'))
-      await Promise.allSettled([...pulling.values()].map(async ({ work }) => work))
+      await layers[Symbol.asyncDispose]() // a layer half-way is not waited for
+      await Promise.all(fetching)
       await changes
       await opened.disposeAsync()
     },
   }
   const opened = opening.move()
   return { ...images, imageService: createImageService(images) }
-}
-
-interface SharedPull {
-  waiters: number
-  listeners: Set<(progress: Progress) => void>
-  /** Aborted when nobody waits any more. */
-  leaving: AbortController
-  work?: Promise<ImageRecord>
-}
-
-async function wait(
-  shared: SharedPull,
-  signal: AbortSignal | undefined,
-  onProgress: ((progress: Progress) => void) | undefined,
-): Promise<ImageRecord> {
-  const left = Promise.withResolvers<never>()
-  const leave = (): void => left.reject(signal?.reason as Error)
-  shared.waiters += 1
-  if (onProgress) shared.listeners.add(onProgress)
-  signal?.addEventListener('abort', leave, { once: true })
-  try {
-    return await Promise.race([shared.work ?? left.promise, left.promise])
-  } finally {
-    signal?.removeEventListener('abort', leave)
-    if (onProgress) shared.listeners.delete(onProgress)
-    shared.waiters -= 1
-    if (shared.waiters === 0) shared.leaving.abort(new CriError('CANCELLED', 'nobody waits for this pull any more'))
-  }
 }
 
 /** As containerd's users know it. */

@@ -31,20 +31,22 @@ export interface FetchContext {
   onProgress: (progress: Progress) => void
 }
 
-/** How often a blob is tried when the connection breaks. */
-const attempts = 3
+/** An image without its names. */
+export type FetchedImage = Omit<ImageRecord, 'repoTags' | 'repoDigests' | 'pinned' | 'createdAt'>
+
+/** Indexes within indexes. */
+const deepestIndex = 3
 
 /**
  * Fetches everything that is missing and unpacks it, lower layers first while upper ones still come.
  * @param root what the name stood for: a manifest or an index
- * @returns the image without its names
  */
 export async function fetchImage(
   context: FetchContext,
   source: Source,
   root: { content: Buffer; digest: string },
   what: string,
-): Promise<Omit<ImageRecord, 'repoTags' | 'repoDigests' | 'pinned' | 'createdAt'>> {
+): Promise<FetchedImage> {
   const { content, layers, signal } = context
   const { manifest, bytes } = await manifestFor(source, root.content, what, signal)
   const ending = new AbortController()
@@ -93,29 +95,21 @@ async function manifestFor(
   what: string,
   signal: AbortSignal,
 ): Promise<{ manifest: Manifest; bytes: Buffer }> {
-  const parsed = parseManifest(content, `manifest of ${what}`)
-  if ('manifest' in parsed) return { manifest: parsed.manifest, bytes: content }
-  const bytes = await source.manifest(parsed.next, signal)
-  const chosen = parseManifest(bytes, `manifest of ${what} for this platform`)
-  if ('manifest' in chosen) return { manifest: chosen.manifest, bytes }
-  throw new CriError('UNKNOWN', `${what}: an index within an index is not supported`)
+  let bytes = content
+  for (let depth = 0; depth <= deepestIndex; depth += 1) {
+    const parsed = parseManifest(bytes, `manifest of ${what}`)
+    if ('manifest' in parsed) return { manifest: parsed.manifest, bytes }
+    bytes = await source.manifest(parsed.next, signal)
+  }
+  throw new CriError('UNKNOWN', `${what}: more than ${deepestIndex} indexes within each other`)
 }
 
 async function fetchBlob(context: FetchContext, source: Source, blob: Descriptor): Promise<void> {
   const { content, signal, onProgress } = context
   const { digest, size: total } = blob
   const tell = (done: number): void => onProgress({ digest, done, total })
-  if (await content.has(digest)) return tell(total)
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      await content.write(blob, await source.blob(blob, signal), tell)
-      return
-    } catch (error) {
-      signal.throwIfAborted()
-      // Wrong content stays wrong; a broken connection may not.
-      if (attempt === attempts || error instanceof CriError) throw error
-    }
-  }
+  if (await content.has(digest)) tell(total)
+  else await content.write(blob, await source.blob(blob, signal), tell)
 }
 
 /** Starts all work, at most `limit` at once. Each result is awaited by the caller. */

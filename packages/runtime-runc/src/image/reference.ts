@@ -19,6 +19,7 @@ const repository = new RegExp(`^${component}(?:/${component})*$`)
 const tagPattern = /^\w[\w.-]{0,127}$/
 const digestPattern = /^sha256:[a-f0-9]{64}$/
 const longestName = 255
+const idPattern = /^[a-f0-9]{64}$/
 
 /**
  * Parses an image name, with the defaults that Docker began and everyone follows: `busybox` is
@@ -37,18 +38,34 @@ export function parseReference(text: string): Reference {
   const domain = isHost ? (first === 'index.docker.io' ? 'docker.io' : first) : 'docker.io'
   const path = domain === 'docker.io' && !name.includes('/') ? `library/${name}` : name
 
-  const problem =
-    (more.length > 0 && 'more than one "@"') ||
-    (repository.test(name.toLowerCase()) && name !== name.toLowerCase() && 'repository name must be lowercase') ||
-    (!(host.test(domain) && repository.test(path) && `${domain}/${path}`.length <= longestName) &&
-      'invalid reference format') ||
-    (tag !== undefined && !tagPattern.test(tag) && 'invalid reference format') ||
-    (digest !== undefined && !digestPattern.test(digest) && 'invalid digest: must be sha256 and 64 hex digits')
-  if (problem) {
-    throw new CriError('INVALID_ARGUMENT', `failed to parse reference ${JSON.stringify(text)}: ${problem}`)
+  const reason = problemOf(text, { domain, path, tag, digest, isMore: more.length > 0 })
+  if (reason !== undefined) {
+    const problem = ['invalid reference format', ...(reason ? [reason] : [])].join(': ')
+    throw new CriError('INVALID_ARGUMENT', `couldn't parse image name ${JSON.stringify(text)}: ${problem}`)
   }
   return { domain, path, ...(tag !== undefined && { tag }), ...(digest !== undefined && { digest }) }
 }
+
+interface Words {
+  domain: string
+  path: string
+  tag: string | undefined
+  digest: string | undefined
+  isMore: boolean
+}
+
+/** Why it is no name; empty when there is nothing to add to that. */
+function problemOf(text: string, { domain, path, tag, digest, isMore }: Words): string | undefined {
+  if (isMore) return 'more than one "@"'
+  if (idPattern.test(text)) return 'this is an image ID, not a name'
+  const isName = host.test(domain) && repository.test(path) && `${domain}/${path}`.length <= longestName
+  if (!isName) return host.test(domain) && repository.test(path.toLowerCase()) ? whyNot(path) : ''
+  if (tag !== undefined && !tagPattern.test(tag)) return ''
+  if (digest !== undefined && !digestPattern.test(digest)) return 'a digest is sha256: and 64 hex digits'
+  return undefined
+}
+
+const whyNot = (path: string): string => (path === path.toLowerCase() ? '' : 'repository name must be lowercase')
 
 /** Domain and path, without tag and digest. */
 export const nameOf = ({ domain, path }: Reference): string => `${domain}/${path}`

@@ -1,14 +1,16 @@
 // One registry: its manifests and blobs over HTTP. @see OCI distribution-spec 1.1
 import { CriError } from '@nodelet/cri-api'
 import type { AuthConfig } from '@nodelet/cri-api'
-import { Agent, request } from 'undici'
+import { Agent, EnvHttpProxyAgent, request } from 'undici'
 import type { Dispatcher } from 'undici'
 import { sha256 } from '../content.ts'
-import { basicHeader, loginOf, parseChallenge } from './credentials.ts'
+import { createAuthorizer } from './authorization.ts'
+import type { TokenRequest } from './authorization.ts'
 import { manifestTypes } from './manifest.ts'
 import type { Descriptor } from './manifest.ts'
 import { nameOf, printReference } from './reference.ts'
 import type { Reference } from './reference.ts'
+import { isBusy, mayPass, mostAttempts, pause } from './retry.ts'
 
 export interface RegistryOptions {
   auth?: AuthConfig | undefined
@@ -22,14 +24,15 @@ export interface Repository extends AsyncDisposable {
   resolve(signal: AbortSignal): Promise<{ content: Buffer; digest: string }>
   /** A manifest by its descriptor, checked. */
   manifest(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer>
-  /** A blob's bytes, not checked. */
+  /** A blob's bytes, not checked. Goes on where a broken connection ended. */
   blob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>
 }
 
 /** Manifests are small; a registry that sends more is wrong or hostile. Bytes, as containerd's limit. */
 const largestManifest = 8 * 1024 * 1024
+const largestToken = 1024 * 1024
 const mostRedirects = 5
-/** Default time without a byte until a registry counts as gone, in milliseconds. */
+/** Time without a byte until a registry counts as gone, in milliseconds. */
 const silenceMs = 30_000
 const connectMs = 10_000
 
@@ -38,118 +41,152 @@ const isLoopback = (host: string): boolean => /^(localhost|127\.[\d.]+|\[::1\])(
 export function openRepository(reference: Reference, options: RegistryOptions = {}): Repository {
   const { domain, path } = reference
   const host = domain === 'docker.io' ? 'registry-1.docker.io' : domain
-  const plain = (options.plainHttp ?? isLoopback)(host)
-  const base = new URL(`${plain ? 'http' : 'https'}://${host}/v2/${path}/`)
-  const agent = new Agent({ connect: { timeout: connectMs }, headersTimeout: silenceMs, bodyTimeout: silenceMs })
-  const login = loginOf(options.auth)
-  let authorization = options.auth?.registryToken ? `Bearer ${options.auth.registryToken}` : undefined
+  const scheme = (options.plainHttp ?? isLoopback)(host) ? 'http' : 'https'
+  const base = new URL(`${scheme}://${host}/v2/${path}/`)
+  const limits = { connect: { timeout: connectMs }, headersTimeout: silenceMs, bodyTimeout: silenceMs }
+  // The usual environment variables name a proxy; this machine itself is never behind one.
+  const dispatcher = isLoopback(host) ? new Agent(limits) : new EnvHttpProxyAgent(limits)
   const what = printReference(reference)
+  const resolving = `failed to resolve reference "${what}"`
+
+  const send = async (
+    url: URL,
+    sent: TokenRequest,
+    signal: AbortSignal,
+    doing: string,
+  ): Promise<Dispatcher.ResponseData> => {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const response = await request(url, { ...sent, signal, dispatcher })
+        if (attempt === mostAttempts || !isBusy(response.statusCode)) return response
+        await response.body.dump()
+        await pause(attempt, signal, String(response.headers['retry-after'] ?? ''))
+      } catch (cause) {
+        signal.throwIfAborted()
+        if (attempt === mostAttempts || !mayPass(cause)) {
+          const verb = sent.method === 'GET' ? 'Get' : 'Post'
+          const reason = `failed to do request: ${verb} "${url.href}": ${reasonOf(cause)}`
+          throw new CriError('UNAVAILABLE', `${doing}: ${reason}`, { cause })
+        }
+        await pause(attempt, signal)
+      }
+    }
+  }
+
+  const authorizer = createAuthorizer({ host: domain, path, what }, options.auth, async (url, sent, signal) => {
+    const response = await send(url, sent, signal, resolving)
+    if (response.statusCode !== 200) throw await refusal(response, url, resolving)
+    return (await bytesOf(response, largestToken, `the token of ${url.origin}`)).toString()
+  })
 
   /** Gets a path, following redirects; the credentials go to the registry alone. */
-  const get = async (at: string, accept: readonly string[], signal: AbortSignal): Promise<Dispatcher.ResponseData> => {
+  const get = async (
+    at: string,
+    headers: Record<string, string>,
+    signal: AbortSignal,
+    doing: string,
+  ): Promise<Dispatcher.ResponseData> => {
     let url = new URL(at, base)
     let mayLogIn = true
     for (let redirects = 0; redirects <= mostRedirects;) {
-      const sent = url.host === base.host && authorization ? { authorization } : {}
-      const response = await send(url, { accept: accept.join(', '), ...sent }, signal)
-      const { statusCode, headers } = response
-      const location = String(headers.location ?? '')
-      if (statusCode === 401 && mayLogIn && url.host === base.host) {
+      const isOurs = url.origin === base.origin
+      const authorization = isOurs ? authorizer.header() : undefined
+      const all = { ...headers, ...(authorization !== undefined && { authorization }) }
+      const response = await send(url, { method: 'GET', headers: all }, signal, doing)
+      const { statusCode } = response
+      const location = String(response.headers.location ?? '')
+      if (statusCode === 401 && mayLogIn && isOurs) {
         await response.body.dump()
         mayLogIn = false
-        authorization = await logIn(String(headers['www-authenticate'] ?? ''), signal)
+        await authorizer.logIn([response.headers['www-authenticate'] ?? ''].flat().join(', '), signal)
       } else if (statusCode >= 300 && statusCode < 400 && URL.canParse(location, url.href)) {
         await response.body.dump()
         redirects += 1
         url = new URL(location, url)
-      } else if (statusCode === 200) return response
-      else throw await refusal(response, url)
+      } else if (statusCode === 200 || (statusCode === 206 && headers.range !== undefined)) return response
+      else throw await refusal(response, url, doing)
     }
-    throw new CriError('UNKNOWN', `${what}: ${host} redirects more than ${mostRedirects} times`)
+    throw new CriError('UNKNOWN', `${doing}: ${host} redirects more than ${mostRedirects} times`)
   }
 
-  const send = async (
-    url: URL,
-    headers: Record<string, string>,
-    signal: AbortSignal,
-  ): Promise<Dispatcher.ResponseData> => {
-    try {
-      return await request(url, { headers, signal, dispatcher: agent })
-    } catch (cause) {
-      signal.throwIfAborted()
-      throw new CriError(
-        'UNAVAILABLE',
-        `failed to resolve reference "${what}": failed to do request: Get "${url.href}": ${reasonOf(cause)}`,
-        { cause },
-      )
-    }
-  }
-
-  const logIn = async (header: string, signal: AbortSignal): Promise<string> => {
-    const challenge = parseChallenge(header, host)
-    if (challenge.scheme === 'basic') {
-      if (login) return basicHeader(login)
-      throw new CriError('UNAUTHENTICATED', `${what}: ${host} wants a user and a password: give an image pull secret`)
-    }
-    const url = new URL(challenge.realm)
-    if (challenge.service) url.searchParams.set('service', challenge.service)
-    url.searchParams.set('scope', challenge.scope ?? `repository:${path}:pull`)
-    const response = await send(url, login ? { authorization: basicHeader(login) } : {}, signal)
-    if (response.statusCode !== 200) throw await refusal(response, url)
-    const answer = (await response.body.json()) as { token?: unknown; access_token?: unknown }
-    const token = answer.token ?? answer.access_token
-    if (typeof token !== 'string') throw new CriError('UNAUTHENTICATED', `${url.origin} answered without a token`)
-    return `Bearer ${token}`
-  }
-
-  const refusal = async (response: Dispatcher.ResponseData, url: URL): Promise<CriError> => {
-    const body = (await response.body.text().catch(() => '')).slice(0, 500)
+  const refusal = async (response: Dispatcher.ResponseData, url: URL, doing: string): Promise<CriError> => {
+    const body = (await response.body.text().catch(() => '')).slice(0, 500) // the status says enough
     const { statusCode } = response
-    const start = `failed to resolve reference "${what}"`
-    if (statusCode === 404) return new CriError('NOT_FOUND', `${start}: ${what}: not found`)
+    if (statusCode === 404) return new CriError('NOT_FOUND', `${doing}: ${what}: not found`)
     if (statusCode === 401 || statusCode === 403) {
       const advice = 'pull access denied, repository does not exist or may require authorization'
-      return new CriError('UNKNOWN', `${start}: ${advice}: ${url.host} answered ${statusCode}`)
+      return new CriError('UNKNOWN', `${doing}: ${advice}: ${url.host} answered ${statusCode}`)
     }
-    const code = statusCode >= 500 || statusCode === 429 ? 'UNAVAILABLE' : 'UNKNOWN'
-    return new CriError(
-      code,
-      `${start}: unexpected status from GET request to ${url.href}: ${statusCode} ${body}`.trim(),
-    )
+    const answer = `unexpected status from GET request to ${url.href}: ${statusCode} ${body}`.trim()
+    return new CriError(isBusy(statusCode) ? 'UNAVAILABLE' : 'UNKNOWN', `${doing}: ${answer}`)
   }
 
-  const small = async (response: Dispatcher.ResponseData, name: string): Promise<Buffer> => {
-    const chunks: Uint8Array[] = []
-    let size = 0
-    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-      size += chunk.length
-      if (size > largestManifest) throw new CriError('UNKNOWN', `${name}: larger than ${largestManifest} bytes`)
-      chunks.push(chunk)
-    }
-    return Buffer.concat(chunks)
-  }
-
-  const fetchManifest = async (named: string, digest: string | undefined, signal: AbortSignal): Promise<Buffer> => {
-    const content = await small(await get(`manifests/${named}`, manifestTypes, signal), what)
+  const fetchManifest = async (
+    named: string,
+    expected: { digest?: string | undefined; size?: number },
+    signal: AbortSignal,
+  ): Promise<Buffer> => {
+    const response = await get(`manifests/${named}`, { accept: manifestTypes.join(', ') }, signal, resolving)
+    const content = await bytesOf(response, largestManifest, `manifest ${named} of ${nameOf(reference)}`)
     const got = sha256(content)
-    if (digest !== undefined && got !== digest) {
+    const isOther = expected.digest !== undefined && got !== expected.digest
+    if (isOther || (expected.size !== undefined && expected.size !== content.length)) {
       throw new CriError(
         'UNKNOWN',
-        `manifest ${digest} of ${nameOf(reference)} is corrupt: its content has digest ${got}`,
+        `manifest ${named} of ${nameOf(reference)} is corrupt: ${content.length} bytes came with digest ${got}`,
       )
     }
     return content
   }
 
+  const fetchBlob = async function* ({ digest, size }: Descriptor, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const doing = `failed to copy blob ${digest} of "${what}" from ${host}`
+    let done = 0
+    for (let failures = 0; ;) {
+      const from = done
+      const range = from > 0 ? { range: `bytes=${from}-` } : {}
+      const response = await get(`blobs/${digest}`, range, signal, doing)
+      let known = response.statusCode === 206 ? 0 : from // sent again from the start
+      try {
+        for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+          const fresh = chunk.subarray(Math.min(known, chunk.length))
+          known -= chunk.length - fresh.length
+          done += fresh.length
+          if (fresh.length > 0) yield fresh
+        }
+        return // whether it is all of it is checked where it is written
+      } catch (cause) {
+        signal.throwIfAborted()
+        failures = done > from ? 1 : failures + 1
+        if (failures === mostAttempts || !mayPass(cause)) {
+          throw new CriError('UNAVAILABLE', `${doing}: after ${done} of ${size} bytes: ${reasonOf(cause)}`, { cause })
+        }
+        await pause(failures, signal)
+      }
+    }
+  }
+
   return {
     resolve: async (signal) => {
-      const content = await fetchManifest(reference.digest ?? reference.tag ?? 'latest', reference.digest, signal)
+      const { digest } = reference
+      const content = await fetchManifest(digest ?? reference.tag ?? 'latest', { digest }, signal)
       return { content, digest: sha256(content) }
     },
-    manifest: async ({ digest }, signal) => fetchManifest(digest, digest, signal),
-    blob: async ({ digest }, signal) => (await get(`blobs/${digest}`, ['*/*'], signal)).body,
-    [Symbol.asyncDispose]: async () => agent.destroy(),
+    manifest: async ({ digest, size }, signal) => fetchManifest(digest, { digest, size }, signal),
+    blob: async (descriptor, signal) => fetchBlob(descriptor, signal),
+    [Symbol.asyncDispose]: async () => dispatcher.destroy(),
   }
+}
+
+async function bytesOf(response: Dispatcher.ResponseData, limit: number, name: string): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+    size += chunk.length
+    if (size > limit) throw new CriError('UNKNOWN', `${name}: larger than ${limit} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
 }
 
 function reasonOf(error: unknown): string {

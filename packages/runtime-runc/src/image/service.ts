@@ -36,7 +36,7 @@ export function createImageService(images: Omit<Images, 'imageService'>): ImageS
       return {}
     },
     imageFsInfo: async () => {
-      const { bytes, inodes } = images.usage()
+      const { bytes, inodes } = await images.usage()
       const usage: FilesystemUsage = {
         timestamp: BigInt(Date.now()) * 1_000_000n,
         fsId: { mountpoint: images.root },

@@ -1,7 +1,7 @@
 // What is known of images, on disk: one file each.
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeJson } from '../files.ts'
+import { syncFolder, writeJson } from '../files.ts'
 import type { ImageConfig } from '../spec/facts.ts'
 import { nameOf, parseReference, taggedName } from './reference.ts'
 
@@ -38,7 +38,8 @@ export interface ImageStore {
 /** A shorter ID is more likely a name. */
 const idPattern = /^(?:sha256:)?([a-f0-9]{3,64})$/
 
-export async function openImageStore(root: string): Promise<ImageStore> {
+/** @param onProblem told of a record that can't be read; its image is as good as not there */
+export async function openImageStore(root: string, onProblem: (error: Error) => void): Promise<ImageStore> {
   const folder = join(root, 'images')
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const images = new Map<string, ImageRecord>()
@@ -48,8 +49,12 @@ export async function openImageStore(root: string): Promise<ImageStore> {
       await rm(join(folder, name), { force: true }) // written half-way
       continue
     }
-    const record = JSON.parse(await readFile(join(folder, name), 'utf8')) as ImageRecord
-    images.set(record.id, record)
+    try {
+      const record = JSON.parse(await readFile(join(folder, name), 'utf8')) as ImageRecord
+      images.set(record.id, record)
+    } catch (cause) {
+      onProblem(new Error(`${join(folder, name)}: not an image record: pull the image again`, { cause }))
+    }
   }
   const save = async (record: ImageRecord): Promise<void> => {
     await writeJson(fileOf(record.id), record)
@@ -60,23 +65,32 @@ export async function openImageStore(root: string): Promise<ImageStore> {
     list: () => [...images.values()],
     find: (text) => findImage([...images.values()], text),
     put: async (record) => {
-      await save(record)
+      // Taken first: a crash in between leaves a name without an image, never with two.
       for (const other of images.values()) {
         const kept = other.repoTags.filter((tag) => !record.repoTags.includes(tag))
         if (other.id !== record.id && kept.length < other.repoTags.length) await save({ ...other, repoTags: kept })
       }
+      await save(record)
     },
     remove: async (id) => {
       await rm(fileOf(id), { force: true })
+      await syncFolder(folder) // before its content goes
       images.delete(id)
     },
   }
 }
 
 export function findImage(images: readonly ImageRecord[], text: string): ImageRecord | undefined {
+  return findByName(images, text) ?? findById(images, text)
+}
+
+function findById(images: readonly ImageRecord[], text: string): ImageRecord | undefined {
   const hex = idPattern.exec(text)?.[1]
-  const byId = hex === undefined ? [] : images.filter(({ id }) => id.startsWith(`sha256:${hex}`))
-  if (byId.length === 1) return byId[0]
+  const found = hex === undefined ? [] : images.filter(({ id }) => id.startsWith(`sha256:${hex}`))
+  return found.length === 1 ? found[0] : undefined
+}
+
+function findByName(images: readonly ImageRecord[], text: string): ImageRecord | undefined {
   try {
     const reference = parseReference(text)
     if (reference.digest !== undefined) {

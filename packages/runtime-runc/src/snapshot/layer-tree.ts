@@ -1,14 +1,38 @@
-// Paths of a layer as it grows on top of the layers below: no entry ever leaves the layer's folder.
-import { copyFileSync, chownSync, lstatSync, mkdirSync, readlinkSync } from 'node:fs'
+// Paths of a layer as it grows on top of the layers below: no entry ever leaves the layer's folder, and no look
+// follows a symlink on the host.
+import { chmodSync, lstatSync, mkdirSync, readlinkSync, rmSync } from 'node:fs'
 import type { Stats } from 'node:fs'
 import { join } from 'node:path'
+import { getXattr, setXattr } from '@nodelet/linux'
+import { copyUp } from './copy-up.ts'
 
 /** As many symlinks as the kernel follows. */
 const mostLinks = 40
+const opaque = 'trusted.overlay.opaque'
+
+interface Found {
+  path: string
+  stats: Stats
+}
+
+export interface LayerTree {
+  /** Where an entry goes: its folder is there afterwards, and is below the layer's. */
+  place(name: string): { folder: string; path: string; base: string }
+  /** The file that a hard link names, taken into this layer when a lower one has it. */
+  source(name: string): string
+  /** Whether the path is in this layer only because a hard link needed it. */
+  isCopy(path: string): boolean
+}
 
 export const isWhiteout = (stats: Stats): boolean => stats.isCharacterDevice() && stats.rdev === 0
 
-const statOf = (path: string): Stats | undefined => lstatSync(path, { throwIfNoEntry: false })
+/** What is at a path; a symlink is itself. */
+export const statOf = (path: string): Stats | undefined => lstatSync(path, { throwIfNoEntry: false })
+
+/** Hides what lower layers have in a folder. */
+export const makeOpaque = (folder: string): void => setXattr(folder, opaque, Buffer.from('y'))
+
+const isOpaque = (folder: string): boolean => getXattr(folder, opaque)?.toString() === 'y'
 
 /** Splits an entry's name; `..` never climbs above the root. */
 export function partsOf(name: string): string[] {
@@ -20,26 +44,43 @@ export function partsOf(name: string): string[] {
   return parts
 }
 
+/** What one layer says about a path: has it, hides what lower layers have there, or neither. */
+function look(layer: string, parts: readonly string[]): Found | 'hidden' | undefined {
+  let path = layer
+  let hides = false
+  for (const part of parts.slice(0, -1)) {
+    path = join(path, part)
+    const stats = statOf(path)
+    if (!stats) return hides ? 'hidden' : undefined
+    if (!stats.isDirectory()) return 'hidden'
+    hides ||= isOpaque(path)
+  }
+  path = join(path, parts.at(-1) ?? '')
+  const stats = statOf(path)
+  if (stats) return isWhiteout(stats) ? 'hidden' : { path, stats }
+  return hides ? 'hidden' : undefined
+}
+
 /** @param lowers folders of the layers below, topmost first */
 export function createLayerTree(folder: string, lowers: readonly string[]): LayerTree {
-  /** What is at a path of the merged tree, and in which layer. */
-  const find = (parts: readonly string[]): { path: string; stats: Stats } | undefined => {
+  const copies = new Set<string>()
+
+  /** What is at a path of the merged tree. Every part but the last is a folder of it, not a symlink. */
+  const find = (parts: readonly string[]): Found | undefined => {
     for (const layer of [folder, ...lowers]) {
-      const path = join(layer, ...parts)
-      const stats = statOf(path)
-      if (stats) return isWhiteout(stats) ? undefined : { path, stats }
+      const found = look(layer, parts)
+      if (found) return found === 'hidden' ? undefined : found
     }
     return undefined
   }
 
   /** A folder of this layer; when a lower layer has it, with that one's owner and mode. */
-  const makeFolder = (parts: readonly string[]): string => {
+  const makeFolder = (parts: readonly string[], below: Found | undefined): void => {
     const path = join(folder, ...parts)
-    if (parts.length === 0 || statOf(path)?.isDirectory()) return path
-    const below = find(parts)
-    mkdirSync(path, { mode: below ? below.stats.mode & 0o7777 : 0o755 })
-    if (below) chownSync(path, below.stats.uid, below.stats.gid)
-    return path
+    const present = statOf(path)
+    if (present?.isDirectory()) return
+    if (below) copyUp(below.path, below.stats, path)
+    else replaceWithFolder(path, present)
   }
 
   /** Follows the symlinks of a folder's path within the merged tree and makes what is missing. */
@@ -61,7 +102,7 @@ export function createLayerTree(folder: string, lowers: readonly string[]): Laye
       } else {
         if (found && !found.stats.isDirectory()) throw new Error(`${[...real, part].join('/')}: not a folder`)
         real.push(part)
-        makeFolder(real)
+        makeFolder(real, found)
       }
     }
     return real
@@ -80,20 +121,23 @@ export function createLayerTree(folder: string, lowers: readonly string[]): Laye
       const base = parts.pop() ?? ''
       const at = [...makeFolders(parts), base]
       const found = find(at)
-      if (!found?.stats.isFile()) throw new Error(`hard link to ${name}: no such file in the image`)
+      if (!found || found.stats.isDirectory()) throw new Error(`hard link to ${name}: no such file in the image`)
       const path = join(folder, ...at)
       if (found.path !== path) {
-        copyFileSync(found.path, path)
-        chownSync(path, found.stats.uid, found.stats.gid)
+        copyUp(found.path, found.stats, path)
+        copies.add(path)
       }
       return path
     },
+    isCopy: (path) => copies.has(path),
   }
 }
 
-export interface LayerTree {
-  /** Where an entry goes: its folder is there afterwards, and is below the layer's. */
-  place(name: string): { folder: string; path: string; base: string }
-  /** The file that a hard link names, taken into this layer when a lower one has it. */
-  source(name: string): string
+/** A new folder. In the place of a whiteout it hides what the whiteout hid. */
+export function replaceWithFolder(path: string, present: Stats | undefined): void {
+  const hides = present !== undefined && isWhiteout(present)
+  if (present) rmSync(path, { recursive: true })
+  mkdirSync(path)
+  chmodSync(path, 0o755) // whatever the umask
+  if (hides) makeOpaque(path)
 }

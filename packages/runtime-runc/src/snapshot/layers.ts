@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
-import { writeJson } from '../files.ts'
+import { execFile } from '../exec-file.ts'
+import { syncFolder, writeJson } from '../files.ts'
 import { createUnpacker } from './unpacker.ts'
 
 /** The chain IDs of layers, lowest first. @see OCI image-spec, layer ChainID */
@@ -19,6 +20,8 @@ interface LayerRecord {
   chainId: string
   size: number
   inodes: number
+  /** Whether nothing below it is seen. */
+  hidesAll: boolean
 }
 
 export interface Layers extends AsyncDisposable {
@@ -52,7 +55,10 @@ export async function openLayers(root: string): Promise<Layers> {
     if (!layer) throw new CriError('NOT_FOUND', `layer ${chainId} is not unpacked: pull the image again`)
     return join(base, layer.name, 'fs')
   }
-  const folders = (chain: readonly string[]): string[] => chain.map(folderOf).toReversed()
+  const folders = (chain: readonly string[]): string[] => {
+    const lowest = chain.findLastIndex((chainId) => known.get(chainId)?.hidesAll)
+    return chain.slice(Math.max(0, lowest)).map(folderOf).toReversed()
+  }
 
   const unpack = async (chain: readonly string[], diffId: string, blob: string): Promise<void> => {
     const chainId = chain.at(-1) ?? ''
@@ -60,11 +66,14 @@ export async function openLayers(root: string): Promise<Layers> {
     const name = (++last).toString(36)
     const temporary = join(base, `${name}.tmp`)
     try {
-      await mkdir(join(temporary, 'fs'), { recursive: true, mode: 0o711 })
-      const { size, inodes } = await unpacker.unpack({ blob, folder: join(temporary, 'fs'), lowers, diffId })
-      const record = { chainId, size, inodes }
+      const folder = join(temporary, 'fs')
+      await mkdir(temporary, { mode: 0o711 })
+      await mkdir(folder, { mode: 0o755 })
+      const record = { chainId, ...(await unpacker.unpack({ blob, folder, lowers, diffId })) }
+      await syncFiles(folder)
       await writeJson(join(temporary, 'layer.json'), record)
       await rename(temporary, join(base, name))
+      await syncFolder(base)
       known.set(chainId, { ...record, name })
     } catch (error) {
       await rm(temporary, { recursive: true, force: true })
@@ -101,6 +110,12 @@ export async function openLayers(root: string): Promise<Layers> {
     },
     [Symbol.asyncDispose]: async () => unpacker[Symbol.asyncDispose](),
   }
+}
+
+/** Its files reach the disk before its record does: after a power cut a layer is whole or not there. */
+async function syncFiles(folder: string): Promise<void> {
+  const { code, stderr } = await execFile('sync', ['-f', folder])
+  if (code !== 0) throw new Error(`sync -f ${folder}: ${stderr.trim()}`)
 }
 
 async function readRecord(path: string): Promise<LayerRecord | undefined> {

@@ -1,6 +1,7 @@
 // Root file systems of containers: overlay mounts over the layers of an image.
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, chown, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
 import { isMountPoint, mount, unmountIfMounted } from '@nodelet/linux'
 import { writeJson } from '../files.ts'
 
@@ -19,7 +20,11 @@ export interface RootFileSystems {
   records(): RootfsRecord[]
 }
 
+/** The kernel takes one page of options and silently cuts the rest; some room is left for its end. */
+const longestOptions = 4000
+
 export async function openRootFileSystems(root: string): Promise<RootFileSystems> {
+  if (/[:,\\]/.test(root)) throw new RangeError(`${root}: overlay mounts can't have ":", "," or "\\" in a path`)
   const base = join(root, 'rootfs')
   await mkdir(base, { recursive: true, mode: 0o711 })
   const known = new Map<string, RootfsRecord>()
@@ -39,18 +44,51 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
     }
   }
 
+  const mountLayers = (key: string, folders: readonly string[]): void => {
+    const optionsWith = (shown: (path: string) => string): string[] => [
+      `lowerdir=${folders.map(shown).join(':')}`,
+      `upperdir=${shown(at(key, 'upper'))}`,
+      `workdir=${shown(at(key, 'work'))}`,
+    ]
+    const target = at(key, 'merged')
+    const options = optionsWith((path) => path)
+    if (options.join(',').length <= longestOptions) {
+      mount({ source: 'overlay', target, type: 'overlay', options })
+      return
+    }
+    // Paths of many layers are too long in full. Nothing else runs before the folder is set back.
+    const layers = join(root, 'l')
+    const before = process.cwd()
+    process.chdir(layers)
+    try {
+      mount({ source: 'overlay', target, type: 'overlay', options: optionsWith((path) => relative(layers, path)) })
+    } finally {
+      process.chdir(before)
+    }
+  }
+
   return {
     prepare: async (key, imageId, chain, folders) => {
-      if (!/^[\w.-]+$/.test(key))
+      if (!/^\w[\w.-]*$/.test(key)) {
         throw new RangeError(`rootfs key ${JSON.stringify(key)}: letters, digits, "_", "." and "-"`)
+      }
+      const present = known.get(key)
+      if (present && present.imageId !== imageId) {
+        throw new CriError('ALREADY_EXISTS', `rootfs ${key} is of image ${present.imageId}: release it first`)
+      }
       const merged = at(key, 'merged')
-      if (known.has(key) && isMountPoint(merged)) return merged
-      for (const name of ['upper', 'work', 'merged']) await mkdir(at(key, name), { recursive: true, mode: 0o755 })
+      if (present && isMountPoint(merged)) return merged
+      for (const name of ['upper', 'work', 'merged', 'empty']) await mkdir(at(key, name), { recursive: true })
+      if (!present) {
+        // The upper folder's owner and mode are those of the root that a container sees.
+        const { uid, gid, mode } = await stat(folders[0] ?? at(key, 'empty'))
+        await chown(at(key, 'upper'), uid, gid)
+        await chmod(at(key, 'upper'), mode & 0o7777)
+      }
       const record = { key, imageId, chain: [...chain] }
       await writeJson(at(key, 'rootfs.json'), record)
       known.set(key, record)
-      const options = [`lowerdir=${folders.join(':')}`, `upperdir=${at(key, 'upper')}`, `workdir=${at(key, 'work')}`]
-      mount({ source: 'overlay', target: merged, type: 'overlay', options })
+      mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')])
       return merged
     },
     release,

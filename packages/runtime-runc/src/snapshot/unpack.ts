@@ -1,28 +1,18 @@
 // Unpacks one layer: runs in a worker, so its file calls are synchronous.
 import { createHash } from 'node:crypto'
-import {
-  chmodSync,
-  constants,
-  createReadStream,
-  createWriteStream,
-  lchownSync,
-  linkSync,
-  lstatSync,
-  lutimesSync,
-  mkdirSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs'
+import { constants, createReadStream, createWriteStream, linkSync, rmSync, symlinkSync } from 'node:fs'
+import type { Stats } from 'node:fs'
 import { join } from 'node:path'
-import { PassThrough } from 'node:stream'
-import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { createGunzip, createZstdDecompress } from 'node:zlib'
-import { makeNode, setXattr } from '@nodelet/linux'
+import { makeNode } from '@nodelet/linux'
 import { extract } from 'tar-stream'
 import type { Header } from 'tar-stream'
-import { createLayerTree } from './layer-tree.ts'
+import { decompressor } from './compression.ts'
+import { createLayerTree, makeOpaque, partsOf, replaceWithFolder, statOf } from './layer-tree.ts'
 import type { LayerTree } from './layer-tree.ts'
+import { setMetadata, setTimes } from './metadata.ts'
+import type { Records } from './metadata.ts'
+import { createPaxReader } from './pax.ts'
 
 /** What a worker is asked to do; plain data. */
 export interface UnpackTask {
@@ -40,118 +30,131 @@ export interface Unpacked {
   /** Bytes of all files. */
   size: number
   inodes: number
+  /** Whether the layer hides all that is below it. */
+  hidesAll: boolean
 }
 
-/** An entry's bytes: to be read to the end, or let go. */
-type Content = AsyncIterable<Uint8Array> & { resume(): void }
+interface Entry {
+  header: Header
+  records: Records
+  /** To be read to the end, or let go. */
+  content: AsyncIterable<Uint8Array> & { resume(): void }
+}
 
 const opaqueMark = '.wh..wh..opq'
+/** Other names that begin like this are another union file system's own files. */
+const metaPrefix = '.wh..wh.'
 const whiteoutPrefix = '.wh.'
-const xattrKey = 'SCHILY.xattr.'
+const none: Records = new Map()
 
 /** @throws Error naming the entry that can't be unpacked, or both digests */
 export async function unpackLayer({ blob, folder, lowers, diffId }: UnpackTask): Promise<Unpacked> {
   const hash = createHash('sha256')
+  const pax = createPaxReader()
   const tree = createLayerTree(folder, lowers)
-  const folders: { path: string; mtime: Date }[] = []
-  const total: Unpacked = { size: 0, inodes: 0 }
+  const folders = new Map<string, Entry>()
+  const total: Unpacked = { size: 0, inodes: 0, hidesAll: false }
   const entries = extract()
-  const tar = new PassThrough()
   const read = (async (): Promise<void> => {
-    for await (const entry of entries) {
-      const { header } = entry
+    for await (const stream of entries) {
+      const header = stream.header as Header & { byteOffset: number }
+      const entry = {
+        header,
+        records: pax.take(header.byteOffset) ?? none,
+        content: stream as unknown as Entry['content'],
+      }
       try {
-        await unpackEntry(tree, header, entry as unknown as Content, folders)
+        await unpackEntry(tree, entry, folders, total)
       } catch (error) {
         throw new Error(`entry ${JSON.stringify(header.name)}: ${(error as Error).message}`, { cause: error })
       }
-      total.size += header.size ?? 0
-      total.inodes += 1
     }
   })()
-  tar.on('data', (chunk: Uint8Array) => hash.update(chunk))
-  await Promise.all([read, pipeline(await decompressed(blob), tar, entries)])
+  const watched = async function* (tar: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+    for await (const chunk of tar) {
+      hash.update(chunk)
+      pax.push(chunk)
+      yield chunk
+    }
+  }
+  const file = createReadStream(blob, { highWaterMark: 256 * 1024 })
+  await Promise.all([read, pipeline(file, await decompressor(blob), watched, entries)])
   const got = `sha256:${hash.digest('hex')}`
   if (got !== diffId) throw new Error(`layer is corrupt: it unpacks to ${got}, its image says ${diffId}`)
   // Last, and inner ones first: making what is inside changes a folder's time.
-  for (const { path, mtime } of folders.toReversed()) lutimesSync(path, mtime, mtime)
+  for (const [path, { header, records }] of [...folders].toReversed()) {
+    if (statOf(path)?.isDirectory()) setTimes(path, header, records)
+  }
   return total
 }
 
-/** Told by the first bytes, not by the media type, which some builders get wrong. */
-async function decompressed(path: string): Promise<Readable> {
-  const head = Buffer.alloc(4)
-  for await (const chunk of createReadStream(path, { end: 3 })) (chunk as Buffer).copy(head)
-  const file = createReadStream(path, { highWaterMark: 256 * 1024 })
-  const through =
-    head.readUInt16BE(0) === 0x1f8b
-      ? createGunzip()
-      : head.readUInt32LE(0) === 0xfd2fb528
-        ? createZstdDecompress()
-        : undefined
-  if (!through) return file
-  file.on('error', (error) => through.destroy(error))
-  return file.pipe(through)
+async function unpackEntry(tree: LayerTree, entry: Entry, folders: Map<string, Entry>, total: Unpacked): Promise<void> {
+  const { header, records, content } = entry
+  if (partsOf(header.name).some((part) => part.startsWith(metaPrefix) && part !== opaqueMark)) {
+    content.resume()
+    return
+  }
+  const { folder, path, base } = tree.place(header.name)
+  if (base.startsWith(whiteoutPrefix)) {
+    if (base !== opaqueMark) hide(tree, folder, base.slice(whiteoutPrefix.length))
+    else if (partsOf(header.name).length === 1) total.hidesAll = true
+    else makeOpaque(folder)
+    content.resume()
+    return
+  }
+  const present = statOf(path)
+  const isFolder = typeOf(header) === 'directory'
+  if (base === '' && !isFolder) throw new Error('the root of a layer is a folder')
+  if (present && !isFolder) rmSync(path, { recursive: true })
+  await make(tree, entry, path, present)
+  total.inodes += 1
+  if (header.type === 'link') return
+  total.size += header.size
+  setMetadata(path, header, records)
+  if (isFolder) folders.set(path, entry)
+  else setTimes(path, header, records)
 }
 
-async function unpackEntry(
-  tree: LayerTree,
-  header: Header,
-  content: Content,
-  folders: { path: string; mtime: Date }[],
-): Promise<void> {
-  const { folder, path, base } = tree.place(header.name)
-  if (base === opaqueMark) {
-    setXattr(folder, 'trusted.overlay.opaque', Buffer.from('y'))
-    content.resume()
+/** A whiteout is about lower layers: what this layer has under the name stays. */
+function hide(tree: LayerTree, folder: string, name: string): void {
+  if (name === '' || name === '.' || name === '..') throw new Error('a whiteout of nothing')
+  const path = join(folder, name)
+  const present = statOf(path)
+  if (present && !tree.isCopy(path)) {
+    if (present.isDirectory()) makeOpaque(path)
     return
   }
-  if (base.startsWith(whiteoutPrefix)) {
-    const hidden = join(folder, base.slice(whiteoutPrefix.length))
-    if (base.length === whiteoutPrefix.length) throw new Error('a whiteout of nothing')
-    rmSync(hidden, { recursive: true, force: true })
-    makeNode(hidden, constants.S_IFCHR)
-    content.resume()
-    return
-  }
-  const present = lstatSync(path, { throwIfNoEntry: false })
-  const isFolder = header.type === 'directory'
-  if (present && base !== '' && !(isFolder && present.isDirectory())) rmSync(path, { recursive: true, force: true })
-  await make(tree, header, content, path, Boolean(present?.isDirectory()))
-  if (header.type === 'link') return
-  lchownSync(path, header.uid ?? 0, header.gid ?? 0)
-  for (const [key, value] of Object.entries(header.pax ?? {})) {
-    if (key.startsWith(xattrKey)) setXattr(path, key.slice(xattrKey.length), xattrValue(key, String(value)))
-  }
-  if (header.type !== 'symlink') chmodSync(path, header.mode ?? (isFolder ? 0o755 : 0o644)) // after chown, which drops setuid
-  const mtime = header.mtime ?? new Date(0)
-  if (isFolder) folders.push({ path, mtime })
-  else lutimesSync(path, mtime, mtime)
+  rmSync(path, { force: true })
+  makeNode(path, constants.S_IFCHR)
 }
+
+/** Old tars mark a folder by the slash after its name alone. */
+const typeOf = ({ type, name }: Header): Header['type'] => (type === 'file' && name.endsWith('/') ? 'directory' : type)
 
 async function make(
   tree: LayerTree,
-  header: Header,
-  content: Content,
+  { header, records, content }: Entry,
   path: string,
-  hasFolder: boolean,
+  present: Stats | undefined,
 ): Promise<void> {
-  const { type, devmajor, devminor } = header
+  const { devmajor, devminor, linkname } = header
+  const type = typeOf(header)
   switch (type) {
     case 'file':
     case 'contiguous-file':
-    case null:
-    case undefined:
+      if ([...records.keys()].some((key) => key.startsWith('GNU.sparse.'))) throw new Error('a sparse file')
       await pipeline(content, createWriteStream(path, { flags: 'wx', mode: 0o600 }))
       return
     case 'directory':
-      if (!hasFolder) mkdirSync(path)
+      if (!present?.isDirectory()) {
+        replaceWithFolder(path, present)
+      }
       break
     case 'symlink':
-      symlinkSync(header.linkname ?? '', path)
+      symlinkSync(linkname, path)
       break
     case 'link':
-      linkSync(tree.source(header.linkname ?? ''), path)
+      linkSync(tree.source(linkname), path)
       break
     case 'character-device':
       makeNode(path, constants.S_IFCHR | 0o600, devmajor, devminor)
@@ -166,10 +169,4 @@ async function make(
       throw new Error(`type ${JSON.stringify(type)} is not one of layers`)
   }
   content.resume()
-}
-
-/** The tar reader gives text; bytes that are not UTF-8 are lost in it, and a wrong capability is worse than none. */
-function xattrValue(key: string, value: string): Buffer {
-  if (value.includes('\uFFFD')) throw new Error(`${key}: its value can't be read as text`)
-  return Buffer.from(value)
 }

@@ -1,9 +1,9 @@
 // Unpacks layers off the event loop, in one worker that ends when it has been idle for a while.
-import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Unpacked, UnpackTask } from './unpack.ts'
 
 export interface Unpacker extends AsyncDisposable {
+  /** One layer after the other. @throws Error also when the unpacker is closed meanwhile */
   unpack(task: UnpackTask): Promise<Unpacked>
 }
 
@@ -16,6 +16,7 @@ export function createUnpacker(): Unpacker {
   let worker: Worker | undefined
   let idle: NodeJS.Timeout | undefined
   let line: Promise<unknown> = Promise.resolve()
+  let isClosed = false
 
   const end = async (): Promise<void> => {
     clearTimeout(idle)
@@ -25,20 +26,32 @@ export function createUnpacker(): Unpacker {
   }
 
   const run = async (task: UnpackTask): Promise<Unpacked> => {
+    if (isClosed) throw new Error('the unpacker is closed')
     clearTimeout(idle)
-    if (!worker) {
-      worker = new Worker(file)
-      worker.on('error', () => (worker = undefined)) // the waiting task is told by `once`
-    }
+    const running = (worker ??= new Worker(file))
+    running.ref() // a process does not end in the middle of a layer
     try {
-      const answer = once(worker, 'message')
-      worker.postMessage(task)
-      const [{ unpacked, error }] = (await answer) as [{ unpacked?: Unpacked; error?: string }]
-      if (!unpacked) throw new Error(error)
-      return unpacked
+      return await ask(running, task)
     } finally {
+      running.unref()
       idle = setTimeout(() => void end(), idleMs).unref()
-      worker?.unref()
+    }
+  }
+
+  const ask = async (running: Worker, task: UnpackTask): Promise<Unpacked> => {
+    const answer = Promise.withResolvers<Unpacked>()
+    const onMessage = ({ unpacked, error }: { unpacked?: Unpacked; error?: string }): void =>
+      unpacked ? answer.resolve(unpacked) : answer.reject(new Error(error))
+    const onExit = (code: number): void => {
+      if (worker === running) worker = undefined
+      answer.reject(new Error(isClosed ? 'the unpacker is closed' : `the unpacking thread ended with status ${code}`))
+    }
+    running.on('message', onMessage).on('error', answer.reject).on('exit', onExit)
+    running.postMessage(task)
+    try {
+      return await answer.promise
+    } finally {
+      running.off('message', onMessage).off('error', answer.reject).off('exit', onExit)
     }
   }
 
@@ -49,8 +62,10 @@ export function createUnpacker(): Unpacker {
       return done
     },
     [Symbol.asyncDispose]: async () => {
-      await line
+      isClosed = true
       await end()
+      await line
+      clearTimeout(idle)
     },
   }
 }
