@@ -1,0 +1,29 @@
+// What the kubelet's server asks of the rest of the kubelet.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+
+/** Why something cannot be had: the kubelet's text and its HTTP status. */
+export interface Refusal {
+  error: string
+  status: number
+}
+
+/** The pods of this node as the server sees them. */
+export interface KubeletView {
+  /** All that are bound here, static ones too, with their status. */
+  pods(): readonly Pod[]
+  /**
+   * The container whose log or streams are asked for, chosen as the kubelet does: the running one, else the one that
+   * ended last, or with `previous` the one before. A refusal is for instance
+   * `container "c" in pod "p" is waiting to start: ContainerCreating`, status 400.
+   */
+  container(
+    namespace: string,
+    pod: string,
+    container: string,
+    previous?: boolean,
+  ): { containerId: string; logPath: string } | Refusal
+  /** The pod's ready sandbox, for port-forward. */
+  sandbox(namespace: string, pod: string): { sandboxId: string } | Refusal
+  /** Fulfilled when the container no longer runs; at once if it does not. Rejects when the signal aborts. */
+  ended(containerId: string, signal: AbortSignal): Promise<void>
+}
