@@ -209,8 +209,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       watchHealth.close(),
       ...sources.map(async (one) => one.close()),
     ])
-    await manager.close()
+    const workers = manager.close()
     statuses.close()
+    await workers
     events.close()
     await prober.close()
     await volumes.close()

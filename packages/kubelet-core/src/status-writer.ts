@@ -122,8 +122,10 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
     async flush(podUid) {
       const entry = entries.get(podUid)
       if (!entry || closed || !client || !entry.target) return
-      if (!entry.busy && !entry.cancelRetry) void write(entry)
-      await new Promise<void>((resolve) => entry.waiters.push(resolve))
+      const done = Promise.withResolvers<void>()
+      entry.waiters.push(done.resolve)
+      kick(entry)
+      await done.promise
     },
     forget(podUid) {
       const entry = entries.get(podUid)

@@ -1,93 +1,10 @@
-// The order of things, against a runtime that keeps states and runs nothing.
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+// The order of things for static pods.
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createMemoryRuntime, type MemoryRuntime } from '@nodelet/cri-api/testing'
-import type { RuntimeService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { afterEach, beforeEach, expect, it } from 'vitest'
-import { createKubelet } from '../src/kubelet.ts'
-import type { Kubelet, KubeletOptions } from '../src/config.ts'
-import type { CgroupDriver } from '../src/resource/cgroup-driver.ts'
-
-/** The runtime in memory has no network: its pods get an address here. */
-function withAddresses({ runtimeService }: MemoryRuntime): RuntimeService {
-  return {
-    ...runtimeService,
-    async podSandboxStatus(request) {
-      const answer = await runtimeService.podSandboxStatus(request)
-      if (answer.status) answer.status.network = { ip: '10.1.2.3', additionalIps: [] }
-      return answer
-    },
-  }
-}
-
-const cgroups: CgroupDriver = {
-  version: 1,
-  start: async () => {},
-  create: async (pod) => `/kubepods/pod${pod.metadata?.uid}`,
-  remove: async () => {},
-  list: async () => [],
-}
-
-let folder: string
-let memory: MemoryRuntime
-let kubelets: Kubelet[] = []
-
-async function open(more: Partial<KubeletOptions> = {}): Promise<Kubelet> {
-  const kubelet = await createKubelet({
-    nodeName: 'Node-1'.toLowerCase(),
-    nodeIPs: ['192.0.2.1'],
-    runtimeService: withAddresses(memory),
-    imageService: memory.imageService,
-    rootDir: join(folder, 'root'),
-    podLogsDir: join(folder, 'logs'),
-    manifestsDir: join(folder, 'manifests'),
-    clusterDns: ['10.96.0.10'],
-    clusterDomain: 'cluster.local',
-    cgroups,
-    ...more,
-  })
-  kubelets.push(kubelet)
-  await kubelet.start()
-  return kubelet
-}
-
-async function put(name: string, spec: object): Promise<void> {
-  const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec: { terminationGracePeriodSeconds: 1, ...spec } }
-  const path = join(folder, 'manifests', `.${name}`)
-  await writeFile(path, JSON.stringify(pod))
-  await rename(path, join(folder, 'manifests', `${name}.json`))
-}
-
-async function until<T>(look: () => T | undefined | false): Promise<T> {
-  return expect
-    .poll(look, { timeout: 5000, interval: 10 })
-    .toBeTruthy()
-    .then(() => look() as T)
-}
-
-const podOf = (kubelet: Kubelet, name: string): Pod | undefined =>
-  kubelet.pods().find(({ metadata }) => metadata?.name === `${name}-node-1`)
-const runningOf = async (kubelet: Kubelet, name: string): Promise<Pod> =>
-  until(() => {
-    const pod = podOf(kubelet, name)
-    return pod?.status?.conditions?.find(({ type }) => type === 'Ready')?.status === 'True' && pod
-  })
-const idOf = (pod: Pod, name: string): string => {
-  const { containerStatuses = [], initContainerStatuses = [] } = pod.status ?? {}
-  const status = [...containerStatuses, ...initContainerStatuses].find((one) => one.name === name)
-  return status?.containerID?.replace('memory://', '') ?? ''
-}
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'kubelet-'))
-  memory = createMemoryRuntime()
-})
-afterEach(async () => {
-  for (const kubelet of kubelets.splice(0)) await kubelet.close()
-  await rm(folder, { recursive: true, force: true })
-})
+import { expect, it } from 'vitest'
+import type { Kubelet } from '../src/config.ts'
+import { folder, idOf, memory, open, podOf, put, runningOf, until } from './fixture.ts'
 
 it('runs a pod from a manifest and tells its status', async () => {
   const kubelet = await open()

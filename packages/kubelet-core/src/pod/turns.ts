@@ -336,7 +336,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       publish(pod, runtime, true)
     },
 
-    async terminated(pod) {
+    async terminated(pod, signal) {
       // A mount that was begun is let end: its abort is under way.
       await volumes?.catch(() => undefined)
       await services.volumes.unmount(uid)
@@ -344,6 +344,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       publish(pod, await reader.read(uid), true)
       services.images.forget(uid)
       await statuses.flush(uid)
+      signal.throwIfAborted()
       // On the wire: first the terminal status, then the removal.
       if (pod.metadata?.deletionTimestamp && !isStatic(pod)) await services.deleteForGood?.(pod)
     },
