@@ -81,11 +81,14 @@ export const idOf = (pod: Pod, name: string): string => {
   return status?.containerID?.replace('memory://', '') ?? ''
 }
 
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'kubelet-'))
-  memory = createMemoryRuntime()
-})
-afterEach(async () => {
-  for (const kubelet of kubelets.splice(0)) await kubelet.close()
-  await rm(folder, { recursive: true, force: true })
-})
+/** Each test of the file has a folder and a runtime of its own. */
+export function useFixture(): void {
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'kubelet-'))
+    memory = createMemoryRuntime()
+  })
+  afterEach(async () => {
+    for (const kubelet of kubelets.splice(0)) await kubelet.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+}

@@ -2,7 +2,7 @@
 import type { Event, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Lease } from 'kubernetes-types/coordination/v1.d.ts'
 import { expect, it } from 'vitest'
-import { memory, open, put, until } from './fixture.ts'
+import { memory, open, put, until, useFixture } from './fixture.ts'
 import { createMemoryApi, type MemoryApi } from './memory-api.ts'
 
 const path = (name: string): string => `/api/v1/namespaces/default/pods/${name}`
@@ -20,6 +20,8 @@ const isReady = (pod: Pod | undefined): boolean =>
 const oneContainer = {
   containers: [{ name: 'main', image: 'registry.example/web:1', imagePullPolicy: 'IfNotPresent' }],
 }
+
+useFixture()
 
 it('registers the node, renews its lease, says that it is ready', async () => {
   const api = createMemoryApi()
@@ -81,7 +83,7 @@ it('a deleted pod: containers end, the terminal status is told, then it is remov
   expect(about.at(-1)).toMatchObject({ verb: 'delete', body: { gracePeriodSeconds: 0 } })
   expect(about.at(-2)).toMatchObject({ verb: 'patch' })
   const told = about.findLast(({ verb, body }) => verb === 'patch' && (body as Pod).status?.phase !== undefined)
-  expect((told?.body as Pod).status?.phase).toBe('Failed')
+  expect(told?.body).toMatchObject({ status: { phase: 'Failed' } })
   await until(() => kubelet.pods().length === 0)
   expect((await memory.runtimeService.listPodSandbox({})).items).toEqual([])
 })

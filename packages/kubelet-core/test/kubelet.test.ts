@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, it } from 'vitest'
 import type { Kubelet } from '../src/config.ts'
-import { folder, idOf, memory, open, podOf, put, runningOf, until } from './fixture.ts'
+import { folder, idOf, memory, open, podOf, put, runningOf, until, useFixture } from './fixture.ts'
+
+useFixture()
 
 it('runs a pod from a manifest and tells its status', async () => {
   const kubelet = await open()

@@ -73,7 +73,7 @@ export function createMemoryApi(): MemoryApi {
   }
   const need = (path: string): KubeObject => objects.get(path) ?? refuse(path, 404, 'NotFound')
   const ours = (path: string, base: string, selector: string | undefined, object: KubeObject): boolean => {
-    const [group = '', rest = ''] = [base.slice(0, base.lastIndexOf('/')), base.slice(base.lastIndexOf('/'))]
+    const [group, rest] = [base.slice(0, base.lastIndexOf('/')), base.slice(base.lastIndexOf('/'))]
     const inside = path.startsWith(`${base}/`) || (path.startsWith(`${group}/namespaces/`) && path.includes(`${rest}/`))
     return inside && matchesFields(parseFieldSelector(selector ?? ''), object)
   }
@@ -97,7 +97,7 @@ export function createMemoryApi(): MemoryApi {
     ) {
       const base = pathOf(resource, options.namespace ? { namespace: options.namespace } : {})
       const from = Number(options.resourceVersion ?? version)
-      for (let index = 0; ; ) {
+      for (let index = 0; ;) {
         const change = history[index]
         if (!change) {
           await once(changes, 'change', options.signal ? { signal: options.signal } : {})
@@ -105,7 +105,8 @@ export function createMemoryApi(): MemoryApi {
         }
         index++
         const { type, object, path, at } = change
-        if (at > from && ours(path, base, options.fieldSelector, object)) yield { type, object: structuredClone(object) }
+        if (at > from && ours(path, base, options.fieldSelector, object))
+          yield { type, object: structuredClone(object) }
       }
     },
     create: async (resource: never, object: KubeObject) => {

@@ -5,7 +5,8 @@ import { withStatus } from '../status-patch.ts'
 import { ownedConditions } from './conditions.ts'
 import { isStatic } from './labels.ts'
 import type { PodServices } from './services.ts'
-import { createPodTurns, removePod } from './turns.ts'
+import { removePod } from './prune.ts'
+import { createPodTurns } from './turns.ts'
 import { createPodWorker, type EndRequest, type PodWorker } from './worker.ts'
 
 export interface PodManager {

@@ -2,7 +2,7 @@
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { killPod, podGrace } from './kill.ts'
 import type { PodServices } from './services.ts'
-import { removePod } from './turns.ts'
+import { removePod } from './prune.ts'
 
 /** Ends and removes all that the runtime has. All are tried; what failed is thrown together. */
 export async function removeEveryPod(services: PodServices): Promise<void> {

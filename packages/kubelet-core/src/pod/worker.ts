@@ -55,6 +55,8 @@ export function createPodWorker(first: Pod, turns: PodTurns, options: WorkerOpti
   let pod = first
   let request: EndRequest | undefined
   let dirty = true
+  /** Terminated, and nothing new was heard since. */
+  let settled = false
   let failures = 0
   let turn: AbortController | undefined
   let running: Promise<void> | undefined
@@ -72,7 +74,13 @@ export function createPodWorker(first: Pod, turns: PodTurns, options: WorkerOpti
       await turns.terminate(pod, request ?? {}, signal)
       phase = 'terminated'
     }
-    await turns.terminated(pod, signal)
+    settled = true // an update in the meantime makes it false again
+    try {
+      await turns.terminated(pod, signal)
+    } catch (error) {
+      settled = false
+      throw error
+    }
     finished.resolve()
     return undefined
   }
@@ -81,6 +89,7 @@ export function createPodWorker(first: Pod, turns: PodTurns, options: WorkerOpti
     while (dirty && !closing.signal.aborted) {
       dirty = false
       cancelTimer?.()
+      if (settled) break
       turn = new AbortController()
       let againMs: number | undefined
       try {
@@ -122,12 +131,10 @@ export function createPodWorker(first: Pod, turns: PodTurns, options: WorkerOpti
     },
     update(newest) {
       pod = newest
+      settled = false
       wake()
     },
-    wake() {
-      // What has ended does not begin again; an update still reaches it, for its deletion.
-      if (!over() || failures > 0) wake()
-    },
+    wake,
     terminate(wanted) {
       const grace = Math.min(request?.graceSeconds ?? Infinity, wanted.graceSeconds ?? Infinity)
       const shorter = request !== undefined && grace < (request.graceSeconds ?? Infinity)
