@@ -123,7 +123,7 @@ it('a static pod has a mirror that carries its status and comes back', async () 
 it('a pod past its deadline fails and stays failed', async () => {
   const api = createMemoryApi()
   await open({ client: api.client })
-  create(api, 'web', { ...oneContainer, activeDeadlineSeconds: 1 })
+  create(api, 'web', { ...oneContainer, activeDeadlineSeconds: 2 })
   await until(() => isReady(podIn(api, 'web')))
   await until(() => podIn(api, 'web')?.status?.phase === 'Failed')
   expect(podIn(api, 'web')?.status).toMatchObject({
