@@ -1,5 +1,5 @@
 // Removing what is dead.
-import { rm } from 'node:fs/promises'
+import { rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { RuntimePod } from './runtime-pod.ts'
@@ -34,4 +34,8 @@ export async function removePod(services: Pick<PodServices, 'runtime' | 'reader'
   for (const name of ['containers', 'etc-hosts', 'journal.json', 'journal.json.tmp']) {
     await rm(join(folder, name), { recursive: true, force: true })
   }
+  // Only when it is empty: what is in it otherwise may be the user's data, on a mount that would not go.
+  await rmdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+  })
 }
