@@ -2,9 +2,10 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { type RuntimeService, VersionRequest } from '@nodelet/cri-api'
-import { isConflict, isNotFound, type KubeClient, pods as podResource } from '@nodelet/kube-client'
+import { defineResource, isConflict, isNotFound, type KubeClient, pods as podResource } from '@nodelet/kube-client'
 import { openCgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { RuntimeClass } from 'kubernetes-types/node/v1.d.ts'
 import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions } from './config.ts'
 import { createEventRecorder } from './events.ts'
@@ -112,6 +113,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     exec,
     resolver: async () => parseResolvConf(await readFile(options.resolvConf ?? '/etc/resolv.conf', 'utf8')),
     networkProblem: health.networkProblem,
+    runtimeHandler: async (pod) => handlerOf(client, pod),
     mirror: (pod) => {
       if (isStatic(pod) && ready.has('api')) mirrors?.ensure(pod)
     },
@@ -246,7 +248,6 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         const statusMs = options.nodeStatusUpdateFrequencyMs ?? 10_000
         agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, events, clock, log })
         agent.start()
-        await abortable(agent.registered, signal)
       }
       for (const source of sources) {
         await source.start((pods) => {
@@ -259,6 +260,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         await volumes.removeOrphans(manager.uids())
         housekeeping.now()
       })
+      // What comes from the folder runs meanwhile, with or without an API server.
+      if (agent) await abortable(agent.registered, signal)
     },
     close,
     async removeAllPods() {
@@ -276,6 +279,25 @@ const execBy =
     const { exitCode, stdout, stderr } = await runtime.execSync({ containerId, cmd: [...command], timeout }, { signal })
     return { exitCode, output: Buffer.concat([stdout, stderr]).toString() }
   }
+
+const runtimeClasses = defineResource<RuntimeClass>({
+  group: 'node.k8s.io',
+  version: 'v1',
+  plural: 'runtimeclasses',
+  kind: 'RuntimeClass',
+  namespaced: false,
+})
+
+async function handlerOf(client: Pick<KubeClient, 'get'> | undefined, { spec }: Pod): Promise<string> {
+  const name = spec?.runtimeClassName
+  if (!name) return ''
+  try {
+    if (!client) throw new Error('this kubelet has no API server to ask')
+    return (await client.get(runtimeClasses, { name })).handler
+  } catch (cause) {
+    throw new Error(`failed to get runtime handler of RuntimeClass "${name}": ${(cause as Error).message}`, { cause })
+  }
+}
 
 async function deletePod(client: Pick<KubeClient, 'delete'>, { metadata }: Pod): Promise<void> {
   const { name = '', namespace = '', uid } = metadata ?? {}

@@ -33,6 +33,8 @@ interface Entry {
   /** The object in the API that carries the status. */
   target?: { namespace: string; name: string; uid: string } | undefined
   known?: ObservedStatus | undefined
+  /** Of what is known. */
+  version?: string | undefined
   busy: boolean
   failures: number
   cancelRetry?: (() => void) | undefined
@@ -68,7 +70,10 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
         try {
           const { namespace, name } = target
           const answer = await client.patch(pods, { namespace, name }, strategicPatch(patch), { subresource: 'status' })
-          if (entry.target === target) entry.known = { ...wanted, ...answer.status, ...ownedOf(wanted) }
+          if (entry.target === target) {
+            entry.known = { ...wanted, ...answer.status, ...ownedOf(wanted) }
+            entry.version = answer.metadata?.resourceVersion
+          }
           entry.failures = 0
         } finally {
           release()
@@ -114,9 +119,16 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
         entry.known = undefined
         return
       }
-      if (entry.target?.uid !== uid) entry.target = { name, namespace, uid }
-      // While a write is under way the watch shows the past.
-      if (!entry.busy) entry.known = inApi?.status
+      if (entry.target?.uid !== uid) {
+        entry.target = { name, namespace, uid }
+        entry.version = undefined
+      }
+      const version = inApi?.metadata?.resourceVersion
+      // While a write is under way, and until the watch has caught up with it, the watch shows the past.
+      if (!entry.busy && !isOlder(version, entry.version)) {
+        entry.known = inApi?.status
+        entry.version = version
+      }
       kick(entry)
     },
     async flush(podUid) {
@@ -145,6 +157,13 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
       }
     },
   }
+}
+
+/** Versions are numbers in every API server that stores in etcd or alike; others are never older. */
+function isOlder(version: string | undefined, than: string | undefined): boolean {
+  const numbers = [version, than].map((text) => (/^\d+$/.test(text ?? '') ? BigInt(text ?? 0) : undefined))
+  const [a, b] = numbers
+  return a !== undefined && b !== undefined && a < b
 }
 
 /** What was sent counts as known even when an older server dropped a field, so that it is not sent for ever. */

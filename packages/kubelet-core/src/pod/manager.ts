@@ -26,6 +26,8 @@ export interface PodManager {
 interface Entry {
   worker: PodWorker
   wanted: boolean
+  /** As the source last had it. */
+  source: Pod
   print: string
 }
 
@@ -48,9 +50,8 @@ export function createPodManager(services: PodServices): PodManager {
     const uid = pod.metadata?.uid ?? ''
     let worker: PodWorker | undefined
     const turns = createPodTurns(services, pod, () => worker?.wake())
-    worker = createPodWorker(pod, turns, { clock, log })
-    entries.set(uid, { worker, wanted, print: printOf(pod) })
-    if (end) worker.terminate(end)
+    worker = createPodWorker(pod, turns, { clock, log, end })
+    entries.set(uid, { worker, wanted, source: pod, print: printOf(pod) })
   }
 
   /** An earlier pod of the same full name that has not ended. */
@@ -104,6 +105,8 @@ export function createPodManager(services: PodServices): PodManager {
         add(pod)
         continue
       }
+      if (entry.source === pod) continue
+      entry.source = pod
       const print = printOf(pod)
       if (print === entry.print || !entry.wanted) continue
       entry.print = print

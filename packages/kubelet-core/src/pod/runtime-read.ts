@@ -18,6 +18,10 @@ export interface RuntimeReader {
   read(podUid: string, signal?: AbortSignal): Promise<RuntimePod>
   /** The pods that the runtime has, by UID, with what the labels tell of them. */
   podUids(signal?: AbortSignal): Promise<Map<string, { name: string; namespace: string }>>
+  /** As it was last read. */
+  last(podUid: string): RuntimePod | undefined
+  /** Calls back after each read; returns how to stop. */
+  onRead(call: (podUid: string, runtime: RuntimePod) => void): () => void
   /** The pod of a container or sandbox that was read before. */
   ownerOf(id: string): string | undefined
   forget(podUid: string): void
@@ -26,6 +30,8 @@ export interface RuntimeReader {
 export function createRuntimeReader(runtime: RuntimeService): RuntimeReader {
   const exited = new Map<string, Map<string, RuntimeContainer>>()
   const owners = new Map<string, string>()
+  const latest = new Map<string, RuntimePod>()
+  const listeners = new Set<(podUid: string, runtime: RuntimePod) => void>()
 
   const readContainer = async (listed: Container, podUid: string, signal?: AbortSignal) => {
     const known = exited.get(podUid)?.get(listed.id)
@@ -67,10 +73,18 @@ export function createRuntimeReader(runtime: RuntimeService): RuntimeReader {
         Promise.all(items.map(async (item) => readSandbox(item, signal))),
         Promise.all(containers.map(async (item) => readContainer(item, podUid, signal))),
       ])
-      return {
+      const pod = {
         sandboxes: sandboxes.filter((item) => item !== undefined).toSorted(newestFirst),
         containers: statuses.filter((item) => item !== undefined).toSorted(newestFirst),
       }
+      latest.set(podUid, pod)
+      for (const call of listeners) call(podUid, pod)
+      return pod
+    },
+    last: (podUid) => latest.get(podUid),
+    onRead(call) {
+      listeners.add(call)
+      return () => void listeners.delete(call)
     },
     async podUids(signal) {
       const [{ items }, { containers }] = await Promise.all([
@@ -88,6 +102,7 @@ export function createRuntimeReader(runtime: RuntimeService): RuntimeReader {
     ownerOf: (id) => owners.get(id),
     forget(podUid) {
       exited.delete(podUid)
+      latest.delete(podUid)
       for (const [id, owner] of owners) if (owner === podUid) owners.delete(id)
     },
   }

@@ -1,5 +1,5 @@
 // Making the sandbox of a pod.
-import { type PodSandboxConfig } from '@nodelet/cri-api'
+import type { PodSandboxConfig } from '@nodelet/cri-api'
 import { mkdir } from 'node:fs/promises'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { podResources } from '../resource/pod-resources.ts'
@@ -32,12 +32,22 @@ export async function prepareSandbox(
 /** @throws Error after the event `FailedCreatePodSandBox` */
 export async function createSandbox(services: PodServices, pod: Pod, config: PodSandboxConfig): Promise<void> {
   try {
+    refuseUnsupported(pod)
+    const runtimeHandler = await services.runtimeHandler(pod)
     await mkdir(config.logDirectory, { recursive: true, mode: 0o755 })
-    await services.runtime.runPodSandbox({ config, runtimeHandler: '' })
+    await services.runtime.runPodSandbox({ config, runtimeHandler })
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error)
     const message = `Failed to create pod sandbox: ${text}`
     services.events.record(pod, { type: 'Warning', reason: 'FailedCreatePodSandBox', message })
     throw error
   }
+}
+
+/** What would silently be less than the pod asks for. */
+function refuseUnsupported({ spec }: Pod): void {
+  if (spec?.hostUsers === false)
+    throw new Error('spec.hostUsers: false: user namespaces are not supported on this node')
+  if (spec?.resourceClaims?.length)
+    throw new Error('spec.resourceClaims: dynamic resources are not supported on this node')
 }

@@ -52,6 +52,8 @@ export interface PodServices {
   networkProblem(): string | undefined
   /** Sees to it that a static pod has its mirror in the API. */
   mirror?: ((pod: Pod) => void) | undefined
+  /** The runtime handler of the pod's RuntimeClass; empty without one. */
+  runtimeHandler(pod: Pod): Promise<string>
   /** Removes a deleted pod from the API for good; undefined without an API. */
   deleteForGood?: ((pod: Pod) => Promise<void>) | undefined
   clock: Clock

@@ -172,6 +172,7 @@ function showWaits(state: PodState, pod: Pod, waits: readonly WaitAction[]): voi
 }
 
 function probe({ node, prober }: PodServices, state: PodState, pod: Pod, runtime: RuntimePod): void {
+  for (const { id, phase } of runtime.containers) if (phase !== 'running') prober.remove(id)
   const podIP = (pod.spec?.hostNetwork ? node.hostIPs : runtime.sandboxes[0]?.ips)?.[0] ?? ''
   for (const container of [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])]) {
     if (!(container.livenessProbe ?? container.readinessProbe ?? container.startupProbe)) continue

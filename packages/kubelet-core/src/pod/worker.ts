@@ -40,6 +40,8 @@ export interface PodWorker {
 export interface WorkerOptions {
   clock: Clock
   log: Logger
+  /** The pod is to end from the first: no sync turn is taken. */
+  end?: EndRequest | undefined
   /** How long to wait after a failed turn. */
   retryMs?: (error: unknown, failures: number) => number
 }
@@ -53,7 +55,7 @@ export function createPodWorker(first: Pod, turns: PodTurns, options: WorkerOpti
   const finished = Promise.withResolvers<void>()
   let phase: WorkerPhase = 'syncing'
   let pod = first
-  let request: EndRequest | undefined
+  let request = options.end
   let dirty = true
   /** Terminated, and nothing new was heard since. */
   let settled = false
