@@ -72,6 +72,8 @@ export interface Kubelet {
   removeAllPods(): Promise<void>
   /** The pods of this node with their newest status. */
   pods(): readonly Pod[]
+  /** Where the server listens, once started; undefined without one. */
+  readonly port: number | undefined
 }
 
 /** @throws RangeError naming the option */

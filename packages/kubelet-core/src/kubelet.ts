@@ -7,12 +7,13 @@ import { openCgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { RuntimeClass } from 'kubernetes-types/node/v1.d.ts'
 import { systemClock } from './clock.ts'
-import { checkOptions, type Kubelet, type KubeletOptions } from './config.ts'
+import { checkOptions, type Kubelet, type KubeletOptions, type KubeletServerSettings } from './config.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
 import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
 import { nodeResources } from './node/node-object.ts'
+import { createNodeView } from './node-view.ts'
 import { nodeImages } from './node/images.ts'
 import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
@@ -29,6 +30,7 @@ import { createProber } from './probe/prober.ts'
 import type { ExecInContainer } from './probe/types.ts'
 import { createCgroupDriver } from './resource/cgroup-driver.ts'
 import { watchRuntime } from './runtime-watch.ts'
+import { type KubeletServer, startKubeletServer } from './server/server.ts'
 import { apiSource } from './source/api.ts'
 import { manifestsSource } from './source/manifests.ts'
 import { mergePods } from './source/merge.ts'
@@ -189,6 +191,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     maxPods,
     labels: options.nodeLabels,
     podCidr: options.podCidr,
+    port: server?.port,
     runtimeVersion: `${version.runtimeName}://${version.runtimeVersion}`,
     kubeletVersion,
     images: await nodeImages(imageService),
@@ -202,7 +205,14 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     problems: health.problems(),
   })
 
+  const openServer = async (settings: KubeletServerSettings): Promise<KubeletServer> => {
+    const view = createNodeView(manager, services.reader)
+    return startKubeletServer({ ...settings, node: view, runtimeService, containerLogsRoot: podLogsDir, log })
+  }
+  let server: KubeletServer | undefined
+
   const close = async (): Promise<void> => {
+    await server?.close()
     closing.abort(new Error('the kubelet stops'))
     stopObjects()
     await Promise.all([
@@ -243,6 +253,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         },
         closing.signal,
       )
+      if (options.server) server = await openServer(options.server)
       watchHealth.now()
       if (client && options.registerNode !== false) {
         const statusMs = options.nodeStatusUpdateFrequencyMs ?? 10_000
@@ -269,6 +280,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       await removeEveryPod(services)
     },
     pods: () => manager.pods(),
+    get port() {
+      return server?.port
+    },
   }
 }
 

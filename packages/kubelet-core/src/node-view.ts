@@ -2,29 +2,12 @@
 import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { PodManager } from './pod/manager.ts'
 import type { RuntimeReader } from './pod/runtime-read.ts'
-
-/** Why something cannot be had, and the HTTP status that says so. */
-export interface ViewRefusal {
-  error: string
-  status: number
-}
-
-export interface NodeView {
-  pods(): readonly Pod[]
-  container(
-    namespace: string,
-    pod: string,
-    container: string,
-    previous?: boolean,
-  ): { containerId: string; logPath: string } | ViewRefusal
-  sandbox(namespace: string, pod: string): { sandboxId: string } | ViewRefusal
-  ended(containerId: string, signal: AbortSignal): Promise<void>
-}
+import type { KubeletView } from './server/view.ts'
 
 export function createNodeView(
   manager: Pick<PodManager, 'pods' | 'wake'>,
   reader: Pick<RuntimeReader, 'last' | 'onRead' | 'ownerOf'>,
-): NodeView {
+): KubeletView {
   const podOf = (namespace: string, name: string): Pod | undefined =>
     manager.pods().find(({ metadata }) => metadata?.namespace === namespace && metadata.name === name)
   const runtimeOf = (pod: Pod) => reader.last(pod.metadata?.uid ?? '')
