@@ -1,0 +1,92 @@
+// What a kubelet is made from.
+import type { ImageService, RuntimeService } from '@nodelet/cri-api'
+import type { KubeClient } from '@nodelet/kube-client'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Clock } from './clock.ts'
+import type { Logger } from './log.ts'
+import type { Prober } from './probe/types.ts'
+import type { CgroupDriver } from './resource/cgroup-driver.ts'
+import type { VolumeManager } from './volume/types.ts'
+
+export interface KubeletOptions {
+  nodeName: string
+  /** Addresses that others reach this node at; one per family, the primary one first. */
+  nodeIPs: readonly string[]
+  /** None: standalone, pods of the manifests folder only. */
+  client?: KubeClient | undefined
+  runtimeService: RuntimeService
+  imageService: ImageService
+  /** Usually `/var/lib/kubelet`; made when missing. */
+  rootDir: string
+  /** Usually `/var/log/pods`. */
+  podLogsDir: string
+  /** Folder of static pods; made when missing. None: no static pods. */
+  manifestsDir?: string | undefined
+  /** Where `kubepods` is made; default: the root of the hierarchy. */
+  cgroupRoot?: string | undefined
+  /** Default: files of the machine's cgroup file system. */
+  cgroups?: CgroupDriver | undefined
+  clusterDns: readonly string[]
+  /** For instance `cluster.local`. */
+  clusterDomain: string
+  /** The node's resolver; default `/etc/resolv.conf`. */
+  resolvConf?: string | undefined
+  /** Default 110. */
+  maxPods?: number | undefined
+  /** Addresses of this node's pods; told to the runtime when the Node does not say otherwise. */
+  podCidr?: string | undefined
+  nodeLabels?: Readonly<Record<string, string>> | undefined
+  /** Default true. */
+  registerNode?: boolean | undefined
+  /** Milliseconds; default 10 s. */
+  nodeStatusUpdateFrequencyMs?: number | undefined
+  /** The HTTPS server for logs, exec and the like. None: no server. */
+  server?: KubeletServerSettings | undefined
+  /** Default: made inside. */
+  volumes?: VolumeManager | undefined
+  /** Default: made inside. */
+  prober?: Prober | undefined
+  /** Pods that start at a time; default: two per core. */
+  parallelStarts?: number | undefined
+  log?: Logger | undefined
+  clock?: Clock | undefined
+}
+
+/** Where the server listens, and whom it believes. All PEM. */
+export interface KubeletServerSettings {
+  address: string
+  /** 0 takes a free one. */
+  port: number
+  certificate: string
+  key: string
+  /** Clients show a certificate of this authority. */
+  clientCa: string
+}
+
+export interface Kubelet {
+  /** Adopts what runs, reads the sources and begins. Returns once the node is registered and pods are followed. */
+  start(signal?: AbortSignal): Promise<void>
+  /** Stops deciding. Containers keep running. */
+  close(): Promise<void>
+  /** Ends every pod that the runtime has, with its grace, and removes what it had. For a kubelet that was started or not. */
+  removeAllPods(): Promise<void>
+  /** The pods of this node with their newest status. */
+  pods(): readonly Pod[]
+  /** Where the server listens, once started; undefined without one. */
+  readonly port: number | undefined
+}
+
+/** @throws RangeError naming the option */
+export function checkOptions(options: KubeletOptions): void {
+  const refuse = (what: string): never => {
+    throw new RangeError(`createKubelet: ${what}`)
+  }
+  if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(options.nodeName)) {
+    refuse(`nodeName ${JSON.stringify(options.nodeName)}: must be a DNS name in lower case`)
+  }
+  if (options.nodeIPs.length === 0 || options.nodeIPs.length > 2) refuse('nodeIPs: one address, or one per family')
+  for (const name of ['rootDir', 'podLogsDir'] as const) {
+    if (!options[name].startsWith('/')) refuse(`${name} ${JSON.stringify(options[name])}: must be absolute`)
+  }
+  if (!options.client && !options.manifestsDir) refuse('neither client nor manifestsDir: there is no source of pods')
+}

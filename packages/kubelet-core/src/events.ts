@@ -1,0 +1,159 @@
+// Events about pods and the node: counted when they repeat, limited per object, written in the background.
+import { events as eventResource, isNotFound, isTransient, type KubeClient, mergePatch } from '@nodelet/kube-client'
+import type { Event, ObjectReference, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { type Logger, silentLogger } from './log.ts'
+import { apiTime } from './pod/time.ts'
+
+export interface NodeletEvent {
+  type: 'Normal' | 'Warning'
+  reason: string
+  message: string
+  /** For instance `spec.containers{web}`. */
+  fieldPath?: string
+}
+
+export interface EventRecorder {
+  record(pod: Pod, event: NodeletEvent): void
+  recordNode(event: NodeletEvent): void
+  /** Stops; what has not been written is dropped. */
+  close(): void
+}
+
+export interface EventOptions {
+  nodeName: string
+  /** None: events go to the log only. */
+  client?: Pick<KubeClient, 'create' | 'patch'> | undefined
+  /** The object that events of a pod refer to: the mirror of a static pod. Default: the pod. */
+  subjectOf?: (pod: Pod) => Pod
+  clock?: Clock
+  log?: Logger
+}
+
+interface Known {
+  name: string
+  namespace: string
+  count: number
+  lastMs: number
+}
+
+const maxQueue = 1000
+const burst = 25
+const refillMs = 300_000
+const sameWithinMs = 600_000
+const maxKnown = 4096
+const tries = 4
+
+export function createEventRecorder(options: EventOptions): EventRecorder {
+  const { nodeName, client, subjectOf = (pod) => pod, clock = systemClock, log = silentLogger } = options
+  const known = new Map<string, Known>()
+  const buckets = new Map<string, { tokens: number; atMs: number }>()
+  const queue: (() => Promise<void>)[] = []
+  let running = false
+  let closed = false
+  let serial = 0
+
+  const drain = async (): Promise<void> => {
+    running = true
+    for (let job = queue.shift(); job && !closed; job = queue.shift()) await job()
+    running = false
+  }
+  const allowed = (object: string): boolean => {
+    const nowMs = clock.now()
+    const bucket = buckets.get(object) ?? { tokens: burst, atMs: nowMs }
+    bucket.tokens = Math.min(burst, bucket.tokens + (nowMs - bucket.atMs) / refillMs)
+    bucket.atMs = nowMs
+    buckets.set(object, bucket)
+    if (bucket.tokens < 1) return false
+    bucket.tokens--
+    return true
+  }
+
+  const emit = (about: ObjectReference, event: NodeletEvent): void => {
+    const level = event.type === 'Warning' ? 'warn' : 'info'
+    log[level]({ object: `${about.kind}/${about.namespace ?? ''}/${about.name}`, reason: event.reason }, event.message)
+    const object = `${about.uid}`
+    if (!client || closed || queue.length >= maxQueue || !allowed(object)) return
+    const key = JSON.stringify([object, about.fieldPath, event.type, event.reason, event.message])
+    const nowMs = clock.now()
+    const before = known.get(key)
+    if (before && nowMs - before.lastMs < sameWithinMs) {
+      before.count++
+      before.lastMs = nowMs
+      queue.push(async () => repeat(client, before, clock, log))
+    } else {
+      // The pod's namespace; events of the node are in the default one.
+      const namespace = about.namespace ?? 'default'
+      const name = `${about.name}.${nowMs.toString(16)}${(serial++ & 0xfff).toString(16).padStart(3, '0')}`
+      if (known.size >= maxKnown) known.delete(known.keys().next().value ?? '')
+      known.set(key, { name, namespace, count: 1, lastMs: nowMs })
+      const object = eventOf(about, event, { name, namespace, nowMs, nodeName })
+      queue.push(async () => create(client, object, log))
+    }
+    if (!running) void drain()
+  }
+
+  return {
+    record(pod, event) {
+      const { name, namespace, uid } = subjectOf(pod).metadata ?? {}
+      const { fieldPath } = event
+      const reference = { kind: 'Pod', apiVersion: 'v1', ...pick({ name, namespace, uid, fieldPath }) }
+      emit(reference, event)
+    },
+    recordNode: (event) => emit({ kind: 'Node', name: nodeName, uid: nodeName }, event),
+    close() {
+      closed = true
+    },
+  }
+}
+
+const pick = (fields: Record<string, string | undefined>): ObjectReference =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
+
+function eventOf(
+  involvedObject: ObjectReference,
+  { type, reason, message }: NodeletEvent,
+  { name, namespace, nowMs, nodeName }: { name: string; namespace: string; nowMs: number; nodeName: string },
+): Event {
+  return {
+    apiVersion: 'v1',
+    kind: 'Event',
+    metadata: { name, namespace },
+    involvedObject,
+    type,
+    reason,
+    message: message.slice(0, 1024),
+    source: { component: 'kubelet', host: nodeName },
+    reportingComponent: 'kubelet',
+    reportingInstance: nodeName,
+    firstTimestamp: apiTime(nowMs),
+    lastTimestamp: apiTime(nowMs),
+    count: 1,
+  }
+}
+
+async function create(client: Pick<KubeClient, 'create'>, event: Event, log: Logger): Promise<void> {
+  await attempt(async () => client.create(eventResource, event), event.reason ?? '', log)
+}
+
+async function repeat(client: Pick<KubeClient, 'patch'>, known: Known, clock: Clock, log: Logger): Promise<void> {
+  const { name, namespace, count } = known
+  const patch = mergePatch({ count, lastTimestamp: apiTime(clock.now()) })
+  await attempt(async () => client.patch(eventResource, { name, namespace }, patch), `repetition ${count}`, log)
+}
+
+/** Events are a courtesy: what cannot be written after a few tries is told to the log and dropped. */
+async function attempt(call: () => Promise<unknown>, what: string, log: Logger): Promise<void> {
+  for (let left = tries; left > 0; left--) {
+    try {
+      await call()
+      return
+    } catch (error) {
+      if (!isTransient(error) || left === 1) {
+        if (!isNotFound(error)) log.debug({ err: error }, `event dropped: ${what}`)
+        return
+      }
+      await new Promise((resolve) => setTimeout(resolve, 500 * (tries - left + 1)))
+    }
+  }
+}

@@ -1,0 +1,342 @@
+// The kubelet: sources, workers and node, put together.
+import { mkdir, readFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { type RuntimeService, VersionRequest } from '@nodelet/cri-api'
+import { defineResource, isConflict, isNotFound, type KubeClient, pods as podResource } from '@nodelet/kube-client'
+import { openCgroups } from '@nodelet/linux'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { RuntimeClass } from 'kubernetes-types/node/v1.d.ts'
+import { systemClock } from './clock.ts'
+import { checkOptions, type Kubelet, type KubeletOptions, type KubeletServerSettings } from './config.ts'
+import { createEventRecorder } from './events.ts'
+import { silentLogger } from './log.ts'
+import { readMachine } from './node/facts.ts'
+import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
+import { nodeResources } from './node/node-object.ts'
+import { createNodeView } from './node-view.ts'
+import { nodeImages } from './node/images.ts'
+import { startPeriod } from './node/period.ts'
+import { createRuntimeHealth } from './node/runtime-health.ts'
+import { createApiObjects, noObjects } from './object-source.ts'
+import { parseResolvConf } from './pod/dns.ts'
+import { createImages } from './pod/images.ts'
+import { isStatic } from './pod/labels.ts'
+import { createPodManager, type PodManager } from './pod/manager.ts'
+import { createRuntimeReader } from './pod/runtime-read.ts'
+import type { NodeFacts, PodServices } from './pod/services.ts'
+import { createSlots } from './pod/slots.ts'
+import { removeEveryPod } from './pod/remove-all.ts'
+import { createProber } from './probe/prober.ts'
+import type { ExecInContainer } from './probe/types.ts'
+import { createCgroupDriver } from './resource/cgroup-driver.ts'
+import { watchRuntime } from './runtime-watch.ts'
+import { type KubeletServer, startKubeletServer } from './server/server.ts'
+import { apiSource } from './source/api.ts'
+import { manifestsSource } from './source/manifests.ts'
+import { mergePods } from './source/merge.ts'
+import { createMirrors } from './source/mirror.ts'
+import type { PodSource } from './source/source.ts'
+import { createStatusWriter } from './status-writer.ts'
+import { createVolumeManager } from './volume/manager.ts'
+import { bindSubPath } from './volume/sub-path.ts'
+
+/** The behaviour that this kubelet has, as Kubernetes counts versions. */
+export const kubeletVersion = 'v1.36.0+nodelet'
+
+const relistMs = 60_000
+const healthMs = 5000
+
+/**
+ * Makes a kubelet; nothing happens before {@link Kubelet.start}.
+ * @throws RangeError naming a wrong option; CriError when the runtime does not answer
+ */
+export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
+  checkOptions(options)
+  const { nodeName, client, runtimeService, imageService, rootDir, podLogsDir } = options
+  const { clock = systemClock, log = silentLogger, maxPods = 110 } = options
+  await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
+  const machine = await readMachine(rootDir)
+  const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
+  const resources = nodeResources({ machine, maxPods })
+  const apiObjects = client && createApiObjects({ client, clock, log })
+  const objects = apiObjects ?? noObjects
+  const mirrors = client && createMirrors(client, nodeName, log)
+  const events = createEventRecorder({
+    nodeName,
+    client,
+    clock,
+    log,
+    subjectOf: (pod) => (isStatic(pod) && mirrors?.of(pod)) || pod,
+  })
+  const health = createRuntimeHealth(runtimeService, clock)
+  const exec = execBy(runtimeService)
+  let manager: PodManager
+  const prober =
+    options.prober ??
+    createProber({
+      exec,
+      log,
+      onVerdict: ({ podUid }) => manager.wake(podUid),
+      onFailure({ podUid, container, message }) {
+        const pod = manager.get(podUid)
+        const fieldPath = `spec.containers{${container}}`
+        if (pod) events.record(pod, { type: 'Warning', reason: 'Unhealthy', message, fieldPath })
+      },
+    })
+  const volumes = options.volumes ?? createVolumeManager({ rootDir, nodeName, objects, log })
+  const cgroups = options.cgroups ?? createCgroupDriver(await openCgroups(), { cgroupRoot: options.cgroupRoot ?? '/' })
+  const statuses = createStatusWriter({ client, clock, log })
+  const node: NodeFacts = {
+    nodeName,
+    hostIPs: options.nodeIPs,
+    rootDir,
+    podLogsDir,
+    clusterDns: options.clusterDns,
+    clusterDomain: options.clusterDomain,
+    memoryBytes: machine.memoryBytes,
+    allocatable: resources.allocatable,
+    thermalThrottle: machine.thermalThrottle,
+  }
+  const services: PodServices = {
+    node,
+    runtime: runtimeService,
+    imageService,
+    images: createImages(imageService, events, clock),
+    runtimeName: version.runtimeName,
+    reader: createRuntimeReader(runtimeService),
+    volumes,
+    bindSubPath,
+    prober,
+    objects,
+    events,
+    statuses,
+    slots: createSlots(options.parallelStarts ?? 2 * availableParallelism()),
+    cgroups,
+    exec,
+    resolver: async () => parseResolvConf(await readFile(options.resolvConf ?? '/etc/resolv.conf', 'utf8')),
+    networkProblem: health.networkProblem,
+    runtimeHandler: async (pod) => handlerOf(client, pod),
+    mirror: (pod) => {
+      if (isStatic(pod) && ready.has('api')) mirrors?.ensure(pod)
+    },
+    deleteForGood: client && (async (pod) => deletePod(client, pod)),
+    clock,
+    log,
+  }
+  manager = createPodManager(services)
+
+  const sources: PodSource[] = []
+  if (options.manifestsDir) sources.push(manifestsSource({ folder: options.manifestsDir, nodeName, clock, log }))
+  if (client) sources.push(apiSource({ client, nodeName, log }))
+  const sets = new Map<string, readonly Pod[]>()
+  const ready = new Set<string>()
+  const closing = new AbortController()
+  const allReady = Promise.withResolvers<void>()
+
+  const apply = (): void => {
+    const { wanted, mirrors: known } = mergePods(sets.values())
+    for (const [uid, pod] of wanted) {
+      if (!isStatic(pod)) statuses.observe(uid, pod)
+      else if (mirrors) statuses.observe(uid, known.get(`${pod.metadata?.namespace}/${pod.metadata?.name}`))
+    }
+    const statics = [...wanted.values()].filter(isStatic)
+    if (ready.size === sources.length) {
+      mirrors?.update(statics, known)
+      if (ready.has('api')) for (const pod of statics) mirrors?.ensure(pod)
+      manager.update(wanted)
+      allReady.resolve()
+    } else {
+      // Nothing is ended before all sources have been read: what is missing may yet come.
+      manager.update(new Map([...wanted, ...manager.pods().map((pod) => [pod.metadata?.uid ?? '', pod] as const)]))
+    }
+  }
+
+  let agent: NodeAgent | undefined
+  const housekeeping = startPeriod({
+    ms: relistMs,
+    jitter: 0.5,
+    clock,
+    onError: (error, again) => log.warn({ err: error, again }, 'housekeeping'),
+    async run(signal) {
+      await allReady.promise
+      manager.endOrphans(await services.reader.podUids(signal))
+      const known = manager.uids()
+      for (const uid of await cgroups.list()) if (!known.has(uid)) await cgroups.remove(uid)
+      manager.wakeAll()
+    },
+  })
+  let hadProblem = true
+  const watchHealth = startPeriod({
+    ms: healthMs,
+    clock,
+    onError: (error) => log.warn({ err: error }, 'runtime health'),
+    async run(signal) {
+      const before = health.problems().join()
+      await health.check(signal)
+      if (before !== health.problems().join()) agent?.refresh()
+      const problem = health.networkProblem() !== undefined
+      if (hadProblem && !problem) manager.wakeAll()
+      hadProblem = problem
+    },
+  })
+  const stopObjects = objects.onChange((_kind, namespace, name) => {
+    for (const pod of manager.pods()) if (mayReferTo(pod, namespace, name)) manager.wake(pod.metadata?.uid ?? '')
+  })
+  let watching: Promise<void> | undefined
+
+  const nodeFacts = async () => ({
+    nodeName,
+    nodeIPs: options.nodeIPs,
+    machine,
+    maxPods,
+    labels: options.nodeLabels,
+    podCidr: options.podCidr,
+    port: server?.port,
+    runtimeVersion: `${version.runtimeName}://${version.runtimeVersion}`,
+    kubeletVersion,
+    images: await nodeImages(imageService),
+    runtimeHandlers: (health.answer()?.runtimeHandlers ?? []).map(({ name, features }) => ({
+      name,
+      features: {
+        recursiveReadOnlyMounts: features?.recursiveReadOnlyMounts ?? false,
+        userNamespaces: features?.userNamespaces ?? false,
+      },
+    })),
+    problems: health.problems(),
+  })
+
+  const openServer = async (settings: KubeletServerSettings): Promise<KubeletServer> => {
+    const view = createNodeView(manager, services.reader)
+    return startKubeletServer({ ...settings, node: view, runtimeService, containerLogsRoot: podLogsDir, log })
+  }
+  let server: KubeletServer | undefined
+
+  const close = async (): Promise<void> => {
+    await server?.close()
+    closing.abort(new Error('the kubelet stops'))
+    stopObjects()
+    await Promise.all([
+      agent?.close(),
+      housekeeping.close(),
+      watchHealth.close(),
+      ...sources.map(async (one) => one.close()),
+    ])
+    const workers = manager.close()
+    statuses.close()
+    await workers
+    events.close()
+    await prober.close()
+    await volumes.close()
+    await apiObjects?.close()
+    await watching
+  }
+
+  return {
+    async start(signal) {
+      signal?.throwIfAborted()
+      await health.check(signal)
+      hadProblem = health.networkProblem() !== undefined
+      if (options.podCidr) {
+        await runtimeService.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr: options.podCidr } } })
+      }
+      await cgroups.start({ milliCpu: BigInt(machine.cpus) * 1000n, memoryBytes: machine.memoryBytes })
+      apiObjects?.start()
+      const { reader } = services
+      watching = watchRuntime(
+        {
+          runtime: runtimeService,
+          ownerOf: reader.ownerOf,
+          changed: manager.wake,
+          changedAny: manager.wakeAll,
+          clock,
+          log,
+        },
+        closing.signal,
+      )
+      if (options.server) server = await openServer(options.server)
+      watchHealth.now()
+      if (client && options.registerNode !== false) {
+        const statusMs = options.nodeStatusUpdateFrequencyMs ?? 10_000
+        agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, events, clock, log })
+        agent.start()
+      }
+      for (const source of sources) {
+        await source.start((pods) => {
+          sets.set(source.name, pods)
+          ready.add(source.name)
+          apply()
+        })
+      }
+      void allReady.promise.then(async () => {
+        await volumes.removeOrphans(manager.uids())
+        housekeeping.now()
+      })
+      // What comes from the folder runs meanwhile, with or without an API server.
+      if (agent) await abortable(agent.registered, signal)
+    },
+    close,
+    async removeAllPods() {
+      await close()
+      await removeEveryPod(services)
+    },
+    pods: () => manager.pods(),
+    get port() {
+      return server?.port
+    },
+  }
+}
+
+const execBy =
+  (runtime: Pick<RuntimeService, 'execSync'>): ExecInContainer =>
+  async (containerId, command, timeoutMs, signal) => {
+    const timeout = BigInt(Math.ceil(timeoutMs / 1000))
+    const { exitCode, stdout, stderr } = await runtime.execSync({ containerId, cmd: [...command], timeout }, { signal })
+    return { exitCode, output: Buffer.concat([stdout, stderr]).toString() }
+  }
+
+const runtimeClasses = defineResource<RuntimeClass>({
+  group: 'node.k8s.io',
+  version: 'v1',
+  plural: 'runtimeclasses',
+  kind: 'RuntimeClass',
+  namespaced: false,
+})
+
+async function handlerOf(client: Pick<KubeClient, 'get'> | undefined, { spec }: Pod): Promise<string> {
+  const name = spec?.runtimeClassName
+  if (!name) return ''
+  try {
+    if (!client) throw new Error('this kubelet has no API server to ask')
+    return (await client.get(runtimeClasses, { name })).handler
+  } catch (cause) {
+    throw new Error(`failed to get runtime handler of RuntimeClass "${name}": ${(cause as Error).message}`, { cause })
+  }
+}
+
+async function deletePod(client: Pick<KubeClient, 'delete'>, { metadata }: Pod): Promise<void> {
+  const { name = '', namespace = '', uid } = metadata ?? {}
+  try {
+    await client.delete(
+      podResource,
+      { name, namespace },
+      { gracePeriodSeconds: 0, ...(uid && { preconditions: { uid } }) },
+    )
+  } catch (error) {
+    // Gone already, or another pod has the name by now.
+    if (!isNotFound(error) && !isConflict(error)) throw error
+  }
+}
+
+/** Whether the pod names this ConfigMap or Secret anywhere: to look once too often does no harm. */
+function mayReferTo(pod: Pod, namespace: string, name: string): boolean {
+  return pod.metadata?.namespace === namespace && JSON.stringify(pod.spec).includes(JSON.stringify(name))
+}
+
+async function abortable(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) return promise
+  signal.throwIfAborted()
+  const aborted = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+  })
+  return Promise.race([promise, aborted])
+}

@@ -1,0 +1,143 @@
+// The Node object from what is known of the machine and its runtime. Pure.
+import type { Node, NodeAddress, NodeCondition, NodeStatus } from 'kubernetes-types/core/v1.d.ts'
+import { apiTime } from '../pod/time.ts'
+import type { MachineFacts } from './facts.ts'
+
+export interface NodeObjectFacts {
+  nodeName: string
+  nodeIPs: readonly string[]
+  machine: MachineFacts
+  maxPods: number
+  labels?: Readonly<Record<string, string>> | undefined
+  podCidr?: string | undefined
+  /** For instance `nodelet://0.1.0`. */
+  runtimeVersion: string
+  kubeletVersion: string
+  /** Of the kubelet's server; undefined without one. */
+  port?: number | undefined
+  images: NonNullable<NodeStatus['images']>
+  runtimeHandlers: { name: string; features: { recursiveReadOnlyMounts: boolean; userNamespaces: boolean } }[]
+  /** Why the node is not ready; empty when it is. */
+  problems: readonly string[]
+  previous: readonly NodeCondition[]
+  nowMs: number
+}
+
+/** The hard eviction thresholds that are in force without configuration. */
+const evictionMemoryBytes = 100n * 1024n * 1024n
+const evictionStoragePart = 10n
+
+/** As `kubectl get node` shows: memory in KiB, the rest in units. */
+export function nodeResources({ machine, maxPods }: Pick<NodeObjectFacts, 'machine' | 'maxPods'>): {
+  capacity: Record<string, string>
+  allocatable: Record<string, string>
+} {
+  const huge = Object.entries(machine.hugepages).map(([size, bytes]): [string, string] => [
+    `hugepages-${size}`,
+    `${bytes}`,
+  ])
+  const reserved = Object.values(machine.hugepages).reduce((sum, bytes) => sum + bytes, 0n)
+  const free = machine.memoryBytes - evictionMemoryBytes - reserved
+  const storage = machine.ephemeralStorageBytes
+  const shared = { cpu: String(machine.cpus), ...Object.fromEntries(huge), pods: String(maxPods) }
+  return {
+    capacity: { ...shared, memory: `${machine.memoryBytes / 1024n}Ki`, 'ephemeral-storage': `${storage / 1024n}Ki` },
+    allocatable: {
+      ...shared,
+      memory: `${(free > 0n ? free : 0n) / 1024n}Ki`,
+      'ephemeral-storage': String(storage - storage / evictionStoragePart),
+    },
+  }
+}
+
+export function nodeLabels(facts: Pick<NodeObjectFacts, 'nodeName' | 'machine' | 'labels'>): Record<string, string> {
+  const { architecture } = facts.machine
+  return {
+    'beta.kubernetes.io/arch': architecture,
+    'beta.kubernetes.io/os': 'linux',
+    'kubernetes.io/arch': architecture,
+    'kubernetes.io/hostname': facts.nodeName,
+    'kubernetes.io/os': 'linux',
+    ...facts.labels,
+  }
+}
+
+export function nodeObject(facts: NodeObjectFacts): Node {
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: {
+      name: facts.nodeName,
+      labels: nodeLabels(facts),
+      annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
+    },
+    spec: facts.podCidr ? { podCIDR: facts.podCidr, podCIDRs: facts.podCidr.split(',') } : {},
+    status: nodeStatus(facts),
+  }
+}
+
+export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
+  const { machine, nodeIPs, nodeName, port } = facts
+  const addresses: NodeAddress[] = [
+    ...nodeIPs.map((address) => ({ type: 'InternalIP', address })),
+    { type: 'Hostname', address: nodeName },
+  ]
+  const status: NodeStatus & { runtimeHandlers?: unknown } = {
+    ...nodeResources(facts),
+    conditions: nodeConditions(facts),
+    addresses,
+    ...(port !== undefined && { daemonEndpoints: { kubeletEndpoint: { Port: port } } }),
+    nodeInfo: {
+      machineID: machine.machineId,
+      systemUUID: machine.systemUuid,
+      bootID: machine.bootId,
+      kernelVersion: machine.kernelVersion,
+      osImage: machine.osImage,
+      containerRuntimeVersion: facts.runtimeVersion,
+      kubeletVersion: facts.kubeletVersion,
+      kubeProxyVersion: '',
+      operatingSystem: 'linux',
+      architecture: machine.architecture,
+    },
+    images: facts.images,
+    runtimeHandlers: facts.runtimeHandlers,
+  }
+  return status
+}
+
+/** In the order that everybody knows. */
+export function nodeConditions({
+  problems,
+  previous,
+  nowMs,
+}: Pick<NodeObjectFacts, 'problems' | 'previous' | 'nowMs'>): NodeCondition[] {
+  const ready = problems.length === 0
+  const verdicts: Pick<NodeCondition, 'type' | 'status' | 'reason' | 'message'>[] = [
+    healthy('MemoryPressure', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
+    healthy('DiskPressure', 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'),
+    healthy('PIDPressure', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
+    {
+      type: 'Ready',
+      status: ready ? 'True' : 'False',
+      reason: ready ? 'KubeletReady' : 'KubeletNotReady',
+      message: ready ? 'kubelet is posting ready status' : told(problems),
+    },
+  ]
+  return verdicts.map((verdict) => {
+    const before = previous.find(({ type }) => type === verdict.type)
+    const since = before?.status === verdict.status ? before.lastTransitionTime : undefined
+    return { ...verdict, lastHeartbeatTime: apiTime(nowMs), lastTransitionTime: since ?? apiTime(nowMs) }
+  })
+}
+
+interface Verdict {
+  type: string
+  status: string
+  reason: string
+  message: string
+}
+
+const healthy = (type: string, reason: string, message: string): Verdict => ({ type, status: 'False', reason, message })
+
+const told = (problems: readonly string[]): string =>
+  problems.length === 1 ? (problems[0] ?? '') : `[${problems.join(', ')}]`

@@ -1,0 +1,189 @@
+// What to do next with the containers of a pod that shall run. Pure.
+import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { ProbeKind } from '../probe/types.ts'
+import { containerHash } from './labels.ts'
+import { type BackOff, decideRestart, mayRestart, type RestartableContainer, type RestartPolicy } from './restart.ts'
+import { newestOf, type RuntimeContainer, type RuntimePod, type RuntimeSandbox } from './runtime-pod.ts'
+import { isStarted, type Liveliness } from './started.ts'
+
+export interface ActionFacts extends Liveliness {
+  runtime: RuntimePod
+  /** By container name. */
+  backOffs: ReadonlyMap<string, BackOff>
+  nowMs: number
+}
+
+export type ContainerKind = 'init' | 'regular' | 'ephemeral'
+
+export interface StartAction {
+  kind: ContainerKind
+  container: Container
+  /** The attempt that came before; undefined for the first. */
+  previous?: RuntimeContainer
+  /** To be remembered once the start is tried. */
+  backOff?: BackOff
+}
+
+export interface KillAction {
+  container: Container
+  runtime: RuntimeContainer
+  /** For the event, for instance `Container web failed liveness probe, will be restarted`. */
+  message: string
+  /** The probe whose own grace period counts. */
+  probe?: ProbeKind
+}
+
+/** A container in its crash-loop back-off. */
+export interface WaitAction {
+  container: Container
+  kind: ContainerKind
+  untilMs: number
+  delayMs: number
+}
+
+export interface PodActions {
+  /** The sandbox that containers start in; undefined when there is none fit. */
+  sandbox?: RuntimeSandbox
+  /** Every regular container has ended for good: sidecars have nothing to serve. */
+  finished: boolean
+  /** Kill all that runs and stop every sandbox first. */
+  killPod: boolean
+  /** Make a sandbox with this attempt, then decide again. */
+  createSandbox?: { attempt: number }
+  kill: KillAction[]
+  /** In order. */
+  start: StartAction[]
+  wait: WaitAction[]
+}
+
+/** The exit code of a container that was made but never started. */
+const neverStarted = 128
+
+export function podActions(pod: Pod, facts: ActionFacts): PodActions {
+  const { runtime } = facts
+  const newest = runtime.sandboxes[0]
+  const actions: PodActions = { finished: isFinished(pod, facts), killPod: false, kill: [], start: [], wait: [] }
+  if (!newest || !isFit(pod, runtime, newest)) {
+    actions.killPod = runtime.sandboxes.length > 0
+    if (somethingMayRun(pod, facts)) actions.createSandbox = { attempt: newest ? newest.attempt + 1 : 0 }
+    return actions
+  }
+  actions.sandbox = newest
+  for (const container of ephemeralContainers(pod)) {
+    if (!newestOf(runtime, container.name)) actions.start.push({ kind: 'ephemeral', container })
+  }
+  const initialized = (pod.spec?.containers ?? []).some(({ name }) => newestOf(runtime, name, newest.id))
+  if (decideInits(pod, facts, newest.id, initialized, actions)) {
+    for (const container of pod.spec?.containers ?? []) decide('regular', container, pod, facts, newest.id, actions)
+  }
+  return actions
+}
+
+/** One ready sandbox with the right network and, unless that is the host's, an address. */
+function isFit(pod: Pod, runtime: RuntimePod, newest: RuntimeSandbox): boolean {
+  const hostNetwork = pod.spec?.hostNetwork ?? false
+  const oneReady = newest.ready && runtime.sandboxes.filter(({ ready }) => ready).length === 1
+  return oneReady && newest.hostNetwork === hostNetwork && (hostNetwork || newest.ips.length > 0)
+}
+
+function isFinished(pod: Pod, { runtime }: ActionFacts): boolean {
+  const policy = policyOf(pod)
+  return (pod.spec?.containers ?? []).every((container) => {
+    const last = newestOf(runtime, container.name)
+    return last?.phase === 'exited' && !mayRestart(container, policy, last.exitCode)
+  })
+}
+
+function somethingMayRun(pod: Pod, { runtime }: ActionFacts): boolean {
+  if (runtime.containers.length === 0) return true
+  const policy = policyOf(pod)
+  return (pod.spec?.containers ?? []).some((container) => {
+    const last = newestOf(runtime, container.name)
+    return !last || (last.phase !== 'exited' ? policy !== 'Never' : mayRestart(container, policy, last.exitCode))
+  })
+}
+
+/** Whether regular containers may start. */
+function decideInits(pod: Pod, facts: ActionFacts, sandboxId: string, initialized: boolean, out: PodActions): boolean {
+  const inits = pod.spec?.initContainers ?? []
+  for (const [index, container] of inits.entries()) {
+    const current = newestOf(facts.runtime, container.name, sandboxId)
+    if (isSidecar(container)) {
+      decide('init', container, pod, facts, sandboxId, out)
+      if (!initialized && !isStarted(container, current, facts)) return false
+      continue
+    }
+    if (initialized || (current?.phase === 'exited' && current.exitCode === 0)) continue
+    const laterExists = inits.slice(index + 1).some(({ name }) => newestOf(facts.runtime, name, sandboxId))
+    if (!current && laterExists) continue // its remains were removed
+    decide('init', container, pod, facts, sandboxId, out)
+    return false
+  }
+  return true
+}
+
+function decide(
+  kind: ContainerKind,
+  container: Container,
+  pod: Pod,
+  facts: ActionFacts,
+  sandboxId: string,
+  out: PodActions,
+): void {
+  const current = newestOf(facts.runtime, container.name, sandboxId)
+  if (current?.phase === 'running') {
+    const kill = reasonToKill(container, current, policyOf(pod), facts)
+    if (kill) out.kill.push({ container, runtime: current, ...kill })
+    return
+  }
+  const last = current ?? newestOf(facts.runtime, container.name)
+  if (!last) {
+    out.start.push({ kind, container })
+    return
+  }
+  if (last.phase === 'unknown' && current) {
+    out.kill.push({
+      container,
+      runtime: last,
+      message: `Container ${container.name} is in unknown state, try killing it before restart`,
+    })
+    return
+  }
+  // In a new sandbox plain init containers run again, whatever they came to before.
+  const again = kind === 'init' && !isSidecar(container) && !current
+  const exitCode = last.phase === 'exited' ? last.exitCode : neverStarted
+  if (!again && !mayRestart(container, policyOf(pod), exitCode)) return
+  const endedMs = last.finishedMs || last.createdMs
+  const decision = decideRestart(facts.backOffs.get(container.name), endedMs, facts.nowMs)
+  if (decision.kind === 'wait') out.wait.push({ kind, container, untilMs: decision.untilMs, delayMs: decision.delayMs })
+  else out.start.push({ kind, container, previous: last, backOff: decision.backOff })
+}
+
+function reasonToKill(
+  container: Container,
+  current: RuntimeContainer,
+  podPolicy: RestartPolicy,
+  facts: ActionFacts,
+): Pick<KillAction, 'message' | 'probe'> | undefined {
+  const name = container.name
+  const policy = (container as RestartableContainer).restartPolicy ?? podPolicy
+  const then = policy === 'Never' ? '' : ', will be restarted'
+  if (current.hash && current.hash !== containerHash(container)) {
+    return { message: `Container ${name} definition changed, will be restarted` }
+  }
+  if (container.livenessProbe && facts.verdict(current.id, 'liveness') === false) {
+    return { message: `Container ${name} failed liveness probe${then}`, probe: 'liveness' }
+  }
+  if (container.startupProbe && facts.verdict(current.id, 'startup') === false) {
+    return { message: `Container ${name} failed startup probe${then}`, probe: 'startup' }
+  }
+  return undefined
+}
+
+export const isSidecar = (container: Container): boolean => container.restartPolicy === 'Always'
+
+export const policyOf = (pod: Pod): RestartPolicy => (pod.spec?.restartPolicy ?? 'Always') as RestartPolicy
+
+/** They have all fields of a container that matter here. */
+export const ephemeralContainers = (pod: Pod): Container[] =>
+  (pod.spec?.ephemeralContainers ?? []).map(({ targetContainerName: _, ...container }) => container)

@@ -1,0 +1,100 @@
+// A container of a pod as CRI `ContainerConfig`. Pure.
+import {
+  type ContainerConfig,
+  ContainerConfig as Message,
+  type Device,
+  type ImageSpec,
+  type LinuxContainerResources,
+  LinuxContainerResources as ResourcesMessage,
+  type Mount,
+} from '@nodelet/cri-api'
+import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { parseMilliQuantity } from '../quantity.ts'
+import { containerCgroupValues } from '../resource/container-resources.ts'
+import { oomScoreAdj, qosClass } from '../resource/qos.ts'
+import { expand } from './environment.ts'
+import {
+  containerHash,
+  containerNameLabel,
+  hashAnnotation,
+  podDeletionGraceAnnotation,
+  podGraceAnnotation,
+  podLabels,
+  portsAnnotation,
+  preStopAnnotation,
+  restartCountAnnotation,
+  terminationPathAnnotation,
+  terminationPolicyAnnotation,
+} from './labels.ts'
+import { containerSecurityContext, type SecurityFacts } from './security-context.ts'
+
+export interface ContainerFacts extends SecurityFacts {
+  /** The restart count. */
+  attempt: number
+  /** What the pull answered. */
+  image: ImageSpec
+  environment: ReadonlyMap<string, string>
+  mounts: readonly Mount[]
+  devices: readonly Device[]
+  nodeMemoryBytes: bigint
+  /** cgroup v2: `memory.oom.group` is set there. */
+  cgroupVersion: 1 | 2
+}
+
+/** @throws ContainerConfigError, or RangeError naming the field of a malformed quantity */
+export function containerConfig(pod: Pod, container: Container, facts: ContainerFacts): ContainerConfig {
+  const { name, command = [], args = [] } = container
+  const expanded = (words: string[]): string[] => words.map((word) => expand(word, facts.environment))
+  return Message.fromPartial({
+    metadata: { name, attempt: facts.attempt },
+    image: facts.image,
+    command: expanded(command),
+    args: expanded(args),
+    workingDir: container.workingDir ?? '',
+    envs: [...facts.environment].map(([key, value]) => ({ key, value: Buffer.from(value) })),
+    mounts: [...facts.mounts],
+    devices: [...facts.devices],
+    labels: { ...podLabels(pod), [containerNameLabel]: name },
+    annotations: annotationsOf(pod, container, facts.attempt),
+    logPath: `${name}/${facts.attempt}.log`,
+    stdin: container.stdin ?? false,
+    stdinOnce: container.stdinOnce ?? false,
+    tty: container.tty ?? false,
+    linux: {
+      resources: resourcesOf(pod, container, facts),
+      securityContext: containerSecurityContext(pod, container, facts),
+    },
+  })
+}
+
+/** From these a later kubelet rebuilds what it needs to stop the container, even when its pod is gone. */
+function annotationsOf(pod: Pod, container: Container, attempt: number): Record<string, string> {
+  const preStop = container.lifecycle?.preStop
+  const deletionGrace = pod.metadata?.deletionGracePeriodSeconds
+  const grace = pod.spec?.terminationGracePeriodSeconds
+  return {
+    [hashAnnotation]: containerHash(container),
+    [restartCountAnnotation]: String(attempt),
+    [terminationPathAnnotation]: container.terminationMessagePath ?? '/dev/termination-log',
+    [terminationPolicyAnnotation]: container.terminationMessagePolicy ?? 'File',
+    ...(preStop && { [preStopAnnotation]: JSON.stringify(preStop) }),
+    ...(container.ports?.length && { [portsAnnotation]: JSON.stringify(container.ports) }),
+    ...(deletionGrace !== undefined && { [podDeletionGraceAnnotation]: String(deletionGrace) }),
+    ...(grace !== undefined && { [podGraceAnnotation]: String(grace) }),
+  }
+}
+
+function resourcesOf(pod: Pod, container: Container, facts: ContainerFacts): LinuxContainerResources {
+  const request = container.resources?.requests?.['memory'] ?? container.resources?.limits?.['memory'] ?? '0'
+  const memoryRequest = parseMilliQuantity(request, 'requests.memory') / 1000n
+  return ResourcesMessage.fromPartial({
+    ...containerCgroupValues(container.resources),
+    oomScoreAdj: BigInt(oomScoreOf(pod, memoryRequest, facts.nodeMemoryBytes)),
+    ...(facts.cgroupVersion === 2 && { unified: { 'memory.oom.group': '1' } }),
+  })
+}
+
+function oomScoreOf(pod: Pod, memoryRequest: bigint, nodeMemory: bigint): number {
+  if (pod.spec?.priorityClassName === 'system-node-critical') return -997
+  return oomScoreAdj(qosClass(pod), memoryRequest, nodeMemory)
+}

@@ -1,0 +1,124 @@
+// The status of one container from what the runtime has of it. Pure.
+import type {
+  Container,
+  ContainerState,
+  ContainerStateTerminated,
+  ContainerStatus,
+} from 'kubernetes-types/core/v1.d.ts'
+import type { RuntimeContainer } from './runtime-pod.ts'
+import { isReady, isStarted, type Liveliness } from './started.ts'
+import { apiTime } from './time.ts'
+
+/** Why a container waits. */
+export interface Waiting {
+  reason: string
+  message?: string
+}
+
+export interface ContainerStatusFacts extends Liveliness {
+  runtimeName: string
+  /** Of this name, newest first. */
+  history: readonly RuntimeContainer[]
+  /** Why it does not run; undefined when nothing is known against it. */
+  waiting: Waiting | undefined
+  /** What to say before there is anything: `ContainerCreating` or `PodInitializing`. */
+  initial: string
+  /** As it was last told, by this kubelet or one before. */
+  previous: ContainerStatus | undefined
+  /** It will not start again. */
+  final: boolean
+  nowMs: number
+}
+
+type NewerStatus = ContainerStatus & {
+  volumeMounts?: { name: string; mountPath: string; readOnly?: boolean; recursiveReadOnly?: string }[]
+  user?: { linux: { uid: number; gid: number; supplementalGroups: number[] } }
+}
+
+export function containerStatus(container: Container, facts: ContainerStatusFacts): ContainerStatus {
+  const [current, ...older] = facts.history
+  if (!current) return absentStatus(container, facts)
+  const state = stateOf(current, facts.runtimeName)
+  const lastExit = older.find(({ phase }) => phase === 'exited')
+  const waits = facts.waiting && !state.running && !facts.final
+  const last = waits && state.terminated ? state.terminated : lastExit && terminatedOf(lastExit, facts.runtimeName)
+  const resources = state.running && container.resources
+  const status: NewerStatus = {
+    name: container.name,
+    state: waits ? { waiting: { ...facts.waiting } } : state,
+    lastState: last ? { terminated: last } : {},
+    ready: isReady(container, current, facts),
+    started: isStarted(container, current, facts),
+    restartCount: current.attempt,
+    image: current.image,
+    imageID: current.imageRef,
+    containerID: `${facts.runtimeName}://${current.id}`,
+    ...(resources && { resources }),
+    ...(resources && resources.requests && { allocatedResources: resources.requests }),
+    ...(container.volumeMounts && { volumeMounts: mountsOf(container) }),
+    ...(current.user && { user: { linux: current.user } }),
+  }
+  return status
+}
+
+function mountsOf(container: Container): NonNullable<NewerStatus['volumeMounts']> {
+  return (container.volumeMounts ?? []).map(({ name, mountPath, readOnly }) => ({
+    name,
+    mountPath,
+    ...(readOnly && { readOnly, recursiveReadOnly: 'Disabled' }),
+  }))
+}
+
+/** Nothing in the runtime: not made yet, or made and vanished. */
+function absentStatus(container: Container, facts: ContainerStatusFacts): ContainerStatus {
+  const { previous, waiting, initial, runtimeName } = facts
+  const base: ContainerStatus = {
+    name: container.name,
+    state: { waiting: waiting ? { ...waiting } : { reason: initial } },
+    lastState: {},
+    ready: false,
+    started: false,
+    restartCount: 0,
+    image: container.image ?? '',
+    imageID: '',
+  }
+  if (!previous?.containerID?.startsWith(`${runtimeName}://`)) return base
+  const lost = vanished(previous)
+  if (!lost) return previous
+  const { containerID, imageID, image, restartCount } = previous
+  if (facts.final) return { ...base, image, imageID, containerID, restartCount, state: { terminated: lost } }
+  return { ...base, image, imageID, containerID, restartCount: restartCount + 1, lastState: { terminated: lost } }
+}
+
+function vanished({ state, containerID }: ContainerStatus): ContainerStateTerminated | undefined {
+  if (!state?.running) return undefined
+  return {
+    exitCode: 137,
+    reason: 'ContainerStatusUnknown',
+    message: 'The container could not be located when the pod was deleted.  The container used to be Running',
+    ...(containerID && { containerID }),
+  }
+}
+
+function stateOf(current: RuntimeContainer, runtimeName: string): ContainerState {
+  if (current.phase === 'created') return { waiting: {} }
+  if (current.phase === 'running') return { running: { startedAt: apiTime(current.startedMs) } }
+  return { terminated: terminatedOf(current, runtimeName) }
+}
+
+export function terminatedOf(container: RuntimeContainer, runtimeName: string): ContainerStateTerminated {
+  const { id, exitCode, reason, message, startedMs, finishedMs, phase } = container
+  const containerID = `${runtimeName}://${id}`
+  if (phase === 'unknown') {
+    const text = 'The container could not be located when the pod was terminated'
+    return { exitCode: 137, reason: 'ContainerStatusUnknown', message: text, containerID }
+  }
+  return {
+    exitCode,
+    reason: reason || (exitCode === 0 ? 'Completed' : 'Error'),
+    ...(message && { message }),
+    startedAt: apiTime(startedMs),
+    finishedAt: apiTime(finishedMs),
+    containerID,
+  }
+}

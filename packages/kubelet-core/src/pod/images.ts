@@ -1,0 +1,198 @@
+// Images of containers: asked for by policy, pulled once for all who wait, tried again with a back-off.
+import type { AuthConfig, Image, ImageService, ImageSpec } from '@nodelet/cri-api'
+import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Clock } from '../clock.ts'
+import type { EventRecorder } from '../events.ts'
+import { defaultPullPolicy, parseImageReference } from './image-reference.ts'
+import type { ImageUser } from './security-context.ts'
+
+export type ImageState =
+  | { kind: 'present'; spec: ImageSpec; user: ImageUser }
+  /** Whoever asked is called back when it has ended, well or not. */
+  | { kind: 'pulling' }
+  | { kind: 'failed'; reason: string; message: string; retryMs?: number }
+
+export interface PullWish {
+  pod: Pod
+  container: Container
+  /** For events, for instance `spec.containers{web}`. */
+  fieldPath: string
+  /** Asked only when something must be pulled. Tried in order. */
+  credentials(): Promise<AuthConfig[]>
+  /** Called when a pull that this wish waits for has ended. */
+  changed(): void
+}
+
+export interface Images {
+  ensure(wish: PullWish): Promise<ImageState>
+  /** The container was started: the next start asks anew. */
+  used(podUid: string, container: string): void
+  forget(podUid: string): void
+}
+
+interface Failure {
+  delayMs: number
+  untilMs: number
+  message: string
+  /** So long it is told as a failure, then as waiting for the next try. */
+  freshUntilMs: number
+}
+
+const firstDelayMs = 10_000
+const longestDelayMs = 300_000
+/** How long a failed pull is shown as such, before it is shown as waiting for the next. */
+const showMs = 2000
+
+const specOf = (image: string, userSpecifiedImage = ''): ImageSpec => ({
+  image,
+  annotations: {},
+  userSpecifiedImage,
+  runtimeHandler: '',
+  imageRef: '',
+})
+
+export function createImages(service: ImageService, events: EventRecorder, clock: Clock): Images {
+  const pulls = new Map<string, Promise<string>>()
+  /** By pod and container: pulled for a start that has not been yet, or being pulled. */
+  const wishes = new Map<string, 'pulling' | ImageState>()
+  /** By pod and image. */
+  const failures = new Map<string, Failure>()
+
+  const find = async (image: string): Promise<Image | undefined> =>
+    (await service.imageStatus({ image: specOf(image), verbose: false })).image
+
+  /** One pull per image and credentials at a time, whoever asks. */
+  const pull = async (image: string, candidates: AuthConfig[]): Promise<string> => {
+    const key = `${image} ${JSON.stringify(candidates)}`
+    const running = pulls.get(key)
+    if (running) return running
+    const fresh = pullWith(service, image, candidates).finally(() => pulls.delete(key))
+    pulls.set(key, fresh)
+    return fresh
+  }
+
+  const run = async (wish: PullWish, key: string, failureKey: string): Promise<void> => {
+    const { pod, container, fieldPath } = wish
+    const image = container.image ?? ''
+    const beganMs = clock.now()
+    events.record(pod, { type: 'Normal', reason: 'Pulling', message: `Pulling image "${image}"`, fieldPath })
+    try {
+      const ref = await pull(image, await wish.credentials())
+      const found = await find(ref)
+      const took = goSeconds(clock.now() - beganMs)
+      const message = `Successfully pulled image "${image}" in ${took} (${took} including waiting). Image size: ${found?.size ?? 0n} bytes.`
+      events.record(pod, { type: 'Normal', reason: 'Pulled', message, fieldPath })
+      failures.delete(failureKey)
+      if (wishes.has(key)) wishes.set(key, presentOf(image, ref, found))
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error)
+      const message = `Failed to pull image "${image}": ${text}`
+      events.record(pod, { type: 'Warning', reason: 'Failed', message, fieldPath })
+      events.record(pod, { type: 'Warning', reason: 'Failed', message: 'Error: ErrImagePull', fieldPath })
+      const before = failures.get(failureKey)
+      const delayMs = before ? Math.min(before.delayMs * 2, longestDelayMs) : firstDelayMs
+      if (wishes.delete(key)) {
+        failures.set(failureKey, {
+          delayMs,
+          untilMs: clock.now() + delayMs,
+          message: text,
+          freshUntilMs: clock.now() + showMs,
+        })
+      }
+    }
+    wish.changed()
+  }
+
+  /** What the last failure says; undefined when it is time to try again. */
+  const waiting = (wish: PullWish, failure: Failure): ImageState | undefined => {
+    const { pod, container, fieldPath } = wish
+    const image = container.image ?? ''
+    const { untilMs, message } = failure
+    if (clock.now() < failure.freshUntilMs) {
+      return { kind: 'failed', reason: 'ErrImagePull', message, retryMs: failure.freshUntilMs }
+    }
+    if (clock.now() >= untilMs) return undefined
+    const text = `Back-off pulling image "${image}"`
+    events.record(pod, { type: 'Normal', reason: 'BackOff', message: text, fieldPath })
+    events.record(pod, { type: 'Warning', reason: 'Failed', message: 'Error: ImagePullBackOff', fieldPath })
+    return { kind: 'failed', reason: 'ImagePullBackOff', message: `${text}: ${message}`, retryMs: untilMs }
+  }
+
+  return {
+    async ensure(wish) {
+      const { pod, container, fieldPath } = wish
+      const image = container.image ?? ''
+      const uid = pod.metadata?.uid ?? ''
+      const key = `${uid}/${container.name}`
+      const policy = policyFor(container)
+      if (typeof policy === 'object') {
+        const message = `Failed to apply default image tag "${image}": ${policy.problem}`
+        events.record(pod, { type: 'Warning', reason: 'InspectFailed', message, fieldPath })
+        return { kind: 'failed', reason: 'InvalidImageName', message }
+      }
+      const wished = wishes.get(key)
+      if (wished) return wished === 'pulling' ? { kind: 'pulling' } : wished
+      if (policy !== 'Always') {
+        const found = await find(image)
+        if (found) {
+          const message = `Container image "${image}" already present on machine`
+          events.record(pod, { type: 'Normal', reason: 'Pulled', message, fieldPath })
+          return presentOf(image, found.id, found)
+        }
+      }
+      if (policy === 'Never') {
+        const message = `Container image "${image}" is not present with pull policy of Never`
+        events.record(pod, { type: 'Warning', reason: 'ErrImageNeverPull', message, fieldPath })
+        return { kind: 'failed', reason: 'ErrImageNeverPull', message }
+      }
+      const failureKey = `${uid}/${image}`
+      const failure = failures.get(failureKey)
+      const verdict = failure && waiting(wish, failure)
+      if (verdict) return verdict
+      wishes.set(key, 'pulling')
+      void run(wish, key, failureKey)
+      return { kind: 'pulling' }
+    },
+    used: (podUid, container) => void wishes.delete(`${podUid}/${container}`),
+    forget(podUid) {
+      for (const map of [wishes, failures]) {
+        for (const key of map.keys()) if (key.startsWith(`${podUid}/`)) map.delete(key)
+      }
+    },
+  }
+}
+
+function policyFor({ image = '', imagePullPolicy }: Container): string | { problem: string } {
+  try {
+    parseImageReference(image)
+    return imagePullPolicy ?? defaultPullPolicy(image)
+  } catch (error) {
+    return { problem: (error as Error).message }
+  }
+}
+
+function presentOf(asked: string, ref: string, image: Image | undefined): ImageState {
+  const username = image?.username
+  const uid = image?.uid
+  const user: ImageUser = username ? { username } : uid ? { uid: Number(uid.value) } : {}
+  return { kind: 'present', spec: specOf(ref, asked), user }
+}
+
+/** Each credential in turn, without any when there is none. All failures are told. */
+async function pullWith(service: ImageService, image: string, candidates: AuthConfig[]): Promise<string> {
+  const failures: Error[] = []
+  for (const auth of candidates.length > 0 ? candidates : [undefined]) {
+    try {
+      return (await service.pullImage({ image: specOf(image), auth })).imageRef
+    } catch (error) {
+      failures.push(error as Error)
+    }
+  }
+  if (failures.length === 1 && failures[0]) throw failures[0]
+  throw new AggregateError(failures, `[${failures.map(({ message }) => message).join(', ')}]`)
+}
+
+/** As Go prints it: `950ms`, `1.2s`. */
+function goSeconds(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(3).replace(/\.?0+$/, '')}s`
+}

@@ -1,0 +1,109 @@
+// Ending containers: events, preStop hooks, order, grace.
+import type { Container, Lifecycle, LifecycleHandler, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { runHook } from '../probe/hook.ts'
+import { isSidecar } from './actions.ts'
+import { podGraceAnnotation, preStopAnnotation } from './labels.ts'
+import type { RuntimeContainer, RuntimePod } from './runtime-pod.ts'
+import type { PodServices } from './services.ts'
+import { fieldPathOf } from './start.ts'
+
+/** The least that SIGTERM is given, in seconds. */
+const minGraceSeconds = 2
+const defaultGraceSeconds = 30
+
+export interface KillOptions {
+  graceSeconds: number
+  podIP: string
+  /** For the event; default `Stopping container NAME`. */
+  message?: string
+  /** Sidecars wait for this after their hook. */
+  turn?: Promise<unknown>
+}
+
+type KillServices = Pick<PodServices, 'runtime' | 'events' | 'exec' | 'clock' | 'prober' | 'log'>
+
+/** Ends one container; returns when the runtime says that it has ended. */
+export async function killContainer(
+  services: KillServices,
+  pod: Pod,
+  runtime: RuntimeContainer,
+  { graceSeconds, podIP, message, turn }: KillOptions,
+): Promise<void> {
+  const { events, clock } = services
+  const container = containerOf(pod, runtime.name)
+  const fieldPath = fieldPathOf(pod, runtime.name)
+  events.record(pod, {
+    type: 'Normal',
+    reason: 'Killing',
+    message: message ?? `Stopping container ${runtime.name}`,
+    fieldPath,
+  })
+  const beganMs = clock.now()
+  const left = (): number => graceSeconds - (clock.now() - beganMs) / 1000
+  const hook = preStopOf(container, runtime)
+  if (hook && graceSeconds > 0 && runtime.phase === 'running') {
+    const own = container ?? { name: runtime.name }
+    const target = { pod, container: own, containerId: runtime.id, podIP, startedAt: runtime.startedMs }
+    try {
+      await runHook(hook, target, { exec: services.exec, timeoutMs: graceSeconds * 1000, log: services.log })
+    } catch (error) {
+      services.log.warn({ err: error, pod: pod.metadata?.name, container: runtime.name }, 'preStop hook failed')
+      events.record(pod, { type: 'Warning', reason: 'FailedPreStopHook', message: 'PreStopHook failed', fieldPath })
+    }
+  }
+  if (turn && left() > 0) await Promise.race([turn, elapsed(left() * 1000)])
+  services.prober.remove(runtime.id)
+  const timeout = BigInt(Math.max(minGraceSeconds, Math.ceil(left())))
+  await services.runtime.stopContainer({ containerId: runtime.id, timeout })
+}
+
+/** Passes after so many milliseconds; does not hold the process. */
+async function elapsed(ms: number): Promise<void> {
+  await new Promise<void>((resolve) => setTimeout(resolve, ms).unref())
+}
+
+/** Ends all containers at the same time, sidecars after the others in reverse order; then stops every sandbox. */
+export async function killPod(
+  services: KillServices,
+  pod: Pod,
+  runtime: RuntimePod,
+  graceSeconds: number,
+): Promise<void> {
+  const podIP = runtime.sandboxes[0]?.ips[0] ?? ''
+  const alive = runtime.containers.filter(({ phase }) => phase === 'running' || phase === 'unknown')
+  const sidecars = (pod.spec?.initContainers ?? []).filter(isSidecar).map(({ name }) => name)
+  const rank = ({ name }: RuntimeContainer): number => sidecars.indexOf(name)
+  const kills: Promise<void>[] = []
+  let turn: Promise<unknown> = Promise.resolve()
+  const regular = alive.filter((container) => rank(container) < 0)
+  for (const container of regular) kills.push(killContainer(services, pod, container, { graceSeconds, podIP }))
+  turn = Promise.allSettled(kills)
+  for (const container of alive.filter((one) => rank(one) >= 0).toSorted((a, b) => rank(b) - rank(a))) {
+    const kill = killContainer(services, pod, container, { graceSeconds, podIP, turn })
+    kills.push(kill)
+    turn = Promise.allSettled([turn, kill])
+  }
+  await Promise.all(kills)
+  await Promise.all(runtime.sandboxes.map(async ({ id }) => services.runtime.stopPodSandbox({ podSandboxId: id })))
+}
+
+/** From the spec, or as it was written on the container when its pod is gone from the configuration. */
+function preStopOf(container: Container | undefined, runtime: RuntimeContainer): LifecycleHandler | undefined {
+  const lifecycle: Lifecycle | undefined = container?.lifecycle
+  if (container) return lifecycle?.preStop
+  const written = runtime.annotations[preStopAnnotation]
+  return written ? (JSON.parse(written) as LifecycleHandler) : undefined
+}
+
+export function containerOf(pod: Pod, name: string): Container | undefined {
+  return [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])].find(
+    (container) => container.name === name,
+  )
+}
+
+/** The grace of a pod that nobody shortened, in seconds. */
+export function podGrace(pod: Pod, runtime?: RuntimePod): number {
+  const written = runtime?.containers[0]?.annotations[podGraceAnnotation]
+  const spec = pod.spec?.terminationGracePeriodSeconds ?? (written ? Number(written) : defaultGraceSeconds)
+  return pod.metadata?.deletionGracePeriodSeconds ?? spec
+}

@@ -1,0 +1,52 @@
+// What a pod needs before its containers: cgroup, volumes, sandbox.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { RuntimePod } from './runtime-pod.ts'
+import { createSandbox, prepareSandbox } from './sandbox.ts'
+import type { PodServices } from './services.ts'
+import type { PodState } from './state.ts'
+import type { Turnstile } from './turnstile.ts'
+
+/** Makes the pod's cgroup once. @throws Error after the event `FailedCreatePodContainer` */
+export async function ensureCgroup(services: PodServices, state: PodState, pod: Pod): Promise<string> {
+  state.cgroup ??= services.cgroups?.create(pod) ?? Promise.resolve('')
+  try {
+    return await state.cgroup
+  } catch (error) {
+    state.cgroup = undefined
+    const message = `unable to ensure pod container exists: ${(error as Error).message}`
+    state.tell(pod, { type: 'Warning', reason: 'FailedCreatePodContainer', message })
+    throw error
+  }
+}
+
+/** Mounts the pod's volumes once. @throws Error after the event `FailedMount` */
+export async function ensureVolumes(
+  services: PodServices,
+  state: PodState,
+  pod: Pod,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, string>> {
+  state.volumes ??= services.volumes.mount(pod, signal)
+  try {
+    return await state.volumes
+  } catch (error) {
+    state.volumes = undefined
+    signal.throwIfAborted()
+    state.tell(pod, { type: 'Warning', reason: 'FailedMount', message: (error as Error).message })
+    throw error
+  }
+}
+
+/** Makes a sandbox and reads what came of it. The place that this took is kept for the containers that follow. */
+export async function makeSandbox(
+  services: PodServices,
+  state: PodState,
+  pod: Pod,
+  options: { attempt: number; cgroupParent: Promise<string>; turnstile: Turnstile },
+): Promise<RuntimePod> {
+  const config = await prepareSandbox(services, pod, options.attempt, await options.cgroupParent)
+  await options.turnstile.enter({ resume: false })
+  await createSandbox(services, pod, config)
+  state.sandbox = config
+  return services.reader.read(state.uid)
+}

@@ -1,0 +1,41 @@
+// Removing what is dead.
+import { rm, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { RuntimePod } from './runtime-pod.ts'
+import { podLogFolder } from './sandbox-config.ts'
+import type { PodServices } from './services.ts'
+
+/** Removes what newer instances replaced: of each container one dead stays, of dead sandboxes those that still have any. */
+export async function prunePod({ runtime: service }: Pick<PodServices, 'runtime'>, runtime: RuntimePod): Promise<void> {
+  const dead = new Map<string, number>()
+  const occupied = new Set<string>()
+  for (const { id, name, phase, sandboxId } of runtime.containers) {
+    const isDead = phase === 'exited' || phase === 'created'
+    const before = dead.get(name) ?? 0
+    if (isDead) dead.set(name, before + 1)
+    if (isDead && before > 0) await service.removeContainer({ containerId: id })
+    else occupied.add(sandboxId)
+  }
+  for (const { id, ready } of runtime.sandboxes.slice(1)) {
+    if (!ready && !occupied.has(id)) await service.removePodSandbox({ podSandboxId: id })
+  }
+}
+
+/** Removes the last of a pod that is wanted no more: its dead containers, logs and files. */
+export async function removePod(services: Pick<PodServices, 'runtime' | 'reader' | 'node'>, pod: Pod): Promise<void> {
+  const uid = pod.metadata?.uid ?? ''
+  const { containers, sandboxes } = await services.reader.read(uid)
+  for (const { id } of containers) await services.runtime.removeContainer({ containerId: id })
+  for (const { id } of sandboxes) await services.runtime.removePodSandbox({ podSandboxId: id })
+  services.reader.forget(uid)
+  await rm(podLogFolder(pod, services.node.podLogsDir), { recursive: true, force: true })
+  const folder = join(services.node.rootDir, 'pods', uid)
+  for (const name of ['containers', 'etc-hosts', 'journal.json', 'journal.json.tmp']) {
+    await rm(join(folder, name), { recursive: true, force: true })
+  }
+  // Only when it is empty: what is in it otherwise may be the user's data, on a mount that would not go.
+  await rmdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+  })
+}

@@ -1,0 +1,61 @@
+// What the workers of all pods share.
+import type { ImageService, RuntimeService } from '@nodelet/cri-api'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Clock } from '../clock.ts'
+import type { EventRecorder } from '../events.ts'
+import type { Logger } from '../log.ts'
+import type { ObjectSource } from '../objects.ts'
+import type { ExecInContainer, Prober } from '../probe/types.ts'
+import type { CgroupDriver } from '../resource/cgroup-driver.ts'
+import type { StatusWriter } from '../status-writer.ts'
+import type { bindSubPath } from '../volume/sub-path.ts'
+import type { VolumeManager } from '../volume/types.ts'
+import type { DnsConfig } from './dns.ts'
+import type { Images } from './images.ts'
+import type { RuntimeReader } from './runtime-read.ts'
+import type { Slots } from './slots.ts'
+
+/** What a worker needs to know of its node. */
+export interface NodeFacts {
+  nodeName: string
+  hostIPs: readonly string[]
+  rootDir: string
+  podLogsDir: string
+  clusterDns: readonly string[]
+  clusterDomain: string
+  memoryBytes: bigint
+  allocatable: Readonly<Record<string, string>>
+  thermalThrottle: readonly string[]
+}
+
+export interface PodServices {
+  node: NodeFacts
+  runtime: RuntimeService
+  images: Images
+  imageService: ImageService
+  /** As in container IDs: `NAME://ID`. */
+  runtimeName: string
+  reader: RuntimeReader
+  volumes: VolumeManager
+  bindSubPath: typeof bindSubPath
+  prober: Prober
+  objects: ObjectSource
+  events: EventRecorder
+  statuses: StatusWriter
+  slots: Slots
+  /** None: the runtime places containers where it likes. */
+  cgroups: CgroupDriver | undefined
+  exec: ExecInContainer
+  /** The node's resolv.conf. */
+  resolver(): Promise<DnsConfig>
+  /** Why the runtime's network is not ready; undefined when it is. */
+  networkProblem(): string | undefined
+  /** Sees to it that a static pod has its mirror in the API. */
+  mirror?: ((pod: Pod) => void) | undefined
+  /** The runtime handler of the pod's RuntimeClass; empty without one. */
+  runtimeHandler(pod: Pod): Promise<string>
+  /** Removes a deleted pod from the API for good; undefined without an API. */
+  deleteForGood?: ((pod: Pod) => Promise<void>) | undefined
+  clock: Clock
+  log: Logger
+}

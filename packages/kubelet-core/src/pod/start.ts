@@ -1,0 +1,159 @@
+// Starting one container: image, environment, mounts, then create and start, then its postStart hook.
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type ContainerConfig, type ImageSpec, type PodSandboxConfig } from '@nodelet/cri-api'
+import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { runHook } from '../probe/hook.ts'
+import type { StartAction } from './actions.ts'
+import { containerConfig } from './container-config.ts'
+import { containerEnvironment, readEnvironmentSources } from './container-environment.ts'
+import { killContainer, podGrace } from './kill.ts'
+import { containerDevices, containerMounts } from './mounts.ts'
+import { podLogFolder } from './sandbox-config.ts'
+import type { RuntimePod, RuntimeSandbox } from './runtime-pod.ts'
+import type { ImageUser } from './security-context.ts'
+import type { PodServices } from './services.ts'
+
+/** A step of a start that failed: the container waits with this reason. */
+export class StartError extends Error {
+  override readonly name = 'StartError'
+  readonly reason: string
+
+  constructor(reason: string, cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause })
+    this.reason = reason
+  }
+}
+
+export interface StartFacts {
+  sandbox: RuntimeSandbox
+  sandboxConfig: PodSandboxConfig
+  runtime: RuntimePod
+  image: { spec: ImageSpec; user: ImageUser }
+  volumes: ReadonlyMap<string, string>
+  /** What the container's status last said of restarts, when the runtime has nothing of it. */
+  told: number | undefined
+}
+
+/** For events: `spec.containers{NAME}` and the like. */
+export function fieldPathOf(pod: Pod, name: string): string {
+  const has = (list: readonly { name: string }[] | undefined): boolean =>
+    list?.some((one) => one.name === name) ?? false
+  if (has(pod.spec?.initContainers)) return `spec.initContainers{${name}}`
+  if (has(pod.spec?.ephemeralContainers)) return `spec.ephemeralContainers{${name}}`
+  return `spec.containers{${name}}`
+}
+
+/** @returns the container's ID; its postStart hook has not run yet. @throws StartError */
+export async function startContainer(
+  services: PodServices,
+  pod: Pod,
+  { container, kind, previous }: StartAction,
+  facts: StartFacts,
+): Promise<string> {
+  const { runtime, events } = services
+  const { id: podSandboxId } = facts.sandbox
+  const fieldPath = fieldPathOf(pod, container.name)
+  const attempt = previous ? previous.attempt + 1 : await firstAttempt(services, pod, container, facts.told)
+  const targetId = kind === 'ephemeral' ? targetOf(pod, container, facts.runtime) : ''
+  const config = await step('CreateContainerConfigError', async () =>
+    configure(services, pod, container, attempt, targetId, facts),
+  )
+  const { containerId } = await step('CreateContainerError', async () =>
+    runtime.createContainer({ podSandboxId, config, sandboxConfig: facts.sandboxConfig }),
+  )
+  events.record(pod, { type: 'Normal', reason: 'Created', message: 'Container created', fieldPath })
+  await step('RunContainerError', async () => runtime.startContainer({ containerId }))
+  events.record(pod, { type: 'Normal', reason: 'Started', message: 'Container started', fieldPath })
+  return containerId
+}
+
+/** A failed hook ends the container. @throws StartError */
+export async function runPostStart(
+  services: PodServices,
+  pod: Pod,
+  container: Container,
+  containerId: string,
+  podIP: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const hook = container.lifecycle?.postStart
+  if (!hook) return
+  try {
+    const target = { pod, container, containerId, podIP, startedAt: services.clock.now() }
+    await runHook(hook, target, { exec: services.exec, signal, log: services.log })
+  } catch (error) {
+    signal.throwIfAborted()
+    const fieldPath = fieldPathOf(pod, container.name)
+    services.events.record(pod, {
+      type: 'Warning',
+      reason: 'FailedPostStartHook',
+      message: 'PostStartHook failed',
+      fieldPath,
+    })
+    const now = await services.reader.read(pod.metadata?.uid ?? '')
+    const runtime = now.containers.find(({ id }) => id === containerId)
+    const message = 'FailedPostStartHook'
+    if (runtime) await killContainer(services, pod, runtime, { graceSeconds: podGrace(pod), podIP, message })
+    throw new StartError('PostStartHookError', error)
+  }
+}
+
+async function step<T>(reason: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run()
+  } catch (error) {
+    throw new StartError(reason, error)
+  }
+}
+
+async function configure(
+  services: PodServices,
+  pod: Pod,
+  container: Container,
+  attempt: number,
+  targetId: string,
+  { sandbox, image, volumes }: StartFacts,
+): Promise<ContainerConfig> {
+  const { node } = services
+  const podIPs = pod.spec?.hostNetwork ? node.hostIPs : sandbox.ips
+  const sources = await readEnvironmentSources(pod, container, services.objects)
+  const fields = { nodeName: node.nodeName, hostIPs: node.hostIPs, podIPs, allocatable: node.allocatable }
+  const environment = containerEnvironment(pod, container, sources, fields)
+  return containerConfig(pod, container, {
+    attempt,
+    image: image.spec,
+    imageUser: image.user,
+    environment,
+    mounts: await containerMounts(services, pod, container, { volumes, environment, podIPs }),
+    devices: containerDevices(container, volumes),
+    nodeMemoryBytes: node.memoryBytes,
+    cgroupVersion: services.cgroups?.version ?? 1,
+    seccompFolder: join(node.rootDir, 'seccomp'),
+    thermalThrottle: node.thermalThrottle,
+    targetId,
+  })
+}
+
+function targetOf(pod: Pod, container: Container, runtime: RuntimePod): string {
+  const target = pod.spec?.ephemeralContainers?.find(({ name }) => name === container.name)?.targetContainerName
+  return (target && runtime.containers.find(({ name, phase }) => name === target && phase === 'running')?.id) || ''
+}
+
+/** Where the runtime remembers nothing: one more than the status told or the logs show; 0 for a new container. */
+async function firstAttempt(
+  { node }: PodServices,
+  pod: Pod,
+  container: Container,
+  told: number | undefined,
+): Promise<number> {
+  const folder = join(podLogFolder(pod, node.podLogsDir), container.name)
+  let names: string[] = []
+  try {
+    names = await readdir(folder)
+  } catch {
+    // No log yet: the ordinary first start.
+  }
+  const logged = names.flatMap((name) => (/^\d+\.log/.test(name) ? [Number.parseInt(name, 10)] : []))
+  return Math.max(-1, told ?? -1, ...logged) + 1
+}

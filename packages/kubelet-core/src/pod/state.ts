@@ -1,0 +1,106 @@
+// What a kubelet remembers of one pod between turns, and how it tells the pod's status.
+import type { PodSandboxConfig } from '@nodelet/cri-api'
+import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { NodeletEvent } from '../events.ts'
+import type { ActionFacts } from './actions.ts'
+import { ownedConditions } from './conditions.ts'
+import type { Waiting } from './container-status.ts'
+import { type JournalEntry, readJournal, writeJournal } from './journal.ts'
+import type { BackOff } from './restart.ts'
+import { isAlive, type RuntimePod } from './runtime-pod.ts'
+import type { PodServices } from './services.ts'
+import type { Liveliness } from './started.ts'
+import { type ObservedStatus, podStatus } from './status.ts'
+
+export interface PodState extends Liveliness {
+  readonly uid: string
+  /** Why containers wait, by name. */
+  readonly waiting: Map<string, Waiting>
+  /** Containers whose postStart hook has not returned. */
+  readonly hooks: Set<string>
+  /** Why the pod failed as a whole. */
+  failure?: { reason: string; message: string } | undefined
+  volumes?: Promise<ReadonlyMap<string, string>> | undefined
+  cgroup?: Promise<string> | undefined
+  sandbox?: PodSandboxConfig | undefined
+  tell(pod: Pod, event: NodeletEvent): void
+  journal(): Promise<JournalEntry>
+  /** Remembers over a crash. */
+  remember(changes: Partial<JournalEntry>): Promise<void>
+  rememberBackOff(container: string, backOff: BackOff): Promise<void>
+  facts(runtime: RuntimePod): Promise<ActionFacts>
+  /** The status as last told, by this kubelet or the one before. */
+  told(): ObservedStatus | undefined
+  /** Tells the status; a terminal phase only once nothing runs. @returns the status as it would be then */
+  publish(pod: Pod, runtime: RuntimePod, terminating?: boolean): ObservedStatus
+}
+
+export function createPodState(services: PodServices, first: Pod): PodState {
+  const { clock, statuses, node, runtimeName, events, prober } = services
+  const uid = first.metadata?.uid ?? ''
+  let journal: JournalEntry | undefined
+
+  const told = (): ObservedStatus | undefined => statuses.get(uid) ?? first.status
+  const state: PodState = {
+    uid,
+    waiting: new Map(),
+    hooks: new Set(),
+    told,
+    tell: (pod, event) => events.record(pod, event),
+    verdict: (containerId, kind) => prober.verdict(containerId, kind),
+    hookRuns: (containerId) => state.hooks.has(containerId),
+    published: (containerId) =>
+      containerStatuses(told()).find(({ containerID }) => containerID === `${runtimeName}://${containerId}`),
+    journal: async () => (journal ??= await readJournal(node.rootDir, uid)),
+    async remember(changes) {
+      journal = { ...(await state.journal()), ...changes }
+      await writeJournal(node.rootDir, uid, journal)
+    },
+    async rememberBackOff(container, backOff) {
+      const { backOffs } = await state.journal()
+      await state.remember({ backOffs: { ...backOffs, [container]: backOff } })
+    },
+    async facts(runtime) {
+      const { backOffs } = await state.journal()
+      const { verdict, hookRuns, published } = state
+      const liveliness = { verdict, hookRuns, ...(published && { published }) }
+      return { ...liveliness, runtime, backOffs: new Map(Object.entries(backOffs)), nowMs: clock.now() }
+    },
+    publish(pod, runtime, terminating = false) {
+      const before = told()
+      const status = podStatus(pod, {
+        ...state,
+        runtime,
+        runtimeName,
+        hostIPs: node.hostIPs,
+        previous: withForeignConditions(before, pod),
+        terminating,
+        nowMs: clock.now(),
+      })
+      const early = isTerminal(status) && isAlive(runtime)
+      statuses.set(pod, early && before?.phase ? { ...status, phase: before.phase } : status)
+      return status
+    },
+  }
+  return state
+}
+
+export const isTerminal = ({ phase }: ObservedStatus): boolean => phase === 'Succeeded' || phase === 'Failed'
+
+function containerStatuses(status: ObservedStatus | undefined): ContainerStatus[] {
+  const { initContainerStatuses = [], containerStatuses: regular = [] } = status ?? {}
+  return [...initContainerStatuses, ...regular]
+}
+
+/** The restart count that was told of a container that existed. */
+export function toldRestarts(status: ObservedStatus | undefined, name: string): number | undefined {
+  const found = containerStatuses(status).find((one) => one.name === name)
+  return found?.containerID ? found.restartCount : undefined
+}
+
+/** Conditions of others, such as readiness gates, are as the API has them now. */
+function withForeignConditions(own: ObservedStatus | undefined, pod: Pod): ObservedStatus | undefined {
+  if (!own) return undefined
+  const foreign = (pod.status?.conditions ?? []).filter(({ type }) => !ownedConditions.has(type))
+  return { ...own, conditions: [...(own.conditions ?? []).filter(({ type }) => ownedConditions.has(type)), ...foreign] }
+}

@@ -1,0 +1,135 @@
+// The status of a pod from what the runtime has of it. Pure.
+import type { Container, ContainerStatus, Pod, PodStatus } from 'kubernetes-types/core/v1.d.ts'
+import { qosClass } from '../resource/qos.ts'
+import { ephemeralContainers, isSidecar, policyOf } from './actions.ts'
+import { podConditions } from './conditions.ts'
+import { containerStatus, type Waiting } from './container-status.ts'
+import { isStatic } from './labels.ts'
+import { podPhase, type PodPhase } from './phase.ts'
+import { mayRestart } from './restart.ts'
+import { newestOf, type RuntimePod } from './runtime-pod.ts'
+import { isStarted, type Liveliness } from './started.ts'
+import { apiTime } from './time.ts'
+
+/** Newer API servers know of which generation a status speaks. */
+export type ObservedStatus = PodStatus & { observedGeneration?: number }
+
+export interface StatusFacts extends Liveliness {
+  runtime: RuntimePod
+  runtimeName: string
+  /** By container name. */
+  waiting: ReadonlyMap<string, Waiting>
+  hostIPs: readonly string[]
+  /** As last told, or as the API has it. */
+  previous: ObservedStatus | undefined
+  /** The pod is being torn down. */
+  terminating?: boolean
+  /** Why the pod as a whole failed, such as `DeadlineExceeded`. */
+  failure?: { reason: string; message: string } | undefined
+  nowMs: number
+}
+
+const maxMessages = 12 * 1024
+
+export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
+  const { runtime, previous, hostIPs, nowMs } = facts
+  const inits = pod.spec?.initContainers ?? []
+  const regular = pod.spec?.containers ?? []
+  const initialized = isInitialized(pod, facts)
+  const statusOf = (container: Container): ContainerStatus => {
+    const init = inits.includes(container)
+    const status = containerStatus(container, {
+      ...facts,
+      history: runtime.containers.filter(({ name }) => name === container.name),
+      waiting: facts.waiting.get(container.name),
+      initial: inits.length > 0 && !(init || initialized) ? 'PodInitializing' : 'ContainerCreating',
+      previous: previousOf(previous, container.name),
+      final: isFinal(pod, container, facts),
+    })
+    if (!init || isSidecar(container)) return status
+    return { ...status, ready: status.state?.terminated?.exitCode === 0 }
+  }
+  const cut = messageCutter(inits.length + regular.length)
+  const initContainerStatuses = inits.map(statusOf).map(cut)
+  const containerStatuses = regular
+    .map(statusOf)
+    .map(cut)
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  const ephemeral = ephemeralContainers(pod).map(statusOf).map(cut)
+  const phase = phaseOf(pod, facts, initContainerStatuses, containerStatuses)
+  const sandbox = runtime.sandboxes[0]
+  const podIPs = pod.spec?.hostNetwork ? hostIPs : (sandbox?.ips ?? [])
+  const sandboxReady = Boolean(sandbox?.ready && podIPs.length > 0)
+  const generation = pod.metadata?.generation
+  const { reason, message } = facts.failure ?? previous ?? {}
+  return {
+    ...(generation !== undefined && { observedGeneration: generation }),
+    phase,
+    ...(reason && { reason }),
+    ...(message && { message }),
+    conditions: podConditions(pod, {
+      phase,
+      containerStatuses,
+      initContainerStatuses,
+      sandboxReady,
+      initialized,
+      previous: previous?.conditions ?? [],
+      nowMs,
+    }),
+    ...(hostIPs[0] && { hostIP: hostIPs[0], hostIPs: hostIPs.map((ip) => ({ ip })) }),
+    ...(podIPs[0] && { podIP: podIPs[0], podIPs: podIPs.map((ip) => ({ ip })) }),
+    startTime: previous?.startTime ?? apiTime(nowMs),
+    ...(inits.length > 0 && { initContainerStatuses }),
+    containerStatuses,
+    ...(ephemeral.length > 0 && { ephemeralContainerStatuses: ephemeral }),
+    qosClass: qosClass(pod),
+  }
+}
+
+function phaseOf(
+  pod: Pod,
+  facts: StatusFacts,
+  initContainerStatuses: ContainerStatus[],
+  containerStatuses: ContainerStatus[],
+): PodPhase {
+  const before = facts.previous?.phase
+  if (before === 'Succeeded' || before === 'Failed') return before
+  if (facts.failure) return 'Failed'
+  const terminal = facts.terminating ?? false
+  return podPhase(pod, { initContainerStatuses, containerStatuses, terminal, static: isStatic(pod) })
+}
+
+/** Every plain init container has ended well and every sidecar has started, or a regular container has existed. */
+export function isInitialized(pod: Pod, facts: Liveliness & { runtime: RuntimePod }): boolean {
+  const { runtime } = facts
+  const sandboxId = runtime.sandboxes[0]?.id
+  if ((pod.spec?.containers ?? []).some(({ name }) => newestOf(runtime, name, sandboxId))) return true
+  return (pod.spec?.initContainers ?? []).every((container) => {
+    const last = newestOf(runtime, container.name, sandboxId)
+    return isSidecar(container) ? isStarted(container, last, facts) : last?.phase === 'exited' && last.exitCode === 0
+  })
+}
+
+function isFinal(pod: Pod, container: Container, { runtime, terminating }: StatusFacts): boolean {
+  if (terminating) return true
+  const last = newestOf(runtime, container.name)
+  return last?.phase === 'exited' && !mayRestart(container, policyOf(pod), last.exitCode)
+}
+
+function previousOf(previous: PodStatus | undefined, name: string): ContainerStatus | undefined {
+  const { initContainerStatuses = [], containerStatuses = [], ephemeralContainerStatuses = [] } = previous ?? {}
+  return [...initContainerStatuses, ...containerStatuses, ...ephemeralContainerStatuses].find(
+    (status) => status.name === name,
+  )
+}
+
+/** Termination messages of a pod share 12 KiB. */
+function messageCutter(containers: number): (status: ContainerStatus) => ContainerStatus {
+  const most = Math.floor(maxMessages / Math.max(1, containers))
+  return (status) => {
+    const terminated = status.state?.terminated
+    if (!terminated?.message || Buffer.byteLength(terminated.message) <= most) return status
+    const message = Buffer.from(terminated.message).subarray(0, most).toString()
+    return { ...status, state: { terminated: { ...terminated, message } } }
+  }
+}

@@ -1,0 +1,208 @@
+// The turns of a pod's worker: they read the runtime, decide with pure functions, and act.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { type PodActions, podActions, type WaitAction } from './actions.ts'
+import { killContainer, killPod, podGrace } from './kill.ts'
+import { isStatic, podTitle } from './labels.ts'
+import { ensureCgroup, ensureVolumes, makeSandbox } from './prepare.ts'
+import { prunePod } from './prune.ts'
+import { crashLoopMessage } from './restart.ts'
+import { isAlive, type RuntimePod } from './runtime-pod.ts'
+import { prepareSandbox } from './sandbox.ts'
+import type { PodServices } from './services.ts'
+import { fieldPathOf } from './start.ts'
+import { earliest, ensureImage, startContainers, type StarterContext } from './starter.ts'
+import { createPodState, isTerminal, type PodState } from './state.ts'
+import { createTurnstile } from './turnstile.ts'
+import type { EndRequest, PodTurns } from './worker.ts'
+
+/** The turns of one pod. @param wake asks its worker for another turn */
+export function createPodTurns(services: PodServices, first: Pod, wake: () => void): PodTurns {
+  const state = createPodState(services, first)
+  const { uid } = state
+  const { reader, statuses } = services
+  return {
+    async sync(pod, signal) {
+      const turnstile = createTurnstile(services.slots, signal)
+      try {
+        return await syncPod({ services, state, pod, signal, turnstile, wake })
+      } finally {
+        turnstile.leave()
+      }
+    },
+
+    async terminate(pod, request) {
+      state.failure ??= request.failure
+      const before = await reader.read(uid)
+      state.publish(pod, before, true)
+      const graceSeconds = await remainingGrace(services, state, pod, request, before)
+      try {
+        await killPod(services, pod, before, graceSeconds)
+      } catch (error) {
+        const message = `error killing pod: ${(error as Error).message}`
+        state.tell(pod, { type: 'Warning', reason: 'FailedKillPod', message })
+        throw error
+      }
+      const after = await reader.read(uid)
+      if (isAlive(after)) throw new Error('the runtime says that containers still run after they were stopped')
+      state.publish(pod, after, true)
+    },
+
+    async terminated(pod, signal) {
+      // A mount that was begun is let end: its abort is under way.
+      await state.volumes?.catch(() => undefined)
+      await services.volumes.unmount(uid)
+      await services.cgroups?.remove(uid)
+      state.publish(pod, await reader.read(uid), true)
+      services.images.forget(uid)
+      await statuses.flush(uid)
+      signal.throwIfAborted()
+      // On the wire: first the terminal status, then the removal.
+      if (pod.metadata?.deletionTimestamp && !isStatic(pod)) await services.deleteForGood?.(pod)
+    },
+  }
+}
+
+async function syncPod(context: StarterContext): Promise<{ againMs?: number | undefined; ended?: boolean }> {
+  const { services, state, pod, signal, turnstile } = context
+  const { reader } = services
+  let runtime = await reader.read(state.uid)
+  checkDeadline(services, state, pod)
+  if (isTerminal(state.publish(pod, runtime))) return { ended: true }
+  services.mirror?.(pod)
+  checkNetwork(services, state, pod)
+  let actions = podActions(pod, await state.facts(runtime))
+  if (actions.finished) return { ended: true }
+  const cgroupParent = ensureCgroup(services, state, pod)
+  const mounted = ensureVolumes(services, state, pod, signal)
+  // Both are awaited below; a failure before that is not lost.
+  for (const begun of [cgroupParent, mounted]) begun.catch(() => {})
+  if (actions.killPod) runtime = await killForNewSandbox(services, state, pod, runtime, actions)
+  if (actions.createSandbox) {
+    // Images come in the meantime.
+    for (const container of firstToStart(pod)) await ensureImage(context, container)
+    const { attempt } = actions.createSandbox
+    runtime = await makeSandbox(services, state, pod, { attempt, cgroupParent, turnstile })
+    signal.throwIfAborted()
+    state.publish(pod, runtime)
+    actions = podActions(pod, await state.facts(runtime))
+  }
+  state.sandbox ??= await prepareSandbox(services, pod, runtime.sandboxes[0]?.attempt ?? 0, await cgroupParent)
+  await killMarked(services, pod, runtime, actions)
+  showWaits(state, pod, actions.wait)
+  const volumes = actions.start.length > 0 ? await settled(mounted, turnstile.leave) : new Map<string, string>()
+  const againMs = await startContainers(context, actions.start, runtime, volumes)
+  turnstile.leave()
+  const after = await reader.read(state.uid)
+  const ended = isTerminal(state.publish(pod, after))
+  probe(services, state, pod, after)
+  await mounted
+  await prunePod(services, after)
+  const next = podActions(pod, await state.facts(after))
+  // What was started may already have ended, or lets the next one start.
+  const goOn = next.start.some(({ container }) => !actions.start.some((one) => one.container === container))
+  const moved = ended || next.finished || goOn || next.wait.length > actions.wait.length
+  const nowMs = moved ? services.clock.now() : undefined
+  const waits = actions.wait.map(({ untilMs }) => untilMs)
+  return { againMs: [nowMs, againMs, deadlineOf(state, pod), ...waits].reduce(earliest, undefined) }
+}
+
+/** What is there at once keeps its place; before a longer wait it is given back. */
+async function settled<T>(promise: Promise<T>, leave: () => void): Promise<T> {
+  const pending = Symbol('pending')
+  const tick = new Promise((resolve) => setImmediate(resolve, pending))
+  if ((await Promise.race([promise, tick])) === pending) leave()
+  return promise
+}
+
+function checkNetwork(services: PodServices, state: PodState, pod: Pod): void {
+  const problem = pod.spec?.hostNetwork ? undefined : services.networkProblem()
+  if (!problem) return
+  const message = `network is not ready: ${problem}`
+  state.tell(pod, { type: 'Warning', reason: 'NetworkNotReady', message })
+  throw new Error(message)
+}
+
+function deadlineOf(state: PodState, pod: Pod): number | undefined {
+  const seconds = pod.spec?.activeDeadlineSeconds
+  const startTime = state.told()?.startTime
+  return seconds === undefined || !startTime ? undefined : Date.parse(startTime) + seconds * 1000
+}
+
+function checkDeadline({ clock }: PodServices, state: PodState, pod: Pod): void {
+  const deadlineMs = deadlineOf(state, pod)
+  if (deadlineMs === undefined || clock.now() < deadlineMs || state.failure) return
+  const message = 'Pod was active on the node longer than the specified deadline'
+  state.failure = { reason: 'DeadlineExceeded', message }
+  state.tell(pod, { type: 'Normal', reason: 'DeadlineExceeded', message })
+}
+
+async function killForNewSandbox(
+  services: PodServices,
+  state: PodState,
+  pod: Pod,
+  runtime: RuntimePod,
+  { createSandbox }: PodActions,
+): Promise<RuntimePod> {
+  const message = 'Pod sandbox changed, it will be killed and re-created.'
+  if (createSandbox) state.tell(pod, { type: 'Normal', reason: 'SandboxChanged', message })
+  await killPod(services, pod, runtime, podGrace(pod))
+  return services.reader.read(state.uid)
+}
+
+async function killMarked(services: PodServices, pod: Pod, runtime: RuntimePod, { kill }: PodActions): Promise<void> {
+  const podIP = runtime.sandboxes[0]?.ips[0] ?? ''
+  for (const { container, runtime: live, message, probe: kind } of kill) {
+    const own = kind === 'liveness' ? container.livenessProbe : kind === 'startup' ? container.startupProbe : undefined
+    const graceSeconds = own?.terminationGracePeriodSeconds ?? podGrace(pod)
+    await killContainer(services, pod, live, { graceSeconds, podIP, message })
+  }
+}
+
+function showWaits(state: PodState, pod: Pod, waits: readonly WaitAction[]): void {
+  const { name = '', namespace = '' } = pod.metadata ?? {}
+  for (const { container, delayMs } of waits) {
+    const message = crashLoopMessage(container.name, { name, namespace, uid: state.uid }, delayMs)
+    if (state.waiting.get(container.name)?.message !== message) {
+      const text = `Back-off restarting failed container ${container.name} in pod ${podTitle(pod)}`
+      const fieldPath = fieldPathOf(pod, container.name)
+      state.tell(pod, { type: 'Warning', reason: 'BackOff', message: text, fieldPath })
+    }
+    state.waiting.set(container.name, { reason: 'CrashLoopBackOff', message })
+  }
+}
+
+function probe({ node, prober }: PodServices, state: PodState, pod: Pod, runtime: RuntimePod): void {
+  for (const { id, phase } of runtime.containers) if (phase !== 'running') prober.remove(id)
+  const podIP = (pod.spec?.hostNetwork ? node.hostIPs : runtime.sandboxes[0]?.ips)?.[0] ?? ''
+  for (const container of [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])]) {
+    if (!(container.livenessProbe ?? container.readinessProbe ?? container.startupProbe)) continue
+    const live = runtime.containers.find(({ name, phase }) => name === container.name && phase === 'running')
+    if (!live || state.hooks.has(live.id)) continue
+    prober.add({ pod, container, containerId: live.id, podIP, startedAt: live.startedMs })
+  }
+}
+
+/** What starts first in a new sandbox, as far as the spec tells. */
+function firstToStart(pod: Pod): NonNullable<Pod['spec']>['containers'] {
+  const [init] = pod.spec?.initContainers ?? []
+  return init ? [init] : (pod.spec?.containers ?? [])
+}
+
+/** The grace that is left: time that passed before a restart of the kubelet counts. */
+async function remainingGrace(
+  { clock }: PodServices,
+  state: PodState,
+  pod: Pod,
+  request: EndRequest,
+  runtime: RuntimePod,
+): Promise<number> {
+  const own = podGrace(pod, runtime)
+  const graceSeconds = Math.max(1, Math.min(request.graceSeconds ?? own, own))
+  const { terminating } = await state.journal()
+  if (terminating) {
+    const passed = (clock.now() - terminating.sinceMs) / 1000
+    return Math.max(1, Math.min(graceSeconds, terminating.graceSeconds) - passed)
+  }
+  if (isAlive(runtime)) await state.remember({ terminating: { sinceMs: clock.now(), graceSeconds } })
+  return graceSeconds
+}

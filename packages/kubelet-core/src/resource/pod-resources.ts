@@ -1,0 +1,59 @@
+// What the containers of a pod ask for together, and the limits of its cgroup. Pure.
+import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
+import { parseMilliQuantity } from '../quantity.ts'
+import { cpuQuotaUs, cpuShares } from './container-resources.ts'
+import { qosClass } from './qos.ts'
+
+/** The limits of a pod's cgroup; what is left out is not limited. */
+export interface PodResources {
+  cpuShares: number
+  cpuQuotaUs?: number
+  memoryBytes?: number
+}
+
+type Kind = 'requests' | 'limits'
+
+const quantityOf = (resources: ResourceRequirements | undefined, kind: Kind, name: string): bigint => {
+  const own = resources?.[kind]?.[name] ?? (kind === 'requests' ? resources?.limits?.[name] : undefined)
+  return parseMilliQuantity(own ?? '0', `${kind}.${name}`)
+}
+
+/**
+ * What a pod asks for or may use of one resource, in thousandths: all regular containers and sidecars together, or what an
+ * init container needs beside the sidecars before it, whichever is more; and the overhead.
+ */
+export function podQuantity(pod: Pod, kind: Kind, name: string): bigint {
+  const of = ({ resources }: Container): bigint => quantityOf(resources, kind, name)
+  const podLevel = (pod.spec as { resources?: ResourceRequirements } | undefined)?.resources
+  const overhead = parseMilliQuantity(pod.spec?.overhead?.[name] ?? '0', `overhead.${name}`)
+  if (podLevel?.[kind]?.[name] !== undefined) return quantityOf(podLevel, kind, name) + overhead
+  let sidecars = 0n
+  let largestInit = 0n
+  for (const container of pod.spec?.initContainers ?? []) {
+    const sidecar = container.restartPolicy === 'Always'
+    if (sidecar) sidecars += of(container)
+    const needed = sidecar ? sidecars : sidecars + of(container)
+    if (needed > largestInit) largestInit = needed
+  }
+  const regular = (pod.spec?.containers ?? []).reduce((sum, container) => sum + of(container), sidecars)
+  return (regular > largestInit ? regular : largestInit) + overhead
+}
+
+/** Whether every container, or the pod itself, has a limit of this resource. */
+function isLimited(pod: Pod, name: string): boolean {
+  const podLevel = (pod.spec as { resources?: ResourceRequirements } | undefined)?.resources
+  if (podLevel?.limits?.[name] !== undefined) return true
+  return [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])].every(
+    ({ resources }) => parseMilliQuantity(resources?.limits?.[name] ?? '0') > 0n,
+  )
+}
+
+export function podResources(pod: Pod): PodResources {
+  if (qosClass(pod) === 'BestEffort') return { cpuShares: 2 }
+  const memory = Number(podQuantity(pod, 'limits', 'memory') / 1000n)
+  return {
+    cpuShares: Number(cpuShares(podQuantity(pod, 'requests', 'cpu'))),
+    ...(isLimited(pod, 'cpu') && { cpuQuotaUs: Number(cpuQuotaUs(podQuantity(pod, 'limits', 'cpu'))) }),
+    ...(isLimited(pod, 'memory') && { memoryBytes: memory }),
+  }
+}

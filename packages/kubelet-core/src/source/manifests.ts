@@ -1,0 +1,124 @@
+// Static pods from the manifests of a folder.
+import { type FSWatcher, watch } from 'node:fs'
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { type Clock, systemClock } from '../clock.ts'
+import { type Logger, silentLogger } from '../log.ts'
+import { seenAnnotation } from '../pod/labels.ts'
+import { ManifestError, staticPodOf } from './manifest.ts'
+import type { PodSource } from './source.ts'
+
+export interface ManifestsOptions {
+  folder: string
+  nodeName: string
+  /** How often the folder is read whatever happens, in milliseconds; default 20 s. */
+  checkMs?: number
+  clock?: Clock
+  log?: Logger
+}
+
+const maxBytes = 10 * 1024 * 1024
+/** Editors write in several steps: one read for all of them. */
+const settleMs = 20
+
+/** A folder of manifests, one pod each, as JSON or YAML. A broken one is told to the log and leaves the others alone. */
+export function manifestsSource(options: ManifestsOptions): PodSource {
+  const { folder, nodeName, checkMs = 20_000, clock = systemClock, log = silentLogger } = options
+  const seen = new Map<string, string>()
+  const complaints = new Map<string, string>()
+  let watcher: FSWatcher | undefined
+  let cancel: (() => void) | undefined
+  let last: string | undefined
+  let reading: Promise<void> | undefined
+  let again = false
+  let closed = false
+
+  const complain = (path: string, message: string): void => {
+    if (complaints.get(path) === message) return
+    complaints.set(path, message)
+    log.error({ file: path }, `manifest ${path}: ${message}; it is skipped`)
+  }
+
+  const readOne = async (path: string): Promise<Pod | undefined> => {
+    try {
+      const { size } = await stat(path)
+      if (size > maxBytes) throw new ManifestError(`${size} bytes: a manifest may have 10 MiB`)
+      const pod = staticPodOf(await readFile(path, 'utf8'), { nodeName, path, seenMs: clock.now() })
+      complaints.delete(path)
+      return pod
+    } catch (error) {
+      // Gone between list and look: the ordinary way of files.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') complain(path, (error as Error).message)
+      return undefined
+    }
+  }
+
+  const readAll = async (): Promise<Pod[]> => {
+    const entries = await readdir(folder, { withFileTypes: true })
+    const names = entries.filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name)
+    const pods = new Map<string, Pod>()
+    for (const name of names.toSorted()) {
+      const path = join(folder, name)
+      const pod = await readOne(path)
+      if (!pod) continue
+      const key = `${pod.metadata?.namespace}/${pod.metadata?.name}`
+      if (pods.has(key)) complain(path, `metadata.name: another manifest has the pod ${key}`)
+      else pods.set(key, keepSeen(pod))
+    }
+    return [...pods.values()]
+  }
+
+  /** The time of the first sight stays. */
+  const keepSeen = (pod: Pod): Pod => {
+    const uid = pod.metadata?.uid ?? ''
+    const annotations = pod.metadata?.annotations ?? {}
+    const first = seen.get(uid) ?? annotations[seenAnnotation] ?? ''
+    seen.set(uid, first)
+    return { ...pod, metadata: { ...pod.metadata, annotations: { ...annotations, [seenAnnotation]: first } } }
+  }
+
+  return {
+    name: 'file',
+    async start(changed) {
+      await mkdir(folder, { recursive: true })
+      const read = async (): Promise<void> => {
+        do {
+          again = false
+          try {
+            const pods = await readAll()
+            const text = JSON.stringify(pods)
+            if (text === last || closed) continue
+            last = text
+            changed(pods)
+          } catch (error) {
+            log.error({ err: error, folder }, 'the manifests folder cannot be read; its pods stay as they are')
+          }
+        } while (again && !closed)
+        cancel?.()
+        cancel = clock.after(checkMs, request)
+      }
+      const request = (): void => {
+        if (closed) return
+        again = true
+        reading ??= read().finally(() => (reading = undefined))
+      }
+      watcher = watch(folder, () => {
+        cancel?.()
+        cancel = clock.after(settleMs, request)
+      })
+      watcher.on('error', (error) =>
+        log.warn({ err: error, folder }, 'the folder is watched no more; it is read every 20 s'),
+      )
+      request()
+      await reading
+    },
+    async close() {
+      closed = true
+      cancel?.()
+      watcher?.close()
+      await reading
+      cancel?.()
+    },
+  }
+}

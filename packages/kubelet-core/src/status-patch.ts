@@ -1,0 +1,66 @@
+// The difference between a pod's status in the API and the one to tell, as a strategic merge patch. Pure.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { ownedConditions } from './pod/conditions.ts'
+import type { ObservedStatus } from './pod/status.ts'
+
+/** Lists that the API server merges by address: a change replaces them whole. */
+const addressLists = new Set(['podIPs', 'hostIPs'])
+
+const owned = [
+  'observedGeneration',
+  'phase',
+  'reason',
+  'message',
+  'hostIP',
+  'hostIPs',
+  'podIP',
+  'podIPs',
+  'startTime',
+  'initContainerStatuses',
+  'containerStatuses',
+  'ephemeralContainerStatuses',
+  'qosClass',
+] as const
+
+/** Undefined when the API has it all already. Fields and conditions of others are left alone. */
+export function statusPatch(
+  uid: string,
+  known: ObservedStatus | undefined,
+  wanted: ObservedStatus,
+): { metadata: { uid: string }; status: Record<string, unknown> } | undefined {
+  const status: Record<string, unknown> = {}
+  for (const field of owned) {
+    const [before, after] = [known?.[field], wanted[field]]
+    if (same(before, after)) continue
+    if (after === undefined) status[field] = null
+    else if (addressLists.has(field) && before) status[field] = [...(after as object[]), { $patch: 'replace' }]
+    else status[field] = after
+  }
+  const conditions = (wanted.conditions ?? []).filter(
+    (condition) =>
+      ownedConditions.has(condition.type) &&
+      !same(
+        known?.conditions?.find(({ type }) => type === condition.type),
+        condition,
+      ),
+  )
+  if (conditions.length > 0) status['conditions'] = conditions
+  return Object.keys(status).length === 0 ? undefined : { metadata: { uid }, status }
+}
+
+/** Equal as JSON, whatever the order of keys; null and absent are the same, as are empty objects of old servers. */
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b))
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (typeof value !== 'object' || value === null) return value ?? undefined
+  const entries = Object.entries(value)
+    .filter(([, field]) => field !== null && field !== undefined)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(entries.map(([key, field]) => [key, sorted(field)]))
+}
+
+/** What a pod looks like with this status. */
+export const withStatus = (pod: Pod, status: ObservedStatus | undefined): Pod => (status ? { ...pod, status } : pod)

@@ -1,0 +1,173 @@
+// Statuses of pods on their way to the API: the newest counts, one request per pod at a time, tried until it is written.
+import { isConflict, isNotFound, type KubeClient, pods, strategicPatch } from '@nodelet/kube-client'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { type Logger, silentLogger } from './log.ts'
+import type { ObservedStatus } from './pod/status.ts'
+import { createSlots } from './pod/slots.ts'
+import { statusPatch } from './status-patch.ts'
+
+export interface StatusWriter {
+  /** The status that the pod has now; written in the background. */
+  set(pod: Pod, status: ObservedStatus): void
+  /** The newest status, written or not. */
+  get(podUid: string): ObservedStatus | undefined
+  /** The pod as the API has it: for a static pod its mirror. What deviates is written again. */
+  observe(podUid: string, inApi: Pod | undefined): void
+  /** Fulfilled when the newest status is in the API, or the pod is not; at once without an API. */
+  flush(podUid: string): Promise<void>
+  forget(podUid: string): void
+  close(): void
+}
+
+export interface StatusWriterOptions {
+  client?: Pick<KubeClient, 'patch'> | undefined
+  /** Requests at a time, over all pods; default 16. */
+  parallel?: number
+  clock?: Clock
+  log?: Logger
+}
+
+interface Entry {
+  wanted?: ObservedStatus | undefined
+  /** The object in the API that carries the status. */
+  target?: { namespace: string; name: string; uid: string } | undefined
+  known?: ObservedStatus | undefined
+  /** Of what is known. */
+  version?: string | undefined
+  busy: boolean
+  failures: number
+  cancelRetry?: (() => void) | undefined
+  waiters: (() => void)[]
+}
+
+const firstRetryMs = 200
+const longestRetryMs = 10_000
+
+export function createStatusWriter(options: StatusWriterOptions = {}): StatusWriter {
+  const { client, parallel = 16, clock = systemClock, log = silentLogger } = options
+  const entries = new Map<string, Entry>()
+  const slots = createSlots(parallel)
+  let closed = false
+
+  const entryOf = (podUid: string): Entry => {
+    const entry = entries.get(podUid) ?? { busy: false, failures: 0, waiters: [] }
+    entries.set(podUid, entry)
+    return entry
+  }
+  const settle = (entry: Entry): void => {
+    for (const done of entry.waiters.splice(0)) done()
+  }
+
+  const write = async (entry: Entry): Promise<void> => {
+    entry.busy = true
+    try {
+      for (;;) {
+        const { wanted, target, known } = entry
+        const patch = wanted && target && statusPatch(target.uid, known, wanted)
+        if (!client || !patch || closed) break
+        const release = await slots.acquire()
+        try {
+          const { namespace, name } = target
+          const answer = await client.patch(pods, { namespace, name }, strategicPatch(patch), { subresource: 'status' })
+          if (entry.target === target) {
+            entry.known = { ...wanted, ...answer.status, ...ownedOf(wanted) }
+            entry.version = answer.metadata?.resourceVersion
+          }
+          entry.failures = 0
+        } finally {
+          release()
+        }
+      }
+    } catch (error) {
+      if (isNotFound(error) || isConflict(error)) {
+        // Gone, or another pod has its name now: there is nobody to tell.
+        entry.target = undefined
+      } else retryLater(entry, error)
+    } finally {
+      entry.busy = false
+    }
+    if (!entry.cancelRetry) settle(entry)
+  }
+
+  const retryLater = (entry: Entry, error: unknown): void => {
+    entry.failures++
+    const ms = Math.min(firstRetryMs * 2 ** Math.min(entry.failures - 1, 10), longestRetryMs)
+    log.warn({ err: error, pod: entry.target?.name, again: ms }, 'status not written')
+    entry.cancelRetry = clock.after(ms, () => {
+      entry.cancelRetry = undefined
+      if (!closed) void write(entry)
+    })
+  }
+
+  const kick = (entry: Entry): void => {
+    if (!entry.busy && !entry.cancelRetry && !closed) void write(entry)
+  }
+
+  return {
+    set(pod, status) {
+      const entry = entryOf(pod.metadata?.uid ?? '')
+      entry.wanted = status
+      kick(entry)
+    },
+    get: (podUid) => entries.get(podUid)?.wanted,
+    observe(podUid, inApi) {
+      const entry = entryOf(podUid)
+      const { name, namespace, uid } = inApi?.metadata ?? {}
+      if (!name || !namespace || !uid) {
+        entry.target = undefined
+        entry.known = undefined
+        return
+      }
+      if (entry.target?.uid !== uid) {
+        entry.target = { name, namespace, uid }
+        entry.version = undefined
+      }
+      const version = inApi?.metadata?.resourceVersion
+      // While a write is under way, and until the watch has caught up with it, the watch shows the past.
+      if (!entry.busy && !isOlder(version, entry.version)) {
+        entry.known = inApi?.status
+        entry.version = version
+      }
+      kick(entry)
+    },
+    async flush(podUid) {
+      const entry = entries.get(podUid)
+      if (!entry || closed || !client || !entry.target) return
+      const done = Promise.withResolvers<void>()
+      entry.waiters.push(done.resolve)
+      kick(entry)
+      await done.promise
+    },
+    forget(podUid) {
+      const entry = entries.get(podUid)
+      if (!entry) return
+      entry.cancelRetry?.()
+      entry.cancelRetry = undefined
+      entry.target = undefined
+      settle(entry)
+      entries.delete(podUid)
+    },
+    close() {
+      closed = true
+      for (const entry of entries.values()) {
+        entry.cancelRetry?.()
+        entry.cancelRetry = undefined
+        settle(entry)
+      }
+    },
+  }
+}
+
+/** Versions are numbers in every API server that stores in etcd or alike; others are never older. */
+function isOlder(version: string | undefined, than: string | undefined): boolean {
+  const numbers = [version, than].map((text) => (/^\d+$/.test(text ?? '') ? BigInt(text ?? 0) : undefined))
+  const [a, b] = numbers
+  return a !== undefined && b !== undefined && a < b
+}
+
+/** What was sent counts as known even when an older server dropped a field, so that it is not sent for ever. */
+function ownedOf(wanted: ObservedStatus): ObservedStatus {
+  const { conditions: _, ...rest } = wanted
+  return rest
+}

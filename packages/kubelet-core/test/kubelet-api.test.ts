@@ -1,0 +1,133 @@
+// The order of things for pods of the API.
+import type { Event, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Lease } from 'kubernetes-types/coordination/v1.d.ts'
+import { expect, it } from 'vitest'
+import { memory, open, put, until, useFixture } from './fixture.ts'
+import { createMemoryApi, type MemoryApi } from './memory-api.ts'
+
+const path = (name: string): string => `/api/v1/namespaces/default/pods/${name}`
+const podIn = (api: MemoryApi, name: string): Pod | undefined => api.get(path(name)) as Pod | undefined
+
+function create(api: MemoryApi, name: string, spec: object): void {
+  const status = { phase: 'Pending', conditions: [{ type: 'example.com/gate', status: 'True' }] }
+  const metadata = { name, namespace: 'default', generation: 1 }
+  const full = { nodeName: 'node-1', terminationGracePeriodSeconds: 2, restartPolicy: 'Always', ...spec }
+  api.put(path(name), { apiVersion: 'v1', kind: 'Pod', metadata, spec: full, status } as Pod)
+}
+
+const isReady = (pod: Pod | undefined): boolean =>
+  pod?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false
+const oneContainer = {
+  containers: [{ name: 'main', image: 'registry.example/web:1', imagePullPolicy: 'IfNotPresent' }],
+}
+
+useFixture()
+
+it('registers the node, renews its lease, says that it is ready', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client, nodeLabels: { 'example.com/rack': 'r1' } })
+  const node = api.get('/api/v1/nodes/node-1') as Node
+  expect(node.metadata?.labels).toMatchObject({ 'kubernetes.io/hostname': 'node-1', 'example.com/rack': 'r1' })
+  expect(node.status?.conditions?.map(({ type, status, reason }) => [type, status, reason])).toEqual([
+    ['MemoryPressure', 'False', 'KubeletHasSufficientMemory'],
+    ['DiskPressure', 'False', 'KubeletHasNoDiskPressure'],
+    ['PIDPressure', 'False', 'KubeletHasSufficientPID'],
+    ['Ready', 'True', 'KubeletReady'],
+  ])
+  const lease = await until(
+    () => api.get('/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1') as Lease,
+  )
+  expect(lease.spec).toMatchObject({ holderIdentity: 'node-1', leaseDurationSeconds: 40 })
+})
+
+it('runs a pod, tells its status and its events, and keeps what others say', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client })
+  create(api, 'web', oneContainer)
+  await until(() => isReady(podIn(api, 'web')))
+  const { status } = podIn(api, 'web') ?? {}
+  expect(status).toMatchObject({ phase: 'Running', podIP: '10.1.2.3', observedGeneration: 1 })
+  expect(status?.conditions?.map(({ type, status }) => `${type}=${status}`).toSorted()).toEqual([
+    'ContainersReady=True',
+    'Initialized=True',
+    'PodReadyToStartContainers=True',
+    'PodScheduled=True',
+    'Ready=True',
+    'example.com/gate=True',
+  ])
+  const eventsOf = () =>
+    api.seen
+      .filter(({ verb, path }) => verb === 'create' && path.includes('/events/'))
+      .map(({ body }) => body as Event)
+      .filter(({ involvedObject }) => involvedObject.kind === 'Pod')
+  await until(() => eventsOf().some(({ reason }) => reason === 'Started'))
+  expect(eventsOf().map(({ reason, involvedObject }) => [reason, involvedObject.fieldPath])).toEqual([
+    ['Pulling', 'spec.containers{main}'],
+    ['Pulled', 'spec.containers{main}'],
+    ['Created', 'spec.containers{main}'],
+    ['Started', 'spec.containers{main}'],
+  ])
+  expect(eventsOf()[1]?.message).toMatch(
+    /^Successfully pulled image "registry.example\/web:1" in \d+m?s \(.* including waiting\)\. Image size: \d+ bytes\.$/,
+  )
+})
+
+it('a deleted pod: containers end, the terminal status is told, then it is removed for good', async () => {
+  const api = createMemoryApi()
+  const kubelet = await open({ client: api.client })
+  create(api, 'web', oneContainer)
+  await until(() => isReady(podIn(api, 'web')))
+  api.remove(path('web'), 2)
+  await until(() => !podIn(api, 'web'))
+  const about = api.seen.filter((one) => one.path === path('web'))
+  expect(about.at(-1)).toMatchObject({ verb: 'delete', body: { gracePeriodSeconds: 0 } })
+  expect(about.at(-2)).toMatchObject({ verb: 'patch' })
+  const told = about.findLast(({ verb, body }) => verb === 'patch' && (body as Pod).status?.phase !== undefined)
+  expect(told?.body).toMatchObject({ status: { phase: 'Failed' } })
+  await until(() => kubelet.pods().length === 0)
+  expect((await memory.runtimeService.listPodSandbox({})).items).toEqual([])
+})
+
+it('a missing ConfigMap holds the container until it comes', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client })
+  const env = [{ name: 'A', valueFrom: { configMapKeyRef: { name: 'settings', key: 'a' } } }]
+  create(api, 'web', { containers: [{ ...oneContainer.containers[0], env }] })
+  const waiting = () => podIn(api, 'web')?.status?.containerStatuses?.[0]?.state?.waiting
+  await until(() => waiting()?.reason === 'CreateContainerConfigError')
+  expect(waiting()?.message).toBe('configmap "settings" not found')
+  api.put('/api/v1/namespaces/default/configmaps/settings', {
+    metadata: { name: 'settings', namespace: 'default' },
+    data: { a: '1' },
+  } as never)
+  await until(() => isReady(podIn(api, 'web')))
+})
+
+it('a static pod has a mirror that carries its status and comes back', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client })
+  await put('web', { containers: [{ name: 'main', image: 'registry.example/web:1' }] })
+  const first = await until(() => isReady(podIn(api, 'web-node-1')) && podIn(api, 'web-node-1'))
+  expect(first?.metadata?.annotations?.['kubernetes.io/config.mirror']).toBe(
+    first?.metadata?.annotations?.['kubernetes.io/config.hash'],
+  )
+  await api.client.delete(
+    { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true },
+    { name: 'web-node-1', namespace: 'default' },
+  )
+  const second = await until(() => isReady(podIn(api, 'web-node-1')) && podIn(api, 'web-node-1'))
+  expect(second?.metadata?.uid).not.toBe(first?.metadata?.uid)
+  expect(second?.status?.containerStatuses?.[0]?.containerID).toBe(first?.status?.containerStatuses?.[0]?.containerID)
+})
+
+it('a pod past its deadline fails and stays failed', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client })
+  create(api, 'web', { ...oneContainer, activeDeadlineSeconds: 2 })
+  await until(() => isReady(podIn(api, 'web')))
+  await until(() => podIn(api, 'web')?.status?.phase === 'Failed')
+  expect(podIn(api, 'web')?.status).toMatchObject({
+    reason: 'DeadlineExceeded',
+    message: 'Pod was active on the node longer than the specified deadline',
+  })
+})

@@ -1,0 +1,89 @@
+import { ConnectionError, type KubeClient, StatusError } from '@nodelet/kube-client'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { expect, it } from 'vitest'
+import { statusPatch } from '../src/status-patch.ts'
+import { createStatusWriter } from '../src/status-writer.ts'
+
+const pod = (status: object = {}, version = '1'): Pod => ({
+  metadata: { name: 'p', namespace: 'n', uid: 'u', resourceVersion: version },
+  status,
+})
+
+/** A client whose patches wait to be answered. */
+function slowClient() {
+  const sent: { body: unknown; answer(value?: Pod | Error): void }[] = []
+  const patch = async (_resource: unknown, _ref: unknown, { body }: { body: unknown }): Promise<Pod> =>
+    new Promise((resolve, reject) => {
+      const answer = (value: Pod | Error = pod()): void => (value instanceof Error ? reject(value) : resolve(value))
+      sent.push({ body, answer })
+    })
+  return { client: { patch } as unknown as Pick<KubeClient, 'patch'>, sent }
+}
+const tick = async (ms = 2): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+it('one request at a time, the newest status only, nothing when nothing differs', async () => {
+  const { client, sent } = slowClient()
+  const writer = createStatusWriter({ client })
+  writer.observe('u', pod())
+  for (const phase of ['Pending', 'Running', 'Failed']) writer.set(pod(), { phase })
+  await tick()
+  expect(sent.map(({ body }) => body)).toEqual([{ metadata: { uid: 'u' }, status: { phase: 'Pending' } }])
+  sent[0]?.answer(pod({ phase: 'Pending' }, '2'))
+  await tick()
+  expect(sent[1]?.body).toEqual({ metadata: { uid: 'u' }, status: { phase: 'Failed' } })
+  const flushed = writer.flush('u')
+  sent[1]?.answer(pod({ phase: 'Failed' }, '3'))
+  await flushed
+  writer.observe('u', pod({ phase: 'Pending' }, '2')) // the watch lags behind
+  writer.set(pod(), { phase: 'Failed' })
+  await tick()
+  expect(sent).toHaveLength(2)
+  writer.observe('u', pod({ phase: 'Running' }, '4')) // somebody else wrote
+  await tick()
+  expect(sent[2]?.body).toEqual({ metadata: { uid: 'u' }, status: { phase: 'Failed' } })
+  writer.close()
+})
+
+it('tries again with the newest; gives up on a pod that is gone', async () => {
+  const { client, sent } = slowClient()
+  const writer = createStatusWriter({ client })
+  writer.observe('u', pod())
+  writer.set(pod(), { phase: 'Pending' })
+  await tick()
+  sent[0]?.answer(new ConnectionError('cut'))
+  await tick()
+  writer.set(pod(), { phase: 'Running' })
+  await expect.poll(() => sent.length).toBe(2)
+  expect(sent[1]?.body).toMatchObject({ status: { phase: 'Running' } })
+  const flushed = writer.flush('u')
+  sent[1]?.answer(new StatusError('patch', { code: 404 }))
+  await flushed
+  writer.set(pod(), { phase: 'Failed' })
+  await tick()
+  expect([sent.length, writer.get('u')]).toEqual([2, { phase: 'Failed' }])
+})
+
+it('patches say what changed, of owned fields and conditions only', () => {
+  const condition = (type: string, status: string) => ({ type, status })
+  const known = {
+    phase: 'Pending',
+    reason: 'Old',
+    podIPs: [{ ip: '10.0.0.1' }],
+    nominatedNodeName: 'x',
+    conditions: [condition('Ready', 'False'), condition('Initialized', 'True'), condition('example.com/a', 'True')],
+  }
+  const wanted = {
+    phase: 'Pending',
+    podIPs: [{ ip: '10.0.0.2' }],
+    conditions: [condition('Ready', 'True'), condition('Initialized', 'True'), condition('example.com/a', 'False')],
+  }
+  expect(statusPatch('u', known, wanted)).toEqual({
+    metadata: { uid: 'u' },
+    status: {
+      reason: null,
+      podIPs: [{ ip: '10.0.0.2' }, { $patch: 'replace' }],
+      conditions: [condition('Ready', 'True')],
+    },
+  })
+  expect(statusPatch('u', wanted, wanted)).toBeUndefined()
+})
