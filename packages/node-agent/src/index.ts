@@ -1,1 +1,5 @@
-export {}
+export { startNode } from './compose.ts'
+export type { NodeHandle } from './compose.ts'
+export { ConfigError, foldersOf, parseConfig, partNames, readConfig } from './config.ts'
+export type { Folders, NodeConfig, NodeConfigInput, Part } from './config.ts'
+export { resetMachine } from './reset.ts'

@@ -38,12 +38,14 @@ export function bootstrap(
       ports: [{ name: 'https', port: httpsPort, targetPort: port, protocol: 'TCP' }],
     },
   })
-  ensure('endpointslices', 'default', {
-    metadata: { name: 'kubernetes', labels: { 'kubernetes.io/service-name': 'kubernetes' } },
-    addressType: 'IPv4',
-    endpoints: [{ addresses: [address], conditions: { ready: true } }],
-    ports: [{ name: 'https', port, protocol: 'TCP' }],
-  })
+  // Pods can't reach a server on loopback: its Service has no endpoint then.
+  if (!address.startsWith('127.') && address !== '::1')
+    ensure('endpointslices', 'default', {
+      metadata: { name: 'kubernetes', labels: { 'kubernetes.io/service-name': 'kubernetes' } },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: [address], conditions: { ready: true } }],
+      ports: [{ name: 'https', port, protocol: 'TCP' }],
+    })
   const stop = store.subscribe('namespaces', ({ type, object }) => {
     if (type === 'ADDED') furnish(object)
   })

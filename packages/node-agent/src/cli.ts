@@ -1,0 +1,134 @@
+#!/usr/bin/env node
+// The nodelet command.
+import { realpathSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
+import { Command, Option } from 'commander'
+import { demo } from './commands/demo.ts'
+import { image } from './commands/image.ts'
+import { reset } from './commands/reset.ts'
+import { version } from './commands/session.ts'
+import { up } from './commands/up.ts'
+import { ConfigError, partNames, readConfig } from './config.ts'
+import type { NodeConfig, NodeConfigInput, Part } from './config.ts'
+import { CommandError, messageOf } from './errors.ts'
+
+interface Flags {
+  config?: string
+  root?: string
+  run?: string
+  nodeName?: string
+  nodeIp?: string[]
+  parts?: string[]
+  kubeconfig?: string
+  apiPort?: string
+  kubeletPort?: string
+  serviceCidr?: string
+  podCidr?: string
+  cgroupRoot?: string
+  manifests?: string
+  logLevel?: string
+}
+
+const list = (text: string): string[] => text.split(',').filter((word) => word !== '')
+const number = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text))
+
+const configOf = async (flags: Flags): Promise<NodeConfig> => {
+  const { config, nodeIp, parts, apiPort, kubeletPort, logLevel, ...rest } = flags
+  const input: { [K in keyof NodeConfigInput]: NodeConfigInput[K] | undefined } = {
+    ...pickKnown(rest),
+    nodeIPs: nodeIp,
+    parts: parts as Part[] | undefined,
+    apiPort: number(apiPort),
+    kubeletPort: number(kubeletPort),
+    logLevel: logLevel as NodeConfigInput['logLevel'],
+  }
+  return readConfig(config, input as Partial<NodeConfigInput>)
+}
+
+const pickKnown = (flags: Flags): Partial<NodeConfigInput> => {
+  const { root, run, nodeName, kubeconfig, serviceCidr, podCidr, cgroupRoot, manifests } = flags
+  const said = { root, run, nodeName, kubeconfig, serviceCidr, podCidr, cgroupRoot, manifests }
+  return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined))
+}
+
+const withPlaces = (command: Command): Command =>
+  command
+    .option('-c, --config <file>', 'NodeletConfiguration, YAML or JSON; flags override it')
+    .option('--root <folder>', 'state (default: /var/lib/nodelet)')
+    .option('--run <folder>', 'sockets and namespaces, a short path (default: /run/nodelet)')
+    .option('--cgroup-root <path>', 'cgroup of all pods (default: /nodelet)')
+    .option('--pod-cidr <cidr>', 'addresses of pods (default: 10.88.0.0/16)')
+    .addOption(new Option('--log-level <level>').choices(['error', 'warn', 'info', 'debug']))
+
+const withNode = (command: Command): Command =>
+  withPlaces(command)
+    .option('--node-name <name>', 'default: the host name')
+    .option(
+      '--node-ip <addresses>',
+      'addresses of this node, separated by commas (default: of the default route)',
+      list,
+    )
+    .option('--parts <names>', `which to run, separated by commas (default: ${partNames.join(',')})`, list)
+    .option('--kubeconfig <file>', 'join this cluster instead of running one')
+    .option('--api-port <port>', 'the API server (default: 6443)')
+    .option('--kubelet-port <port>', "the kubelet's HTTPS server (default: 10250)")
+    .option('--service-cidr <cidr>', 'addresses of Services (default: 10.96.0.0/16)')
+    .option('--manifests <folder>', 'static pods (default: manifests below the root)')
+    .option('--down', 'remove all pods at the end; without it containers keep running')
+
+/** The command line. */
+export function createCli(): Command {
+  const cli = new Command('nodelet')
+    .description('A Kubernetes node in one process: kubelet, service proxy, runtime, and a cluster of one machine.')
+    .version(version, '-V, --version')
+    .showHelpAfterError()
+  withNode(cli.command('up').description('run the node until Ctrl-C; the log goes to standard error')).action(
+    async (flags: Flags & { down?: boolean }) => up(await configOf(flags), flags),
+  )
+  withNode(cli.command('demo').description('run the node and show a web app on it'))
+    .option('--once', 'end after the demo and remove what it made')
+    .action(async (flags: Flags & { once?: boolean; down?: boolean }) => demo(await configOf(flags), flags))
+  withPlaces(cli.command('reset').description('remove everything that nodelet made on this machine')).action(
+    async (flags: Flags) => reset(await configOf(flags)),
+  )
+  const images = cli.command('image').description('the images of this node')
+  withPlaces(images.command('pull <reference>').description('fetch from a registry')).action(
+    async (reference: string, flags: Flags) => image(await configOf(flags), { command: 'pull', reference }),
+  )
+  withPlaces(images.command('import <path>').description('an OCI layout: a folder, or a tar of one'))
+    .option('--name <reference>', 'call it so')
+    .action(async (path: string, flags: Flags & { name?: string }) =>
+      image(await configOf(flags), {
+        command: 'import',
+        path,
+        ...(flags.name !== undefined && { reference: flags.name }),
+      }),
+    )
+  withPlaces(images.command('ls').description('list')).action(async (flags: Flags) =>
+    image(await configOf(flags), { command: 'list' }),
+  )
+  withPlaces(images.command('rm <reference>').description('remove')).action(async (reference: string, flags: Flags) =>
+    image(await configOf(flags), { command: 'remove', reference }),
+  )
+  cli
+    .command('version')
+    .description('print the version')
+    .action(() => console.log(`nodelet ${version}, node ${process.versions.node}`))
+  return cli
+}
+
+/** Runs the command line and answers the exit code. */
+export async function runCli(args: readonly string[]): Promise<number> {
+  try {
+    await createCli().parseAsync([...args], { from: 'user' })
+    return 0
+  } catch (error) {
+    if (error instanceof CommandError) console.error(`✗ ${error.message}\n→ ${error.remedy}`)
+    else if (error instanceof ConfigError) console.error(`✗ ${error.message}\n→ nodelet up --help tells what there is`)
+    else console.error(`✗ ${process.env.NODELET_STACK ? ((error as Error).stack ?? '') : messageOf(error)}`)
+    return 1
+  }
+}
+
+const isMain = process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href
+if (isMain) process.exitCode = await runCli(process.argv.slice(2))

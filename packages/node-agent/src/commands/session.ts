@@ -1,0 +1,73 @@
+// What the long-running commands share: signals, one agent per folder, and a clean end.
+import { readFileSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { startNode } from '../compose.ts'
+import type { NodeHandle } from '../compose.ts'
+import { foldersOf } from '../config.ts'
+import type { NodeConfig } from '../config.ts'
+import { agentStatus } from '../control/client.ts'
+import type { AgentStatus } from '../control/protocol.ts'
+import { serveControl } from '../control/server.ts'
+import { CommandError } from '../errors.ts'
+import { checkMachine } from '../machine.ts'
+
+/** This package's version. */
+export const version: string = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version
+
+/** Aborted by the first SIGINT or SIGTERM; the second ends the process at once. */
+export function untilSignal(): AbortSignal {
+  const ending = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      if (ending.signal.aborted) process.exit(130)
+      ending.abort(new Error(`ended by ${name}`))
+    })
+  }
+  return ending.signal
+}
+
+/** @throws CommandError when an agent already runs with these folders */
+export async function refuseSecond(config: NodeConfig): Promise<void> {
+  const running = await agentStatus(foldersOf(config).controlSocket)
+  if (!running) return
+  throw new CommandError(
+    `nodelet already runs here: process ${running.pid} since ${running.startedAt}${
+      running.kubeconfig ? `, kubectl --kubeconfig ${running.kubeconfig}` : ''
+    }`,
+    `use it, or stop it (kill ${running.pid}), or give this one its own --root, --run and ports`,
+  )
+}
+
+/** Checks the machine, starts the node and its control socket. Disposing stops both and leaves containers running. */
+export async function openSession(config: NodeConfig, log: Logger, signal: AbortSignal): Promise<Session> {
+  checkMachine()
+  await refuseSecond(config)
+  await using opening = new AsyncDisposableStack()
+  const node = opening.use(await startNode(config, log, signal))
+  const status: AgentStatus = {
+    pid: process.pid,
+    version,
+    startedAt: new Date().toISOString(),
+    nodeName: config.nodeName,
+    root: config.root,
+    ...(node.cluster && { kubeconfig: node.cluster.kubeconfigs.admin, api: node.cluster.url }),
+  }
+  opening.use(await serveControl(foldersOf(config).controlSocket, { status, images: node.images }))
+  const opened = opening.move()
+  return { node, status, [Symbol.asyncDispose]: async () => opened.disposeAsync() }
+}
+
+export interface Session extends AsyncDisposable {
+  readonly node: NodeHandle
+  readonly status: AgentStatus
+}
+
+/** Fulfilled when the signal is aborted. */
+export async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  const { promise, resolve } = Promise.withResolvers<void>()
+  signal.addEventListener('abort', () => resolve(), { once: true })
+  await promise
+}

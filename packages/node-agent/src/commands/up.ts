@@ -1,0 +1,21 @@
+// `nodelet up`: the node, until a signal.
+import type { NodeConfig } from '../config.ts'
+import { openLog } from '../log.ts'
+import { aborted, openSession, untilSignal } from './session.ts'
+
+export interface UpOptions {
+  /** Remove every pod at the end instead of leaving containers running. */
+  down?: boolean
+}
+
+export async function up(config: NodeConfig, { down = false }: UpOptions): Promise<void> {
+  const log = openLog(config.logLevel)
+  const signal = untilSignal()
+  const since = performance.now()
+  await using session = await openSession(config, log, signal)
+  const { node, status } = session
+  log.info({ ...status, parts: config.parts, ms: Math.round(performance.now() - since) }, 'node started')
+  await aborted(signal)
+  log.info({ down, reason: (signal.reason as Error).message }, 'node stopping')
+  if (down) await node.kubelet?.removeAllPods()
+}

@@ -1,0 +1,183 @@
+// Builds the node: the only file that imports every part.
+import { access, mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createCni, defaultNetwork } from '@nodelet/cni-plugins'
+import { createKubeClient, loadKubeconfig } from '@nodelet/kube-client'
+import type { KubeClient } from '@nodelet/kube-client'
+import { createKubelet } from '@nodelet/kubelet-core'
+import type { Kubelet } from '@nodelet/kubelet-core'
+import { startCluster } from '@nodelet/local-cluster'
+import type { Cluster } from '@nodelet/local-cluster'
+import { startProxier } from '@nodelet/proxy-rules'
+import type { Proxier } from '@nodelet/proxy-rules'
+import { createStreamAdapters, openImages, openRuntime, openStreaming, serveRuntime } from '@nodelet/runtime-runc'
+import type { Images, Runtime } from '@nodelet/runtime-runc'
+import type { Logger } from 'pino'
+import { foldersOf } from './config.ts'
+import type { NodeConfig, Part } from './config.ts'
+import { defaultNodeIPs } from './machine.ts'
+
+/** The name of the bridge that pods are on: ours alone, so that a reset can remove it. */
+export const bridgeName = 'nodelet0'
+const networkName = 'nodelet'
+
+/** A running node. */
+export interface NodeHandle extends AsyncDisposable {
+  readonly config: NodeConfig
+  readonly nodeIPs: readonly string[]
+  readonly cluster: Cluster | undefined
+  readonly client: KubeClient | undefined
+  readonly runtime: Runtime | undefined
+  readonly images: Images | undefined
+  readonly kubelet: Kubelet | undefined
+  readonly proxier: Proxier | undefined
+  /** Stops deciding; containers keep running. The same as disposing. */
+  close(): Promise<void>
+}
+
+/**
+ * Starts the parts that the configuration names: the control plane and the runtime side by side, then the rest.
+ * What was started is stopped again when a later part fails.
+ */
+export async function startNode(config: NodeConfig, log: Logger, signal?: AbortSignal): Promise<NodeHandle> {
+  await using starting = new AsyncDisposableStack()
+  const folders = foldersOf(config)
+  const runs = (part: Part): boolean => config.parts.includes(part)
+  const nodeIPs = config.nodeIPs ?? defaultNodeIPs()
+  await Promise.all([config.root, config.run].map((folder) => mkdir(folder, { recursive: true, mode: 0o711 })))
+
+  const [cluster, runtime] = await settled([
+    runs('cluster') ? openCluster(config, nodeIPs, log, starting) : undefined,
+    runs('runtime') ? openNodeRuntime(config, log, starting) : undefined,
+  ])
+  signal?.throwIfAborted()
+
+  const connect = async (kubeconfig: string | undefined): Promise<KubeClient | undefined> =>
+    kubeconfig === undefined ? undefined : starting.use(createKubeClient(await loadKubeconfig(kubeconfig)))
+  const client = await connect(cluster?.kubeconfigs.kubelet ?? config.kubeconfig)
+
+  let proxier: Proxier | undefined
+  const proxyClient = runs('proxy') ? await connect(cluster?.kubeconfigs.proxy ?? config.kubeconfig) : undefined
+  if (proxyClient) {
+    proxier = await startProxier({
+      client: proxyClient,
+      nodeName: config.nodeName,
+      nodeIPs,
+      localTraffic: { mode: 'ClusterCIDR', cidrs: [config.podCidr] },
+      log: log.child({ part: 'proxy' }),
+    })
+    starting.defer(async () => proxier?.close())
+  }
+
+  let kubelet: Kubelet | undefined
+  if (runs('kubelet') && runtime) {
+    await mkdir(folders.manifests, { recursive: true })
+    kubelet = await createKubelet({
+      nodeName: config.nodeName,
+      nodeIPs,
+      ...(client && { client }),
+      runtimeService: runtime.runtime.runtimeService,
+      imageService: runtime.runtime.imageService,
+      rootDir: folders.kubelet,
+      podLogsDir: folders.podLogs,
+      manifestsDir: folders.manifests,
+      cgroupRoot: config.cgroupRoot,
+      clusterDns: config.clusterDns,
+      clusterDomain: config.clusterDomain,
+      podCidr: config.podCidr,
+      ...(cluster && { server: { address: '0.0.0.0', port: config.kubeletPort, ...cluster.kubelet } }),
+      log: log.child({ part: 'kubelet' }),
+    })
+    starting.defer(async () => kubelet?.close())
+    await kubelet.start(signal)
+  }
+
+  const running = starting.move()
+  const close = async (): Promise<void> => running.disposeAsync()
+  return {
+    config,
+    nodeIPs,
+    cluster,
+    client,
+    runtime: runtime?.runtime,
+    images: runtime?.images,
+    kubelet,
+    proxier,
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+async function openCluster(
+  config: NodeConfig,
+  nodeIPs: string[],
+  log: Logger,
+  starting: AsyncDisposableStack,
+): Promise<Cluster> {
+  const cluster = await startCluster({
+    dataDir: foldersOf(config).cluster,
+    address: '127.0.0.1',
+    port: config.apiPort,
+    serviceCidr: config.serviceCidr,
+    nodeName: config.nodeName,
+    nodeIPs,
+    log: log.child({ part: 'cluster' }),
+  })
+  starting.defer(async () => cluster.close())
+  return cluster
+}
+
+/** The runtime alone, as `nodelet reset` needs it too. */
+export async function openNodeRuntime(
+  config: NodeConfig,
+  log: Logger,
+  starting: AsyncDisposableStack,
+): Promise<{ runtime: Runtime; images: Images }> {
+  const folders = foldersOf(config)
+  await writeNetwork(config)
+  const onProblem = (error: Error): void => log.warn({ part: 'runtime', err: error }, 'went wrong in the background')
+  const images = starting.use(await openImages({ root: folders.images }))
+  const cni = createCni({
+    confDir: folders.cniConf,
+    binDirs: config.cniBinDirs,
+    cacheDir: folders.cniCache,
+    log: log.child({ part: 'cni' }),
+  })
+  const runtime = starting.use(
+    await openRuntime({
+      stateDir: folders.runtime,
+      runDir: config.run,
+      cni,
+      images,
+      streaming: async (backend) => openStreaming(await createStreamAdapters(backend)),
+      cgroupParentDefault: config.cgroupRoot,
+      onProblem,
+    }),
+  )
+  starting.use(await serveRuntime(runtime, { socketPath: folders.criSocket }))
+  return { runtime, images }
+}
+
+/** The default network, unless the folder of network lists is the user's own or the file was changed. */
+async function writeNetwork(config: NodeConfig): Promise<void> {
+  if (config.cniConfDir !== undefined) return
+  const { cniConf } = foldersOf(config)
+  const file = join(cniConf, '10-nodelet.conflist')
+  await mkdir(cniConf, { recursive: true })
+  try {
+    await access(file)
+  } catch {
+    // not there yet: the first start
+    const network = defaultNetwork({ name: networkName, bridge: bridgeName, subnets: [config.podCidr] })
+    await writeFile(file, `${JSON.stringify(network, null, 2)}\n`)
+  }
+}
+
+/** Waits for all before a failure is thrown, so that what did start can be stopped. */
+async function settled<T extends readonly unknown[]>(
+  work: readonly [...T],
+): Promise<{ [K in keyof T]: Awaited<T[K]> }> {
+  const results = await Promise.allSettled(work)
+  for (const result of results) if (result.status === 'rejected') throw result.reason
+  return results.map((result) => (result as PromiseFulfilledResult<unknown>).value) as { [K in keyof T]: Awaited<T[K]> }
+}

@@ -1,0 +1,129 @@
+// NodeletConfiguration: what `nodelet up` needs to know, from flags over a file over defaults.
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { parse } from 'yaml'
+import { z } from 'zod'
+
+/** The parts of a node that one process can run. */
+export const partNames = ['cluster', 'runtime', 'kubelet', 'proxy'] as const
+export type Part = (typeof partNames)[number]
+
+const path = z.string().regex(/^\//, 'must be an absolute path')
+const port = z.number().int().min(1).max(65_535)
+const cidr = z.union([z.cidrv4(), z.cidrv6()])
+
+const schema = z.strictObject({
+  apiVersion: z.literal('nodelet.dev/v1alpha1').optional(),
+  kind: z.literal('NodeletConfiguration').optional(),
+  /** Everything that must last is below this folder. */
+  root: path.default('/var/lib/nodelet'),
+  /** Sockets and pinned namespaces; a short path on a tmpfs. */
+  run: path.max(34, 'must be at most 34 bytes long: unix sockets below it have short names').default('/run/nodelet'),
+  /** The node's name; default: the machine's host name in lower case. */
+  nodeName: z
+    .string()
+    .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, 'must be a DNS subdomain name')
+    .default(() => hostname().toLowerCase()),
+  /** Addresses that the node is reached by; default: the address of the interface with the default route. */
+  nodeIPs: z.array(z.union([z.ipv4(), z.ipv6()])).optional(),
+  parts: z.array(z.enum(partNames)).default([...partNames]),
+  /** For joining a cluster instead of running one: leave `cluster` out of the parts then. */
+  kubeconfig: path.optional(),
+  apiPort: port.default(6443),
+  kubeletPort: port.default(10_250),
+  serviceCidr: cidr.default('10.96.0.0/16'),
+  podCidr: cidr.default('10.88.0.0/16'),
+  clusterDomain: z.string().default('cluster.local'),
+  clusterDns: z.array(z.string()).default([]),
+  /** Static pods; default: `manifests` below the root. */
+  manifests: path.optional(),
+  /** Where other CNI network lists and plugins are; default: `cni/net.d` below the root, made there, and `/opt/cni/bin`. */
+  cniConfDir: path.optional(),
+  cniBinDirs: z.array(path).default(['/opt/cni/bin']),
+  /** Containers of pods are below this cgroup. */
+  cgroupRoot: path.default('/nodelet'),
+  logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
+})
+
+/** Complete and checked. */
+export type NodeConfig = z.output<typeof schema>
+/** What a file or flags may say. */
+export type NodeConfigInput = z.input<typeof schema>
+
+/** A configuration that can't be used: names the field, the value and the source. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+/** Checks a configuration. @throws ConfigError naming every wrong field */
+export function parseConfig(input: unknown, source: string): NodeConfig {
+  const result = schema.safeParse(input)
+  if (!result.success) {
+    const problems = result.error.issues.map(({ path: at, message }) => {
+      const value = at.reduce<unknown>(
+        (object, key) => (object as Record<PropertyKey, unknown> | undefined)?.[key],
+        input,
+      )
+      return `  ${at.join('.') || '(top)'}: ${message}${value === undefined ? '' : `, is ${JSON.stringify(value)}`}`
+    })
+    throw new ConfigError(`${source}:\n${problems.join('\n')}`)
+  }
+  const config = result.data
+  if (!config.parts.includes('cluster') && !config.kubeconfig && config.parts.includes('proxy')) {
+    throw new ConfigError(`${source}: the proxy needs a cluster: give a kubeconfig, or run the part "cluster" too`)
+  }
+  if (config.parts.includes('cluster') && config.kubeconfig) {
+    throw new ConfigError(
+      `${source}: kubeconfig: this node runs its own cluster: leave "cluster" out of the parts to join`,
+    )
+  }
+  if (config.parts.includes('kubelet') && !config.parts.includes('runtime')) {
+    throw new ConfigError(`${source}: parts: the kubelet runs pods with this node's runtime: add "runtime"`)
+  }
+  return config
+}
+
+/** Reads a configuration file (YAML or JSON), if one is named, and lays the flags over it. @throws ConfigError */
+export async function readConfig(file: string | undefined, flags: Partial<NodeConfigInput>): Promise<NodeConfig> {
+  const said = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
+  if (file === undefined) return parseConfig(said, 'flags')
+  let content: unknown
+  try {
+    content = parse(await readFile(file, 'utf8'))
+  } catch (error) {
+    throw new ConfigError(`${file}: ${(error as Error).message}`, { cause: error })
+  }
+  return parseConfig({ ...(content as object), ...said }, file)
+}
+
+/** Where the parts keep what they know. */
+export interface Folders {
+  cluster: string
+  images: string
+  runtime: string
+  kubelet: string
+  podLogs: string
+  manifests: string
+  cniConf: string
+  cniCache: string
+  criSocket: string
+  controlSocket: string
+  logFile: string
+}
+
+export function foldersOf({ root, run, manifests, cniConfDir }: NodeConfig): Folders {
+  return {
+    cluster: join(root, 'cluster'),
+    images: join(root, 'images'),
+    runtime: join(root, 'runtime'),
+    kubelet: join(root, 'kubelet'),
+    podLogs: join(root, 'pod-logs'),
+    manifests: manifests ?? join(root, 'manifests'),
+    cniConf: cniConfDir ?? join(root, 'cni/net.d'),
+    cniCache: join(root, 'cni'),
+    criSocket: join(run, 'cri.sock'),
+    controlSocket: join(run, 'nodelet.sock'),
+    logFile: join(root, 'nodelet.log'),
+  }
+}

@@ -1,0 +1,69 @@
+// The image commands, on the store itself: in the agent, or in the command when no agent runs.
+import type { Images } from '@nodelet/runtime-runc'
+import type { Answer, ImageLine, ImageRequest } from './protocol.ts'
+
+type Store = Pick<Images, 'pull' | 'importArchive' | 'list' | 'remove' | 'resolve'>
+type Line = Pick<ReturnType<Images['list']>[number], 'id' | 'repoTags' | 'repoDigests' | 'size'>
+
+const lineOf = ({ id, repoTags, repoDigests, size }: Line): ImageLine => ({
+  id,
+  tags: repoTags,
+  digests: repoDigests,
+  size,
+})
+
+/** Does what was asked; failures are thrown as the store names them. */
+export async function* runImageCommand(
+  images: Store,
+  request: ImageRequest,
+  signal: AbortSignal,
+): AsyncGenerator<Answer, void, undefined> {
+  switch (request.command) {
+    case 'list':
+      for (const image of images.list()) yield { image: lineOf(image) }
+      return
+    case 'remove': {
+      const image = images.resolve(request.reference)
+      if (!image) throw new Error(`image "${request.reference}" is not here: nodelet image ls shows those that are`)
+      await images.remove(request.reference)
+      yield { removed: request.reference }
+      return
+    }
+    case 'import':
+      for (const image of await images.importArchive(request.path, { reference: request.reference, signal })) {
+        yield { image: lineOf(image) }
+      }
+      return
+    case 'pull':
+      yield* pull(images, request.reference, signal)
+  }
+}
+
+/** Progress is told as it comes; of each layer only its newest waits to be read. */
+async function* pull(images: Store, reference: string, signal: AbortSignal): AsyncGenerator<Answer, void, undefined> {
+  const waiting = new Map<string, { digest: string; done: number; total: number }>()
+  let wake = Promise.withResolvers<void>()
+  const work = images
+    .pull(reference, {
+      signal,
+      onProgress: (progress) => {
+        waiting.set(progress.digest, progress)
+        wake.resolve()
+      },
+    })
+    .finally(() => wake.resolve())
+  work.catch(() => undefined) // thrown below, by the await
+  const done = work.then(
+    () => true,
+    () => true,
+  )
+  for (;;) {
+    await wake.promise
+    wake = Promise.withResolvers()
+    const news = [...waiting.values()]
+    waiting.clear()
+    for (const progress of news) yield { progress }
+    if (await Promise.race([done, Promise.resolve(false)])) break
+  }
+  yield { image: lineOf(await work) }
+}

@@ -1,0 +1,38 @@
+// What `nodelet image` asks of a running agent, over its control socket: requests and lines of JSON.
+import { z } from 'zod'
+
+export const imageRequest = z.discriminatedUnion('command', [
+  z.strictObject({ command: z.literal('pull'), reference: z.string().min(1) }),
+  z.strictObject({ command: z.literal('import'), path: z.string().regex(/^\//), reference: z.string().optional() }),
+  z.strictObject({ command: z.literal('list') }),
+  z.strictObject({ command: z.literal('remove'), reference: z.string().min(1) }),
+])
+
+export type ImageRequest = z.output<typeof imageRequest>
+
+/** An image as the command line shows it. */
+export interface ImageLine {
+  id: string
+  tags: string[]
+  digests: string[]
+  /** Bytes. */
+  size: number
+}
+
+/** One line of an answer; `error` is the last when it comes. */
+export type Answer =
+  | { progress: { digest: string; done: number; total: number } }
+  | { image: ImageLine }
+  | { removed: string }
+  | { error: string }
+
+/** What a running agent says of itself. */
+export interface AgentStatus {
+  pid: number
+  version: string
+  startedAt: string
+  nodeName: string
+  root: string
+  kubeconfig?: string
+  api?: string
+}

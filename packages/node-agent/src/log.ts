@@ -1,0 +1,15 @@
+// The structured log of the agent: one JSON object per line.
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { destination, pino, stdTimeFunctions } from 'pino'
+import type { Logger } from 'pino'
+
+/** Logs to standard error, or to a file that is made with its folder. */
+export function openLog(level: string, file?: string): Logger {
+  if (file !== undefined) mkdirSync(dirname(file), { recursive: true })
+  const options = { level, base: null, timestamp: stdTimeFunctions.isoTime }
+  return pino(
+    options,
+    destination(file === undefined ? { dest: 2, sync: true } : { dest: file, sync: false, mkdir: true }),
+  )
+}

@@ -1,0 +1,76 @@
+// Removes everything that a node made on this machine: containers, mounts, namespaces, cgroups, links, rules, folders.
+import { rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { removeNetwork } from '@nodelet/cni-plugins'
+import { openCgroups, openNetlink, readMountInfo, unmount } from '@nodelet/linux'
+import { removeProxyRules } from '@nodelet/proxy-rules'
+import type { Logger } from 'pino'
+import { bridgeName, openNodeRuntime } from './compose.ts'
+import { foldersOf } from './config.ts'
+import type { NodeConfig } from './config.ts'
+import { agentStatus } from './control/client.ts'
+import { CommandError } from './errors.ts'
+
+/** How long containers get to end before they are killed, in milliseconds. */
+const stopMs = 2_000
+
+/**
+ * Puts the machine back. Safe to run again, and after a crash at any point.
+ * @param step told of each step before it is done
+ * @throws CommandError while an agent runs
+ */
+export async function resetMachine(config: NodeConfig, log: Logger, step: (title: string) => void): Promise<void> {
+  const folders = foldersOf(config)
+  const agent = await agentStatus(folders.controlSocket)
+  if (agent) throw new CommandError(`nodelet runs here as process ${agent.pid}`, `stop it first: kill ${agent.pid}`)
+  if (existsSync(folders.runtime)) {
+    step('pods')
+    await removeSandboxes(config, log)
+  }
+  step('rules')
+  await removeProxyRules()
+  await removeNetwork({ bridge: bridgeName })
+  step('cgroups')
+  const cgroups = await openCgroups()
+  if (await cgroups.exists(config.cgroupRoot)) await cgroups.kill(config.cgroupRoot)
+  await cgroups.remove(config.cgroupRoot)
+  step('mounts and folders')
+  await unmountBelow([config.root, config.run])
+  await rm(config.root, { recursive: true, force: true })
+  await rm(config.run, { recursive: true, force: true })
+}
+
+async function removeSandboxes(config: NodeConfig, log: Logger): Promise<void> {
+  await using opened = new AsyncDisposableStack()
+  const { runtime } = await openNodeRuntime(config, log, opened)
+  const { runtimeService } = runtime
+  const { containers } = await runtimeService.listContainers({})
+  await Promise.all(
+    containers.map(async ({ id }) => {
+      await runtimeService.stopContainer({ containerId: id, timeout: BigInt(stopMs / 1000) })
+      await runtimeService.removeContainer({ containerId: id })
+    }),
+  )
+  const { items } = await runtimeService.listPodSandbox({})
+  await Promise.all(
+    items.map(async ({ id }) => {
+      await runtimeService.stopPodSandbox({ podSandboxId: id })
+      await runtimeService.removePodSandbox({ podSandboxId: id })
+    }),
+  )
+}
+
+/** Deepest first. What is mounted below is ours alone: both folders belong to one node. */
+async function unmountBelow(folders: readonly string[]): Promise<void> {
+  const mounts = await readMountInfo()
+  for (const { mountPoint } of mounts.toReversed()) {
+    if (folders.some((folder) => mountPoint === folder || mountPoint.startsWith(`${folder}/`))) {
+      unmount(mountPoint, { detach: true })
+    }
+  }
+  const left = (await readMountInfo()).filter(({ mountPoint }) =>
+    folders.some((folder) => mountPoint.startsWith(`${folder}/`)),
+  )
+  // Removing folders under a mount would remove what is mounted.
+  if (left.length > 0) throw new Error(`still mounted: ${left.map(({ mountPoint }) => mountPoint).join(', ')}`)
+}
