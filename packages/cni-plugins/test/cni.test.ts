@@ -172,6 +172,40 @@ exit 0
   })
 })
 
+test('addresses come from a program, which is asked again at DEL', async () => {
+  const plugins = [{ type: 'bridge', bridge: 'br0', isGateway: true, ipam: { type: 'fixed' } }]
+  const path = join(machine.folder, 'net.d/10-test.conflist')
+  writeFileSync(path, JSON.stringify({ cniVersion: '1.1.0', name: 'test', plugins }))
+  await expect(machine.cni.status()).rejects.toThrow('failed to find plugin "fixed"')
+  const script = `#!/bin/sh
+cat >/dev/null
+case $CNI_COMMAND in
+STATUS) [ -e ${machine.folder}/ready ] || { echo '{"code":50,"msg":"pool not ready"}'; exit 1; } ;;
+ADD) echo '{"cniVersion":"1.1.0","ips":[{"address":"10.78.0.5/24"}]}' ;;
+DEL) touch ${machine.folder}/released ;;
+esac
+`
+  writeFileSync(join(machine.folder, 'bin/fixed'), script, { mode: 0o755 })
+  await expect(machine.cni.status()).rejects.toMatchObject({ code: 50 })
+  writeFileSync(join(machine.folder, 'ready'), '')
+  await machine.cni.status()
+  const one = podNetwork('one')
+  expect((await machine.cni.add(one)).ips).toEqual([{ address: '10.78.0.5/24', gateway: '10.78.0.1', interface: 2 }])
+  expect(machine.run(one.netns, 'ip', '-o', 'addr')).toContain('10.78.0.5/24')
+  await machine.cni.del(one)
+  expect(existsSync(join(machine.folder, 'released'))).toBe(true)
+})
+
+test('a program that hangs is killed and named', async () => {
+  const list = { cniVersion: '1.0.0', name: 'test', plugins: [{ type: 'slow' }] }
+  writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), JSON.stringify(list))
+  const script = '#!/bin/sh\n[ $CNI_COMMAND = DEL ] && exit 0\nexec sleep 60\n'
+  writeFileSync(join(machine.folder, 'bin/slow'), script, { mode: 0o755 })
+  await expect(machine.cni.add(podNetwork('one'), AbortSignal.timeout(300))).rejects.toThrow(
+    'plugin "slow" gave no answer to ADD in time and was killed',
+  )
+})
+
 test.each([
   ['prints garbage', 'echo nonsense', /plugin "bad" succeeded but its result "nonsense\\n" is not JSON/],
   ['dies', 'kill -9 $$', /plugin "bad": netplugin failed with no error message: signal: SIGKILL/],
