@@ -196,6 +196,17 @@ esac
   expect(existsSync(join(machine.folder, 'released'))).toBe(true)
 })
 
+test('UDP flows to a host port that went elsewhere are forgotten', async () => {
+  const flow = ['-p', 'udp', '-s', '10.9.9.9', '-d', '10.9.9.1', '--sport', '1000', '--dport']
+  const reply = ['-r', '10.9.9.2', '-q', '10.9.9.9', '--reply-port-dst', '1000', '--reply-port-src']
+  for (const port of ['8081', '8082'])
+    machine.run(machine.host, 'conntrack', '-I', ...flow, port, ...reply, port, '-t', '100', '-u', 'ASSURED')
+  await machine.cni.add(podNetwork('one', { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'udp' }] }))
+  const flows = machine.run(machine.host, 'conntrack', '-L', '-p', 'udp')
+  expect(flows).not.toContain('dport=8081')
+  expect(flows).toContain('dport=8082')
+})
+
 test('a program that hangs is killed and named', async () => {
   const list = { cniVersion: '1.0.0', name: 'test', plugins: [{ type: 'slow' }] }
   writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), JSON.stringify(list))

@@ -7,6 +7,7 @@ import { hostPortChain } from '../../names.ts'
 import { familiesOf, familyOf } from '../../families.ts'
 import { setSysctl } from '../../sysctl.ts'
 import type { CniResult, Host, Plugin, PluginCall, PortMapping } from '../../types.ts'
+import { forgetFlows } from './flows.ts'
 import { portmapRules } from './rules.ts'
 
 interface PortmapConfig {
@@ -77,6 +78,8 @@ export const portmap: Plugin = {
       const { containerId } = network
       const options = { network: config.name, containerId, mappings, podAddress, snat, masqAll, markBit: markMasqBit }
       await host.rules(family).edit((saved) => portmapRules({ ...options, saved }), signal)
+      const udp = mappings.filter(({ protocol }) => protocol === 'udp').map(({ hostPort }) => hostPort)
+      await forgetFlows(host, family, udp)
       if (snat && family === 4) await allowLoopback(host, podAddress.split('/')[0] ?? '')
     }
     await Promise.all([change(4), change(6)])
