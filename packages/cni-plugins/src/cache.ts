@@ -1,7 +1,8 @@
 // What is owed on disk: written before an ADD starts, removed when its DEL has succeeded.
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { CniResult, NetworkList, PodNetwork } from './types.ts'
+import { toVersion } from './result.ts'
+import type { CniLog, CniResult, NetworkList, PodNetwork } from './types.ts'
 
 /** One attachment: begun, and done when it has a result. */
 export interface Attachment {
@@ -10,55 +11,83 @@ export interface Attachment {
   result?: CniResult
 }
 
-export interface Attachments {
-  save(attachment: Attachment): Promise<void>
-  find(containerId: string, ifName: string): Promise<Attachment | undefined>
-  remove(attachment: Attachment): Promise<void>
-  all(): Promise<Attachment[]>
+/** What tells attachments apart. */
+export interface AttachmentKey {
+  containerId: string
+  ifName: string
 }
 
-export function openAttachments(cacheDir: string): Attachments {
+export interface Attachments {
+  save(attachment: Attachment): Promise<void>
+  /** Undefined when there is none; what cannot be read counts as none and is told of. */
+  find(key: AttachmentKey): Promise<Attachment | undefined>
+  /** Fine when there is none. */
+  remove(key: AttachmentKey, networkName: string): Promise<void>
+  keys(): Promise<AttachmentKey[]>
+}
+
+export function openAttachments(cacheDir: string, log: CniLog): Attachments {
   const folder = join(cacheDir, 'attachments')
-  const fileOf = (containerId: string, ifName: string): string => join(folder, `${containerId}-${ifName}.json`)
-  const resultFile = ({ list, network }: Attachment): string =>
-    join(cacheDir, 'results', `${list.name}-${network.containerId}-${network.ifName}`)
+  const fileOf = ({ containerId, ifName }: AttachmentKey): string => join(folder, `${containerId}-${ifName}.json`)
+  const resultFile = ({ containerId, ifName }: AttachmentKey, name: string): string =>
+    join(cacheDir, 'results', `${name}-${containerId}-${ifName}`)
   const read = async (path: string): Promise<Attachment | undefined> => {
+    let content: string
     try {
-      return JSON.parse(await readFile(path, 'utf8')) as Attachment
+      content = await readFile(path, 'utf8')
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-      throw new Error(`${path}: ${(error as Error).message}`, { cause: error })
+      throw error
+    }
+    try {
+      return parseAttachment(content)
+    } catch (error) {
+      log.warn({ path, err: error as Error }, 'a record of a pod network cannot be read')
+      return undefined
     }
   }
   return {
     save: async (attachment) => {
       const { network, list, result } = attachment
-      await write(fileOf(network.containerId, network.ifName), attachment)
+      await write(fileOf(network), attachment)
       // Where other tools look for results, in libcni's format.
       if (result) {
-        await write(resultFile(attachment), {
+        await write(resultFile(network, list.name), {
           kind: 'cniCacheV1',
           containerId: network.containerId,
           config: Buffer.from(JSON.stringify(list)).toString('base64'),
           ifName: network.ifName,
           networkName: list.name,
           netns: network.netns,
-          result,
+          ...(network.portMappings && { capabilityArgs: { portMappings: network.portMappings } }),
+          result: toVersion(result, list.cniVersion),
         })
       }
     },
-    find: async (containerId, ifName) => read(fileOf(containerId, ifName)),
-    remove: async (attachment) => {
-      await rm(resultFile(attachment), { force: true })
-      await rm(fileOf(attachment.network.containerId, attachment.network.ifName), { force: true })
+    find: async (key) => read(fileOf(key)),
+    remove: async (key, networkName) => {
+      await rm(resultFile(key, networkName), { force: true })
+      await rm(fileOf(key), { force: true })
     },
-    all: async () => {
+    keys: async () => {
       await mkdir(folder, { recursive: true, mode: 0o700 })
       const names = (await readdir(folder)).filter((name) => name.endsWith('.json'))
-      const found = await Promise.all(names.map(async (name) => read(join(folder, name))))
-      return found.filter((attachment) => attachment !== undefined)
+      return Promise.all(
+        names.map(async (name) => {
+          const found = await read(join(folder, name))
+          if (found) return { containerId: found.network.containerId, ifName: found.network.ifName }
+          const [, containerId = '', ifName = ''] = /^(.*)-([^-]*)\.json$/.exec(name) ?? []
+          return { containerId, ifName }
+        }),
+      )
     },
   }
+}
+
+function parseAttachment(content: string): Attachment {
+  const { network, list, result } = JSON.parse(content) as Partial<Attachment>
+  if (!network?.containerId || !network.ifName || !Array.isArray(list?.plugins)) throw new TypeError('not complete')
+  return { network, list, ...(result && { result }) }
 }
 
 async function write(path: string, value: unknown): Promise<void> {

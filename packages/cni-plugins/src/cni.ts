@@ -2,11 +2,14 @@
 import { join } from 'node:path'
 import { openAttachments } from './cache.ts'
 import type { Attachment } from './cache.ts'
+import { callOf, checkNetwork, named, throwAll } from './call.ts'
 import { findNetworkList } from './conflist.ts'
 import { CniError, cniCode } from './errors.ts'
-import { executablePlugin, findPlugin } from './invoke.ts'
+import { executablePlugin } from './invoke.ts'
 import { createRules } from './iptables.ts'
+import { createLines } from './lines.ts'
 import { bridge } from './plugins/bridge/bridge.ts'
+import { hostLocal } from './plugins/host-local/host-local.ts'
 import { loopback } from './plugins/loopback/loopback.ts'
 import { portmap } from './plugins/portmap/portmap.ts'
 import type { CniLog, CniResult, Host, NetworkList, Plugin, PluginCall, PluginConfig, PodNetwork } from './types.ts'
@@ -23,31 +26,39 @@ export interface CniOptions {
   log?: CniLog
 }
 
-/** Networks of pods. Failures are CniErrors. */
+/** Networks of pods. Failures are CniErrors. Work on one pod is done one after the other. */
 export interface Cni {
-  /** Rejected with what is missing while no network can be used. */
+  /** Rejected with what is missing or wrong while the network cannot be used. */
   status(signal?: AbortSignal): Promise<void>
   /** Joins a pod to loopback and to the network; undone in reverse when it fails half-way. */
   add(network: PodNetwork, signal?: AbortSignal): Promise<CniResult>
   /** Takes a pod off the network: needs neither its namespace nor that ADD succeeded. Fine when there is nothing. */
   del(network: Pick<PodNetwork, 'containerId' | 'netns' | 'ifName'>, signal?: AbortSignal): Promise<void>
-  /** Takes off the network whatever is not wanted: what a former life left. */
+  /** Takes off the network whatever is not wanted: what a former life left. Goes on after a failure and tells of all. */
   payOwed(isWanted: (containerId: string) => boolean, signal?: AbortSignal): Promise<void>
 }
 
 /** The plugins that run in this process. */
-const inProcess: Readonly<Record<string, Plugin>> = { loopback, bridge, portmap }
+const inProcess: Readonly<Record<string, Plugin>> = { loopback, bridge, portmap, 'host-local': hostLocal }
+/** How long undoing a failed ADD may take, in milliseconds. */
+const undoMs = 20_000
+const never = new AbortController().signal
+const silent: CniLog = { warn: () => undefined }
 
 export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent }: CniOptions): Cni {
   const rules = { 4: createRules(4, hostNetns), 6: createRules(6, hostNetns) }
+  const pluginOf = (type: string): Plugin => inProcess[type] ?? executablePlugin(type, binDirs)
   const host: Host = {
     ...(hostNetns !== undefined && { netns: hostNetns }),
     addressDir: join(cacheDir, 'networks'),
     log,
     rules: (family) => rules[family],
+    plugin: pluginOf,
   }
-  const attachments = openAttachments(cacheDir)
-  const pluginOf = ({ type }: PluginConfig): Plugin => inProcess[type] ?? executablePlugin(type, binDirs)
+  const attachments = openAttachments(cacheDir, log)
+  const alone = createLines()
+  const lineOf = ({ containerId, ifName }: { containerId: string; ifName: string }): string =>
+    `${containerId}/${ifName}`
 
   const load = async (): Promise<NetworkList> => {
     const list = await findNetworkList(confDir)
@@ -55,92 +66,101 @@ export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent 
     return list
   }
 
-  const undo = async ({ list, network, result }: Attachment, signal: AbortSignal): Promise<void> => {
+  const undo = async ({ list, network, result }: Attachment, signal: AbortSignal, isLost = false): Promise<void> => {
     const errors: Error[] = []
     for (const plugin of [...list.plugins].toReversed()) {
+      const call: PluginCall = { ...callOf(list, plugin, network, result), ...(isLost && { isLost }) }
       try {
-        await pluginOf(plugin).del(callOf(list, plugin, network, result), host, signal)
+        await pluginOf(plugin.type).del(call, host, signal)
       } catch (error) {
         errors.push(named(error, plugin, 'delete'))
       }
     }
-    if (errors.length === 1) throw errors[0]
-    if (errors.length > 1) throw new AggregateError(errors, errors.map(({ message }) => message).join('; '))
+    throwAll(errors)
   }
 
-  const del: Cni['del'] = async ({ containerId, netns, ifName }, signal = never) => {
-    const attachment = await attachments.find(containerId, ifName)
-    if (!attachment) return
-    // The namespace may be pinned elsewhere by now.
-    await undo({ ...attachment, network: { ...attachment.network, netns } }, signal)
-    await attachments.remove(attachment)
+  const add = async (network: PodNetwork, signal: AbortSignal): Promise<CniResult> => {
+    const list = await load()
+    const former = await attachments.find(network)
+    if (former?.result) {
+      const { containerId, ifName } = network
+      throw new CniError(cniCode.internal, `container "${containerId}" has ${ifName} already: delete it first`)
+    }
+    if (former) await undo({ ...former, network: { ...former.network, netns: network.netns } }, signal)
+    const attachment: Attachment = { network, list }
+    await attachments.save(attachment)
+    const done: PluginConfig[] = []
+    try {
+      await loopback.add(callOf(list, { type: 'loopback' }, network), host, signal)
+      let result: CniResult | undefined
+      for (const plugin of list.plugins) {
+        done.push(plugin)
+        try {
+          result = await pluginOf(plugin.type).add(callOf(list, plugin, network, result), host, signal)
+        } catch (error) {
+          throw named(error, plugin, 'add')
+        }
+      }
+      if (!result) throw new CniError(cniCode.badConfig, `${list.file}: no plugin`)
+      await attachments.save({ ...attachment, result })
+      return result
+    } catch (error) {
+      // What cannot be undone now is still owed, and paid by DEL or at the next start.
+      const partly = { ...attachment, list: { ...list, plugins: done } }
+      await undo(partly, AbortSignal.timeout(undoMs)).then(
+        async () => attachments.remove(network, list.name),
+        (problem: Error) => log.warn({ containerId: network.containerId, err: problem }, 'pod network not undone'),
+      )
+      throw error
+    }
+  }
+
+  const del = async (
+    key: Pick<PodNetwork, 'containerId' | 'ifName'> & { netns?: string },
+    signal: AbortSignal,
+  ): Promise<void> => {
+    const attachment = await attachments.find(key)
+    if (attachment) {
+      // The namespace may be pinned elsewhere by now.
+      const network = { ...attachment.network, ...(key.netns !== undefined && { netns: key.netns }) }
+      await undo({ ...attachment, network }, signal)
+      await attachments.remove(key, attachment.list.name)
+      return
+    }
+    let list: NetworkList
+    try {
+      list = await load()
+    } catch (error) {
+      log.warn({ containerId: key.containerId, err: error as Error }, 'no record of the pod network, and no network')
+      return
+    }
+    await undo({ list, network: { netns: '', ...key } }, signal, true)
+    await attachments.remove(key, list.name)
   }
 
   return {
-    status: async () => {
+    status: async (signal = never) => {
       const list = await load()
-      for (const { type } of list.plugins) if (!inProcess[type]) await findPlugin(type, binDirs)
+      for (const plugin of list.plugins) {
+        const config = { ...plugin, name: list.name, cniVersion: list.cniVersion }
+        await pluginOf(plugin.type).status(config, host, signal)
+      }
     },
     add: async (network, signal = never) => {
       checkNetwork(network)
-      const list = await load()
-      const attachment: Attachment = { network, list }
-      await attachments.save(attachment)
-      try {
-        await loopback.add(callOf(list, { type: 'loopback' }, network), host, signal)
-        let result: CniResult | undefined
-        for (const plugin of list.plugins) {
-          try {
-            result = await pluginOf(plugin).add(callOf(list, plugin, network, result), host, signal)
-          } catch (error) {
-            throw named(error, plugin, 'add')
-          }
-        }
-        if (!result) throw new CniError(cniCode.badConfig, `${list.file}: no plugin`)
-        await attachments.save({ ...attachment, result })
-        return result
-      } catch (error) {
-        // What could not be undone now is still owed, and paid at the next start.
-        await undo(attachment, AbortSignal.timeout(undoMs)).then(
-          async () => attachments.remove(attachment),
-          (problem: Error) => log.warn({ containerId: network.containerId, err: problem }, 'network not undone'),
-        )
-        throw error
+      return alone(lineOf(network), async () => add(network, signal))
+    },
+    del: async (network, signal = never) => {
+      checkNetwork(network)
+      return alone(lineOf(network), async () => del(network, signal))
+    },
+    payOwed: async (isWanted, signal = never) => {
+      const errors: Error[] = []
+      for (const key of await attachments.keys()) {
+        if (isWanted(key.containerId)) continue
+        await alone(lineOf(key), async () => del(key, signal)).catch((error: Error) => errors.push(error))
       }
+      throwAll(errors)
     },
-    del,
-    payOwed: async (isWanted, signal) => {
-      for (const { network } of await attachments.all()) if (!isWanted(network.containerId)) await del(network, signal)
-    },
-  }
-}
-
-/** How long undoing a failed ADD may take, in milliseconds. */
-const undoMs = 20_000
-const never = new AbortController().signal
-const silent: CniLog = { warn: () => undefined }
-
-function callOf(list: NetworkList, plugin: PluginConfig, network: PodNetwork, prevResult?: CniResult): PluginCall {
-  const offered: Record<string, unknown> = { portMappings: network.portMappings }
-  const runtimeConfig = Object.fromEntries(
-    Object.entries(offered).filter(([name, value]) => plugin.capabilities?.[name] && value !== undefined),
-  )
-  const { name, cniVersion } = list
-  const config = { ...plugin, name, cniVersion, ...(Object.keys(runtimeConfig).length > 0 && { runtimeConfig }) }
-  return { network, config, ...(prevResult && { prevResult }) }
-}
-
-function named(error: unknown, { type }: PluginConfig, verb: 'add' | 'delete'): CniError {
-  const { message } = error as Error
-  const code = error instanceof CniError ? error.code : cniCode.internal
-  return new CniError(code, `plugin type="${type}" failed (${verb}): ${message}`, { cause: error })
-}
-
-function checkNetwork({ containerId, ifName }: PodNetwork): void {
-  if (!/^[a-zA-Z0-9][\w.-]*$/.test(containerId)) {
-    throw new CniError(cniCode.badEnvironment, `invalid container ID: ${JSON.stringify(containerId)}`)
-  }
-  if (!/^[^/:\s]{1,15}$/.test(ifName) || ifName === '.' || ifName === '..') {
-    throw new CniError(cniCode.badEnvironment, `invalid interface name: ${JSON.stringify(ifName)}`)
   }
 }

@@ -7,33 +7,9 @@ import { text } from 'node:stream/consumers'
 import { inNamespace } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from './errors.ts'
-import type { CniResult, Host, Plugin, PluginCall } from './types.ts'
+import { isBefore, parseResult, toVersion } from './result.ts'
+import type { Host, Plugin, PluginCall } from './types.ts'
 
-const resultSchema = z.object({
-  cniVersion: z.string().default(''),
-  interfaces: z
-    .array(
-      z.object({
-        name: z.string(),
-        mac: z.string().optional(),
-        mtu: z.number().optional(),
-        sandbox: z.string().optional(),
-      }),
-    )
-    .default([]),
-  ips: z
-    .array(z.object({ address: z.string(), gateway: z.string().optional(), interface: z.number().int().optional() }))
-    .default([]),
-  routes: z.array(z.object({ dst: z.string(), gw: z.string().optional() })).default([]),
-  dns: z
-    .object({
-      nameservers: z.array(z.string()).optional(),
-      domain: z.string().optional(),
-      search: z.array(z.string()).optional(),
-      options: z.array(z.string()).optional(),
-    })
-    .default({}),
-})
 const errorSchema = z.object({ code: z.number().int(), msg: z.string(), details: z.string().optional() })
 
 /** Finds a plugin's program. @throws CniError naming the folders that were looked into */
@@ -46,33 +22,62 @@ export async function findPlugin(type: string, binDirs: readonly string[]): Prom
   throw new CniError(cniCode.badConfig, `failed to find plugin "${type}" in path [${binDirs.join(' ')}]`)
 }
 
+interface Run {
+  command: 'ADD' | 'DEL' | 'STATUS'
+  env: Record<string, string>
+  input: object
+}
+
+/** How long a program may take when the caller sets no limit, in milliseconds. */
+const patienceMs = 120_000
+
 export function executablePlugin(type: string, binDirs: readonly string[]): Plugin {
-  const run = async (command: 'ADD' | 'DEL', call: PluginCall, host: Host, signal: AbortSignal): Promise<string> => {
+  const run = async ({ command, env, input }: Run, host: Host, signal: AbortSignal): Promise<string> => {
     const program = await findPlugin(type, binDirs)
-    const { containerId, netns, ifName } = call.network
-    const env = {
-      ...process.env,
-      CNI_COMMAND: command,
-      CNI_CONTAINERID: containerId,
-      CNI_NETNS: netns,
-      CNI_IFNAME: ifName,
-      CNI_ARGS: cniArgs(call),
-      CNI_PATH: binDirs.join(delimiter),
-    }
-    const start = (): ChildProcess => spawn(program, [], { env, signal, stdio: ['pipe', 'pipe', 'pipe'] })
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)])
+    const all = { ...process.env, ...env, CNI_COMMAND: command, CNI_PATH: binDirs.join(delimiter) }
+    const start = (): ChildProcess =>
+      spawn(program, [], { env: all, signal: limit, killSignal: 'SIGKILL', stdio: ['pipe', 'pipe', 'pipe'] })
     const child = host.netns === undefined ? start() : inNamespace('net', host.netns, start)
     const { promise: ended, resolve, reject } = Promise.withResolvers<string | number>()
     child.once('error', reject).once('close', (code, name) => resolve(code ?? name ?? 0))
     child.stdin?.on('error', () => undefined) // it did not read all: its answer tells
-    child.stdin?.end(JSON.stringify({ ...call.config, ...(call.prevResult && { prevResult: call.prevResult }) }))
+    child.stdin?.end(JSON.stringify(input))
     if (!child.stdout || !child.stderr) throw new Error(`${program}: no output`)
-    const [out, err, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
-    if (code !== 0) throw failure(type, out, err, code)
-    return out
+    try {
+      const [out, err, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
+      if (code !== 0) throw failure(type, out, err, code)
+      if (err.trim() !== '') host.log.warn({ plugin: type, command }, err.trim())
+      return out
+    } catch (error) {
+      if (!limit.aborted || error instanceof CniError) throw error
+      child.stdout.destroy() // a child of its own may hold them open
+      child.stderr.destroy()
+      throw new CniError(cniCode.tryAgain, `plugin "${type}" gave no answer to ${command} in time and was killed`, {
+        cause: error,
+      })
+    }
+  }
+  const runFor = async (command: 'ADD' | 'DEL', call: PluginCall, host: Host, signal: AbortSignal): Promise<string> => {
+    const { network, config, prevResult } = call
+    const env = {
+      CNI_CONTAINERID: network.containerId,
+      CNI_NETNS: network.netns,
+      CNI_IFNAME: network.ifName,
+      CNI_ARGS: cniArgs(call),
+    }
+    const before = prevResult && { prevResult: toVersion(prevResult, config.cniVersion) }
+    return run({ command, env, input: { ...config, ...before } }, host, signal)
   }
   return {
-    add: async (call, host, signal) => parseResult(type, await run('ADD', call, host, signal), call.config.cniVersion),
-    del: async (call, host, signal) => void (await run('DEL', call, host, signal)),
+    add: async (call, host, signal) =>
+      parseResult(type, parseJson(type, await runFor('ADD', call, host, signal)), call.config.cniVersion),
+    del: async (call, host, signal) => void (await runFor('DEL', call, host, signal)),
+    status: async (config, host, signal) => {
+      if (isBefore(config.cniVersion, '1.1.0')) return void (await findPlugin(type, binDirs))
+      const env = { CNI_CONTAINERID: '', CNI_NETNS: '', CNI_IFNAME: '', CNI_ARGS: '' }
+      return void (await run({ command: 'STATUS', env, input: config }, host, signal))
+    },
   }
 }
 
@@ -90,20 +95,13 @@ export function cniArgs({ network: { pod, containerId } }: Pick<PluginCall, 'net
     .join(';')
 }
 
-function parseResult(type: string, out: string, cniVersion: string): CniResult {
-  let value: unknown
+function parseJson(type: string, out: string): unknown {
   try {
-    value = JSON.parse(out)
+    return JSON.parse(out)
   } catch (cause) {
     const shown = JSON.stringify(out.slice(0, 200))
     throw new CniError(cniCode.decoding, `plugin "${type}" succeeded but its result ${shown} is not JSON`, { cause })
   }
-  const parsed = resultSchema.safeParse(value)
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new CniError(cniCode.decoding, `result of plugin "${type}": ${issue?.path.join('.')}: ${issue?.message}`)
-  }
-  return { ...(parsed.data as CniResult), cniVersion: parsed.data.cniVersion || cniVersion }
 }
 
 function failure(type: string, out: string, err: string, code: string | number): CniError {

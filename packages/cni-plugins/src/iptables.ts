@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import { inNamespace } from '@nodelet/linux'
 import { CniError, cniCode } from './errors.ts'
-import type { Rules } from './types.ts'
+import type { Host, Rules } from './types.ts'
 
 interface Waiting {
   lines: readonly string[]
@@ -13,6 +13,10 @@ interface Waiting {
 
 /** How long iptables waits for another program's lock, in seconds. */
 const lockSeconds = '5'
+/** After this a program that hangs is killed, in milliseconds. */
+const patienceMs = 30_000
+/** What the programs say when the kernel has no such table. */
+const isUnusable = /table does not exist|can't initialize|failed to initialize nft|not supported/i
 
 /** @param netns whose rules; absent: this process's */
 export function createRules(family: 4 | 6, netns: string | undefined): Rules {
@@ -21,17 +25,26 @@ export function createRules(family: 4 | 6, netns: string | undefined): Rules {
   let running = false
 
   const run = async (program: string, args: readonly string[], input?: string): Promise<string> => {
-    const start = (): ChildProcess => spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    const start = (): ChildProcess =>
+      spawn(program, args, { timeout: patienceMs, killSignal: 'SIGKILL', stdio: ['pipe', 'pipe', 'pipe'] })
     // The child inherits the namespace that this thread is in when it is made.
     const child = netns === undefined ? start() : inNamespace('net', netns, start)
     const { promise: ended, resolve, reject } = Promise.withResolvers<number | null>()
-    child.once('error', reject).once('close', resolve)
+    child.once('close', resolve).once('error', (cause) => {
+      const { code } = cause as NodeJS.ErrnoException
+      const hint = code === 'ENOENT' ? ': install iptables' : ''
+      reject(new CniError(cniCode.notAvailable, `cannot run ${program}: ${cause.message}${hint}`, { cause }))
+    })
     child.stdin?.on('error', () => undefined) // it ended early: its exit code tells
     child.stdin?.end(input)
     if (!child.stdout || !child.stderr) throw new Error(`${program}: no output`)
     const [out, err, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
-    if (code !== 0)
-      throw new CniError(cniCode.internal, `${program} failed with ${code}`, { details: explain(err, input) })
+    if (code !== 0) {
+      const kind = isUnusable.test(err) ? cniCode.notAvailable : cniCode.internal
+      throw new CniError(kind, `${program} ${code === null ? 'was killed' : `failed with ${code}`}`, {
+        details: explain(err, input),
+      })
+    }
     return out
   }
 
@@ -102,4 +115,26 @@ export function removalOf(saved: readonly string[], chains: readonly string[]): 
     ...jumps.map((line) => `-D ${line.slice(3)}`),
     ...there.map((chain) => `-X ${chain}`),
   ]
+}
+
+/**
+ * Takes chains and all that leads to them out of the tables of the families; fine when there are none.
+ * @param families absent: not known, so what this machine cannot do for one of them is passed over
+ */
+export async function removeChains(
+  host: Host,
+  chains: readonly string[],
+  families: readonly (4 | 6)[] | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const errors: unknown[] = []
+  for (const family of families ?? ([4, 6] as const)) {
+    try {
+      await host.rules(family).edit((saved) => removalOf(saved, chains), signal)
+    } catch (error) {
+      errors.push(error)
+      const isPassedOver = !families && error instanceof CniError && error.code === cniCode.notAvailable
+      if (!isPassedOver || errors.length > 1) throw error
+    }
+  }
 }

@@ -17,5 +17,9 @@ export const vethName = (): string => `veth${randomBytes(4).toString('hex')}`
 /** A word in the quotes of iptables-restore. */
 export const quoted = (text: string): string => `"${text.replaceAll(/["\\]/g, '\\$&')}"`
 
-export const comment = (network: string, containerId: string): string =>
-  quoted(`name: "${network}" id: "${containerId}"`)
+/** As long as iptables takes. */
+const longestComment = 255
+
+/** What marks a pod's rules, quoted. */
+export const comment = (network: string, containerId: string, before = ''): string =>
+  quoted(`${before}name: "${network}" id: "${containerId}"`.slice(0, longestComment))

@@ -50,13 +50,17 @@ export interface PluginCall {
   /** The plugin's object with `name`, `cniVersion`, `runtimeConfig` and `prevResult`. */
   config: PluginConfig & { name: string; cniVersion: string }
   prevResult?: CniResult
+  /** DEL: there is no record of the ADD, so port mappings and addresses are not known. */
+  isLost?: boolean
 }
 
-/** A plugin that runs in this process. */
+/** A plugin, in this process or as a program. */
 export interface Plugin {
   add(call: PluginCall, host: Host, signal: AbortSignal): Promise<CniResult>
   /** Fine when there is nothing to undo; must work without `prevResult`. */
   del(call: PluginCall, host: Host, signal: AbortSignal): Promise<void>
+  /** Rejected with what is wrong or missing. */
+  status(config: PluginCall['config'], host: Host, signal: AbortSignal): Promise<void>
 }
 
 export interface CniLog {
@@ -72,6 +76,8 @@ export interface Host {
   log: CniLog
   /** Applies lines to the `nat` table in one transaction, together with those of other pods that wait. */
   rules(family: 4 | 6): Rules
+  /** A plugin by its type, for delegation to IPAM. */
+  plugin(type: string): Plugin
 }
 
 /** The nat table of one address family. */

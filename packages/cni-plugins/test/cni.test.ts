@@ -60,7 +60,7 @@ test('pods reach each other, the gateway and host ports; afterwards nothing is l
     [expect.stringMatching(/^veth[0-9a-f]{8}$/), undefined],
     ['eth0', one.netns],
   ])
-  expect([first, second].map(({ ips }) => ips[0]?.address).toSorted()).toEqual(['10.77.0.2/24', '10.77.0.3/24'])
+  expect(new Set([first, second].map(({ ips }) => ips[0]?.address))).toEqual(new Set(['10.77.0.2/24', '10.77.0.3/24']))
   expect(first.ips[0]).toMatchObject({ gateway: '10.77.0.1', interface: 2 })
   const secondIp = second.ips[0]?.address.split('/')[0] ?? ''
   await serve(two.netns, 80, 'two')
@@ -170,6 +170,51 @@ exit 0
   expect(JSON.parse(readFileSync(`${seen}.DEL.json`, 'utf8'))).toMatchObject({
     prevResult: { ips: [{ address: '10.1.1.1/32' }] },
   })
+})
+
+test('addresses come from a program, which is asked again at DEL', async () => {
+  const plugins = [{ type: 'bridge', bridge: 'br0', isGateway: true, ipam: { type: 'fixed' } }]
+  const path = join(machine.folder, 'net.d/10-test.conflist')
+  writeFileSync(path, JSON.stringify({ cniVersion: '1.1.0', name: 'test', plugins }))
+  await expect(machine.cni.status()).rejects.toThrow('failed to find plugin "fixed"')
+  const script = `#!/bin/sh
+cat >/dev/null
+case $CNI_COMMAND in
+STATUS) [ -e ${machine.folder}/ready ] || { echo '{"code":50,"msg":"pool not ready"}'; exit 1; } ;;
+ADD) echo '{"cniVersion":"1.1.0","ips":[{"address":"10.78.0.5/24"}]}' ;;
+DEL) touch ${machine.folder}/released ;;
+esac
+`
+  writeFileSync(join(machine.folder, 'bin/fixed'), script, { mode: 0o755 })
+  await expect(machine.cni.status()).rejects.toMatchObject({ code: 50 })
+  writeFileSync(join(machine.folder, 'ready'), '')
+  await machine.cni.status()
+  const one = podNetwork('one')
+  expect((await machine.cni.add(one)).ips).toEqual([{ address: '10.78.0.5/24', gateway: '10.78.0.1', interface: 2 }])
+  expect(machine.run(one.netns, 'ip', '-o', 'addr')).toContain('10.78.0.5/24')
+  await machine.cni.del(one)
+  expect(existsSync(join(machine.folder, 'released'))).toBe(true)
+})
+
+test('UDP flows to a host port that went elsewhere are forgotten', async () => {
+  const flow = ['-p', 'udp', '-s', '10.9.9.9', '-d', '10.9.9.1', '--sport', '1000', '--dport']
+  const reply = ['-r', '10.9.9.2', '-q', '10.9.9.9', '--reply-port-dst', '1000', '--reply-port-src']
+  for (const port of ['8081', '8082'])
+    machine.run(machine.host, 'conntrack', '-I', ...flow, port, ...reply, port, '-t', '100', '-u', 'ASSURED')
+  await machine.cni.add(podNetwork('one', { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'udp' }] }))
+  const flows = machine.run(machine.host, 'conntrack', '-L', '-p', 'udp')
+  expect(flows).not.toContain('dport=8081')
+  expect(flows).toContain('dport=8082')
+})
+
+test('a program that hangs is killed and named', async () => {
+  const list = { cniVersion: '1.0.0', name: 'test', plugins: [{ type: 'slow' }] }
+  writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), JSON.stringify(list))
+  const script = '#!/bin/sh\n[ $CNI_COMMAND = DEL ] && exit 0\nexec sleep 60\n'
+  writeFileSync(join(machine.folder, 'bin/slow'), script, { mode: 0o755 })
+  await expect(machine.cni.add(podNetwork('one'), AbortSignal.timeout(300))).rejects.toThrow(
+    'plugin "slow" gave no answer to ADD in time and was killed',
+  )
 })
 
 test.each([

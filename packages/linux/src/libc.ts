@@ -46,6 +46,8 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   tcsetattr: libc.func('int tcsetattr(int fd, int when, const uint8_t *termios)'),
 }
 
+type SlowCall = 'send' | 'recv'
+
 /** The calls that may block for long and run on a thread of their own, so that they hold up nothing else. */
 const slow = {
   send: libc.func('long send(int fd, const uint8_t *data, size_t size, int flags)'),
@@ -53,7 +55,7 @@ const slow = {
 }
 
 /** Runs a call on another thread. Its errno stays there: a failure is told as -1. */
-export async function callSlowly(name: keyof typeof slow, ...args: Argument[]): Promise<number> {
+export async function callSlowly(name: SlowCall, ...args: Argument[]): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   slow[name].async(...args, (error: Error | null, result: number | bigint) => {
     if (error) reject(error)

@@ -64,6 +64,19 @@ test('a bridge with a veth into another namespace, addresses and routes', async 
   expect(await inside.link('eth0')).toBeUndefined()
 })
 
+test('a link gets another size and name and moves into another namespace', async () => {
+  using out = openNetlink({ netns: host })
+  using inside = openNetlink({ netns: pod })
+  await out.createVeth('a', { name: 'b' })
+  await out.setMtu('b', 1300)
+  await out.rename('b', 'c')
+  await out.moveTo('c', pod)
+  expect(await out.link('c')).toBeUndefined()
+  expect(await inside.link('c')).toMatchObject({ kind: 'veth', mtu: 1300, up: false })
+  await expect(out.rename('a', 'lo')).rejects.toThrow('EEXIST: netlink rename link a to lo')
+  await expect(out.setMtu('a', 1)).rejects.toThrow('EINVAL: netlink MTU 1 of link a')
+})
+
 test('refusals name errno and what was tried', async () => {
   using out = openNetlink({ netns: host })
   await out.createBridge('br0')

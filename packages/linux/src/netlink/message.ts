@@ -38,7 +38,10 @@ export const macOf = (content: Buffer | undefined): string | undefined =>
   content && content.toString('hex').replace(/(..)(?!$)/g, '$1:')
 
 /** `struct ifinfomsg` */
-export function linkHead(index = 0, { family = 0, flags = 0, change = 0 } = {}): Buffer {
+export function linkHead(
+  index = 0,
+  { family = 0, flags = 0, change = 0 }: { family?: number; flags?: number; change?: number } = {},
+): Buffer {
   const head = Buffer.alloc(16)
   head.writeUInt8(family, 0)
   head.writeInt32LE(index, 4)

@@ -80,6 +80,11 @@ export interface Netlink extends Disposable {
   setDown(name: string): Promise<void>
   setMaster(name: string, bridge: string): Promise<void>
   setMac(name: string, mac: string): Promise<void>
+  setMtu(name: string, mtu: number): Promise<void>
+  /** The link must be down on older kernels. */
+  rename(name: string, to: string): Promise<void>
+  /** Moves a link into the namespace pinned at a path: it is down there and has no address. */
+  moveTo(name: string, netns: string): Promise<void>
   /** Lets a bridge port send back what came from it. */
   setHairpin(name: string, on: boolean): Promise<void>
   addresses(): Promise<Address[]>
@@ -252,6 +257,21 @@ export function openNetlink({ netns }: { netns?: string } = {}): Netlink {
     setDown: async (name) => setFlag(name, false),
     setMaster: async (name, bridge) => set(name, `master ${bridge}`, [[10, u32(await indexOf(bridge))]]),
     setMac: async (name, mac) => set(name, `address ${mac}`, [[1, Buffer.from(mac.replaceAll(':', ''), 'hex')]]),
+    setMtu: async (name, mtu) => set(name, `MTU ${mtu}`, [[4, u32(mtu)]]),
+    rename: async (name, to) =>
+      change(
+        message.setLink,
+        `rename link ${name} to ${to}`,
+        Buffer.concat([linkHead(await indexOf(name)), encode([[3, text(to)]])]),
+      ),
+    moveTo: async (name, path) => {
+      const fd = openSync(path, 'r')
+      try {
+        await set(name, `namespace ${path}`, [[28, u32(fd)]])
+      } finally {
+        closeSync(fd)
+      }
+    },
     setHairpin: async (name, on) => {
       const head = linkHead(await indexOf(name), { family: AF_BRIDGE })
       const body = Buffer.concat([head, encode([[12, [[4, u8(on ? 1 : 0)]]]])])

@@ -1,15 +1,15 @@
 // bridge: a pair of links between the pod and a bridge of this machine.
-import { isNamespacePinned, LinuxError, openNetlink } from '@nodelet/linux'
+import { addressText, isNamespacePinned, LinuxError, openNetlink, parsePrefix } from '@nodelet/linux'
 import type { Netlink } from '@nodelet/linux'
 import { CniError, cniCode } from '../../errors.ts'
-import { removalOf } from '../../iptables.ts'
+import { familiesOf, familyOf } from '../../families.ts'
+import { removeChains } from '../../iptables.ts'
 import { masqueradeChain, vethName } from '../../names.ts'
 import { setSysctl } from '../../sysctl.ts'
 import type { CniResult, Host, Plugin, PluginCall } from '../../types.ts'
-import { hostLocal } from '../host-local/host-local.ts'
 import { parseBridge } from './config.ts'
 import type { BridgeConfig } from './config.ts'
-import { familyOf, masqueradeRules } from './masquerade.ts'
+import { masqueradeRules } from './masquerade.ts'
 
 /** How often another name is tried when the random one is taken. */
 const nameTries = 10
@@ -23,33 +23,34 @@ export const bridge: Plugin = {
     const onHost = hostOption(host)
     using outside = openNetlink(onHost)
     using inside = openNetlink({ netns })
-    await ensureBridge(outside, config)
+    await ensureBridge(outside, host, config)
     const veth = await makeVeth(outside, config, call)
     let owesAddress = false
     try {
-      if (config.ipam) {
-        await inside.setUp(ifName)
-        await inside.setUp('lo')
-      }
+      await inside.setUp(ifName)
+      if (config.ipam) await inside.setUp('lo')
       await outside.setMaster(veth, config.bridge)
       if (config.hairpinMode) await outside.setHairpin(veth, true)
+      setSysctl(host.netns, `net/ipv6/conf/${veth}/accept_ra`, '0')
       await outside.setUp(veth)
       if (!config.ipam) return await resultOf(call, config, outside, inside, veth, undefined)
       owesAddress = true
-      const leased = await delegate(config).add(call, host, signal)
+      const leased = withGateways(await host.plugin(config.ipam.type).add(call, host, signal), config)
       if (leased.ips.length === 0) throw new CniError(cniCode.internal, 'IPAM plugin returned missing IP config')
       const result = await resultOf(call, config, outside, inside, veth, leased)
       await configure(inside, netns, ifName, result)
       if (config.isGateway) await makeGateway(outside, host, config, result)
       if (config.ipMasq) {
-        for (const family of [4, 6] as const) {
-          await host.rules(family).apply(masqueradeRules(call.config.name, containerId, result.ips, family), signal)
-        }
+        await Promise.all(
+          ([4, 6] as const).map(async (family) =>
+            host.rules(family).apply(masqueradeRules(call.config.name, containerId, result.ips, family), signal),
+          ),
+        )
       }
       await outside.untilOperational(veth, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
       return result
     } catch (error) {
-      if (owesAddress) await delegate(config).del(call, host, signal)
+      if (owesAddress && config.ipam) await host.plugin(config.ipam.type).del(call, host, signal)
       await outside.deleteLink(veth)
       throw error
     }
@@ -57,34 +58,40 @@ export const bridge: Plugin = {
 
   async del(call, host, signal) {
     const config = parseBridge(call.config)
-    const { netns, ifName, containerId } = call.network
+    const { network, prevResult } = call
+    const { netns, ifName, containerId } = network
     if (config.ipMasq) {
-      const ips = call.prevResult?.ips
-      const families = ([4, 6] as const).filter(
-        (family) => !ips || ips.some(({ address }) => familyOf(address) === family),
-      )
       const chain = masqueradeChain(call.config.name, containerId)
-      for (const family of families) await host.rules(family).edit((saved) => removalOf(saved, [chain]), signal)
+      await removeChains(host, [chain], familiesOf(prevResult?.ips), signal)
     }
+    // Before the address is free: another pod may get it at once.
     if (isNamespacePinned(netns)) {
       using inside = openNetlink({ netns })
       await inside.deleteLink(ifName)
+    } else {
+      using outside = openNetlink(hostOption(host))
+      for (const { name, sandbox } of prevResult?.interfaces ?? [])
+        if (!sandbox && /^veth[0-9a-f]{8}$/.test(name)) await outside.deleteLink(name)
     }
-    if (config.ipam) await delegate(config).del(call, host, signal)
+    if (config.ipam) await host.plugin(config.ipam.type).del(call, host, signal)
+  },
+
+  async status(config, host, signal) {
+    const { ipam } = parseBridge(config)
+    if (ipam) await host.plugin(ipam.type).status(config, host, signal)
   },
 }
 
 const hostOption = (host: Host): { netns?: string } => (host.netns === undefined ? {} : { netns: host.netns })
 
-function delegate({ ipam }: BridgeConfig): Plugin {
-  if (ipam?.type === 'host-local') return hostLocal
-  throw new CniError(
-    cniCode.badConfig,
-    `ipam.type ${JSON.stringify(ipam?.type)}: this bridge takes addresses from host-local only`,
-  )
+/** With isGateway the first address of the subnet is the gateway where IPAM names none. */
+function withGateways(leased: CniResult, { isGateway }: BridgeConfig): CniResult {
+  if (!isGateway) return leased
+  const ips = leased.ips.map((ip) => ({ ...ip, gateway: ip.gateway ?? firstAddress(ip.address) }))
+  return { ...leased, ips }
 }
 
-async function ensureBridge(outside: Netlink, { bridge: name, mtu }: BridgeConfig): Promise<void> {
+async function ensureBridge(outside: Netlink, host: Host, { bridge: name, mtu }: BridgeConfig): Promise<void> {
   let found = await outside.link(name)
   if (!found) {
     try {
@@ -96,6 +103,7 @@ async function ensureBridge(outside: Netlink, { bridge: name, mtu }: BridgeConfi
     found = await outside.link(name)
   }
   if (found?.kind !== 'bridge') throw new CniError(cniCode.internal, `${name} already exists but is not a bridge`)
+  setSysctl(host.netns, `net/ipv6/conf/${name}/accept_ra`, '0')
   if (!found.up) await outside.setUp(name)
 }
 
@@ -181,8 +189,9 @@ async function makeGateway(
   for (const { address, gateway } of ips) {
     if (gateway === undefined) continue
     const wanted = `${gateway}/${address.split('/')[1]}`
-    if (present.includes(wanted)) continue
     const isV4 = familyOf(wanted) === 4
+    setSysctl(host.netns, isV4 ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding', '1')
+    if (present.includes(wanted)) continue
     const other = present.find((one) => familyOf(one) === 4)
     if (isV4 && other !== undefined) {
       throw new CniError(cniCode.internal, `"${name}" already has an IP address different from ${wanted}`, {
@@ -194,8 +203,15 @@ async function makeGateway(
     } catch (error) {
       if (!(error instanceof LinuxError && error.code === 'EEXIST')) throw error // another pod was quicker
     }
-    setSysctl(host.netns, isV4 ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding', '1')
   }
   // Set to itself it stays, instead of following that of the newest port.
   if (own?.mac !== undefined) await outside.setMac(name, own.mac)
+}
+
+function firstAddress(prefix: string): string {
+  const { bytes, length } = parsePrefix(prefix)
+  const bits = bytes.length * 8
+  const host = (1n << BigInt(bits - length)) - 1n
+  const first = (BigInt(`0x${bytes.toString('hex')}`) & ~host) | 1n
+  return addressText(Buffer.from(first.toString(16).padStart(bits / 4, '0'), 'hex'))
 }

@@ -25,6 +25,7 @@ const schema = z.object({
   ipMasq: z.boolean().default(false),
   mtu: z.number().int().nonnegative().default(0),
   hairpinMode: z.boolean().default(false),
+  ipMasqBackend: z.literal('iptables').nullish(),
   ipam: z.looseObject({ type: z.string() }).optional(),
   dns: z
     .object({
@@ -38,6 +39,7 @@ const schema = z.object({
 
 /** Known keys of the reference plugin that this one does not do: better refused than ignored. */
 const refused = [
+  'enabledad',
   'forceAddress',
   'promiscMode',
   'vlan',
@@ -45,6 +47,7 @@ const refused = [
   'macspoofchk',
   'disableContainerInterface',
   'portIsolation',
+  'preserveDefaultVlan',
 ]
 
 /** @throws CniError naming the field and the value */
@@ -60,7 +63,7 @@ export function parseBridge(config: PluginConfig): BridgeConfig {
     const [issue] = parsed.error.issues
     throw new CniError(cniCode.badConfig, `bridge: ${issue?.path.join('.')}: ${issue?.message}`)
   }
-  const { isGateway, isDefaultGateway, dns, ...rest } = parsed.data
+  const { isGateway, isDefaultGateway, dns, ipMasqBackend: _, ...rest } = parsed.data
   const words =
     dns && (Object.fromEntries(Object.entries(dns).filter(([, value]) => value !== undefined)) as CniResult['dns'])
   return { ...rest, isGateway: isGateway || isDefaultGateway, isDefaultGateway, dns: words }

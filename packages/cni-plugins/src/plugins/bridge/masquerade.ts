@@ -1,9 +1,9 @@
 // ipMasq: traffic of pods that leaves their network gets the host's address. Pure.
+import { familyOf } from '../../families.ts'
 import { comment, masqueradeChain } from '../../names.ts'
 import type { CniResult } from '../../types.ts'
 
 const multicast = { 4: '224.0.0.0/4', 6: 'ff00::/8' }
-export const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4)
 
 /** The lines of one family that masquerade a pod's addresses. */
 export function masqueradeRules(network: string, containerId: string, ips: CniResult['ips'], family: 4 | 6): string[] {

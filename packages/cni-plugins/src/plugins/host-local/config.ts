@@ -42,6 +42,7 @@ const schema = z.object({
   gateway: z.string().optional(),
   routes: z.array(z.object({ dst: z.string(), gw: z.string().optional() })).optional(),
   dataDir: z.string().optional(),
+  resolvConf: z.string().optional(),
 })
 
 const number = (address: string): bigint => BigInt(`0x${addressBytes(address).toString('hex')}`)
@@ -57,11 +58,17 @@ export function parseHostLocal(ipam: unknown): HostLocalConfig {
     const [issue] = parsed.error.issues
     throw new CniError(cniCode.badConfig, `ipam.${issue?.path.join('.')}: ${issue?.message}`)
   }
+  if (parsed.data.resolvConf) {
+    const { resolvConf } = parsed.data
+    throw new CniError(cniCode.unsupportedField, `ipam.resolvConf: ${JSON.stringify(resolvConf)} is not supported`)
+  }
   const { ranges, routes = [], dataDir, subnet, rangeStart, rangeEnd, gateway } = parsed.data
   const raw = [...(subnet === undefined ? [] : [[{ subnet, rangeStart, rangeEnd, gateway }]]), ...(ranges ?? [])]
   if (raw.length === 0) throw new CniError(cniCode.badConfig, 'no IP ranges specified')
   try {
-    return { sets: raw.map((set) => set.map(rangeOf)), routes, dataDir }
+    const sets = raw.map((set) => set.map(rangeOf))
+    refuseOverlaps(sets)
+    return { sets, routes, dataDir }
   } catch (cause) {
     if (cause instanceof CniError) throw cause
     throw new CniError(cniCode.badConfig, (cause as Error).message, { cause })
@@ -91,5 +98,23 @@ function rangeOf({ subnet, rangeStart, rangeEnd, gateway }: RawRange): Range {
     start: rangeStart === undefined ? first + 1n : within('rangeStart', rangeStart),
     end: rangeEnd === undefined ? last : within('rangeEnd', rangeEnd),
     gateway: gateway === undefined ? first + 1n : within('gateway', gateway),
+  }
+}
+
+/** One address must have one place, and one set one family. */
+function refuseOverlaps(sets: readonly (readonly Range[])[]): void {
+  for (const set of sets) {
+    if (set.some(({ bits }) => bits !== set[0]?.bits))
+      throw new CniError(
+        cniCode.badConfig,
+        `a range set has both families: ${set.map(({ subnet }) => subnet).join(', ')}`,
+      )
+  }
+  const all = sets.flat()
+  for (const [index, one] of all.entries()) {
+    const other = all
+      .slice(index + 1)
+      .find(({ bits, start, end }) => bits === one.bits && start <= one.end && end >= one.start)
+    if (other) throw new CniError(cniCode.badConfig, `ranges ${one.subnet} and ${other.subnet} overlap`)
   }
 }

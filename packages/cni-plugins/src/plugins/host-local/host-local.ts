@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { addressBytes } from '@nodelet/linux'
 import { CniError, cniCode } from '../../errors.ts'
+import { createLines } from '../../lines.ts'
 import type { CniResult, Host, Plugin, PluginCall } from '../../types.ts'
 import { nextAddress } from './allocator.ts'
 import { addressOf, parseHostLocal } from './config.ts'
@@ -9,18 +10,7 @@ import { openAddressStore } from './store.ts'
 import type { AddressStore } from './store.ts'
 
 /** One allocation at a time per folder. */
-const lines = new Map<string, Promise<unknown>>()
-
-async function alone<T>(folder: string, work: () => Promise<T>): Promise<T> {
-  const done = (lines.get(folder) ?? Promise.resolve()).then(work)
-  const quiet = done.catch(() => undefined)
-  lines.set(folder, quiet)
-  try {
-    return await done
-  } finally {
-    if (lines.get(folder) === quiet) lines.delete(folder)
-  }
-}
+const alone = createLines()
 
 const folderOf = ({ config }: PluginCall, host: Host, dataDir: string | undefined): string =>
   join(dataDir ?? host.addressDir, config.name)
@@ -60,6 +50,9 @@ export const hostLocal: Plugin = {
     const folder = folderOf(call, host, dataDir)
     const store = openAddressStore(folder)
     await alone(folder, async () => store.release(await store.owned(call.network.containerId, call.network.ifName)))
+  },
+  async status(config) {
+    parseHostLocal(config.ipam)
   },
 }
 

@@ -1,5 +1,5 @@
 // Who has which address: one file per address, in the format of the reference plugin.
-import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { link, mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 
@@ -25,8 +25,10 @@ export function openAddressStore(folder: string): AddressStore {
     take: async (address, containerId, ifName) => {
       // Written aside and then linked: the file is there whole or not at all, and never twice.
       const aside = join(folder, `.${address}-${containerId}`)
-      await writeFile(aside, owner(containerId, ifName), { mode: 0o600 })
       try {
+        await using file = await open(aside, 'w', 0o600)
+        await file.writeFile(owner(containerId, ifName))
+        await file.sync()
         await link(aside, join(folder, address))
         return true
       } catch (error) {
@@ -47,8 +49,9 @@ export function openAddressStore(folder: string): AddressStore {
     owned: async (containerId, ifName) => {
       const found: string[] = []
       for (const name of await names()) {
+        if (name.startsWith('.') && name.endsWith(`-${containerId}`)) await rm(join(folder, name), { force: true })
         if (isIP(name) === 0) continue
-        const content = (await readFile(join(folder, name), 'utf8')).trim()
+        const content = await contentOf(join(folder, name))
         if (content === owner(containerId, ifName) || content === containerId) found.push(name)
       }
       return found
@@ -56,5 +59,20 @@ export function openAddressStore(folder: string): AddressStore {
     release: async (addresses) => {
       for (const address of addresses) await rm(join(folder, address), { force: true })
     },
+  }
+}
+
+/** How long a file may be empty while another program writes it, in milliseconds. */
+const writingMs = 60_000
+
+/** Undefined when another program has just removed it. One that a crash left empty belongs to nobody, and goes. */
+async function contentOf(path: string): Promise<string | undefined> {
+  try {
+    const content = (await readFile(path, 'utf8')).trim()
+    if (content === '' && (await stat(path)).mtimeMs < Date.now() - writingMs) await rm(path, { force: true })
+    return content
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
   }
 }

@@ -23,4 +23,5 @@ export const loopback: Plugin = {
     using netlink = openNetlink({ netns })
     await netlink.setDown('lo')
   },
+  status: async () => undefined,
 }

@@ -2,14 +2,17 @@
 import { isWithin, openNetlink } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { removalOf } from '../../iptables.ts'
+import { removeChains } from '../../iptables.ts'
 import { hostPortChain } from '../../names.ts'
+import { familiesOf, familyOf } from '../../families.ts'
 import { setSysctl } from '../../sysctl.ts'
-import type { Host, Plugin, PluginCall, PortMapping } from '../../types.ts'
+import type { CniResult, Host, Plugin, PluginCall, PortMapping } from '../../types.ts'
+import { forgetFlows } from './flows.ts'
 import { portmapRules } from './rules.ts'
 
 interface PortmapConfig {
   snat: boolean
+  masqAll: boolean
   markMasqBit: number
   mappings: PortMapping[]
 }
@@ -17,8 +20,9 @@ interface PortmapConfig {
 const port = z.number().int().min(1).max(65_535)
 const schema = z.object({
   snat: z.boolean().default(true),
+  masqAll: z.boolean().default(false),
   markMasqBit: z.number().int().min(0).max(31).default(13),
-  backend: z.literal('iptables').optional(),
+  backend: z.literal('iptables').nullish(),
   runtimeConfig: z
     .object({
       portMappings: z
@@ -38,46 +42,64 @@ const schema = z.object({
     .default({ portMappings: [] }),
 })
 
-function parsePortmap({ config }: PluginCall): PortmapConfig {
+/** Known keys of the reference plugin that this one does not do: better refused than ignored. */
+const refused = ['externalSetMarkChain', 'conditionsV4', 'conditionsV6']
+
+/** @throws CniError naming the field and the value */
+function parsePortmap(config: PluginCall['config']): PortmapConfig {
+  for (const key of refused) {
+    const value = config[key]
+    if (value !== undefined && value !== null && (!Array.isArray(value) || value.length > 0)) {
+      throw new CniError(cniCode.unsupportedField, `portmap: ${key}: ${JSON.stringify(value)} is not supported`)
+    }
+  }
   const parsed = schema.safeParse(config)
   if (!parsed.success) {
     const [issue] = parsed.error.issues
     throw new CniError(cniCode.badConfig, `portmap: ${issue?.path.join('.')}: ${issue?.message}`)
   }
-  const { snat, markMasqBit, runtimeConfig } = parsed.data
+  const { snat, masqAll, markMasqBit, runtimeConfig } = parsed.data
   const mappings = runtimeConfig.portMappings.map(({ hostIP, ...rest }) => ({
     ...rest,
     ...(hostIP !== undefined && { hostIP }),
   }))
-  return { snat, markMasqBit, mappings }
+  return { snat, masqAll, markMasqBit, mappings }
 }
 
 export const portmap: Plugin = {
   async add(call, host, signal) {
     const { prevResult, network, config } = call
     if (!prevResult) throw new CniError(cniCode.badConfig, 'must be called as chained plugin')
-    const { snat, markMasqBit, mappings } = parsePortmap(call)
+    const { snat, masqAll, markMasqBit, mappings } = parsePortmap(config)
     if (mappings.length === 0) return prevResult
-    for (const family of [4, 6] as const) {
-      const podAddress = prevResult.ips.find(({ address }) => address.includes(':') === (family === 6))?.address
-      if (podAddress === undefined) continue
+    const change = async (family: 4 | 6): Promise<void> => {
+      const podAddress = podAddressOf(prevResult, network.ifName, family)
+      if (podAddress === undefined) return
       const { containerId } = network
-      const options = { network: config.name, containerId, mappings, podAddress, snat, markBit: markMasqBit }
+      const options = { network: config.name, containerId, mappings, podAddress, snat, masqAll, markBit: markMasqBit }
       await host.rules(family).edit((saved) => portmapRules({ ...options, saved }), signal)
+      const udp = mappings.filter(({ protocol }) => protocol === 'udp').map(({ hostPort }) => hostPort)
+      await forgetFlows(host, family, udp)
       if (snat && family === 4) await allowLoopback(host, podAddress.split('/')[0] ?? '')
     }
+    await Promise.all([change(4), change(6)])
     return prevResult
   },
-  async del(call, host, signal) {
-    const { mappings } = parsePortmap(call)
-    if (mappings.length === 0) return
-    const chain = hostPortChain(call.config.name, call.network.containerId)
-    const ips = call.prevResult?.ips
-    for (const family of [4, 6] as const) {
-      if (ips && !ips.some(({ address }) => address.includes(':') === (family === 6))) continue
-      await host.rules(family).edit((saved) => removalOf(saved, [chain]), signal)
-    }
+  async del({ config, network, prevResult, isLost }, host, signal) {
+    if (parsePortmap(config).mappings.length === 0 && !isLost) return
+    await removeChains(host, [hostPortChain(config.name, network.containerId)], familiesOf(prevResult?.ips), signal)
   },
+  async status(config) {
+    parsePortmap(config)
+  },
+}
+
+/** The first of that family on the pod's interface. */
+function podAddressOf({ ips, interfaces }: CniResult, ifName: string, family: 4 | 6): string | undefined {
+  return ips.find(({ address, interface: at }) => {
+    const on = at === undefined ? undefined : interfaces[at]
+    return familyOf(address) === family && (!on || (on.name === ifName && on.sandbox))
+  })?.address
 }
 
 /** Packets from 127.0.0.1 may leave towards the pod. */
