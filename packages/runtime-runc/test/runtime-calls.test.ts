@@ -186,7 +186,7 @@ test('with one a client gets a URL to the program, and to a port of the pod', as
 
 test('over the socket: events in order with the state after them, and a client that asks again gets the same', async () => {
   const socketPath = join(f.folder, 'cri.sock')
-  await using server = await serveRuntime(f.runtime, { socketPath })
+  await using _server = await serveRuntime(f.runtime, { socketPath })
   const client = createCriClient(`unix://${socketPath}`)
   const { runtimeService } = client
   const leaving = new AbortController()
