@@ -19,7 +19,8 @@ import type { Images } from './image/images.ts'
 import { openSandboxes } from './sandbox/sandboxes.ts'
 import { createRuntimeService } from './service.ts'
 import { tell } from './service-context.ts'
-import type { ServiceContext, Streaming } from './service-context.ts'
+import type { ServiceContext } from './service-context.ts'
+import type { Streaming } from './streaming/server.ts'
 
 /** What a streaming server works on. */
 export interface StreamBackend {
@@ -43,8 +44,12 @@ export interface RuntimeOptions {
   cni: Cni
   /** Stay the caller's to dispose of, after the runtime. */
   images: Pick<Images, 'resolve' | 'list' | 'prepareRootfs' | 'releaseRootfs' | 'imageService'>
-  /** Makes the streaming server, which the runtime then disposes of. Without one Exec, Attach and PortForward are UNIMPLEMENTED. */
-  streaming?: (backend: StreamBackend) => Promise<Streaming & AsyncDisposable>
+  /**
+   * Makes the streaming server, which the runtime then disposes of, for instance
+   * `async (backend) => openStreaming(await createStreamAdapters(backend))`. Without one Exec, Attach and PortForward
+   * are UNIMPLEMENTED.
+   */
+  streaming?: (backend: StreamBackend) => Promise<Streaming>
   /** Default: `nodelet`. */
   runtimeName?: string
   /** Default: `/nodelet`. */

@@ -5,9 +5,10 @@ import { filterContainers } from './container/filter.ts'
 import type { ContainerRecord } from './container/record.ts'
 import { containerOf } from './container/status.ts'
 import { effectiveConfig } from './sandbox/facts.ts'
-import type { ServiceContext, Streaming } from './service-context.ts'
+import type { ServiceContext } from './service-context.ts'
 import { batches, containerId as wholeId, sandboxId, shownContainers, statusOf } from './service-context.ts'
 import { createSharedCalls } from './shared-calls.ts'
+import type { Streaming } from './streaming/server.ts'
 
 type ContainerCalls = Pick<
   RuntimeService,

@@ -10,20 +10,8 @@ import type { EventHub } from './events.ts'
 import type { Images } from './image/images.ts'
 import type { Sandboxes } from './sandbox/sandboxes.ts'
 import { sandboxStatusOf } from './sandbox/status.ts'
-import type {
-  AttachRequest,
-  ContainerStatus,
-  ExecRequest,
-  PortForwardRequest,
-  RuntimeHandlerFeatures,
-} from '@nodelet/cri-api'
-
-/** Makes URLs; each is good for one connection. */
-export interface Streaming {
-  exec(request: ExecRequest): string
-  attach(request: AttachRequest): string
-  portForward(request: PortForwardRequest): string
-}
+import type { Streaming } from './streaming/server.ts'
+import type { ContainerStatus, RuntimeHandlerFeatures } from '@nodelet/cri-api'
 
 export interface ServiceContext {
   sandboxes: Sandboxes

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import {
   CgroupDriver,
@@ -14,7 +15,8 @@ import {
 import type { ContainerConfig, ContainerEventResponse, DeepPartial } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { serveRuntime } from '../src/index.ts'
+import { WebSocket } from 'ws'
+import { createStreamAdapters, openStreaming, serveRuntime } from '../src/index.ts'
 import { until } from './fixture.ts'
 import { leftovers, makeRuntime } from './runtime-fixture.ts'
 
@@ -154,9 +156,37 @@ test('without a streaming server the calls that need one say so', async () => {
   }
 })
 
+test('with one a client gets a URL to the program, and to a port of the pod', async () => {
+  await using g = await makeRuntime({
+    streaming: async (backend) => openStreaming(await createStreamAdapters(backend)),
+  })
+  const { runtimeService } = g.runtime
+  const config = g.pod()
+  const { podSandboxId } = await runtimeService.runPodSandbox({ config, runtimeHandler: '' })
+  const request = { podSandboxId, config: g.container('main', 'sleep 600'), sandboxConfig: config }
+  const { containerId } = await runtimeService.createContainer(request)
+  const streams = { containerId, cmd: ['hostname'], tty: false, stdin: false, stdout: true, stderr: true }
+  await expect(runtimeService.exec(streams)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
+  await runtimeService.startContainer({ containerId })
+  const { url } = await runtimeService.exec(streams)
+  const socket = new WebSocket(url.replace('http:', 'ws:'), 'v5.channel.k8s.io')
+  const messages: Buffer[] = []
+  socket.on('message', (data: Buffer) => messages.push(data))
+  await once(socket, 'close')
+  const said = (channel: number) =>
+    String(Buffer.concat(messages.filter(([c]) => c === channel).map((m) => m.subarray(1))))
+  expect(said(1)).toBe(`${hostname()}\n`)
+  expect(JSON.parse(said(3))).toMatchObject({ status: 'Success' })
+  expect((await runtimeService.portForward({ podSandboxId, port: [80] })).url).toMatch(/\/portforward\//)
+  await runtimeService.stopPodSandbox({ podSandboxId })
+  await expect(runtimeService.portForward({ podSandboxId, port: [80] })).rejects.toMatchObject({
+    code: 'FAILED_PRECONDITION',
+  })
+})
+
 test('over the socket: events in order with the state after them, and a client that asks again gets the same', async () => {
   const socketPath = join(f.folder, 'cri.sock')
-  await using server = await serveRuntime(f.runtime, { socketPath })
+  await using _server = await serveRuntime(f.runtime, { socketPath })
   const client = createCriClient(`unix://${socketPath}`)
   const { runtimeService } = client
   const leaving = new AbortController()

@@ -119,7 +119,7 @@ function inNamespaceOf(id: string, kind: string): string {
   return readlinkSync(`/proc/${pid}/ns/${kind}`)
 }
 
-test('a failure undoes all; one that cannot be undone stays to be stopped again', async () => {
+test('a pod that cannot be made leaves nothing; one that cannot be stopped waits to be stopped again', async () => {
   const conf = join(f.folder, 'net.d/10-pods.conflist')
   renameSync(conf, `${conf}.off`)
   const { status: shown } = await f.runtime.runtimeService.status({ verbose: false })
@@ -133,8 +133,14 @@ test('a failure undoes all; one that cannot be undone stays to be stopped again'
   expect(leftovers(f)).toEqual([])
   renameSync(`${conf}.off`, conf)
   const pod = await runPod()
+  const { del } = f.cni
+  f.cni.del = async () => Promise.reject(new Error('the address server is away'))
+  await expect(f.runtime.runtimeService.stopPodSandbox({ podSandboxId: pod })).rejects.toThrow(/address server is away/)
+  expect((await podStatus(pod)).status?.state).toBe(PodSandboxState.SANDBOX_NOTREADY)
+  f.cni.del = del
   await f.runtime.runtimeService.removePodSandbox({ podSandboxId: pod })
   expect(leftovers(f)).toEqual([])
+  expect(readdirSync(join(f.folder, 'cni/results'))).toEqual([])
   expect(await (await openCgroups()).children(f.cgroup)).toEqual([])
 })
 
