@@ -73,8 +73,14 @@ export interface TestRegistry extends AsyncDisposable {
   host: string
   /** Where the registry keeps a blob. */
   blobFile(digest: string): string
-  push(name: string, image: TestImage): Promise<void>
-  putManifest(name: string, tag: string, mediaType: string, content: Buffer): Promise<void>
+  push(name: string, image: TestImage, headers?: Record<string, string>): Promise<void>
+  putManifest(
+    name: string,
+    tag: string,
+    mediaType: string,
+    content: Buffer,
+    headers?: Record<string, string>,
+  ): Promise<void>
 }
 
 export async function startRegistry(auth?: { realm: string; certificate: string }): Promise<TestRegistry> {
@@ -107,10 +113,10 @@ export async function startRegistry(auth?: { realm: string; certificate: string 
       await new Promise((resolve) => setTimeout(resolve, 25))
     }
   }
-  const putManifest = async (name: string, tag: string, mediaType: string, content: Buffer): Promise<void> => {
+  const putManifest: TestRegistry['putManifest'] = async (name, tag, mediaType, content, headers = {}) => {
     const answer = await fetch(`http://${host}/v2/${name}/manifests/${tag}`, {
       method: 'PUT',
-      headers: { 'content-type': mediaType },
+      headers: { ...headers, 'content-type': mediaType },
       body: new Uint8Array(content),
     })
     if (answer.status !== 201) throw new Error(`push ${name}:${tag}: ${answer.status} ${await answer.text()}`)
@@ -122,16 +128,16 @@ export async function startRegistry(auth?: { realm: string; certificate: string 
       const hex = digest.slice('sha256:'.length)
       return join(folder, 'docker/registry/v2/blobs/sha256', hex.slice(0, 2), hex, 'data')
     },
-    push: async (name, { blobs, manifest }) => {
+    push: async (name, { blobs, manifest }, headers = {}) => {
       const [path = '', tag = ''] = name.split(':')
       for (const [digest, blob] of blobs) {
-        const started = await fetch(`http://${host}/v2/${path}/blobs/uploads/`, { method: 'POST' })
+        const started = await fetch(`http://${host}/v2/${path}/blobs/uploads/`, { method: 'POST', headers })
         const url = new URL(started.headers.get('location') ?? '', `http://${host}`)
         url.searchParams.set('digest', digest)
-        const done = await fetch(url, { method: 'PUT', body: new Uint8Array(blob) })
+        const done = await fetch(url, { method: 'PUT', headers, body: new Uint8Array(blob) })
         if (done.status !== 201) throw new Error(`push blob: ${done.status} ${await done.text()}`)
       }
-      await putManifest(path, tag, 'application/vnd.oci.image.manifest.v1+json', manifest)
+      await putManifest(path, tag, 'application/vnd.oci.image.manifest.v1+json', manifest, headers)
     },
     [Symbol.asyncDispose]: async () => {
       if (server.exitCode === null) {

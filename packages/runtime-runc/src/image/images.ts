@@ -39,10 +39,7 @@ export interface PullOptions {
 export interface Images extends AsyncDisposable {
   /** Fetches by tag or digest. Callers that pull the same name at the same time share the work. */
   pull(reference: string, options?: PullOptions): Promise<ImageRecord>
-  /**
-   * Takes in all images of an OCI layout: a folder, or a tar of one; or of a tar as `docker save` writes it. `reference`
-   * names the only image.
-   */
+  /** Takes in all images of an OCI layout: a folder, or a tar of one. `reference` names the only image of a layout. */
   importArchive(
     path: string,
     options?: { reference?: string | undefined; signal?: AbortSignal | undefined },

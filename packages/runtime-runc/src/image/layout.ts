@@ -25,6 +25,9 @@ export interface Layout extends AsyncDisposable {
 
 const nameKeys = ['io.containerd.image.name', 'org.opencontainers.image.ref.name']
 const digest: z.ZodType<string> = z.string().regex(/^sha256:[a-f0-9]{64}$/)
+/** Some builders write the tag alone, which would be another image's name. */
+const isName = (text: string): boolean => /[/:]/.test(text)
+
 interface Index {
   manifests: (Omit<Descriptor, 'annotations'> & { annotations?: Record<string, string> | undefined })[]
 }
@@ -69,7 +72,7 @@ export async function openLayout(path: string, scratch: string): Promise<Layout>
   }
   const images = await Promise.all(
     index.manifests.map(async ({ annotations = {}, ...descriptor }) => {
-      const name = nameKeys.map((key) => annotations[key]).find((value) => value !== undefined)
+      const name = nameKeys.map((key) => annotations[key]).find((value) => value !== undefined && isName(value))
       return { descriptor, content: await checked(descriptor), ...(name !== undefined && { name }) }
     }),
   )

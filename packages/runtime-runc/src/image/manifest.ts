@@ -87,14 +87,31 @@ function parse<T>(schema: z.ZodType<T>, content: Uint8Array, what: string): T {
 
 export const parseConfigFile = (content: Uint8Array, what: string): ConfigFile => parse(configSchema, content, what)
 
+const kindSchema: z.ZodType<{ manifests?: unknown; schemaVersion?: unknown }> = z.object({
+  manifests: z.unknown().optional(),
+  schemaVersion: z.unknown().optional(),
+})
+
+/** Other things than images are in registries too. */
+function runnable(manifest: Manifest, what: string): Manifest {
+  if (manifest.config.mediaType === 'application/vnd.oci.empty.v1+json') {
+    throw new CriError('UNKNOWN', `${what} is an artifact, not an image that can run`)
+  }
+  const encrypted = manifest.layers.find(({ mediaType }) => mediaType.endsWith('+encrypted'))
+  if (encrypted)
+    throw new CriError('UNKNOWN', `${what}: layer ${encrypted.digest} is encrypted, which is not supported`)
+  return manifest
+}
+
 /** A manifest, or the entry of an index that fits this machine. */
 export function parseManifest(content: Uint8Array, what: string): { manifest: Manifest } | { next: Descriptor } {
-  const { manifests } = parse(z.object({ manifests: z.unknown().optional() }), content, what)
-  if (manifests === undefined) return { manifest: parse(manifestSchema, content, what) }
+  const { manifests, schemaVersion } = parse(kindSchema, content, what)
+  if (schemaVersion === 1) throw new CriError('UNKNOWN', `${what}: schema 1 is too old: push the image again`)
+  if (manifests === undefined) return { manifest: runnable(parse(manifestSchema, content, what), what) }
   return { next: choosePlatform(parse(indexSchema, content, what).manifests, what) }
 }
 
-const goArchitectures: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', ia32: '386' }
+const goArchitectures: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' }
 
 /** This machine's architecture as images name it. */
 export const architecture: string = goArchitectures[process.arch] ?? process.arch

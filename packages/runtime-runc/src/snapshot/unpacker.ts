@@ -10,6 +10,9 @@ export interface Unpacker extends AsyncDisposable {
 /** How long an idle worker stays, in milliseconds: it costs some 10 MB. */
 const idleMs = 5_000
 
+/** A program given on the command line says of what type it is; the worker is a file. */
+const execArgv = process.execArgv.filter((option) => !option.startsWith('--input-type'))
+
 export function createUnpacker(): Unpacker {
   // Run from sources the file is TypeScript, from a build it is not.
   const file = new URL(`./unpack-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)
@@ -28,7 +31,7 @@ export function createUnpacker(): Unpacker {
   const run = async (task: UnpackTask): Promise<Unpacked> => {
     if (isClosed) throw new Error('the unpacker is closed')
     clearTimeout(idle)
-    const running = (worker ??= new Worker(file))
+    const running = (worker ??= new Worker(file, { execArgv }))
     running.ref() // a process does not end in the middle of a layer
     try {
       return await ask(running, task)
