@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import { type RuntimeService, VersionRequest } from '@nodelet/cri-api'
 import { defineResource, isConflict, isNotFound, type KubeClient, pods as podResource } from '@nodelet/kube-client'
 import { openCgroups } from '@nodelet/linux'
-import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { RuntimeClass } from 'kubernetes-types/node/v1.d.ts'
 import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions, type KubeletServerSettings } from './config.ts'
@@ -183,6 +183,17 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     for (const pod of manager.pods()) if (mayReferTo(pod, namespace, name)) manager.wake(pod.metadata?.uid ?? '')
   })
   let watching: Promise<void> | undefined
+  let range: string | undefined
+  const tellRange = async (podCidr: string): Promise<void> => {
+    range = podCidr
+    await runtimeService.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr } } })
+  }
+  /** The control plane may give the node another range than asked. */
+  const followRange = ({ spec }: Node): void => {
+    const given = (spec?.podCIDRs ?? (spec?.podCIDR ? [spec.podCIDR] : [])).join(',')
+    if (!given || given === range) return
+    tellRange(given).catch((error: unknown) => log.warn({ err: error, range: given }, 'telling the runtime its range'))
+  }
 
   const nodeFacts = async () => ({
     nodeName,
@@ -236,9 +247,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       signal?.throwIfAborted()
       await health.check(signal)
       hadProblem = health.networkProblem() !== undefined
-      if (options.podCidr) {
-        await runtimeService.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr: options.podCidr } } })
-      }
+      if (options.podCidr) await tellRange(options.podCidr)
       await cgroups.start({ milliCpu: BigInt(machine.cpus) * 1000n, memoryBytes: machine.memoryBytes })
       apiObjects?.start()
       const { reader } = services
@@ -257,7 +266,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       watchHealth.now()
       if (client && options.registerNode !== false) {
         const statusMs = options.nodeStatusUpdateFrequencyMs ?? 10_000
-        agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, events, clock, log })
+        agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, seen: followRange, events, clock, log })
         agent.start()
       }
       for (const source of sources) {

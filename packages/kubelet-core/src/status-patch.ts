@@ -49,7 +49,7 @@ export function statusPatch(
 }
 
 /** Equal as JSON, whatever the order of keys; null and absent are the same, as are empty objects of old servers. */
-function same(a: unknown, b: unknown): boolean {
+export function same(a: unknown, b: unknown): boolean {
   return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b))
 }
 

@@ -5,7 +5,7 @@ import { type Clock, systemClock } from './clock.ts'
 import { type Logger, silentLogger } from './log.ts'
 import type { ObservedStatus } from './pod/status.ts'
 import { createSlots } from './pod/slots.ts'
-import { statusPatch } from './status-patch.ts'
+import { same, statusPatch } from './status-patch.ts'
 
 export interface StatusWriter {
   /** The status that the pod has now; written in the background. */
@@ -33,6 +33,8 @@ interface Entry {
   /** The object in the API that carries the status. */
   target?: { namespace: string; name: string; uid: string } | undefined
   known?: ObservedStatus | undefined
+  /** As the server answered the last write. */
+  answer?: ObservedStatus | undefined
   /** Of what is known. */
   version?: string | undefined
   busy: boolean
@@ -71,7 +73,9 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
           const { namespace, name } = target
           const answer = await client.patch(pods, { namespace, name }, strategicPatch(patch), { subresource: 'status' })
           if (entry.target === target) {
-            entry.known = { ...wanted, ...answer.status, ...ownedOf(wanted) }
+            // What was sent counts as known even where an older server drops a field: else it would be sent for ever.
+            entry.known = wanted
+            entry.answer = answer.status
             entry.version = answer.metadata?.resourceVersion
           }
           entry.failures = 0
@@ -122,10 +126,12 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
       if (entry.target?.uid !== uid) {
         entry.target = { name, namespace, uid }
         entry.version = undefined
+        entry.answer = undefined
       }
       const version = inApi?.metadata?.resourceVersion
       // While a write is under way, and until the watch has caught up with it, the watch shows the past.
-      if (!entry.busy && !isOlder(version, entry.version)) {
+      const isOurs = entry.answer !== undefined && same(entry.answer, inApi?.status)
+      if (!entry.busy && !isOurs && !isOlder(version, entry.version)) {
         entry.known = inApi?.status
         entry.version = version
       }
@@ -164,10 +170,4 @@ function isOlder(version: string | undefined, than: string | undefined): boolean
   const numbers = [version, than].map((text) => (/^\d+$/.test(text ?? '') ? BigInt(text ?? 0) : undefined))
   const [a, b] = numbers
   return a !== undefined && b !== undefined && a < b
-}
-
-/** What was sent counts as known even when an older server dropped a field, so that it is not sent for ever. */
-function ownedOf(wanted: ObservedStatus): ObservedStatus {
-  const { conditions: _, ...rest } = wanted
-  return rest
 }

@@ -131,3 +131,18 @@ it('a pod past its deadline fails and stays failed', async () => {
     message: 'Pod was active on the node longer than the specified deadline',
   })
 })
+
+it('a pod that does not fit is rejected, and nothing of it is started', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client, maxPods: 1 })
+  create(api, 'one', oneContainer)
+  await until(() => isReady(podIn(api, 'one')))
+  create(api, 'two', oneContainer)
+  await until(() => podIn(api, 'two')?.status?.phase === 'Failed')
+  expect(podIn(api, 'two')?.status).toMatchObject({
+    reason: 'OutOfpods',
+    message: "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 1, capacity: 1",
+  })
+  const { items } = await memory.runtimeService.listPodSandbox({})
+  expect(items.map(({ metadata }) => metadata?.name)).toEqual(['one'])
+})

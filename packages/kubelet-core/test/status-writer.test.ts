@@ -44,6 +44,22 @@ it('one request at a time, the newest status only, nothing when nothing differs'
   writer.close()
 })
 
+it('what an older server drops is not sent for ever', async () => {
+  const { client, sent } = slowClient()
+  const writer = createStatusWriter({ client })
+  writer.observe('u', pod())
+  writer.set(pod(), { phase: 'Running', observedGeneration: 3 })
+  await tick()
+  const flushed = writer.flush('u')
+  sent[0]?.answer(pod({ phase: 'Running' }, '2'))
+  await flushed
+  writer.observe('u', pod({ phase: 'Running' }, '2'))
+  writer.observe('u', pod({ phase: 'Running' }, '3'))
+  await tick()
+  expect(sent).toHaveLength(1)
+  writer.close()
+})
+
 it('tries again with the newest; gives up on a pod that is gone', async () => {
   const { client, sent } = slowClient()
   const writer = createStatusWriter({ client })

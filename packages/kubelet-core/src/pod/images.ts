@@ -137,7 +137,9 @@ export function createImages(service: ImageService, events: EventRecorder, clock
         if (found) {
           const message = `Container image "${image}" already present on machine`
           events.record(pod, { type: 'Normal', reason: 'Pulled', message, fieldPath })
-          return presentOf(image, found.id, found)
+          const present = presentOf(image, found.id, found)
+          wishes.set(key, present)
+          return present
         }
       }
       if (policy === 'Never') {

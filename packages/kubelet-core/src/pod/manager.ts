@@ -2,6 +2,7 @@
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { fullName } from '../source/merge.ts'
 import { withStatus } from '../status-patch.ts'
+import { type Rejection, rejectionOf } from './admission.ts'
 import { ownedConditions } from './conditions.ts'
 import { isStatic } from './labels.ts'
 import type { PodServices } from './services.ts'
@@ -92,7 +93,22 @@ export function createPodManager(services: PodServices): PodManager {
   const add = (pod: Pod): void => {
     // A static pod that changed is a new one: the former ends first, whatever it takes.
     if (isStatic(pod) && predecessor(pod)) return
-    open(pod, true, deletionOf(pod))
+    open(pod, true, deletionOf(pod) ?? admit(pod))
+  }
+
+  /** Undefined for a pod that may run; who was admitted before, by this kubelet or one before, stays so. */
+  const admit = (pod: Pod): EndRequest | undefined => {
+    const { phase, containerStatuses = [] } = pod.status ?? {}
+    const known = containerStatuses.some(({ containerID }) => containerID)
+    if (known || phase === 'Succeeded' || phase === 'Failed') return undefined
+    const active = [...entries.values()]
+      .filter(({ worker }) => worker.phase === 'syncing')
+      .map(({ worker }) => worker.pod)
+    const rejection = checked(() => rejectionOf(pod, active, services.node.allocatable))
+    if (!rejection) return undefined
+    const { reason, message } = rejection
+    services.events.record(pod, { type: 'Warning', reason, message })
+    return { failure: { reason, message: `Pod was rejected: ${message}` } }
   }
 
   const update = (wanted: ReadonlyMap<string, Pod>): void => {
@@ -143,6 +159,15 @@ export function createPodManager(services: PodServices): PodManager {
       closed = true
       await Promise.all([...entries.values()].map(async ({ worker }) => worker.close()))
     },
+  }
+}
+
+/** One pod that cannot be judged must not keep the others from being. */
+function checked(judge: () => Rejection | undefined): Rejection | undefined {
+  try {
+    return judge()
+  } catch (error) {
+    return { reason: 'UnexpectedAdmissionError', message: (error as Error).message }
   }
 }
 

@@ -5,6 +5,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { configHashAnnotation, seenAnnotation, sourceAnnotation } from '../pod/labels.ts'
 import { defaultPullPolicy } from '../pod/image-reference.ts'
+import { podResources } from '../resource/pod-resources.ts'
 import { withDefaults } from './defaults.ts'
 
 /** A manifest that is no static pod; the message names the field. */
@@ -74,6 +75,7 @@ export function staticPodOf(text: string, { nodeName, path, seenMs }: ManifestFa
   }
   const pod = checked.data as unknown as Pod
   refuseReferences(pod)
+  refuseQuantities(pod)
   const identity = createHash('md5').update(JSON.stringify(document)).update(`host:${nodeName}file:${path}`)
   const uid = pod.metadata?.uid ?? identity.digest('hex')
   const annotations = {
@@ -90,6 +92,14 @@ export function staticPodOf(text: string, { nodeName, path, seenMs }: ManifestFa
     spec: { containers: [], ...pod.spec, nodeName, tolerations },
     status: { phase: 'Pending' },
   })
+}
+
+function refuseQuantities(pod: Pod): void {
+  try {
+    podResources(pod)
+  } catch (error) {
+    throw new ManifestError((error as Error).message)
+  }
 }
 
 /** A static pod cannot use objects of the API: it must run without one. */

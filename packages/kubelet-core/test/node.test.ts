@@ -1,0 +1,82 @@
+import type { Event, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { describe, expect, it } from 'vitest'
+import { createEventRecorder } from '../src/events.ts'
+import { readMachine } from '../src/node/facts.ts'
+import { nodeConditions, nodeResources } from '../src/node/node-object.ts'
+import { statusChanges } from '../src/node/status-changes.ts'
+import { createRuntimeHealth } from '../src/node/runtime-health.ts'
+import { systemClock } from '../src/clock.ts'
+import { createMemoryApi } from './memory-api.ts'
+
+describe('node', () => {
+  it('tells what the machine has, less what eviction keeps', async () => {
+    const machine = {
+      ...(await readMachine('/')),
+      cpus: 4,
+      memoryBytes: 1024n ** 3n,
+      ephemeralStorageBytes: 10_240n,
+      hugepages: { '2Mi': 0n },
+    }
+    expect(nodeResources({ machine, maxPods: 110 })).toEqual({
+      capacity: { cpu: '4', memory: '1048576Ki', 'ephemeral-storage': '10Ki', 'hugepages-2Mi': '0', pods: '110' },
+      allocatable: { cpu: '4', memory: '946176Ki', 'ephemeral-storage': '9216', 'hugepages-2Mi': '0', pods: '110' },
+    })
+    expect([machine.bootId, machine.kernelVersion].every((text) => text.length > 0)).toBe(true)
+  })
+
+  it('is not ready with all problems in one message; times change with the status only', () => {
+    const before = nodeConditions({ problems: [], previous: [], nowMs: 1000 })
+    const after = nodeConditions({ problems: ['a', 'b'], previous: before, nowMs: 2000 })
+    expect(after[3]).toMatchObject({ type: 'Ready', status: 'False', reason: 'KubeletNotReady', message: '[a, b]' })
+    expect(after.map(({ lastTransitionTime }) => lastTransitionTime)).toEqual([
+      '1970-01-01T00:00:01Z',
+      '1970-01-01T00:00:01Z',
+      '1970-01-01T00:00:01Z',
+      '1970-01-01T00:00:02Z',
+    ])
+  })
+
+  it('is told of only when more than heartbeats changed', () => {
+    const conditions = nodeConditions({ problems: [], previous: [], nowMs: 1000 })
+    const later = nodeConditions({ problems: [], previous: conditions, nowMs: 9000 })
+    const status = { capacity: { cpu: '4', memory: '1Ki' }, conditions, images: [] }
+    expect(
+      statusChanges({ capacity: { memory: '1Ki', cpu: '4' }, conditions }, { ...status, conditions: later }),
+    ).toBeUndefined()
+    expect(statusChanges(status, { ...status, capacity: { cpu: '8' } })).toEqual({ capacity: { cpu: '8' }, conditions })
+  })
+
+  it("says the runtime's own words about its network", async () => {
+    const network = { type: 'NetworkReady', status: false, reason: 'NoPlugin', message: 'no conflist' }
+    const conditions = [{ type: 'RuntimeReady', status: true, reason: '', message: '' }, network]
+    const health = createRuntimeHealth(
+      { status: async () => ({ status: { conditions }, info: {}, runtimeHandlers: [] }) },
+      systemClock,
+    )
+    expect(health.problems()).toEqual(['container runtime status check may not have completed yet'])
+    await health.check()
+    expect(health.problems()).toEqual([
+      'container runtime network not ready: NetworkReady=false reason:NoPlugin message:no conflist',
+    ])
+  })
+})
+
+it('events that repeat are counted; an object has 25 of them at first', async () => {
+  const api = createMemoryApi()
+  const recorder = createEventRecorder({ nodeName: 'node-1', client: api.client })
+  const pod: Pod = { metadata: { name: 'p', namespace: 'n', uid: 'u' } }
+  const other: Pod = { metadata: { name: 'q', namespace: 'n', uid: 'v' } }
+  for (let count = 0; count < 3; count++) recorder.record(pod, { type: 'Warning', reason: 'BackOff', message: 'again' })
+  for (let count = 0; count < 40; count++) recorder.record(other, { type: 'Normal', reason: 'R', message: `${count}` })
+  await expect.poll(() => api.seen.length).toBe(28)
+  const created = api.seen.filter(({ verb }) => verb === 'create')
+  expect(created).toHaveLength(26)
+  const stored = api.get(created[0]?.path ?? '') as Event
+  expect(stored).toMatchObject({
+    count: 3,
+    reason: 'BackOff',
+    involvedObject: { kind: 'Pod', name: 'p', namespace: 'n', uid: 'u' },
+    source: { component: 'kubelet', host: 'node-1' },
+  })
+  recorder.close()
+})

@@ -1,0 +1,148 @@
+// The whole path: the API server, scheduler and controllers of this repository → kubelet → runtime → processes.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  configMaps,
+  createKubeClient,
+  deployments,
+  events,
+  isNotFound,
+  type KubeClient,
+  loadKubeconfig,
+  nodes,
+  pods,
+} from '@nodelet/kube-client'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type Cluster, startCluster } from '../../local-cluster/src/index.ts'
+import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
+import type { Kubelet } from '../src/config.ts'
+import { createKubelet } from '../src/kubelet.ts'
+import { removeFromAll } from '../src/resource/other-hierarchies.ts'
+
+let f: Awaited<ReturnType<typeof makeRuntime>>
+let folder: string
+let cluster: Cluster
+let kubelet: Kubelet
+let admin: KubeClient
+let own: KubeClient
+
+const namespace = 'default'
+const shell = (script: string, more: object = {}) => ({
+  name: 'main',
+  image: f.image,
+  command: ['/bin/sh', '-c', script],
+  ...more,
+})
+const stay = 'trap exit TERM; sleep 600 & wait'
+const create = async (name: string, spec: object): Promise<Pod> => {
+  const metadata = { name, namespace }
+  const full = { terminationGracePeriodSeconds: 2, ...spec } as NonNullable<Pod['spec']>
+  return admin.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata, spec: full })
+}
+/** Waits by a watch, from the object as it was created. */
+async function watched(created: Pod, done: (pod: Pod) => boolean): Promise<Pod> {
+  const options = {
+    namespace,
+    fieldSelector: `metadata.name=${created.metadata?.name}`,
+    resourceVersion: created.metadata?.resourceVersion,
+    signal: AbortSignal.timeout(20_000),
+  }
+  for await (const { object } of admin.watch(pods, options)) if (done(object)) return object
+  throw new Error('the watch ended')
+}
+const isReady = ({ status }: Pod): boolean =>
+  status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false
+
+beforeAll(async () => {
+  f = await makeRuntime()
+  folder = await mkdtemp(join(tmpdir(), 'nc-'))
+  cluster = await startCluster({
+    dataDir: join(folder, 'cluster'),
+    port: 0,
+    nodeName: 'node-1',
+    nodeIPs: ['127.0.0.1'],
+  })
+  admin = createKubeClient(await loadKubeconfig(cluster.kubeconfigs.admin))
+  own = createKubeClient(await loadKubeconfig(cluster.kubeconfigs.kubelet))
+  kubelet = await createKubelet({
+    nodeName: 'node-1',
+    nodeIPs: ['127.0.0.1'],
+    client: own,
+    ...f.runtime,
+    rootDir: join(folder, 'root'),
+    podLogsDir: join(folder, 'logs'),
+    manifestsDir: join(folder, 'manifests'),
+    cgroupRoot: f.cgroup,
+    clusterDns: ['10.96.0.10'],
+    clusterDomain: 'cluster.local',
+    server: { address: '127.0.0.1', port: 0, ...cluster.kubelet },
+    ...(process.env['NODELET_LOG'] && { log: console as never }),
+  })
+  await kubelet.start()
+})
+afterAll(async () => {
+  await kubelet?.removeAllPods()
+  await own?.close()
+  await admin?.close()
+  await cluster?.close()
+  await removeFromAll(`${f.cgroup}/kubepods`)
+  await f?.[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+
+it('the node is there and ready', async () => {
+  const node = await admin.get(nodes, { name: 'node-1' })
+  const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')
+  expect(ready).toMatchObject({ status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' })
+  expect(node.status?.daemonEndpoints?.kubeletEndpoint?.Port).toBe(kubelet.port)
+})
+
+it('a pod is scheduled, runs, tells its events, ends and is gone', async () => {
+  await admin.create(configMaps, { metadata: { name: 'settings', namespace }, data: { greeting: 'hello' } })
+  const began = performance.now()
+  const created = await create('web', {
+    containers: [
+      shell(`echo $GREETING $(cat /settings/greeting); ${stay}`, {
+        env: [{ name: 'GREETING', valueFrom: { configMapKeyRef: { name: 'settings', key: 'greeting' } } }],
+        volumeMounts: [{ name: 'settings', mountPath: '/settings' }],
+      }),
+    ],
+    volumes: [{ name: 'settings', configMap: { name: 'settings' } }],
+  })
+  const running = await watched(created, isReady)
+  if (process.env['NODELET_LOG']) console.log('ready after', performance.now() - began)
+  expect(running.status).toMatchObject({ phase: 'Running', qosClass: 'BestEffort' })
+  const log = async (): Promise<string> =>
+    (await admin.raw({ path: `/api/v1/namespaces/${namespace}/pods/web/log` })).body.text()
+  await expect.poll(log).toBe('hello hello\n')
+  const reasons = async (): Promise<(string | undefined)[]> => {
+    const { items } = await admin.list(events, { namespace })
+    return items.filter(({ involvedObject }) => involvedObject.name === 'web').map(({ reason }) => reason)
+  }
+  await expect.poll(reasons).toEqual(expect.arrayContaining(['Pulled', 'Created', 'Started']))
+  await admin.delete(pods, { name: 'web', namespace })
+  const gone = async (): Promise<boolean> =>
+    admin.get(pods, { name: 'web', namespace }).then(
+      () => false,
+      (error: unknown) => isNotFound(error),
+    )
+  await expect.poll(gone, { timeout: 10_000, interval: 20 }).toBe(true)
+  await expect.poll(() => kubelet.pods().length, { timeout: 10_000 }).toBe(0)
+})
+
+it('a Deployment runs its replicas', async () => {
+  const labels = { app: 'many' }
+  const template = { metadata: { labels }, spec: { terminationGracePeriodSeconds: 1, containers: [shell(stay)] } }
+  const spec = { replicas: 3, selector: { matchLabels: labels }, template }
+  await admin.create(deployments, {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'many', namespace },
+    spec,
+  })
+  const ready = async (): Promise<number> =>
+    (await admin.get(deployments, { name: 'many', namespace })).status?.readyReplicas ?? 0
+  await expect.poll(ready, { timeout: 20_000, interval: 50 }).toBe(3)
+})

@@ -1,0 +1,200 @@
+// Pods in containers that really run: manifests folder → kubelet → the runtime of this repository → processes.
+import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openCgroups } from '@nodelet/linux'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
+import { request } from 'node:https'
+import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
+import type { Kubelet } from '../src/config.ts'
+import { createKubelet } from '../src/kubelet.ts'
+import { removeFromAll } from '../src/resource/other-hierarchies.ts'
+import { type Authorities, makeAuthorities, type Pair } from './server/certificates.ts'
+
+let f: Awaited<ReturnType<typeof makeRuntime>>
+let folder: string
+let cgroupRoot: string
+let kubelet: Kubelet
+let authorities: Authorities
+let serving: Pair & { ca: string; client: Pair }
+
+async function open(): Promise<Kubelet> {
+  const made = await createKubelet({
+    nodeName: 'node-1',
+    nodeIPs: ['192.0.2.1'],
+    ...f.runtime,
+    rootDir: join(folder, 'root'),
+    podLogsDir: join(folder, 'logs'),
+    manifestsDir: join(folder, 'manifests'),
+    cgroupRoot,
+    server: { address: '127.0.0.1', port: 0, certificate: serving.cert, key: serving.key, clientCa: serving.ca },
+    clusterDns: ['10.96.0.10'],
+    clusterDomain: 'cluster.local',
+    ...(process.env['NODELET_LOG'] && { log: console as never }),
+  })
+  await made.start()
+  return made
+}
+
+async function put(name: string, spec: object): Promise<void> {
+  const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec: { terminationGracePeriodSeconds: 2, ...spec } }
+  const path = join(folder, 'manifests', `.${name}`)
+  await writeFile(path, JSON.stringify(pod))
+  await rename(path, join(folder, 'manifests', `${name}.json`))
+}
+
+const podOf = (name: string): Pod | undefined =>
+  kubelet.pods().find(({ metadata }) => metadata?.name === `${name}-node-1`)
+async function until<T>(look: () => T | undefined | false): Promise<T> {
+  return expect
+    .poll(look, { timeout: 15_000, interval: 10 })
+    .toBeTruthy()
+    .then(() => look() as T)
+}
+const readyOf = async (name: string): Promise<Pod> =>
+  until(() => {
+    const pod = podOf(name)
+    return pod?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') && pod
+  })
+const logOf = async (pod: Pod, file: string): Promise<string> => {
+  const { namespace, name, uid } = pod.metadata ?? {}
+  return readFile(join(folder, 'logs', `${namespace}_${name}_${uid}`, file), 'utf8')
+}
+const shell = (name: string, script: string, more: object = {}) => ({
+  name,
+  image: f.image,
+  imagePullPolicy: 'IfNotPresent',
+  command: ['/bin/sh', '-c', script],
+  ...more,
+})
+
+beforeAll(async () => {
+  f = await makeRuntime()
+  cgroupRoot = f.cgroup
+  folder = await mkdtemp(join(tmpdir(), 'nk-'))
+  authorities = makeAuthorities()
+  const authority = authorities.make('ca')
+  serving = {
+    ...authority.sign('/CN=node-1'),
+    ca: authority.cert,
+    client: authority.sign('/O=system:masters/CN=admin'),
+  }
+  kubelet = await open()
+})
+afterAll(async () => {
+  await kubelet?.removeAllPods()
+  await removeFromAll(`${cgroupRoot}/kubepods`)
+  await f?.[Symbol.asyncDispose]()
+  authorities[Symbol.dispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+beforeEach(() => {
+  f.problems.length = 0
+})
+
+it('a pod runs, with its environment, hosts file, volume, cgroup and log', async () => {
+  const began = Date.now()
+  const script = 'echo $GREETING from $(hostname); cat /etc/hosts; echo data > /work/file; id; exec sleep 600'
+  await put('web', {
+    hostAliases: [{ ip: '192.0.2.9', hostnames: ['friend'] }],
+    volumes: [{ name: 'work' }],
+    containers: [
+      shell('main', script, {
+        env: [{ name: 'GREETING', value: 'hello' }],
+        volumeMounts: [
+          { name: 'work', mountPath: '/work' },
+          { name: 'work', mountPath: '/sub', subPath: 'below' },
+        ],
+        resources: { requests: { cpu: '100m' }, limits: { memory: '64Mi' } },
+        securityContext: { runAsUser: 1000, runAsGroup: 1001 },
+      }),
+    ],
+    securityContext: { fsGroup: 1001 },
+  })
+  const pod = await readyOf('web')
+  if (process.env['NODELET_LOG']) console.log('ready after', Date.now() - began)
+  const ip = pod.status?.podIP ?? ''
+  expect(ip).toMatch(/^10\.88\./)
+  await expect.poll(() => logOf(pod, 'main/0.log')).toMatch(/hello from web-node-1/)
+  const log = await logOf(pod, 'main/0.log')
+  expect(log).toContain(`${ip}\tweb-node-1`)
+  expect(log).toContain('192.0.2.9\tfriend')
+  await expect.poll(() => logOf(pod, 'main/0.log')).toMatch(/uid=1000\(web\) gid=1001/)
+  const volume = join(folder, 'root/pods', pod.metadata?.uid ?? '', 'volumes/kubernetes.io~empty-dir/work')
+  expect((await readdir(volume)).toSorted()).toEqual(['below', 'file'])
+  const cgroups = await openCgroups()
+  const path = `${cgroupRoot}/kubepods/burstable/pod${pod.metadata?.uid}`
+  expect((await cgroups.processes(path)).length).toBeGreaterThan(0)
+  expect((await cgroups.stats(path)).memory?.limit).toBe(64 * 1024 * 1024)
+})
+
+it('its log comes through the server', async () => {
+  const { cert, key } = serving.client
+  const path = '/containerLogs/default/web-node-1/main?tailLines=1'
+  const text = await new Promise<string>((resolve, reject) => {
+    const options = { host: '127.0.0.1', port: kubelet.port, path, ca: serving.ca, cert, key, servername: 'localhost' }
+    request(options, (response) => {
+      response.setEncoding('utf8')
+      response.toArray().then((parts) => resolve(parts.join('')), reject)
+    })
+      .once('error', reject)
+      .end()
+  })
+  expect(text).toMatch(/^uid=1000\(web\)/)
+})
+
+it('hooks, probes and a restart after a failed probe', async () => {
+  await put('probed', {
+    containers: [
+      shell('main', 'touch /tmp/alive; while [ -e /tmp/alive ]; do sleep 0.2; done; sleep 600', {
+        lifecycle: { postStart: { exec: { command: ['/bin/touch', '/tmp/started'] } } },
+        livenessProbe: {
+          exec: { command: ['/bin/ls', '/tmp/alive'] },
+          periodSeconds: 1,
+          failureThreshold: 1,
+          terminationGracePeriodSeconds: 1,
+        },
+        readinessProbe: { exec: { command: ['/bin/ls', '/tmp/started'] }, periodSeconds: 1 },
+      }),
+    ],
+  })
+  const pod = await readyOf('probed')
+  const id = pod.status?.containerStatuses?.[0]?.containerID?.split('://')[1] ?? ''
+  await f.runtime.runtimeService.execSync({ containerId: id, cmd: ['/bin/busybox', 'rm', '/tmp/alive'], timeout: 5n })
+  const again = await until(
+    () => podOf('probed')?.status?.containerStatuses?.[0]?.restartCount === 1 && podOf('probed'),
+  )
+  expect(again?.status?.containerStatuses?.[0]?.lastState?.terminated).toMatchObject({ exitCode: 137 })
+})
+
+it('a run to the end: exit code, termination message, phase', async () => {
+  await put('job', {
+    restartPolicy: 'Never',
+    containers: [shell('main', 'echo the last words > /dev/termination-log; exit 3')],
+  })
+  const pod = await until(() => podOf('job')?.status?.phase === 'Failed' && podOf('job'))
+  expect(pod?.status?.containerStatuses?.[0]?.state?.terminated).toMatchObject({
+    exitCode: 3,
+    reason: 'Error',
+    message: 'the last words\n',
+  })
+})
+
+it('a new kubelet adopts what runs', async () => {
+  const before = (await readyOf('web')).status?.containerStatuses?.[0]
+  await kubelet.close()
+  kubelet = await open()
+  const after = (await readyOf('web')).status?.containerStatuses?.[0]
+  expect([after?.containerID, after?.restartCount, after?.state]).toEqual([before?.containerID, 0, before?.state])
+})
+
+it('a removed manifest leaves nothing', async () => {
+  const pod = await readyOf('web')
+  await rm(join(folder, 'manifests', 'web.json'))
+  await until(() => !podOf('web'))
+  expect(await readdir(join(folder, 'root/pods'))).not.toContain(pod.metadata?.uid)
+  const cgroups = await openCgroups()
+  expect(await cgroups.exists(`${cgroupRoot}/kubepods/burstable/pod${pod.metadata?.uid}`)).toBe(false)
+  expect(f.problems).toEqual([])
+})
