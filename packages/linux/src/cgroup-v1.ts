@@ -22,8 +22,11 @@ const used = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'freezer']
 /** The kernel says "no limit" with 2⁶³ rounded down to a page. */
 const unlimited = 2 ** 62
 
-/** @param mounts controller → where it is mounted */
-export function openCgroupsV1(mounts: ReadonlyMap<string, string>): Cgroups {
+/**
+ * @param mounts controller → where it is mounted
+ * @param everywhere all mount points, also of hierarchies that we do not use: OCI runtimes make folders in each
+ */
+export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: ReadonlySet<string>): Cgroups {
   const roots = new Map(
     used.flatMap((name): [string, string][] => (mounts.has(name) ? [[name, mounts.get(name) ?? '']] : [])),
   )
@@ -90,7 +93,7 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>): Cgroups {
     },
     async remove(path, signal) {
       const limit = deadline(signal)
-      for (const root of hierarchies) await removeBelow(folderOf(root, path), limit)
+      for (const root of everywhere) await removeBelow(folderOf(root, path), limit)
     },
     stats: async (path) => ({
       ...(roots.has('cpuacct') && (await cpuStats(at('cpuacct', path), at('cpu', path)))),

@@ -69,8 +69,9 @@ export async function openCgroups(): Promise<Cgroups> {
   for (const { type, superOptions, mountPoint } of mounts) {
     if (type === 'cgroup') for (const controller of superOptions) v1.set(controller, mountPoint)
   }
-  if (v1.has('memory') || v1.has('cpu')) return openCgroupsV1(v1)
   const unified = mounts.find(({ type }) => type === 'cgroup2')
+  const all = new Set([...v1.values(), ...(unified ? [unified.mountPoint] : [])])
+  if (v1.has('memory') || v1.has('cpu')) return openCgroupsV1(v1, all)
   if (unified) return openCgroupsV2(unified.mountPoint)
   throw new Error('no cgroup file system is mounted: mount cgroup2 on /sys/fs/cgroup')
 }

@@ -63,6 +63,7 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
       client: proxyClient,
       nodeName: config.nodeName,
       nodeIPs,
+      minSyncPeriodMs: 100,
       localTraffic: { mode: 'ClusterCIDR', cidrs: [config.podCidr] },
       log: log.child({ part: 'proxy' }),
     })

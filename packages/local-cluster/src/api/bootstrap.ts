@@ -1,5 +1,5 @@
 // What every cluster has from the beginning, and every namespace.
-import { kindOf } from '../kinds/kinds.ts'
+import { kindOf, storeName } from '../kinds/kinds.ts'
 import { firstServiceIP } from '../kinds/services.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import type { Store } from '../store.ts'
@@ -17,6 +17,8 @@ export function bootstrap(
 ): Disposable {
   const ensure = (resource: string, namespace: string | undefined, body: Fields): void => {
     const kind = kindOf(resource)
+    const { name } = body.metadata as { name: string }
+    if (store.get(storeName(kind), namespace ?? '', name)) return
     try {
       resources.create(kind, namespace, body, options)
     } catch (error) {

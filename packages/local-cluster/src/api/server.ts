@@ -1,4 +1,5 @@
 // The API server: HTTPS in, one step on the store, JSON out.
+import { once } from 'node:events'
 import { createServer } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -147,7 +148,11 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
 
   await listen(server, options.port, options.address)
   const { port } = server.address() as AddressInfo
-  const started = new DisposableStack()
+  using started = new DisposableStack()
+  started.defer(() => {
+    server.close()
+    server.closeAllConnections()
+  })
   started.use(
     bootstrap(store, resources, {
       ca: options.clientCa,
@@ -157,15 +162,14 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     }),
   )
   started.use(startCollector(store, resources))
+  const running = started.move()
   return {
     port,
     resources,
     close: async () => {
-      started.dispose()
-      const closed = Promise.withResolvers<void>()
-      server.close(() => closed.resolve())
-      server.closeAllConnections()
-      await closed.promise
+      const closed = once(server, 'close')
+      running.dispose()
+      await closed
     },
   }
 }

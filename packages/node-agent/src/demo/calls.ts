@@ -6,7 +6,7 @@ import type { RuntimeService } from '@nodelet/cri-api'
 import { CommandError } from '../errors.ts'
 
 /** How long one call may take, in milliseconds. */
-const patienceMs = 3_000
+const patienceMs = 300
 /** Rules follow readiness at a bounded rate: the first call is tried again for this long, in milliseconds. */
 const graceMs = 10_000
 const retryMs = 50
@@ -33,7 +33,7 @@ export async function callFromPod(
   url: string,
   signal: AbortSignal,
 ): Promise<string> {
-  const cmd = ['/bin/wget', '-q', '-T', '3', '-O', '-', url]
+  const cmd = ['/bin/wget', '-q', '-O', '-', url]
   const { exitCode, stdout, stderr } = await runtime.execSync({ containerId, cmd, timeout: 5n }, { signal })
   if (exitCode !== 0)
     throw new Error(`wget ${url} in the pod ended with ${exitCode}: ${Buffer.from(stderr).toString().trim()}`)
