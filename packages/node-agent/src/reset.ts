@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { removeNetwork } from '@nodelet/cni-plugins'
-import { openCgroups, openNetlink, readMountInfo, unmount } from '@nodelet/linux'
+import { openCgroups, readMountInfo, unmount } from '@nodelet/linux'
 import { removeProxyRules } from '@nodelet/proxy-rules'
 import type { Logger } from 'pino'
 import { bridgeName, openNodeRuntime } from './compose.ts'
