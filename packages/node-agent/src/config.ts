@@ -9,26 +9,62 @@ import { z } from 'zod'
 export const partNames = ['cluster', 'runtime', 'kubelet', 'proxy'] as const
 export type Part = (typeof partNames)[number]
 
+/** Complete and checked. */
+export interface NodeConfig {
+  apiVersion?: 'nodelet.dev/v1alpha1' | undefined
+  kind?: 'NodeletConfiguration' | undefined
+  /** Everything that must last is below this folder; default `/var/lib/nodelet`. */
+  root: string
+  /** Sockets and pinned namespaces; a short path on a tmpfs, default `/run/nodelet`. */
+  run: string
+  /** Default: the machine's host name in lower case. */
+  nodeName: string
+  /** Addresses that the node is reached by; default: the address of the interface with the default route. */
+  nodeIPs?: string[] | undefined
+  /** Default: all. */
+  parts: Part[]
+  /** For joining a cluster instead of running one: leave `cluster` out of the parts then. */
+  kubeconfig?: string | undefined
+  /** Default 6443. */
+  apiPort: number
+  /** Default 10250. */
+  kubeletPort: number
+  /** Default `10.96.0.0/16`. */
+  serviceCidr: string
+  /** Default `10.88.0.0/16`. */
+  podCidr: string
+  /** Default `cluster.local`. */
+  clusterDomain: string
+  clusterDns: string[]
+  /** Static pods; default: `manifests` below the root. */
+  manifests?: string | undefined
+  /** Where CNI network lists are; default: `cni/net.d` below the root, with a network that is made there. */
+  cniConfDir?: string | undefined
+  /** Default `/opt/cni/bin`. */
+  cniBinDirs: string[]
+  /** Containers of pods are below this cgroup; default `/nodelet`. */
+  cgroupRoot: string
+  logLevel: 'error' | 'warn' | 'info' | 'debug'
+}
+
+/** What a file or flags may say. */
+export type NodeConfigInput = Partial<NodeConfig>
+
 const path = z.string().regex(/^\//, 'must be an absolute path')
 const port = z.number().int().min(1).max(65_535)
 const cidr = z.union([z.cidrv4(), z.cidrv6()])
 
-const schema = z.strictObject({
+const schema: z.ZodType<NodeConfig> = z.strictObject({
   apiVersion: z.literal('nodelet.dev/v1alpha1').optional(),
   kind: z.literal('NodeletConfiguration').optional(),
-  /** Everything that must last is below this folder. */
   root: path.default('/var/lib/nodelet'),
-  /** Sockets and pinned namespaces; a short path on a tmpfs. */
   run: path.max(34, 'must be at most 34 bytes long: unix sockets below it have short names').default('/run/nodelet'),
-  /** The node's name; default: the machine's host name in lower case. */
   nodeName: z
     .string()
     .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, 'must be a DNS subdomain name')
     .default(() => hostname().toLowerCase()),
-  /** Addresses that the node is reached by; default: the address of the interface with the default route. */
   nodeIPs: z.array(z.union([z.ipv4(), z.ipv6()])).optional(),
   parts: z.array(z.enum(partNames)).default([...partNames]),
-  /** For joining a cluster instead of running one: leave `cluster` out of the parts then. */
   kubeconfig: path.optional(),
   apiPort: port.default(6443),
   kubeletPort: port.default(10_250),
@@ -36,20 +72,12 @@ const schema = z.strictObject({
   podCidr: cidr.default('10.88.0.0/16'),
   clusterDomain: z.string().default('cluster.local'),
   clusterDns: z.array(z.string()).default([]),
-  /** Static pods; default: `manifests` below the root. */
   manifests: path.optional(),
-  /** Where other CNI network lists and plugins are; default: `cni/net.d` below the root, made there, and `/opt/cni/bin`. */
   cniConfDir: path.optional(),
   cniBinDirs: z.array(path).default(['/opt/cni/bin']),
-  /** Containers of pods are below this cgroup. */
   cgroupRoot: path.default('/nodelet'),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 })
-
-/** Complete and checked. */
-export type NodeConfig = z.output<typeof schema>
-/** What a file or flags may say. */
-export type NodeConfigInput = z.input<typeof schema>
 
 /** A configuration that can't be used: names the field, the value and the source. */
 export class ConfigError extends Error {

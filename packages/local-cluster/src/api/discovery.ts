@@ -4,7 +4,7 @@ import type { Kind } from '../kinds/kinds.ts'
 import { documentOf } from '../kinds/schema.ts'
 
 /** The Kubernetes version whose API this is. */
-export const serverVersion = {
+export const serverVersion: Readonly<Record<string, string>> & { readonly gitVersion: string } = {
   major: '1',
   minor: '36',
   gitVersion: 'v1.36.0+nodelet',
@@ -14,7 +14,7 @@ export const serverVersion = {
   goVersion: '',
   compiler: '',
   platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
-} as const
+}
 
 const groups: string[] = [...new Set(kinds.map(({ group }) => group).filter((group) => group !== ''))]
 const groupVersions: string[] = [...new Set(kinds.map(groupVersionOf))]

@@ -1,14 +1,18 @@
 // What `nodelet image` asks of a running agent, over its control socket: requests and lines of JSON.
 import { z } from 'zod'
 
-export const imageRequest = z.discriminatedUnion('command', [
+export type ImageRequest =
+  | { command: 'pull'; reference: string }
+  | { command: 'import'; path: string; reference?: string | undefined }
+  | { command: 'list' }
+  | { command: 'remove'; reference: string }
+
+export const imageRequest: z.ZodType<ImageRequest> = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('pull'), reference: z.string().min(1) }),
   z.strictObject({ command: z.literal('import'), path: z.string().regex(/^\//), reference: z.string().optional() }),
   z.strictObject({ command: z.literal('list') }),
   z.strictObject({ command: z.literal('remove'), reference: z.string().min(1) }),
 ])
-
-export type ImageRequest = z.output<typeof imageRequest>
 
 /** An image as the command line shows it. */
 export interface ImageLine {
