@@ -2,19 +2,8 @@
 import { groupVersionOf, kinds } from '../kinds/kinds.ts'
 import type { Kind } from '../kinds/kinds.ts'
 import { documentOf } from '../kinds/schema.ts'
-
-/** The Kubernetes version whose API this is. */
-export const serverVersion: Readonly<Record<string, string>> & { readonly gitVersion: string } = {
-  major: '1',
-  minor: '36',
-  gitVersion: 'v1.36.0+nodelet',
-  gitCommit: '',
-  gitTreeState: 'clean',
-  buildDate: '1970-01-01T00:00:00Z',
-  goVersion: '',
-  compiler: '',
-  platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
-}
+import { encodeOpenApiV2, openApiV2, openApiV2Type } from './openapi-v2.ts'
+import { serverVersion } from './server-version.ts'
 
 const groups: string[] = [...new Set(kinds.map(({ group }) => group).filter((group) => group !== ''))]
 const groupVersions: string[] = [...new Set(kinds.map(groupVersionOf))]
@@ -87,7 +76,7 @@ const aggregated = (names: readonly string[]): object => ({
 })
 
 /** Answers a path of discovery; undefined when it is none. */
-export function discover(path: string, accept: string): { type: string; body: object } | undefined {
+export function discover(path: string, accept: string): { type: string; body: object | Buffer } | undefined {
   const wantsAll = /as=apigroupdiscoverylist/i.test(accept) && /v=v2(;|,|$)/i.test(accept)
   const answer = (body: object): { type: string; body: object } => ({ type: 'application/json', body })
   const list = (body: object): { type: string; body: object } => ({
@@ -105,6 +94,8 @@ export function discover(path: string, accept: string): { type: string; body: ob
       return wantsAll
         ? list(aggregated(groups))
         : answer({ kind: 'APIGroupList', apiVersion: 'v1', groups: groups.map(groupDocument) })
+    case '/openapi/v2':
+      return accept.includes('protobuf') ? { type: openApiV2Type, body: encodeOpenApiV2() } : answer(openApiV2)
     case '/openapi/v3':
       return answer({
         paths: Object.fromEntries(

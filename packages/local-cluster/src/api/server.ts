@@ -79,7 +79,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     if (!path) {
       if (!openPaths.has(url.pathname)) await authorized(request, { verb: 'get', group: '', resource: '' })
       if (found) {
-        response.writeHead(200, { 'content-type': found.type, vary: 'Accept' }).end(JSON.stringify(found.body))
+        response
+          .writeHead(200, { 'content-type': found.type, vary: 'Accept' })
+          .end(found.body instanceof Buffer ? found.body : JSON.stringify(found.body))
         return
       }
       if (!isGroupPath(url.pathname)) {

@@ -42,28 +42,22 @@ export async function* runImageCommand(
 /** Progress is told as it comes; of each layer only its newest waits to be read. */
 async function* pull(images: Store, reference: string, signal: AbortSignal): AsyncGenerator<Answer, void, undefined> {
   const waiting = new Map<string, { digest: string; done: number; total: number }>()
-  let wake = Promise.withResolvers<void>()
-  const work = images
-    .pull(reference, {
-      signal,
-      onProgress: (progress) => {
-        waiting.set(progress.digest, progress)
-        wake.resolve()
-      },
-    })
-    .finally(() => wake.resolve())
-  work.catch(() => undefined) // thrown below, by the await
-  const done = work.then(
+  let wake = Promise.withResolvers<boolean>()
+  const onProgress = (progress: { digest: string; done: number; total: number }): void => {
+    waiting.set(progress.digest, progress)
+    wake.resolve(false)
+  }
+  const work = images.pull(reference, { signal, onProgress })
+  const ended = work.then(
     () => true,
-    () => true,
+    () => true, // thrown below, by the await
   )
-  for (;;) {
-    await wake.promise
+  for (let isOver = false; !isOver;) {
+    isOver = await Promise.race([ended, wake.promise])
     wake = Promise.withResolvers()
     const news = [...waiting.values()]
     waiting.clear()
     for (const progress of news) yield { progress }
-    if (await Promise.race([done, Promise.resolve(false)])) break
   }
   yield { image: lineOf(await work) }
 }
