@@ -198,7 +198,7 @@ test('kill -9 and a new start find the same containers, unrestarted', async () =
     (await pods())
       .filter(isReady)
       .map(({ status }) => status?.containerStatuses?.[0]?.containerID)
-      .toSorted()
+      .toSorted((a = '', b = '') => (a < b ? -1 : 1))
   const running = await ids()
   expect(running.length).toBeGreaterThan(1)
   const counts = async (): Promise<number[]> =>
