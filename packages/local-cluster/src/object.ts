@@ -33,3 +33,14 @@ export const listAt = (object: Fields | undefined, key: string): Fields[] => {
 
 /** Seconds, as the API server writes times. */
 export const timeNow = (at: Date = new Date()): string => `${at.toISOString().slice(0, 19)}Z`
+
+/** The same value with the keys of all its objects in order. */
+export function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys)
+  if (!isFields(value)) return value
+  const keys = Object.keys(value).toSorted((a, b) => (a < b ? -1 : 1))
+  return Object.fromEntries(keys.map((key) => [key, sortKeys(value[key])]))
+}
+
+/** Whether two values say the same, in whatever order their keys are. */
+export const sameJson = (a: unknown, b: unknown): boolean => JSON.stringify(sortKeys(a)) === JSON.stringify(sortKeys(b))

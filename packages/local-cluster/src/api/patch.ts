@@ -1,5 +1,5 @@
 // Patches: JSON patch (RFC 6902) and strategic merge. Pure: arguments stay as they are.
-import { isFields } from '../object.ts'
+import { isFields, sameJson } from '../object.ts'
 import type { Fields } from '../object.ts'
 import { fieldOf, itemOf } from '../kinds/schema.ts'
 import type { FieldPlace, Place } from '../kinds/schema.ts'
@@ -14,18 +14,6 @@ interface Operation {
   path: string
   from?: string
   value?: unknown
-}
-
-const same = (a: unknown, b: unknown): boolean => JSON.stringify(sorted(a)) === JSON.stringify(sorted(b))
-
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted)
-  if (!isFields(value)) return value
-  return Object.fromEntries(
-    Object.keys(value)
-      .toSorted((a, b) => (a < b ? -1 : 1))
-      .map((key) => [key, sorted(value[key])]),
-  )
 }
 
 /** @throws PatchError when an operation does not fit */
@@ -46,7 +34,7 @@ function applyOperation(root: unknown, { op, path, from, value }: Operation): un
   const parts = pointer(path)
   switch (op) {
     case 'test':
-      if (!same(valueAt(root, parts), value)) throw new PatchError(`testing value ${path} failed`)
+      if (!sameJson(valueAt(root, parts), value)) throw new PatchError(`testing value ${path} failed`)
       return root
     case 'add':
       return write(root, parts, structuredClone(value), 'add')

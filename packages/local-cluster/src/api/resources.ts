@@ -9,7 +9,7 @@ import { findMisfits, schemaOf } from '../kinds/schema.ts'
 import { allocate } from '../kinds/services.ts'
 import type { Ranges } from '../kinds/services.ts'
 import { badQuantity, changeProblems, problemsOf } from '../kinds/validate.ts'
-import { fieldsAt, isFields, timeNow } from '../object.ts'
+import { fieldsAt, isFields, sameJson, timeNow } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import type { Store } from '../store.ts'
 import {
@@ -132,7 +132,7 @@ export function createResources(store: Store, ranges: Ranges): Resources {
     const after = merged(kind, before, wanted, subresource)
     applyDefaults(kind.resource, after)
     check(kind, after, before)
-    if (kind.counted && differs(before.spec, after.spec)) {
+    if (kind.counted && !sameJson(before.spec, after.spec)) {
       after.metadata.generation = (before.metadata.generation ?? 0) + 1
     }
     if (
@@ -142,7 +142,7 @@ export function createResources(store: Store, ranges: Ranges): Resources {
     ) {
       return options.dryRun ? after : store.remove(storeName(kind), after)
     }
-    return differs(before, after) ? put(kind, after, options) : before
+    return sameJson(before, after) ? before : put(kind, after, options)
   }
 
   const update: Resources['update'] = (target, subresource, body, options) => {
@@ -332,15 +332,6 @@ function graceOf(kind: Kind, { spec, status }: ApiObject, asked: number | undefi
     return asked === undefined ? 0 : Math.max(0, asked)
   const own = typeof spec.terminationGracePeriodSeconds === 'number' ? spec.terminationGracePeriodSeconds : 30
   return Math.max(0, asked ?? own)
-}
-
-const differs = (a: unknown, b: unknown): boolean => JSON.stringify(sortKeys(a)) !== JSON.stringify(sortKeys(b))
-
-function sortKeys(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sortKeys)
-  if (!isFields(value)) return value
-  const keys = Object.keys(value).toSorted((a, b) => (a < b ? -1 : 1))
-  return Object.fromEntries(keys.map((key) => [key, sortKeys(value[key])]))
 }
 
 const letters = 'bcdfghjklmnpqrstvwxz2456789'

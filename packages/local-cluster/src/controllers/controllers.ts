@@ -1,6 +1,7 @@
-// All controllers, on one client.
+// All controllers, on one client and one set of caches.
 import type { KubeClient } from '@nodelet/kube-client'
 import type { Logger } from '../log.ts'
+import { openCaches } from './caches.ts'
 import { startDeployments } from './deployment.ts'
 import { startEndpointSlices } from './endpoint-slice.ts'
 import { startReplicaSets } from './replica-set.ts'
@@ -13,10 +14,10 @@ export async function startControllers({
   client: KubeClient
   log?: Logger
 }): Promise<AsyncDisposable> {
-  await using starting = new AsyncDisposableStack()
+  const running = new AsyncDisposableStack()
+  const caches = running.use(await openCaches(client, log))
   for (const start of [startScheduler, startEndpointSlices, startReplicaSets, startDeployments]) {
-    starting.use(await start(client, log))
+    running.use(start({ client, caches, log }))
   }
-  const running = starting.move()
-  return { [Symbol.asyncDispose]: async () => running.disposeAsync() }
+  return running
 }

@@ -1,8 +1,7 @@
 // Rolls Deployments out through ReplicaSets.
-import { deployments, isAlreadyExists, isNotFound, mergePatch, replicaSets, startInformer } from '@nodelet/kube-client'
-import type { KubeClient } from '@nodelet/kube-client'
+import { deployments, isAlreadyExists, isNotFound, mergePatch, replicaSets } from '@nodelet/kube-client'
 import type { Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
-import type { Logger } from '../log.ts'
+import type { ControllerContext } from './caches.ts'
 import { createRecorder } from './events.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
 import { controllerOf } from './replica-set.ts'
@@ -21,11 +20,8 @@ const apiVersion = 'apps/v1'
 const revisionOf = ({ metadata }: ReplicaSet | Deployment): number =>
   Number(metadata?.annotations?.[revisionAnnotation] ?? 0)
 
-export async function startDeployments(client: KubeClient, log: Logger | undefined): Promise<AsyncDisposable> {
-  await using starting = new AsyncDisposableStack()
-  const onError = (error: unknown): void => log?.debug({ err: error }, 'deployment watch failed')
-  const cache = starting.use(startInformer(client, deployments, { onError }))
-  const setCache = starting.use(startInformer(client, replicaSets, { onError }))
+export function startDeployments({ client, caches, log }: ControllerContext): AsyncDisposable {
+  const { deployments: cache, replicaSets: setCache } = caches
   const { record } = createRecorder(client, 'deployment-controller', log)
 
   const sync = async (key: string): Promise<void> => {
@@ -148,16 +144,21 @@ export async function startDeployments(client: KubeClient, log: Logger | undefin
     if (!isSame) await client.patch(deployments, refOf(deployment), mergePatch({ status }), { subresource: 'status' })
   }
 
-  const queue = starting.use(createQueue('deployment', sync, log))
-  await setCache.synced
+  const queue = createQueue('deployment', sync, log)
   const ofSet = (set: ReplicaSet): void => {
     const owner = controllerOf(set)
     if (owner?.kind === 'Deployment') queue.add(`${set.metadata?.namespace ?? ''}/${owner.name}`)
   }
-  cache.subscribe({ added: (one) => queue.add(keyOf(one)), updated: (one) => queue.add(keyOf(one)) })
-  setCache.subscribe({ added: ofSet, updated: ofSet, deleted: ofSet })
-  const running = starting.move()
-  return { [Symbol.asyncDispose]: async () => running.disposeAsync() }
+  const stops = [
+    cache.subscribe({ added: (one) => queue.add(keyOf(one)), updated: (one) => queue.add(keyOf(one)) }),
+    setCache.subscribe({ added: ofSet, updated: ofSet, deleted: ofSet }),
+  ]
+  return {
+    [Symbol.asyncDispose]: async () => {
+      for (const stop of stops) stop()
+      await queue[Symbol.asyncDispose]()
+    },
+  }
 }
 
 const refOf = ({ metadata }: Deployment | ReplicaSet): { namespace: string; name: string } => ({

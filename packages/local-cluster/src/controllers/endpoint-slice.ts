@@ -1,31 +1,13 @@
 // Keeps the EndpointSlices of Services.
-import {
-  endpointSlices,
-  isAlreadyExists,
-  isNotFound,
-  matchesLabels,
-  nodes,
-  parseLabelSelector,
-  pods,
-  services,
-  startInformer,
-} from '@nodelet/kube-client'
-import type { KubeClient } from '@nodelet/kube-client'
+import { endpointSlices, isAlreadyExists, isNotFound, matchesLabels, parseLabelSelector } from '@nodelet/kube-client'
 import type { Pod, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
-import type { Logger } from '../log.ts'
+import type { ControllerContext } from './caches.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
 import { managedByLabel, manager, serviceLabel, slicePlan, wantedSlices } from './slices.ts'
 
-export async function startEndpointSlices(client: KubeClient, log: Logger | undefined): Promise<AsyncDisposable> {
-  await using starting = new AsyncDisposableStack()
-  const onError = (error: unknown): void => log?.debug({ err: error }, 'endpoint slice watch failed')
-  const serviceCache = starting.use(startInformer(client, services, { onError }))
-  const podCache = starting.use(startInformer(client, pods, { onError }))
-  const nodeCache = starting.use(startInformer(client, nodes, { onError }))
-  const sliceCache = starting.use(
-    startInformer(client, endpointSlices, { labelSelector: `${managedByLabel}=${manager}`, onError }),
-  )
+export function startEndpointSlices({ client, caches, log }: ControllerContext): AsyncDisposable {
+  const { services: serviceCache, pods: podCache, nodes: nodeCache, endpointSlices: sliceCache } = caches
   const selects = ({ metadata, spec }: Service, pod: Pod): boolean =>
     Boolean(spec?.selector) &&
     metadata?.namespace === pod.metadata?.namespace &&
@@ -40,7 +22,7 @@ export async function startEndpointSlices(client: KubeClient, log: Logger | unde
     )
       return
     const { name = '', namespace = '', uid = '' } = service.metadata ?? {}
-    const mine = parseLabelSelector(`${serviceLabel}=${name}`)
+    const mine = parseLabelSelector(`${serviceLabel}=${name},${managedByLabel}=${manager}`)
     const present = sliceCache
       .list()
       .filter((slice) => slice.metadata?.namespace === namespace && matchesLabels(mine, slice.metadata.labels))
@@ -80,25 +62,30 @@ export async function startEndpointSlices(client: KubeClient, log: Logger | unde
     stop()
   }
 
-  const queue = starting.use(createQueue('endpointslice', sync, log))
-  await Promise.all([podCache.synced, nodeCache.synced, sliceCache.synced])
+  const queue = createQueue('endpointslice', sync, log)
   const ofPod = (pod: Pod): void =>
     serviceCache.list().forEach((service) => selects(service, pod) && queue.add(keyOf(service)))
-  serviceCache.subscribe({
-    added: (service) => queue.add(keyOf(service)),
-    updated: (service) => queue.add(keyOf(service)),
-  })
-  podCache.subscribe({
-    added: ofPod,
-    updated: (pod, before) => {
-      ofPod(before)
-      ofPod(pod)
+  const stops = [
+    serviceCache.subscribe({
+      added: (service) => queue.add(keyOf(service)),
+      updated: (service) => queue.add(keyOf(service)),
+    }),
+    podCache.subscribe({
+      added: ofPod,
+      updated: (pod, before) => {
+        ofPod(before)
+        ofPod(pod)
+      },
+      deleted: ofPod,
+    }),
+    sliceCache.subscribe({
+      deleted: ({ metadata }) => queue.add(`${metadata?.namespace ?? ''}/${metadata?.labels?.[serviceLabel] ?? ''}`),
+    }),
+  ]
+  return {
+    [Symbol.asyncDispose]: async () => {
+      for (const stop of stops) stop()
+      await queue[Symbol.asyncDispose]()
     },
-    deleted: ofPod,
-  })
-  sliceCache.subscribe({
-    deleted: ({ metadata }) => queue.add(`${metadata?.namespace ?? ''}/${metadata?.labels?.[serviceLabel] ?? ''}`),
-  })
-  const running = starting.move()
-  return { [Symbol.asyncDispose]: async () => running.disposeAsync() }
+  }
 }

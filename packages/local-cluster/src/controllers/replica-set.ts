@@ -1,9 +1,8 @@
 // Keeps as many pods as ReplicaSets ask for.
-import { isNotFound, mergePatch, pods, replicaSets, startInformer } from '@nodelet/kube-client'
-import type { KubeClient } from '@nodelet/kube-client'
+import { isNotFound, mergePatch, pods, replicaSets } from '@nodelet/kube-client'
 import type { ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import type { Logger } from '../log.ts'
+import type { ControllerContext } from './caches.ts'
 import { createRecorder } from './events.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
 import { batches, isActive, replicaPlan, replicaStatus } from './replicas.ts'
@@ -18,11 +17,8 @@ export const controllerOf = ({
 }): { uid: string; name: string; kind: string } | undefined =>
   metadata?.ownerReferences?.find(({ controller }) => controller === true)
 
-export async function startReplicaSets(client: KubeClient, log: Logger | undefined): Promise<AsyncDisposable> {
-  await using starting = new AsyncDisposableStack()
-  const onError = (error: unknown): void => log?.debug({ err: error }, 'replica set watch failed')
-  const setCache = starting.use(startInformer(client, replicaSets, { onError }))
-  const podCache = starting.use(startInformer(client, pods, { onError }))
+export function startReplicaSets({ client, caches, log }: ControllerContext): AsyncDisposable {
+  const { replicaSets: setCache, pods: podCache } = caches
   const { record } = createRecorder(client, 'replicaset-controller', log)
   /** By set: pods that were made or removed and are not yet seen so. A stale cache then makes none twice. */
   const expected = new Map<string, { made: Set<string>; removed: Set<string> }>()
@@ -123,19 +119,24 @@ export async function startReplicaSets(client: KubeClient, log: Logger | undefin
       })
   }
 
-  const queue = starting.use(createQueue('replicaset', sync, log))
-  await podCache.synced
+  const queue = createQueue('replicaset', sync, log)
   const ofPod = (pod: Pod): void => {
     const owner = controllerOf(pod)
     if (owner?.kind === 'ReplicaSet') queue.add(`${pod.metadata?.namespace ?? ''}/${owner.name}`)
     else if (!owner) setCache.list().forEach((set) => matches(set, pod) && queue.add(keyOf(set)))
   }
-  setCache.subscribe({
-    added: (set) => queue.add(keyOf(set)),
-    updated: (set) => queue.add(keyOf(set)),
-    deleted: (set) => queue.add(keyOf(set)),
-  })
-  podCache.subscribe({ added: ofPod, updated: ofPod, deleted: ofPod })
-  const running = starting.move()
-  return { [Symbol.asyncDispose]: async () => running.disposeAsync() }
+  const stops = [
+    setCache.subscribe({
+      added: (set) => queue.add(keyOf(set)),
+      updated: (set) => queue.add(keyOf(set)),
+      deleted: (set) => queue.add(keyOf(set)),
+    }),
+    podCache.subscribe({ added: ofPod, updated: ofPod, deleted: ofPod }),
+  ]
+  return {
+    [Symbol.asyncDispose]: async () => {
+      for (const stop of stops) stop()
+      await queue[Symbol.asyncDispose]()
+    },
+  }
 }

@@ -1,18 +1,12 @@
 // How a Deployment gets from one template to the next. Pure.
 import { createHash } from 'node:crypto'
+import { sortKeys } from '../object.ts'
 import type { Deployment, DeploymentCondition, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 
 export const hashLabel = 'pod-template-hash'
 export const revisionAnnotation = 'deployment.kubernetes.io/revision'
 const letters = 'bcdfghjklmnpqrstvwxz2456789'
 const hashLength = 10
-
-function sortKeys(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sortKeys)
-  if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
-  return Object.fromEntries(entries.map(([key, one]) => [key, sortKeys(one)]))
-}
 
 /** A name for a template that only depends on what it says. */
 export function templateHash(template: unknown): string {

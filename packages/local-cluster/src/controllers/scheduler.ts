@@ -1,17 +1,13 @@
 // Assigns pods to nodes.
-import { nodes, pods, startInformer, strategicPatch } from '@nodelet/kube-client'
-import type { KubeClient } from '@nodelet/kube-client'
+import { pods, strategicPatch } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import type { Logger } from '../log.ts'
+import type { ControllerContext } from './caches.ts'
 import { createRecorder } from './events.ts'
 import { misfit, unschedulableMessage } from './fit.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
 
-export async function startScheduler(client: KubeClient, log: Logger | undefined): Promise<AsyncDisposable> {
-  await using starting = new AsyncDisposableStack()
-  const onError = (error: unknown): void => log?.debug({ err: error }, 'scheduler watch failed')
-  const podCache = starting.use(startInformer(client, pods, { onError }))
-  const nodeCache = starting.use(startInformer(client, nodes, { onError }))
+export function startScheduler({ client, caches, log }: ControllerContext): AsyncDisposable {
+  const { pods: podCache, nodes: nodeCache } = caches
   const { record } = createRecorder(client, 'default-scheduler', log)
   /** Bound here, and not yet seen bound. */
   const assumed = new Map<string, string>()
@@ -84,21 +80,26 @@ export async function startScheduler(client: KubeClient, log: Logger | undefined
     record(pod, 'Warning', 'FailedScheduling', message)
   }
 
-  const queue = starting.use(createQueue('scheduler', schedule, log))
+  const queue = createQueue('scheduler', schedule, log)
   const again = (): void => podCache.list().forEach((pod) => isPending(pod) && queue.add(keyOf(pod)))
-  await nodeCache.synced
-  podCache.subscribe({
-    added: (pod) => isPending(pod) && queue.add(keyOf(pod)),
-    updated: (pod) => {
-      if (pod.spec?.nodeName) assumed.delete(pod.metadata?.uid ?? '')
-      else if (isPending(pod)) queue.add(keyOf(pod))
+  const stops = [
+    podCache.subscribe({
+      added: (pod) => isPending(pod) && queue.add(keyOf(pod)),
+      updated: (pod) => {
+        if (pod.spec?.nodeName) assumed.delete(pod.metadata?.uid ?? '')
+        else if (isPending(pod)) queue.add(keyOf(pod))
+      },
+      deleted: (pod) => {
+        assumed.delete(pod.metadata?.uid ?? '')
+        again() // there is room now
+      },
+    }),
+    nodeCache.subscribe({ added: again, updated: again }),
+  ]
+  return {
+    [Symbol.asyncDispose]: async () => {
+      for (const stop of stops) stop()
+      await queue[Symbol.asyncDispose]()
     },
-    deleted: (pod) => {
-      assumed.delete(pod.metadata?.uid ?? '')
-      again() // there is room now
-    },
-  })
-  nodeCache.subscribe({ added: again, updated: again })
-  const running = starting.move()
-  return { [Symbol.asyncDispose]: async () => running.disposeAsync() }
+  }
 }

@@ -1,7 +1,7 @@
 // What the API server refuses: each problem names its field. Pure.
 import { duplicate, forbidden, invalidValue, missing, required, unsupported } from '../api/errors.ts'
 import type { FieldProblem } from '../api/errors.ts'
-import { isFields, listAt } from '../object.ts'
+import { isFields, listAt, sameJson } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 
 const label = '[a-z0-9]([-a-z0-9]*[a-z0-9])?'
@@ -222,7 +222,7 @@ const mutableOfPods = ['activeDeadlineSeconds', 'tolerations', 'terminationGrace
 export function changeProblems(resource: string, before: ApiObject, after: ApiObject): FieldProblem[] {
   const [old, now] = [before.spec, after.spec].map((spec) => (isFields(spec) ? spec : {}))
   if (!old || !now) return []
-  const differs = (a: unknown, b: unknown): boolean => JSON.stringify(a) !== JSON.stringify(b)
+  const differs = (a: unknown, b: unknown): boolean => !sameJson(a, b)
   switch (resource) {
     case 'pods':
       return differs(frozen(old), frozen(now)) ? [forbidden('spec', podUpdateText)] : []
@@ -252,12 +252,5 @@ export function changeProblems(resource: string, before: ApiObject, after: ApiOb
 function frozen(spec: Fields): unknown {
   const withoutImages = (name: string): Fields[] => listAt(spec, name).map((one) => ({ ...one, image: '' }))
   const rest = Object.fromEntries(Object.entries(spec).filter(([key]) => !mutableOfPods.includes(key)))
-  return sortKeys({ ...rest, containers: withoutImages('containers'), initContainers: withoutImages('initContainers') })
-}
-
-function sortKeys(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sortKeys)
-  if (!isFields(value)) return value
-  const keys = Object.keys(value).toSorted((a, b) => (a < b ? -1 : 1))
-  return Object.fromEntries(keys.map((key) => [key, sortKeys(value[key])]))
+  return { ...rest, containers: withoutImages('containers'), initContainers: withoutImages('initContainers') }
 }
