@@ -194,15 +194,18 @@ test('a manifest in the folder runs; a broken one is told and disturbs nothing',
 })
 
 test('kill -9 and a new start find the same containers, unrestarted', async () => {
+  const lasting = 'app in (talker,static)'
   const ids = async (): Promise<(string | undefined)[]> =>
-    (await pods())
+    (await pods('-l', lasting))
       .filter(isReady)
       .map(({ status }) => status?.containerStatuses?.[0]?.containerID)
       .toSorted((a = '', b = '') => (a < b ? -1 : 1))
   const running = await ids()
   expect(running.length).toBeGreaterThan(1)
   const counts = async (): Promise<number[]> =>
-    (await pods()).flatMap(({ status }) => status?.containerStatuses?.map(({ restartCount }) => restartCount) ?? [])
+    (await pods('-l', lasting)).flatMap(
+      ({ status }) => status?.containerStatuses?.map(({ restartCount }) => restartCount) ?? [],
+    )
   const restarts = await counts()
   agent.kill('SIGKILL')
   await once(agent, 'exit')

@@ -33,7 +33,8 @@ afterEach(async () => {
 })
 
 test('limits are in force, and told by the statistics', async () => {
-  await occupant('sleep', '60')
+  await occupant('sh', '-c', 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exec sleep 60')
+  await expect.poll(used).toBeGreaterThan(0n)
   const stats = await cgroups.stats(`${path}/pod`)
   expect(stats.memory?.limit).toBe(16 << 20)
   expect(stats.memory?.usage).toBeGreaterThan(0)
