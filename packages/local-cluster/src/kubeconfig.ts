@@ -28,7 +28,7 @@ export async function writeKubeconfig(
     'current-context': context,
   }
   const temporary = `${path}.tmp`
-  await writeFile(temporary, stringify(content), { mode: 0o600 })
+  await writeFile(temporary, stringify(content), { mode: 0o600, flush: true })
   await rename(temporary, path)
   return path
 }

@@ -57,6 +57,11 @@ export function createKubeletProxy({ nodeOf, clientCertificate, clientKey, ca }:
 
   return {
     request: async (target, incoming, response) => {
+      if (target.subresource === 'log' && !target.pod?.spec?.nodeName) {
+        containerOf(target.pod, target.query.get('container') ?? '')
+        response.writeHead(200, { 'content-type': 'text/plain' }).end() // it runs nowhere yet: no lines
+        return
+      }
       const outgoing = open(target, incoming)
       const answered = Promise.withResolvers<IncomingMessage>()
       outgoing.once('response', answered.resolve).once('error', answered.reject)
@@ -65,6 +70,7 @@ export function createKubeletProxy({ nodeOf, clientCertificate, clientKey, ca }:
       const answer = await answered.promise.catch((error: Error) => {
         throw unreachable(target, nodeOf, error)
       })
+      if (target.subresource === 'log' && (answer.statusCode ?? 500) >= 300) throw await refusalOf(target, answer)
       response.writeHead(answer.statusCode ?? 502, passed(answer))
       response.flushHeaders()
       await pipeline(answer, response).catch(() => response.destroy()) // either side left
@@ -74,13 +80,12 @@ export function createKubeletProxy({ nodeOf, clientCertificate, clientKey, ca }:
       const answered = Promise.withResolvers<void>()
       outgoing.once('error', (error: Error) => answered.reject(unreachable(target, nodeOf, error)))
       outgoing.once('response', (answer) => {
-        // It was not upgraded: the refusal goes to the client as it is.
-        const lines = [
-          `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}`,
-          ...rawHeaders(answer),
-          'connection: close',
-        ]
-        socket.write(`${lines.join('\r\n')}\r\n\r\n`)
+        // It was not upgraded: the refusal goes to the client as it is, and ends with the connection.
+        const lines = Object.entries(passed(answer)).flatMap(([name, values]) =>
+          [values].flat().map((value) => `${name}: ${value}`),
+        )
+        const head = [`HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}`, ...lines, 'connection: close']
+        socket.write(`${head.join('\r\n')}\r\n\r\n`)
         answer.pipe(socket)
         answered.resolve()
       })
@@ -181,13 +186,29 @@ export function containerOf(pod: Pod | undefined, asked: string): string {
   )
 }
 
+/** Bytes of a refusal that are shown. */
+const longestRefusal = 2048
+
+/** A kubelet's refusal in its own words, as a Status. */
+async function refusalOf({ name }: ConnectTarget, answer: IncomingMessage): Promise<ApiError> {
+  let text = ''
+  for await (const chunk of answer.setEncoding('utf8')) {
+    text += String(chunk)
+    if (text.length > longestRefusal) break
+  }
+  text = text.slice(0, longestRefusal).trim()
+  const code = answer.statusCode ?? 500
+  if (code === 400) return badRequest(text)
+  if (code === 404) return new ApiError(404, 'NotFound', text, { name, kind: 'pods/log' })
+  return new ApiError(code, 'InternalError', `Internal error occurred: ${text}`)
+}
+
 function unreachable(target: ConnectTarget, nodeOf: KubeletProxyOptions['nodeOf'], error: Error): ApiError {
   const { host, port } = addressOf(target, nodeOf)
   const reason =
     (error as NodeJS.ErrnoException).code === 'ECONNREFUSED' ? 'connect: connection refused' : error.message
-  return new ApiError(
-    500,
-    '',
-    `Get "https://${host}:${port}${kubeletPath(target)}": dial tcp ${host}:${port}: ${reason}`,
-  )
+  const why = `dial tcp ${host}:${port}: ${reason}`
+  // Logs are fetched, the others are tunnelled: as the API server words either.
+  if (target.subresource !== 'log') return new ApiError(500, '', `error dialing backend: ${why}`)
+  return new ApiError(500, '', `Get "https://${host}:${port}${kubeletPath(target)}": ${why}`)
 }

@@ -86,7 +86,7 @@ export async function openPki({ folder, nodeName, nodeIPs, serviceIP, address }:
 
 async function save(path: string, content: string, mode = 0o600): Promise<void> {
   const temporary = `${path}.tmp`
-  await writeFile(temporary, content, { mode })
+  await writeFile(temporary, content, { mode, flush: true })
   await rename(temporary, path)
 }
 
@@ -102,9 +102,10 @@ async function readPair(path: string): Promise<KeyPair | undefined> {
 async function openCa(folder: string): Promise<KeyPair> {
   const path = join(folder, 'ca.pem')
   const found = await readPair(path)
-  const ca = found ?? (await issue({ file: 'ca', name: 'kubernetes' }))
-  if (!found) await save(path, ca.key + ca.certificate)
-  if (!found || !existsSync(join(folder, 'ca.crt'))) await save(join(folder, 'ca.crt'), ca.certificate, 0o644)
+  const isGood = found !== undefined && fits(found, found, { file: 'ca', name: 'kubernetes' })
+  const ca = isGood ? found : await issue({ file: 'ca', name: 'kubernetes' })
+  if (!isGood) await save(path, ca.key + ca.certificate)
+  if (!isGood || !existsSync(join(folder, 'ca.crt'))) await save(join(folder, 'ca.crt'), ca.certificate, 0o644)
   return ca
 }
 
@@ -117,10 +118,16 @@ async function openPair(folder: string, ca: KeyPair, wanted: Wanted): Promise<Ke
   return made
 }
 
-function fits({ certificate }: KeyPair, ca: KeyPair, { name, hosts = [] }: Wanted): boolean {
-  const parsed = new X509Certificate(certificate)
+function fits({ certificate }: KeyPair, ca: KeyPair, { name, organization, hosts = [] }: Wanted): boolean {
+  let parsed: X509Certificate
+  try {
+    parsed = new X509Certificate(certificate)
+  } catch {
+    return false // it is damaged: another is made
+  }
+  const subject = [...(organization === undefined ? [] : [`O=${organization}`]), `CN=${name}`]
   return (
-    parsed.subject.split('\n').includes(`CN=${name}`) &&
+    parsed.subject === subject.join('\n') &&
     Date.parse(parsed.validTo) - Date.now() > marginMs &&
     parsed.verify(createPublicKey(ca.certificate)) &&
     hosts.every((host) => (isIP(host) ? parsed.checkIP(host) : parsed.checkHost(host)) !== undefined)
@@ -141,6 +148,8 @@ async function issue({ name, organization, hosts }: Wanted, ca?: KeyPair): Promi
   const usage = ca
     ? [
         new x509.BasicConstraintsExtension(false, undefined, true),
+        // Strict clients want to know which key has signed.
+        await x509.AuthorityKeyIdentifierExtension.create(new x509.X509Certificate(ca.certificate)),
         new x509.KeyUsagesExtension(KeyUsageFlags.digitalSignature | KeyUsageFlags.keyEncipherment, true),
         new x509.ExtendedKeyUsageExtension([
           hosts ? x509.ExtendedKeyUsage.serverAuth : x509.ExtendedKeyUsage.clientAuth,
@@ -159,6 +168,7 @@ async function issue({ name, organization, hosts }: Wanted, ca?: KeyPair): Promi
           KeyUsageFlags.keyCertSign | KeyUsageFlags.digitalSignature | KeyUsageFlags.cRLSign,
           true,
         ),
+        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       ]
   const subject = [...(organization ? [{ O: [organization] }] : []), { CN: [name] }]
   const signer = ca && (await importKey(ca.key))

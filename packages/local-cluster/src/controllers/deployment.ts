@@ -1,10 +1,12 @@
 // Rolls Deployments out through ReplicaSets.
 import { deployments, isAlreadyExists, isNotFound, mergePatch, replicaSets } from '@nodelet/kube-client'
 import type { Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { ControllerContext } from './caches.ts'
 import { createRecorder } from './events.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
 import { controllerOf } from './replica-set.ts'
+import { isOver } from './replicas.ts'
 import {
   deploymentStatus,
   hashLabel,
@@ -20,9 +22,19 @@ const apiVersion = 'apps/v1'
 const revisionOf = ({ metadata }: ReplicaSet | Deployment): number =>
   Number(metadata?.annotations?.[revisionAnnotation] ?? 0)
 
+/** Whether no other set is to have pods. */
+const isAlone = (set: ReplicaSet, sets: readonly ReplicaSet[]): boolean =>
+  sets.every((other) => other === set || other.spec?.replicas === 0)
+
 export function startDeployments({ client, caches, log }: ControllerContext): AsyncDisposable {
-  const { deployments: cache, replicaSets: setCache } = caches
+  const { deployments: cache, replicaSets: setCache, pods: podCache } = caches
   const { record } = createRecorder(client, 'deployment-controller', log)
+
+  /** Pods of sets that have not ended. */
+  const podsOf = (sets: readonly ReplicaSet[]): number => {
+    const uids = new Set(sets.map(({ metadata }) => metadata?.uid))
+    return podCache.list().filter((pod) => uids.has(controllerOf(pod)?.uid) && !isOver(pod)).length
+  }
 
   const sync = async (key: string): Promise<void> => {
     const deployment = cache.get(splitKey(key))
@@ -34,9 +46,11 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
       if (!newest) return createSet(deployment, revision)
       await keepRevision(deployment, newest, Math.max(revision, revisionOf(newest)))
       const old = sets.filter((set) => set !== newest)
-      for (const [name, replicas] of rolloutPlan(deployment, newest, old)) await scale(deployment, sets, name, replicas)
+      for (const [name, replicas] of rolloutPlan(deployment, newest, old, podsOf(old))) {
+        await scale(deployment, sets, name, replicas)
+      }
       await removeOld(deployment, old)
-    } else if (newest && sets.length === 1 && newest.spec?.replicas !== deployment.spec.replicas) {
+    } else if (newest && isAlone(newest, sets) && newest.spec?.replicas !== deployment.spec.replicas) {
       await scale(deployment, sets, newest.metadata?.name ?? '', deployment.spec.replicas ?? 1)
     }
     await writeStatus(deployment, deploymentStatus(deployment, newest, sets, Date.now()))
@@ -48,13 +62,13 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
     const { name = '', namespace = '', uid = '' } = deployment.metadata ?? {}
     const { template, minReadySeconds, selector, replicas = 1 } = deployment.spec ?? {}
     const hash = templateHash(template)
-    const total = setCache
-      .list()
-      .filter((set) => controllerOf(set)?.uid === uid)
-      .reduce((sum, set) => sum + (set.spec?.replicas ?? 0), 0)
+    const before = setCache.list().filter((set) => controllerOf(set)?.uid === uid)
+    const total = before.reduce((sum, set) => sum + (set.spec?.replicas ?? 0), 0)
     const size =
-      deployment.spec?.strategy?.type === 'Recreate' && total > 0
-        ? 0
+      deployment.spec?.strategy?.type === 'Recreate'
+        ? total + podsOf(before) > 0
+          ? 0
+          : replicas
         : Math.max(0, Math.min(replicas, replicas + rolloutLimits(deployment).surge - total))
     const labels = { ...template?.metadata?.labels, [hashLabel]: hash }
     const set: ReplicaSet = {
@@ -80,7 +94,9 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
     }
     try {
       await client.create(replicaSets, set)
-      record(deployment, 'Normal', 'ScalingReplicaSet', `Scaled up replica set ${name}-${hash} from 0 to ${size}`)
+      if (size > 0) {
+        record(deployment, 'Normal', 'ScalingReplicaSet', `Scaled up replica set ${name}-${hash} from 0 to ${size}`)
+      }
     } catch (error) {
       if (!isAlreadyExists(error)) throw error // the cache has not seen it yet
     }
@@ -149,9 +165,16 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
     const owner = controllerOf(set)
     if (owner?.kind === 'Deployment') queue.add(`${set.metadata?.namespace ?? ''}/${owner.name}`)
   }
+  const ofPod = (pod: Pod): void => {
+    const owner = controllerOf(pod)
+    const set = owner && setCache.get({ namespace: pod.metadata?.namespace ?? '', name: owner.name })
+    if (set?.metadata?.uid === owner?.uid && set) ofSet(set)
+  }
   const stops = [
     cache.subscribe({ added: (one) => queue.add(keyOf(one)), updated: (one) => queue.add(keyOf(one)) }),
     setCache.subscribe({ added: ofSet, updated: ofSet, deleted: ofSet }),
+    // Recreate waits for the last old pod, which sets do not count while it terminates.
+    podCache.subscribe({ deleted: ofPod }),
   ]
   return {
     [Symbol.asyncDispose]: async () => {

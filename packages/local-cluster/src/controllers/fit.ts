@@ -1,16 +1,52 @@
 // Whether a pod fits on a node. Pure.
-import type { Node, Pod, Taint, Toleration } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Node, Pod, Taint, Toleration } from 'kubernetes-types/core/v1.d.ts'
 import { quantity } from '../kinds/validate.ts'
+import { wantsNode } from './affinity.ts'
+import { isOver } from './replicas.ts'
 
-const isOver = (pod: Pod): boolean => pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed'
+type Requests = Record<string, number>
 
-function requestOf(pod: Pod, resource: string): number {
-  const of = (one: { resources?: { requests?: Record<string, string> } }): number =>
-    quantity(one.resources?.requests?.[resource] ?? '0')
-  const main = (pod.spec?.containers ?? []).reduce((sum, container) => sum + of(container), 0)
-  const inits = (pod.spec?.initContainers ?? []).map(of)
-  return Math.max(main, ...inits)
+const requestsOf = ({ resources }: Container): Requests =>
+  Object.fromEntries(Object.entries(resources?.requests ?? {}).map(([name, value]) => [name, quantity(value)]))
+
+function merge(a: Requests, b: Requests, how: (a: number, b: number) => number): Requests {
+  const names = new Set([...Object.keys(a), ...Object.keys(b)])
+  return Object.fromEntries([...names].map((name) => [name, how(a[name] ?? 0, b[name] ?? 0)]))
 }
+const plus = (a: Requests, b: Requests): Requests => merge(a, b, (x, y) => x + y)
+
+/** What a pod needs: its containers and sidecars together, or an init container beside the sidecars started before it. */
+export function podRequests({ spec }: Pod): Requests {
+  let sidecars: Requests = {}
+  let peak: Requests = {}
+  for (const container of spec?.initContainers ?? []) {
+    const own = plus(sidecars, requestsOf(container))
+    if (container.restartPolicy === 'Always') sidecars = own
+    peak = merge(peak, own, Math.max)
+  }
+  const main = (spec?.containers ?? []).map(requestsOf).reduce(plus, sidecars)
+  const overhead = Object.entries(spec?.overhead ?? {}).map(([name, value]) => [name, quantity(value)] as const)
+  return plus(merge(main, peak, Math.max), Object.fromEntries(overhead))
+}
+
+interface HostPort {
+  ip: string
+  protocol: string
+  port: number
+}
+
+const hostPortsOf = ({ spec }: Pod): HostPort[] =>
+  [
+    ...(spec?.containers ?? []),
+    ...(spec?.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always'),
+  ].flatMap(({ ports = [] }) =>
+    ports.flatMap(({ hostPort, hostIP, protocol = 'TCP' }) =>
+      hostPort ? [{ ip: hostIP || '0.0.0.0', protocol, port: hostPort }] : [],
+    ),
+  )
+
+const collides = (a: HostPort, b: HostPort): boolean =>
+  a.port === b.port && a.protocol === b.protocol && (a.ip === b.ip || a.ip === '0.0.0.0' || b.ip === '0.0.0.0')
 
 export function tolerates(tolerations: readonly Toleration[], taint: Taint): boolean {
   return tolerations.some(
@@ -31,19 +67,19 @@ export function misfit(pod: Pod, node: Node, others: readonly Pod[]): string | u
   if (taint) return `node(s) had untolerated taint {${taint.key}: ${taint.value ?? ''}}`
   if (!node.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'))
     return 'node(s) were not ready'
-  const labels = node.metadata?.labels ?? {}
-  if (Object.entries(pod.spec?.nodeSelector ?? {}).some(([key, value]) => labels[key] !== value)) {
-    return "node(s) didn't match Pod's node affinity/selector"
+  if (!wantsNode(pod, node)) return "node(s) didn't match Pod's node affinity/selector"
+  const running = others.filter((other) => !isOver(other))
+  const taken = running.flatMap(hostPortsOf)
+  if (hostPortsOf(pod).some((port) => taken.some((other) => collides(port, other)))) {
+    return "node(s) didn't have free ports for the requested pod ports"
   }
   const allocatable = node.status.allocatable ?? {}
-  const running = others.filter((other) => !isOver(other))
   if (allocatable.pods !== undefined && running.length + 1 > quantity(allocatable.pods)) return 'Too many pods'
-  for (const resource of ['cpu', 'memory']) {
-    const used = running.reduce((sum, other) => sum + requestOf(other, resource), 0)
-    const wanted = requestOf(pod, resource)
-    if (wanted > 0 && used + wanted > quantity(allocatable[resource] ?? '0')) return `Insufficient ${resource}`
-  }
-  return undefined
+  const used = running.map(podRequests).reduce(plus, {})
+  const lacking = Object.entries(podRequests(pod)).find(
+    ([name, wanted]) => wanted > 0 && (used[name] ?? 0) + wanted > quantity(allocatable[name] ?? '0'),
+  )
+  return lacking && `Insufficient ${lacking[0]}`
 }
 
 /** As the scheduler's users know it. */

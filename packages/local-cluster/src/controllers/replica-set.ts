@@ -5,9 +5,11 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { ControllerContext } from './caches.ts'
 import { createRecorder } from './events.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
-import { batches, isActive, replicaPlan, replicaStatus } from './replicas.ts'
+import { batches, isActive, replicaPlan, replicaStatus, selects } from './replicas.ts'
 
 const apiVersion = 'apps/v1'
+/** What was made and is not seen for this long is not waited for. */
+const expectedMs = 300_000
 
 /** The owner that manages an object. */
 export const controllerOf = ({
@@ -20,26 +22,27 @@ export const controllerOf = ({
 export function startReplicaSets({ client, caches, log }: ControllerContext): AsyncDisposable {
   const { replicaSets: setCache, pods: podCache } = caches
   const { record } = createRecorder(client, 'replicaset-controller', log)
-  /** By set: pods that were made or removed and are not yet seen so. A stale cache then makes none twice. */
-  const expected = new Map<string, { made: Set<string>; removed: Set<string> }>()
+  /** By set: pods that were made (and when) or removed and are not yet seen so. A stale cache then makes none twice. */
+  const expected = new Map<string, { made: Map<string, number>; removed: Set<string> }>()
 
   const matches = (set: ReplicaSet, pod: Pod): boolean =>
-    set.metadata?.namespace === pod.metadata?.namespace &&
-    Object.entries(set.spec?.selector?.matchLabels ?? {}).every(([key, value]) => pod.metadata?.labels?.[key] === value)
+    set.metadata?.namespace === pod.metadata?.namespace && selects(set.spec?.selector, pod.metadata?.labels)
 
   const sync = async (key: string): Promise<void> => {
     const set = setCache.get(splitKey(key))
     if (!set) return void expected.delete(key)
-    const waiting = expected.get(key) ?? { made: new Set(), removed: new Set() }
+    const waiting = expected.get(key) ?? { made: new Map<string, number>(), removed: new Set<string>() }
     expected.set(key, waiting)
-    const all = podCache.list().filter((pod) => matches(set, pod))
-    await adopt(set, all)
-    const active = all.filter((pod) => isActive(pod) && controllerOf(pod)?.uid === set.metadata?.uid)
-    for (const pod of all) waiting.made.delete(pod.metadata?.name ?? '')
+    const namespace = set.metadata?.namespace ?? ''
+    const active = (await claim(set)).filter(isActive)
+    for (const [name, since] of waiting.made) {
+      if (podCache.get({ namespace, name }) || Date.now() - since > expectedMs) waiting.made.delete(name)
+    }
     for (const name of waiting.removed) {
-      const pod = podCache.get({ namespace: set.metadata?.namespace ?? '', name })
+      const pod = podCache.get({ namespace, name })
       if (!pod || pod.metadata?.deletionTimestamp) waiting.removed.delete(name)
     }
+    if (waiting.made.size > 0) queue.addAfter(key, expectedMs)
     if (waiting.made.size + waiting.removed.size === 0 && !set.metadata?.deletionTimestamp) {
       const { create, remove } = replicaPlan(set, active)
       await Promise.all(remove.map(async (pod) => removePod(set, pod, waiting.removed)))
@@ -52,18 +55,39 @@ export function startReplicaSets({ client, caches, log }: ControllerContext): As
     await writeStatus(set, status)
   }
 
-  const adopt = async (set: ReplicaSet, all: readonly Pod[]): Promise<void> => {
-    if (set.metadata?.deletionTimestamp) return
+  /** Takes pods that match and are nobody's, and lets go of those that no longer match. Answers the set's pods. */
+  const claim = async (set: ReplicaSet): Promise<Pod[]> => {
     const { name = '', namespace = '', uid = '' } = set.metadata ?? {}
-    const owner = { apiVersion, kind: 'ReplicaSet', name, uid, controller: true, blockOwnerDeletion: true }
-    for (const pod of all.filter((one) => isActive(one) && !controllerOf(one))) {
-      const ownerReferences = [...(pod.metadata?.ownerReferences ?? []), owner]
+    const reown = async (pod: Pod, ownerReferences: object[]): Promise<Pod | undefined> => {
       const patch = mergePatch({ metadata: { uid: pod.metadata?.uid, ownerReferences } })
-      await client.patch(pods, { namespace, name: pod.metadata?.name ?? '' }, patch)
+      return client.patch(pods, { namespace, name: pod.metadata?.name ?? '' }, patch).catch((error: unknown) => {
+        if (!isNotFound(error)) throw error
+        return undefined
+      })
     }
+    const mine: Pod[] = []
+    for (const pod of podCache.list()) {
+      const owner = controllerOf(pod)
+      const owners = pod.metadata?.ownerReferences ?? []
+      if (owner && owner.uid !== uid) continue
+      const isMatch = matches(set, pod)
+      if (owner && isMatch) mine.push(pod)
+      else if (set.metadata?.deletionTimestamp || pod.metadata?.deletionTimestamp) continue
+      else if (owner) {
+        await reown(
+          pod,
+          owners.filter((one) => one.uid !== uid),
+        )
+      } else if (isMatch && isActive(pod)) {
+        const own = { apiVersion, kind: 'ReplicaSet', name, uid, controller: true, blockOwnerDeletion: true }
+        const adopted = await reown(pod, [...owners, own])
+        if (adopted) mine.push(adopted)
+      }
+    }
+    return mine
   }
 
-  const createPod = async (set: ReplicaSet, made: Set<string>): Promise<void> => {
+  const createPod = async (set: ReplicaSet, made: Map<string, number>): Promise<void> => {
     const { name = '', namespace = '', uid = '' } = set.metadata ?? {}
     const { labels = {}, annotations } = set.spec?.template?.metadata ?? {}
     const owner = { apiVersion, kind: 'ReplicaSet', name, uid, controller: true, blockOwnerDeletion: true }
@@ -82,7 +106,7 @@ export function startReplicaSets({ client, caches, log }: ControllerContext): As
         spec: set.spec?.template?.spec ?? { containers: [] },
       })
       const created = pod.metadata?.name ?? ''
-      if (!podCache.get({ namespace, name: created })) made.add(created)
+      if (!podCache.get({ namespace, name: created })) made.set(created, Date.now())
       record(set, 'Normal', 'SuccessfulCreate', `Created pod: ${created}`)
     } catch (error) {
       record(set, 'Warning', 'FailedCreate', `Error creating: ${(error as Error).message}`)
@@ -125,13 +149,26 @@ export function startReplicaSets({ client, caches, log }: ControllerContext): As
     if (owner?.kind === 'ReplicaSet') queue.add(`${pod.metadata?.namespace ?? ''}/${owner.name}`)
     else if (!owner) setCache.list().forEach((set) => matches(set, pod) && queue.add(keyOf(set)))
   }
+  const gone = (pod: Pod): void => {
+    const { namespace = '', name = '' } = pod.metadata ?? {}
+    expected.get(`${namespace}/${controllerOf(pod)?.name ?? ''}`)?.made.delete(name)
+    ofPod(pod)
+  }
   const stops = [
     setCache.subscribe({
       added: (set) => queue.add(keyOf(set)),
       updated: (set) => queue.add(keyOf(set)),
       deleted: (set) => queue.add(keyOf(set)),
     }),
-    podCache.subscribe({ added: ofPod, updated: ofPod, deleted: ofPod }),
+    podCache.subscribe({
+      added: ofPod,
+      updated: (pod, before) => {
+        // One that was let go is missed by its former set.
+        if (controllerOf(before)?.uid !== controllerOf(pod)?.uid) ofPod(before)
+        ofPod(pod)
+      },
+      deleted: gone,
+    }),
   ]
   return {
     [Symbol.asyncDispose]: async () => {

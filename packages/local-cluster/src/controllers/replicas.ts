@@ -1,14 +1,23 @@
 // What a ReplicaSet does next. Pure.
+import { labelSelectorOf, matchesLabels } from '@nodelet/kube-client'
 import type { ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { LabelSelector } from 'kubernetes-types/meta/v1.d.ts'
+
+/** Whether a selector, expressions too, takes these labels. An empty one takes none: it would take what is others'. */
+export function selects(selector: LabelSelector | undefined, labels: Record<string, string> | undefined): boolean {
+  const requirements = labelSelectorOf(selector ?? {})
+  return requirements.length > 0 && matchesLabels(requirements, labels)
+}
 
 const phaseRank: Readonly<Record<string, number>> = { Pending: 0, Unknown: 1, Running: 2 }
 
 export const isReadyPod = (pod: Pod): boolean =>
   pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false
 
-export const isActive = (pod: Pod): boolean =>
-  pod.status?.phase !== 'Succeeded' && pod.status?.phase !== 'Failed' && !pod.metadata?.deletionTimestamp
+export const isOver = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || status?.phase === 'Failed'
+
+export const isActive = (pod: Pod): boolean => !isOver(pod) && !pod.metadata?.deletionTimestamp
 
 /** Milliseconds since the pod is ready; undefined while it is not. */
 function readyFor(pod: Pod, now: number): number | undefined {

@@ -45,11 +45,16 @@ const replicasOf = (set: ReplicaSet): number => set.spec?.replicas ?? 0
 const availableOf = (set: ReplicaSet): number => set.status?.availableReplicas ?? 0
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
 
-/** New sizes of sets, by name: only those that change. @param current the set of the newest template */
+/**
+ * New sizes of sets, by name: only those that change.
+ * @param current the set of the newest template
+ * @param oldPods pods of the old sets that have not ended; those that terminate count
+ */
 export function rolloutPlan(
   deployment: Deployment,
   current: ReplicaSet,
   old: readonly ReplicaSet[],
+  oldPods: number,
 ): Map<string, number> {
   const wanted = deployment.spec?.replicas ?? 1
   const plan = new Map<string, number>()
@@ -61,7 +66,7 @@ export function rolloutPlan(
   if (deployment.spec?.strategy?.type === 'Recreate') {
     for (const set of old) scale(set, 0)
     // All old pods are to be gone before new ones come.
-    if (oldTotal === 0 && old.every((set) => (set.status?.replicas ?? 0) === 0)) scale(current, wanted)
+    if (oldTotal === 0 && oldPods === 0) scale(current, wanted)
     return plan
   }
   const { surge, unavailable } = rolloutLimits(deployment)

@@ -5,6 +5,7 @@ import type { ControllerContext } from './caches.ts'
 import { createRecorder } from './events.ts'
 import { misfit, unschedulableMessage } from './fit.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
+import { isOver } from './replicas.ts'
 
 export function startScheduler({ client, caches, log }: ControllerContext): AsyncDisposable {
   const { pods: podCache, nodes: nodeCache } = caches
@@ -15,6 +16,8 @@ export function startScheduler({ client, caches, log }: ControllerContext): Asyn
   const isPending = (pod: Pod): boolean =>
     !pod.spec?.nodeName &&
     !pod.metadata?.deletionTimestamp &&
+    !isOver(pod) &&
+    !pod.spec?.schedulingGates?.length &&
     (pod.spec?.schedulerName ?? 'default-scheduler') === 'default-scheduler' &&
     !assumed.has(pod.metadata?.uid ?? '')
 
@@ -85,7 +88,8 @@ export function startScheduler({ client, caches, log }: ControllerContext): Asyn
   const stops = [
     podCache.subscribe({
       added: (pod) => isPending(pod) && queue.add(keyOf(pod)),
-      updated: (pod) => {
+      updated: (pod, before) => {
+        if (isOver(pod) && !isOver(before)) again() // what it had is free now
         if (pod.spec?.nodeName) assumed.delete(pod.metadata?.uid ?? '')
         else if (isPending(pod)) queue.add(keyOf(pod))
       },

@@ -1,0 +1,44 @@
+// The nodes that a pod asks for. Pure.
+import { labelRequirement, matchesLabels, SelectorError } from '@nodelet/kube-client'
+import type { LabelOperator } from '@nodelet/kube-client'
+import type { Node, NodeSelectorRequirement, NodeSelectorTerm, Pod } from 'kubernetes-types/core/v1.d.ts'
+
+const operators: Readonly<Record<string, LabelOperator>> = {
+  In: 'in',
+  NotIn: 'notin',
+  Exists: 'exists',
+  DoesNotExist: '!',
+  Gt: '>',
+  Lt: '<',
+}
+
+function holds({ key, operator, values = [] }: NodeSelectorRequirement, labels: Record<string, string>): boolean {
+  const known = operators[operator]
+  if (!known) return false
+  try {
+    return matchesLabels([labelRequirement(key, known, values)], labels)
+  } catch (error) {
+    // One that can't be read selects nothing.
+    if (error instanceof SelectorError) return false
+    throw error
+  }
+}
+
+function holdsTerm({ matchExpressions = [], matchFields = [] }: NodeSelectorTerm, node: Node): boolean {
+  if (matchExpressions.length + matchFields.length === 0) return false
+  const fields = { 'metadata.name': node.metadata?.name ?? '' }
+  return (
+    matchExpressions.every((one) => holds(one, node.metadata?.labels ?? {})) &&
+    matchFields.every((one) => holds(one, fields))
+  )
+}
+
+/** Whether the pod's node selector and required node affinity take this node. */
+export function wantsNode({ spec }: Pod, node: Node): boolean {
+  const labels = node.metadata?.labels ?? {}
+  const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms
+  return (
+    Object.entries(spec?.nodeSelector ?? {}).every(([key, value]) => labels[key] === value) &&
+    (terms === undefined || terms.some((term) => holdsTerm(term, node)))
+  )
+}
