@@ -4,11 +4,10 @@ import type { IncomingMessage } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { jwtVerify, SignJWT } from 'jose'
 import type { JWTPayload } from 'jose'
+import { issuer } from './api/subresources.ts'
 import type { Identity } from './api/subresources.ts'
 import type { Attributes, UserInfo } from './api/user.ts'
 import type { Store } from './store.ts'
-
-export const issuer = 'https://kubernetes.default.svc.cluster.local'
 
 /** What a token of a service account says beside the standard claims. */
 interface Claims extends JWTPayload {

@@ -129,11 +129,12 @@ function addressOf(
   const name = target.kind === 'nodes' ? target.name : (target.pod?.spec?.nodeName ?? '')
   if (name === '') throw badRequest(`pod ${target.name} does not have a host assigned`)
   const node = nodeOf(name)
-  if (!node) throw new ApiError(404, 'NotFound', `nodes "${name}" not found`, { name, kind: 'nodes' })
+  // Upstream names the kind of the request, also when the pod's node is what is missing.
+  if (!node) throw new ApiError(404, 'NotFound', `${target.kind} "${name}" not found`, { name, kind: target.kind })
   const addresses = node.status?.addresses ?? []
   const host = (addresses.find(({ type }) => type === 'InternalIP') ?? addresses[0])?.address
   if (host === undefined) throw badRequest(`no preferred addresses found; known addresses: []`)
-  return { host, port: node.status?.daemonEndpoints?.kubeletEndpoint?.Port ?? kubeletPort, node: name }
+  return { host, port: node.status?.daemonEndpoints?.kubeletEndpoint?.Port || kubeletPort, node: name }
 }
 
 const verbs = { exec: 'exec', attach: 'attach' } as const

@@ -112,6 +112,6 @@ export function invalid({ group, kind }: Named, name: string, problems: readonly
     message,
     field,
   }))
-  const details = { name, ...(group && { group }), kind, causes }
+  const details = { ...(name && { name }), ...(group && { group }), kind, causes }
   return new ApiError(422, 'Invalid', `${qualified(kind, group)} "${name}" is invalid: ${list}`, details)
 }

@@ -12,10 +12,12 @@ const readable = 0o644
 /** Completes a new pod. */
 export function completePod(pod: ApiObject): void {
   const spec = fieldsAt(pod, 'spec')
-  spec.serviceAccountName ??= spec.serviceAccount ?? 'default'
-  spec.serviceAccount = spec.serviceAccountName
   const isMirror = pod.metadata.annotations?.['kubernetes.io/config.mirror'] !== undefined
-  if (spec.automountServiceAccountToken !== false && !isMirror) mountToken(spec)
+  if (!isMirror) {
+    spec.serviceAccountName ??= spec.serviceAccount ?? 'default'
+    spec.serviceAccount = spec.serviceAccountName
+    if (spec.automountServiceAccountToken !== false) mountToken(spec)
+  }
   addTolerations(spec)
   spec.priority ??= 0
   spec.preemptionPolicy ??= 'PreemptLowerPriority'

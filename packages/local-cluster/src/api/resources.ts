@@ -158,7 +158,8 @@ export function createResources(store: Store, ranges: Ranges): Resources {
     const { kind } = target
     const before = find(target)
     const place = schemaOf(groupVersionOf(kind), kind.kind)
-    const wanted = patched(before, type, changes, place)
+    // A copy: what the patch does not touch is still the stored object's own.
+    const wanted = structuredClone(patched(before, type, changes, place))
     if (!isFields(wanted)) throw badRequest('the patch leaves no object')
     const object = decode(kind, { ...wanted, apiVersion: groupVersionOf(kind), kind: kind.kind }, options)
     // A patch that does not name a version applies to the newest.
@@ -284,12 +285,9 @@ function patched(before: ApiObject, type: string, changes: unknown, place: Retur
     }
   } catch (error) {
     if (!(error instanceof PatchError)) throw error
-    throw new ApiError(
-      422,
-      'Invalid',
-      `the server rejected our request due to an error in our request: ${error.message}`,
-      {},
-    )
+    const text = 'the server rejected our request due to an error in our request'
+    // Upstream does not say which operation of a JSON patch failed; clients compare the text.
+    throw new ApiError(422, 'Invalid', type.includes('json-patch') ? text : `${text}: ${error.message}`, {})
   }
 }
 

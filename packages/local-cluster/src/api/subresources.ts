@@ -10,6 +10,9 @@ import type { Resources, Target, WriteOptions } from './resources.ts'
 import type { Attributes, UserInfo } from './user.ts'
 import { applyMergePatch } from '@nodelet/kube-client'
 
+/** Who signs tokens of service accounts, and the audience that they are for when none is asked. */
+export const issuer = 'https://kubernetes.default.svc.cluster.local'
+
 /** What the server asks of those who know users and tokens. */
 export interface Identity {
   issueToken(
@@ -130,7 +133,8 @@ export async function requestToken(
       invalidValue('spec.expirationSeconds', seconds, 'may not specify a duration larger than 2^32 seconds'),
     ])
   }
-  const audiences = Array.isArray(spec.audiences) ? (spec.audiences as string[]) : []
+  const asked = Array.isArray(spec.audiences) ? (spec.audiences as string[]) : []
+  const audiences = asked.length > 0 ? asked : [issuer]
   const status = await identity.issueToken(
     account as unknown as ServiceAccount,
     { audiences, expirationSeconds: seconds },
@@ -139,7 +143,12 @@ export async function requestToken(
   return {
     kind: 'TokenRequest',
     apiVersion: 'authentication.k8s.io/v1',
-    metadata: { name: target.name, namespace: target.namespace },
+    metadata: {
+      name: target.name,
+      namespace: target.namespace,
+      uid: account.metadata.uid,
+      creationTimestamp: timeNow(),
+    },
     spec: { audiences, expirationSeconds: seconds, boundObjectRef: spec.boundObjectRef ?? null },
     status,
   }
@@ -168,7 +177,12 @@ export async function review(resource: string, body: Fields, user: UserInfo, ide
       return { ...body, status: await identity.reviewToken(String(spec.token ?? ''), audiences) }
     }
     case 'selfsubjectreviews':
-      return { ...body, status: { userInfo: { username: user.name, ...withoutName(user) } } }
+      return {
+        kind: body.kind,
+        apiVersion: body.apiVersion,
+        metadata: { creationTimestamp: timeNow() },
+        status: { userInfo: { username: user.name, ...withoutName(user) } },
+      }
     case 'selfsubjectaccessreviews':
       return { ...body, status: await identity.authorize(user, attributesOf(spec)) }
     default: {

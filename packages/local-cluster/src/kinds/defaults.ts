@@ -13,6 +13,14 @@ export function applyDefaults(resource: string, object: Fields): void {
       defaultPodSpec(fieldsAt(object, 'spec'))
       fill(fieldsAt(object, 'spec'), { enableServiceLinks: true })
       defaultRequests(fieldsAt(object, 'spec'))
+      if (isFields(object.status)) showEmptyStatus(object.status)
+      break
+    case 'nodes':
+      defaultNodeStatus(fieldsAt(object, 'status'))
+      break
+    case 'events':
+      object.eventTime ??= null
+      fill(object, { reportingComponent: '', reportingInstance: '' })
       break
     case 'deployments':
       defaultDeployment(fieldsAt(object, 'spec'))
@@ -39,6 +47,35 @@ export function applyDefaults(resource: string, object: Fields): void {
       break
     default:
   }
+}
+
+/** Clients find these in every answer, empty or not. */
+function showEmptyStatus(status: Fields): void {
+  for (const condition of listAt(status, 'conditions')) {
+    condition.lastProbeTime ??= null
+    condition.lastTransitionTime ??= null
+  }
+  for (const kind of ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses']) {
+    for (const container of listAt(status, kind)) fill(container, { lastState: {} })
+  }
+}
+
+const nodeInfo = [
+  'machineID',
+  'systemUUID',
+  'bootID',
+  'kernelVersion',
+  'osImage',
+  'containerRuntimeVersion',
+  'kubeletVersion',
+  'kubeProxyVersion',
+  'operatingSystem',
+  'architecture',
+]
+
+function defaultNodeStatus(status: Fields): void {
+  fill(fieldsAt(fieldsAt(status, 'daemonEndpoints'), 'kubeletEndpoint'), { Port: 0 })
+  fill(fieldsAt(status, 'nodeInfo'), Object.fromEntries(nodeInfo.map((key) => [key, ''])))
 }
 
 function takeStringData(object: Fields): void {

@@ -52,10 +52,20 @@ function allocatePorts(
   { nodePorts: [first, last] }: Ranges,
 ): FieldProblem[] {
   const taken = new Set(
-    others.flatMap((other) => listAt(isFields(other.spec) ? other.spec : {}, 'ports').map(({ nodePort }) => nodePort)),
+    others.flatMap((other) => {
+      const spec = isFields(other.spec) ? other.spec : {}
+      return [...listAt(spec, 'ports').map(({ nodePort }) => nodePort), spec.healthCheckNodePort]
+    }),
   )
   const problems: FieldProblem[] = []
-  const ports = listAt(fieldsAt(service, 'spec'), 'ports')
+  const spec = fieldsAt(service, 'spec')
+  const ports = listAt(spec, 'ports')
+  const size = last - first + 1
+  const freePort = (): number | undefined => {
+    const from = Math.floor(Math.random() * size)
+    const all = Array.from({ length: size }, (_, step) => first + ((from + step) % size))
+    return all.find((one) => !taken.has(one))
+  }
   for (const [index, port] of ports.entries()) {
     const at = `spec.ports[${index}].nodePort`
     const { nodePort } = port
@@ -72,16 +82,20 @@ function allocatePorts(
       taken.add(nodePort)
       continue
     }
-    const size = last - first + 1
-    const from = Math.floor(Math.random() * size)
-    const free = Array.from({ length: size }, (_, step) => first + ((from + step) % size)).find(
-      (one) => !taken.has(one),
-    )
+    const free = freePort()
     if (free === undefined) problems.push(invalidValue(at, 0, `failed to allocate a nodePort: range is full`))
     else {
       port.nodePort = free
       taken.add(free)
     }
+  }
+  // Load balancers ask here which node has an endpoint.
+  if (spec.type !== 'LoadBalancer' || spec.externalTrafficPolicy !== 'Local') delete spec.healthCheckNodePort
+  else if (!spec.healthCheckNodePort) {
+    const free = freePort()
+    if (free === undefined)
+      problems.push(invalidValue('spec.healthCheckNodePort', 0, 'failed to allocate a nodePort: range is full'))
+    else spec.healthCheckNodePort = free
   }
   return problems
 }

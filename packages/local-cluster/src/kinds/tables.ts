@@ -26,6 +26,8 @@ const none = '<none>'
 const partOf = (object: Fields, key: string): Fields => (isFields(object[key]) ? object[key] : {})
 const word = (value: unknown): string => (typeof value === 'string' ? value : '')
 const number = (value: unknown): number => (typeof value === 'number' ? value : 0)
+const kernelOf = ({ kernelVersion, architecture }: Fields): string =>
+  [word(kernelVersion) || '<unknown>', ...(architecture ? [`(${word(architecture)})`] : [])].join(' ')
 const ageCell = ({ metadata }: ApiObject, now: number): string => ageOf(metadata.creationTimestamp, now)
 const size = (value: unknown): number => (isFields(value) ? Object.keys(value).length : 0)
 const selectorText = (selector: unknown): string => {
@@ -89,7 +91,7 @@ const layouts: Readonly<Record<string, Layout>> = {
         address('InternalIP'),
         address('ExternalIP'),
         word(info.osImage) || '<unknown>',
-        word(info.kernelVersion) || '<unknown>',
+        kernelOf(info),
         word(info.containerRuntimeVersion) || '<unknown>',
       ]
     },
@@ -197,7 +199,10 @@ const layouts: Readonly<Record<string, Layout>> = {
     },
   },
   events: {
-    columns: columns('Last Seen,Type,Reason,Object,Message', 'Subobject,Source,First Seen,Count,Name'),
+    columns: [
+      ...columns('Last Seen,Type,Reason,Object', 'Subobject,Source'),
+      ...columns('Message', 'First Seen,Count,Name'),
+    ],
     cells: (event, now) => {
       const about = partOf(event, 'involvedObject')
       const source = partOf(event, 'source')
@@ -211,9 +216,9 @@ const layouts: Readonly<Record<string, Layout>> = {
         word(event.type),
         word(event.reason),
         `${word(about.kind).toLowerCase()}/${word(about.name)}`,
-        word(event.message).trim(),
         word(about.fieldPath),
         host ? `${from}, ${host}` : from,
+        word(event.message).trim(),
         when(first),
         number(event.count) || 1,
         event.metadata.name,
