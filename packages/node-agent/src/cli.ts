@@ -130,11 +130,14 @@ export async function runCli(args: readonly string[]): Promise<number> {
   }
 }
 
-const isMain = process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href
 /** How long what is still open may keep the process once its work is done, in milliseconds. */
 const lingerMs = 2_000
 
-if (isMain) {
+/** The process: runs the command of its arguments, sets its exit code. */
+export async function main(): Promise<void> {
   process.exitCode = await runCli(process.argv.slice(2))
   setTimeout(() => process.exit(), lingerMs).unref()
 }
+
+const isMain = process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href
+if (isMain) await main()
