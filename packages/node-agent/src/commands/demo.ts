@@ -33,7 +33,7 @@ export async function demo(config: NodeConfig, { once = false, down = false }: D
     screen.print(
       `✓ cluster ready in ${(performance.now() - since).toFixed(0)} ms: ${status.api}, node ${config.nodeName}`,
     )
-    await runDemo({ config, runtime: node.runtime, images: node.images, client }, screen, signal)
+    await runDemo({ config, runtime: node.runtime, images: node.images, proxier: node.proxier, client }, screen, signal)
     screen.print()
     if (once) {
       await removeDemo(client, signal)

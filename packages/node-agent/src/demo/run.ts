@@ -28,7 +28,7 @@ const calls = 10
 const labelSelector = `app=${demoName}`
 
 /** The parts of a node that the demo needs. */
-export type DemoNode = Pick<NodeHandle, 'config' | 'runtime' | 'images'> & { client: KubeClient }
+export type DemoNode = Pick<NodeHandle, 'config' | 'runtime' | 'images' | 'proxier'> & { client: KubeClient }
 
 /** @throws CommandError when the app does not come to run; the caller's signal ends it at any point */
 export async function runDemo(node: DemoNode, screen: Screen, signal: AbortSignal): Promise<void> {
@@ -46,6 +46,8 @@ export async function runDemo(node: DemoNode, screen: Screen, signal: AbortSigna
     return 'created'
   })
   const ready = await showPods(client, screen, signal)
+  await serviceKnows(client, ready.length, signal)
+  await node.proxier?.synced()
   const service = await client.get(services, { namespace: demoNamespace, name: demoName }, { signal })
   const url = `http://${service.spec?.clusterIP}/cgi-bin/who`
   const [first] = ready
@@ -124,6 +126,25 @@ async function ensure<T extends KubeObject>(
   } catch (error) {
     if (!isAlreadyExists(error)) throw error // a former demo that was not removed: its objects are the same
   }
+}
+
+/** Waits until the Service has that many ready endpoints, so that the calls find all of them. */
+async function serviceKnows(client: KubeClient, count: number, signal: AbortSignal): Promise<void> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)])
+  await using informer = startInformer(client, endpointSlices, {
+    namespace: demoNamespace,
+    labelSelector: `kubernetes.io/service-name=${demoName}`,
+    signal: limit,
+    onError: () => undefined, // tried again until the limit
+  })
+  const known = Promise.withResolvers<void>()
+  const look = (): void => {
+    const endpoints = informer.list().flatMap((slice) => slice.endpoints)
+    if (endpoints.filter(({ conditions }) => conditions?.ready).length >= count) known.resolve()
+  }
+  informer.subscribe({ added: look, updated: look })
+  limit.addEventListener('abort', () => known.reject(limit.reason as Error))
+  await known.promise
 }
 
 /** Draws the table until every replica is ready. */
