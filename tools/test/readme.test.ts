@@ -12,7 +12,7 @@ test.each<[name: string, output: string | RegExp]>([
   ['cni-plugins', 'bridge → portmap\n'],
   ['proxy-rules', /-A KUBE-SVC-\S+ .*-j KUBE-SEP-/],
   ['runtime-runc', '0\n'],
-  ['local-cluster', 'default kube-node-lease kube-public kube-system\n'],
+  ['local-cluster', 'default\nkube-node-lease\nkube-public\nkube-system\n'],
   ['node-agent', 'cluster runtime kubelet proxy 10.88.0.0/16\n/srv/nodelet/manifests\n'],
 ])('the first example of %s runs as printed', (name, output) => {
   const readme = readFileSync(join(packages, name, 'README.md'), 'utf8')
@@ -29,6 +29,6 @@ test.each<[name: string, output: string | RegExp]>([
     else expect(printed).toMatch(output)
   } finally {
     rmSync(file)
-    for (const folder of ['/tmp/hello', '/run/hello']) rmSync(folder, { recursive: true, force: true })
+    for (const folder of ['/tmp/hello', '/run/hello', '/tmp/my-cluster']) rmSync(folder, { recursive: true, force: true })
   }
 })
