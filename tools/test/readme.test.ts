@@ -29,6 +29,7 @@ test.each<[name: string, output: string | RegExp]>([
     else expect(printed).toMatch(output)
   } finally {
     rmSync(file)
-    for (const folder of ['/tmp/hello', '/run/hello', '/tmp/my-cluster']) rmSync(folder, { recursive: true, force: true })
+    for (const folder of ['/tmp/hello', '/run/hello', '/tmp/my-cluster'])
+      rmSync(folder, { recursive: true, force: true })
   }
 })
