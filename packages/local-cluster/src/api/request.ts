@@ -6,6 +6,7 @@ import type { Fields } from '../object.ts'
 import { findKind } from '../kinds/kinds.ts'
 import type { Kind } from '../kinds/kinds.ts'
 import { ApiError, badRequest, wrongMediaType } from './errors.ts'
+import { decodeProtobuf, protobufType } from './protobuf.ts'
 
 /** Bytes; as the real server's limit. */
 const largestBody = 3 * 1024 * 1024
@@ -88,8 +89,9 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
 export const mediaType = (request: IncomingMessage): string =>
   (request.headers['content-type'] ?? 'application/json').split(';')[0]?.trim().toLowerCase() ?? ''
 
-/** A body as fields. @throws ApiError when it is neither JSON nor YAML of an object */
+/** A body as fields. @throws ApiError when it is none of JSON, YAML and protobuf of an object */
 export function parseBody(body: Buffer, type: string, kind: string): Fields {
+  if (type === protobufType) return decodeProtobuf(body)
   const text = body.toString('utf8')
   let value: unknown
   try {

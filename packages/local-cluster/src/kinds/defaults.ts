@@ -174,7 +174,11 @@ const threeHours = 10_800
 
 function defaultService(spec: Fields): void {
   fill(spec, { type: 'ClusterIP', sessionAffinity: 'None' })
-  for (const port of listAt(spec, 'ports')) fill(port, { protocol: 'TCP', targetPort: port.port })
+  for (const port of listAt(spec, 'ports')) {
+    // Go clients write a port that is not set.
+    if (port.targetPort === 0 || port.targetPort === '') delete port.targetPort
+    fill(port, { protocol: 'TCP', targetPort: port.port })
+  }
   if (spec.sessionAffinity === 'ClientIP') {
     fill(fieldsAt(fieldsAt(spec, 'sessionAffinityConfig'), 'clientIP'), { timeoutSeconds: threeHours })
   }
