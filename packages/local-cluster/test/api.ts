@@ -26,6 +26,10 @@ export interface Call {
   certificate?: boolean
   /** Runs when the head of the answer is there. */
   opened?: () => Promise<void>
+  /** The body is read when this is resolved. */
+  unread?: Promise<void>
+  /** The client leaves. */
+  signal?: AbortSignal
 }
 
 export interface TestApi extends AsyncDisposable {
@@ -63,16 +67,34 @@ export async function startApi(serviceCidr = '10.96.0.0/16'): Promise<TestApi> {
   })
   starting.defer(async () => server.close())
   const running = starting.move()
-  const call = async ({ method, path, headers, body, certificate = true, opened }: Call): Promise<Answer> => {
+  const call = async ({
+    method,
+    path,
+    headers,
+    body,
+    certificate = true,
+    opened,
+    unread,
+    signal,
+  }: Call): Promise<Answer> => {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>()
     const own = certificate ? { cert: pki.admin.certificate, key: pki.admin.key } : {}
-    const options = { host: address, port: server.port, method, path, ca: pki.ca.certificate, agent: false, ...own }
+    const options = {
+      host: address,
+      port: server.port,
+      method,
+      path,
+      ca: pki.ca.certificate,
+      agent: false,
+      ...own,
+      ...(signal && { signal }),
+    }
     // Node sends the body of a DELETE only with its length.
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
     const sent = request({ ...options, headers: { ...headers, ...length } }, (response) => {
       const ready = opened?.()
-      response
-        .toArray()
+      Promise.resolve(unread)
+        .then(async () => response.toArray())
         .then(async (chunks: Buffer[]) => {
           await ready
           const type = response.headers['content-type'] ?? ''

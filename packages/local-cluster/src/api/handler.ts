@@ -156,7 +156,12 @@ export function createHandler(
       const wishes = content.length > 0 ? parseBody(content, mediaType(request), 'DeleteOptions') : {}
       const grace = query.get('gracePeriodSeconds')
       if (Array.isArray(wishes.dryRun) && wishes.dryRun.includes('All')) options.dryRun = true
-      return { ...(grace !== null && { gracePeriodSeconds: Number(grace) }), ...wishes }
+      const policy = query.get('propagationPolicy')
+      return {
+        ...(grace !== null && { gracePeriodSeconds: Number(grace) }),
+        ...(policy !== null && { propagationPolicy: policy }),
+        ...wishes,
+      }
     }
 
     function listOf(items: readonly ApiObject[], more: object = {}): object {

@@ -25,6 +25,7 @@ import {
 } from './errors.ts'
 import { applyJsonPatch, applyStrategicPatch, PatchError } from './patch.ts'
 import { completePod } from './pods.ts'
+import { setFinalizers } from './propagation.ts'
 
 /** Where an object is. */
 export interface Target {
@@ -167,8 +168,9 @@ export function createResources(store: Store, ranges: Ranges): Resources {
     return replace(target, subresource, object, options)
   }
 
-  const remove: Resources['remove'] = (target, { preconditions, gracePeriodSeconds }, dryRun = false) => {
+  const remove: Resources['remove'] = (target, wishes, dryRun = false) => {
     const { kind, name } = target
+    const { preconditions, gracePeriodSeconds } = wishes
     const before = find(target)
     const { metadata } = before
     if (preconditions?.uid && preconditions.uid !== metadata.uid) {
@@ -188,6 +190,7 @@ export function createResources(store: Store, ranges: Ranges): Resources {
     const grace = graceOf(kind, before, gracePeriodSeconds)
     const isShorter = grace < (metadata.deletionGracePeriodSeconds ?? Number.POSITIVE_INFINITY)
     const after: ApiObject = structuredClone(before)
+    const isAwaited = setFinalizers(after.metadata, wishes)
     if (isShorter) {
       after.metadata.deletionTimestamp = timeNow(new Date(Date.now() + grace * 1000))
       after.metadata.deletionGracePeriodSeconds = grace
@@ -196,7 +199,7 @@ export function createResources(store: Store, ranges: Ranges): Resources {
     }
     if (dryRun) return { object: after, gone: false }
     if (grace === 0 && isFinalized(after)) return { object: store.remove(storeName(kind), after), gone: true }
-    return { object: isShorter ? store.put(storeName(kind), after) : before, gone: false }
+    return { object: isShorter || isAwaited ? store.put(storeName(kind), after) : before, gone: false }
   }
 
   const edit: Resources['edit'] = (target, change) => {

@@ -16,8 +16,10 @@ export interface WatchRequest {
   include: Include
 }
 
-/** Bytes that may wait for a slow client; beyond, it is cut off and comes back. */
+/** Bytes that may wait for a slow client after what is there at the beginning; beyond, it is cut off and comes back. */
 const mostWaiting = 16 * 1024 * 1024
+/** Milliseconds; Node's timers count no further. */
+const longestTimer = 2 ** 31 - 1
 const bookmarkMs = 30_000
 const shortestSeconds = 1800
 
@@ -35,14 +37,25 @@ export function serveWatch(
     (name === undefined || object.metadata.name === name) &&
     matches(object)
   if (from > store.revision()) throw versionTooLarge(from, store.revision())
-  const past = from === 0 ? [] : store.since(resource, from)
+  const initial = query.get('sendInitialEvents') ?? String(from === 0)
+  const past = initial === 'true' || from === 0 ? [] : store.since(resource, from)
 
+  if (response.destroyed) return // the client has left meanwhile
+
+  const stops = new DisposableStack()
+  response.on('close', () => stops.dispose())
+  /** Nothing may be written after it. */
+  const stop = (how: 'end' | 'destroy'): void => {
+    stops.dispose()
+    response[how]()
+  }
+  let mostLength = Number.POSITIVE_INFINITY
   response.writeHead(200, { 'content-type': 'application/json', 'transfer-encoding': 'chunked' })
   const show = (object: ApiObject): unknown =>
     as === 'table' ? tableOf(kind.resource, [object], { now: Date.now(), include }) : object
   const send = (type: string, object: unknown): void => {
     response.write(`${JSON.stringify({ type, object })}\n`)
-    if (response.writableLength > mostWaiting) end()
+    if (response.writableLength > mostLength) stop('destroy')
   }
   const tell = ({ type, object, previous }: Change): void => {
     const was = previous !== undefined && isWanted(previous)
@@ -81,27 +94,23 @@ export function serveWatch(
   if (past === undefined) {
     const { status } = new ApiError(410, 'Expired', `too old resource version: ${from} (${store.revision()})`)
     send('ERROR', status)
-    response.end()
+    stop('end')
     return
   }
   const wantsBookmarks = query.get('allowWatchBookmarks') === 'true' || query.get('allowWatchBookmarks') === '1'
-  if (from === 0)
+  if (initial === 'true')
     for (const object of store.list(resource, namespace)) if (isWanted(object)) send('ADDED', show(object))
   for (const change of past) tell(change)
   if (query.get('sendInitialEvents') === 'true') bookmark({ 'k8s.io/initial-events-end': 'true' })
   response.flushHeaders()
 
-  const unsubscribe = store.subscribe(resource, tell)
+  mostLength = response.writableLength + mostWaiting
+  stops.defer(store.subscribe(resource, tell))
   const bookmarks = wantsBookmarks ? setInterval(() => bookmark(), bookmarkMs) : undefined
+  stops.defer(() => clearInterval(bookmarks))
   const seconds = Number(query.get('timeoutSeconds')) || shortestSeconds * (1 + Math.random())
-  const limit = setTimeout(() => end(), seconds * 1000)
-  function end(): void {
-    unsubscribe()
-    clearInterval(bookmarks)
-    clearTimeout(limit)
-    response.end()
-  }
-  response.on('close', end)
+  const limit = setTimeout(() => stop('end'), Math.min(seconds * 1000, longestTimer))
+  stops.defer(() => clearTimeout(limit))
 }
 
 /** `0` and nothing mean any. @throws ApiError */
