@@ -1,5 +1,5 @@
 // kubectl, whose SPDY and WebSocket are Go's own, against the server, through an API server of one pod.
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { IncomingMessage } from 'node:http'
@@ -111,8 +111,19 @@ async function run(webSockets: boolean, input: string | Buffer, ...args: string[
   return [texts[0] ?? '', texts[1] ?? '', code]
 }
 
+/** Older ones, such as Debian's, know SPDY only. */
+const firstWithWebSockets = 29
+const version = execFileSync('kubectl', ['version', '--client'], { encoding: 'utf8' })
+const knowsWebSockets =
+  Number(
+    /v1\.(\d+)|Minor:"(\d+)/
+      .exec(version)
+      ?.slice(1)
+      .find((one) => one),
+  ) >= firstWithWebSockets
+
 const ways: [string, boolean, string][] = [
-  ['WebSocket', true, 'websocket'],
+  ...(knowsWebSockets ? ([['WebSocket', true, 'websocket']] satisfies [string, boolean, string][]) : []),
   ['SPDY', false, 'SPDY/3.1'],
 ]
 
