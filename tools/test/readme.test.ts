@@ -1,9 +1,13 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { openCgroups } from '@nodelet/linux'
 import { expect, test } from 'vitest'
 
 const packages = resolve(import.meta.dirname, '../../packages')
+
+/** Where runtime-runc's containers are when nobody says otherwise. */
+const defaultCgroup = '/nodelet'
 
 // The examples of cri-api and kube-client talk to a runtime and to a cluster at fixed paths: their own tests stand for them.
 test.each<[name: string, output: string | RegExp]>([
@@ -14,7 +18,9 @@ test.each<[name: string, output: string | RegExp]>([
   ['runtime-runc', '0\n'],
   ['local-cluster', 'default\nkube-node-lease\nkube-public\nkube-system\n'],
   ['node-agent', 'cluster runtime kubelet proxy 10.88.0.0/16\n/srv/nodelet/manifests\n'],
-])('the first example of %s runs as printed', (name, output) => {
+])('the first example of %s runs as printed', async (name, output) => {
+  const cgroups = await openCgroups()
+  const hadCgroup = await cgroups.exists(defaultCgroup)
   const readme = readFileSync(join(packages, name, 'README.md'), 'utf8')
   const example = /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? ''
   const file = join(packages, name, 'test', `readme-example-${process.pid}.ts`)
@@ -29,6 +35,7 @@ test.each<[name: string, output: string | RegExp]>([
     else expect(printed).toMatch(output)
   } finally {
     rmSync(file)
+    if (!hadCgroup) await cgroups.remove(defaultCgroup)
     for (const folder of ['/tmp/hello', '/run/hello', '/tmp/my-cluster'])
       rmSync(folder, { recursive: true, force: true })
   }
