@@ -1,7 +1,7 @@
 import type { Pod, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { expect, test } from 'vitest'
-import { slicePlan, wantedSlices } from '../src/controllers/slices.ts'
+import { sliceLabels, slicePlan, wantedSlices } from '../src/controllers/slices.ts'
 
 const service = (spec: Service['spec'] = {}): Service => ({
   metadata: { name: 'web', namespace: 'shop' },
@@ -63,6 +63,33 @@ test('pods that ended, have no address or no node are left out; one empty slice 
   expect(wantedSlices(service(), none, noNode)).toEqual([{ addressType: 'IPv4', endpoints: [], ports: [] }])
 })
 
+test('a sidecar’s named port counts, that of an init container does not', () => {
+  const ports = [{ name: 'http', containerPort: 7000 }]
+  const found = (restartPolicy?: string): (number | undefined)[] => {
+    const init = { name: 'i', ports, ...(restartPolicy && { restartPolicy }) }
+    const spec = { containers: [{ name: 'c' }], initContainers: [init] }
+    return wantedSlices(service(), [pod('a', ['10.0.0.1'], { spec })], noNode).flatMap((slice) =>
+      slice.ports.map(({ port }) => port),
+    )
+  }
+  expect(found('Always')).toEqual([7000])
+  expect(found()).toEqual([])
+})
+
+test.each([
+  ['10.96.0.7', {}],
+  ['None', { 'service.kubernetes.io/headless': '' }],
+])('labels of the slices with clusterIP %s', (clusterIP, more) => {
+  const one = service({ clusterIP })
+  const labels = { tier: 'a', 'service.kubernetes.io/headless': 'lie' }
+  expect(sliceLabels({ ...one, metadata: { ...one.metadata, labels } })).toEqual({
+    tier: 'a',
+    'kubernetes.io/service-name': 'web',
+    'endpointslice.kubernetes.io/managed-by': 'endpointslice-controller.k8s.io',
+    ...more,
+  })
+})
+
 test('both families, each in its slices', () => {
   const both = service({ ipFamilies: ['IPv6', 'IPv4'] })
   const found = wantedSlices(both, [pod('a', ['10.0.0.1', 'fd00::1'])], noNode)
@@ -85,15 +112,20 @@ test('at most a hundred endpoints are in a slice', () => {
 test('a plan writes only what differs', () => {
   const [wanted] = wantedSlices(service(), [pod('a', ['10.0.0.1'])], noNode)
   if (!wanted) throw new Error('no slice')
+  const labels = sliceLabels(service())
   const present = (name: string, changes: Partial<EndpointSlice> = {}): EndpointSlice => ({
-    metadata: { name },
+    metadata: { name, labels },
     ...wanted,
     ...changes,
   })
-  expect(slicePlan([wanted], [])).toEqual({ create: [wanted], update: [], remove: [] })
-  expect(slicePlan([wanted], [present('s')])).toEqual({ create: [], update: [], remove: [] })
+  expect(slicePlan([wanted], [], labels)).toEqual({ create: [wanted], update: [], remove: [] })
+  expect(slicePlan([wanted], [present('s')], labels)).toEqual({ create: [], update: [], remove: [] })
   const old = present('s', { endpoints: [] })
-  expect(slicePlan([wanted], [old])).toEqual({ create: [], update: [{ slice: old, wanted }], remove: [] })
+  expect(slicePlan([wanted], [old], labels)).toEqual({ create: [], update: [{ slice: old, wanted }], remove: [] })
+  const stale = present('s', { metadata: { name: 's', labels: { app: 'old' } } })
+  expect(slicePlan([wanted], [stale], labels).update).toEqual([{ slice: stale, wanted }])
+  const turned = present('s', { ports: [{ port: 8080, protocol: 'TCP', name: '' }] })
+  expect(slicePlan([wanted], [turned], labels)).toEqual({ create: [], update: [], remove: [] })
   const other = present('t', { addressType: 'IPv6' })
-  expect(slicePlan([wanted], [present('s'), other])).toEqual({ create: [], update: [], remove: [other] })
+  expect(slicePlan([wanted], [present('s'), other], labels)).toEqual({ create: [], update: [], remove: [other] })
 })

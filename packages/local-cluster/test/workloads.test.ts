@@ -2,12 +2,20 @@ import type { Deployment, DeploymentSpec, ReplicaSet } from 'kubernetes-types/ap
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, test } from 'vitest'
 import { batches, byDeletion, replicaPlan, replicaStatus, selects } from '../src/controllers/replicas.ts'
-import { deploymentStatus, isCurrent, rolloutLimits, rolloutPlan, templateHash } from '../src/controllers/rollout.ts'
+import {
+  deploymentStatus,
+  isCurrent,
+  rolloutLimits,
+  rolloutPlan,
+  setAnnotations,
+  templateHash,
+} from '../src/controllers/rollout.ts'
 
 const now = Date.parse('2030-01-01T00:01:00Z')
+const start = '2030-01-01T00:00:00Z'
 const pod = (
   name: string,
-  { node = 'n', phase = 'Running', ready = true, cost = '', restarts = 0, created = '2030-01-01T00:00:00Z' } = {},
+  { node = 'n', phase = 'Running', ready = true, cost = '', restarts = 0, created = start, since = start } = {},
 ): Pod => ({
   metadata: {
     name,
@@ -18,7 +26,7 @@ const pod = (
   spec: { containers: [], ...(node && { nodeName: node }) },
   status: {
     phase,
-    conditions: [{ type: 'Ready', status: ready ? 'True' : 'False', lastTransitionTime: created }],
+    conditions: [{ type: 'Ready', status: ready ? 'True' : 'False', lastTransitionTime: since }],
     containerStatuses: [{ name: 'c', image: '', imageID: '', ready, restartCount: restarts }],
   },
 })
@@ -29,6 +37,7 @@ test('pods go in this order', () => {
     pod('pending', { phase: 'Pending', ready: false }),
     pod('not-ready', { ready: false }),
     pod('cheap', { cost: '-5' }),
+    pod('just ready', { since: '2030-01-01T00:00:40Z' }),
     pod('restarted', { restarts: 3 }),
     pod('young', { created: '2030-01-01T00:00:30Z' }),
     pod('old'),
@@ -37,8 +46,8 @@ test('pods go in this order', () => {
   const set: ReplicaSet = { spec: { replicas: 0, selector: {} } }
   expect(order.toReversed().toSorted(byDeletion)).toEqual(order)
   expect(replicaPlan(set, order.toReversed()).remove).toEqual(order)
-  expect(replicaPlan({ spec: { replicas: 6, selector: {} } }, order)).toEqual({ create: 0, remove: order.slice(0, 2) })
-  expect(replicaPlan({ spec: { replicas: 10, selector: {} } }, order)).toEqual({ create: 2, remove: [] })
+  expect(replicaPlan({ spec: { replicas: 7, selector: {} } }, order)).toEqual({ create: 0, remove: order.slice(0, 2) })
+  expect(replicaPlan({ spec: { replicas: 11, selector: {} } }, order)).toEqual({ create: 2, remove: [] })
 })
 
 test.each([
@@ -62,7 +71,7 @@ test('pods are available after minReadySeconds, and the time of that is told', (
     metadata: { generation: 4 },
     spec: { replicas: 3, selector: {}, minReadySeconds: 45, template: { metadata: { labels: { app: 'web' } } } },
   }
-  const pods = [pod('a'), pod('b', { created: '2030-01-01T00:00:30Z' }), pod('c', { ready: false })]
+  const pods = [pod('a'), pod('b', { since: '2030-01-01T00:00:30Z' }), pod('c', { ready: false })]
   expect(replicaStatus(set, pods, now)).toEqual({
     status: { replicas: 3, fullyLabeledReplicas: 3, readyReplicas: 2, availableReplicas: 1, observedGeneration: 4 },
     nextMs: 15_000,
@@ -137,4 +146,75 @@ test('conditions: progressing, done, late', () => {
     'Available=True MinimumReplicasAvailable',
     'Progressing=True NewReplicaSetAvailable',
   ])
+})
+
+test('a failure to make pods is told until an attempt succeeds', () => {
+  const empty: ReplicaSet = { spec: { replicas: 1, selector: {} } }
+  const failure = { reason: 'FailedCreate', error: new Error('no room') } as const
+  const failed = replicaStatus(empty, [], now, failure).status
+  expect(failed.conditions).toEqual([
+    {
+      type: 'ReplicaFailure',
+      status: 'True',
+      reason: 'FailedCreate',
+      message: 'no room',
+      lastTransitionTime: '2030-01-01T00:01:00Z',
+    },
+  ])
+  const later = { ...empty, status: failed }
+  expect(replicaStatus(later, [], now + 5000, failure).status.conditions).toEqual(failed.conditions)
+  expect(replicaStatus(later, [], now + 5000).status.conditions).toEqual([])
+  const told = deploymentStatus(deployment({ replicas: 1 }), { ...set('new', 1, 0), status: failed }, [later], now)
+  expect(told.conditions?.[2]).toMatchObject({ type: 'ReplicaFailure', reason: 'FailedCreate', message: 'no room' })
+})
+
+test.each<[string, ReplicaSet, ReplicaSet[], Partial<DeploymentSpec>, number, string]>([
+  ['pods that fail later begin no rollout', set('new', 2, 1), [], {}, 0, 'True NewReplicaSetAvailable'],
+  ['a new template begins one', set('newer', 1, 0), [set('new', 2)], {}, 0, 'True ReplicaSetUpdated'],
+  ['paused', set('new', 2, 1), [], { paused: true }, 3_600_000, 'Unknown DeploymentPaused'],
+])('after a rollout: %s', (_, current, old, spec, later, expected) => {
+  const done = deploymentStatus(deployment({ replicas: 2 }), set('new', 2), [set('new', 2)], now)
+  const { conditions } = deploymentStatus(
+    deployment({ replicas: 2, ...spec }, done),
+    current,
+    [current, ...old],
+    now + later,
+  )
+  expect(`${conditions?.[1]?.status} ${conditions?.[1]?.reason}`).toBe(expected)
+})
+
+test('a rollout that was late is over with the next template, and stays late while paused', () => {
+  const wanted = { replicas: 2, progressDeadlineSeconds: 60, ...rolling(1, 0) }
+  const stuck = [set('bad', 1, 0), set('old', 2)]
+  const begun = deploymentStatus(deployment(wanted), stuck[0], stuck, now)
+  const late = deploymentStatus(deployment(wanted, begun), stuck[0], stuck, now + 60_000)
+  expect(late.conditions?.[1]).toMatchObject({ status: 'False', reason: 'ProgressDeadlineExceeded' })
+  const fixed = [set('good', 1, 0), set('bad', 0), set('old', 2)]
+  expect(deploymentStatus(deployment(wanted, late), fixed[0], fixed, now + 61_000).conditions?.[1]).toMatchObject({
+    status: 'True',
+    reason: 'ReplicaSetUpdated',
+    message: 'ReplicaSet "good" is progressing.',
+    lastUpdateTime: '2030-01-01T00:02:01Z',
+  })
+  const paused = deploymentStatus(deployment({ ...wanted, paused: true }, late), stuck[0], stuck, now + 61_000)
+  expect(paused.conditions?.[1]).toEqual(late.conditions?.[1])
+})
+
+test('annotations of sets: the Deployment’s but not what kubectl keeps there; sizes by strategy', () => {
+  const one = deployment({ replicas: 4, ...rolling('25%', 0) })
+  const annotations = {
+    'kubernetes.io/change-cause': 'why',
+    'kubectl.kubernetes.io/last-applied-configuration': '{}',
+    'deployment.kubernetes.io/revision': '9',
+  }
+  expect(setAnnotations({ ...one, metadata: { annotations } }, 3)).toEqual({
+    'kubernetes.io/change-cause': 'why',
+    'deployment.kubernetes.io/revision': '3',
+    'deployment.kubernetes.io/desired-replicas': '4',
+    'deployment.kubernetes.io/max-replicas': '5',
+  })
+  expect(setAnnotations(deployment({ replicas: 4, strategy: { type: 'Recreate' } }), 1)).toMatchObject({
+    'deployment.kubernetes.io/max-replicas': '4',
+  })
+  expect(templateHash({}, 1)).not.toBe(templateHash({}))
 })

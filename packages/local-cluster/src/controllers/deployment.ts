@@ -3,10 +3,10 @@ import { deployments, isAlreadyExists, isNotFound, mergePatch, replicaSets } fro
 import type { Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { ControllerContext } from './caches.ts'
+import { claim, controllerOf, ownedBy } from './claim.ts'
 import { createRecorder } from './events.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
-import { controllerOf } from './replica-set.ts'
-import { isOver } from './replicas.ts'
+import { isOver, selects } from './replicas.ts'
 import {
   deploymentStatus,
   hashLabel,
@@ -15,6 +15,8 @@ import {
   revisionAnnotation,
   rolloutLimits,
   rolloutPlan,
+  setAnnotations,
+  sizeAnnotations,
   templateHash,
 } from './rollout.ts'
 
@@ -39,30 +41,38 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
   const sync = async (key: string): Promise<void> => {
     const deployment = cache.get(splitKey(key))
     if (!deployment || deployment.metadata?.deletionTimestamp) return
-    const sets = setCache.list().filter((set) => controllerOf(set)?.uid === deployment.metadata?.uid)
+    const sets = await claim({
+      client,
+      resource: replicaSets,
+      objects: setCache.list(),
+      owner: deployment,
+      reference: ownedBy(apiVersion, 'Deployment', deployment),
+      matches: (set) => selects(deployment.spec?.selector, set.metadata?.labels),
+    })
     const newest = sets.filter((set) => isCurrent(deployment, set)).toSorted((a, b) => revisionOf(b) - revisionOf(a))[0]
     if (!deployment.spec?.paused) {
       const revision = Math.max(0, ...sets.filter((set) => set !== newest).map(revisionOf)) + 1
-      if (!newest) return createSet(deployment, revision)
-      await keepRevision(deployment, newest, Math.max(revision, revisionOf(newest)))
+      if (!newest) return createSet(deployment, sets, revision)
+      const current = await keepRevision(deployment, newest, Math.max(revision, revisionOf(newest)))
       const old = sets.filter((set) => set !== newest)
-      for (const [name, replicas] of rolloutPlan(deployment, newest, old, podsOf(old))) {
-        await scale(deployment, sets, name, replicas)
+      for (const [name, replicas] of rolloutPlan(deployment, current, old, podsOf(old))) {
+        const set = [current, ...old].find(({ metadata }) => metadata?.name === name)
+        if (set) await scale(deployment, set, replicas)
       }
       await removeOld(deployment, old)
     } else if (newest && isAlone(newest, sets) && newest.spec?.replicas !== deployment.spec.replicas) {
-      await scale(deployment, sets, newest.metadata?.name ?? '', deployment.spec.replicas ?? 1)
+      await scale(deployment, newest, deployment.spec.replicas ?? 1)
     }
     await writeStatus(deployment, deploymentStatus(deployment, newest, sets, Date.now()))
     const deadline = progressDeadline(deployment)
     if (deadline !== undefined && deadline > Date.now()) queue.addAfter(key, deadline - Date.now() + 1000)
   }
 
-  const createSet = async (deployment: Deployment, revision: number): Promise<void> => {
-    const { name = '', namespace = '', uid = '' } = deployment.metadata ?? {}
+  const createSet = async (deployment: Deployment, before: readonly ReplicaSet[], revision: number): Promise<void> => {
+    const { name = '', namespace = '' } = deployment.metadata ?? {}
     const { template, minReadySeconds, selector, replicas = 1 } = deployment.spec ?? {}
-    const hash = templateHash(template)
-    const before = setCache.list().filter((set) => controllerOf(set)?.uid === uid)
+    const collisions = deployment.status?.collisionCount ?? 0
+    const hash = templateHash(template, collisions)
     const total = before.reduce((sum, set) => sum + (set.spec?.replicas ?? 0), 0)
     const size =
       deployment.spec?.strategy?.type === 'Recreate'
@@ -78,12 +88,8 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
         name: `${name}-${hash}`,
         namespace,
         labels,
-        annotations: {
-          [revisionAnnotation]: String(revision),
-          'deployment.kubernetes.io/desired-replicas': String(replicas),
-          'deployment.kubernetes.io/max-replicas': String(replicas + rolloutLimits(deployment).surge),
-        },
-        ownerReferences: [{ apiVersion, kind: 'Deployment', name, uid, controller: true, blockOwnerDeletion: true }],
+        annotations: setAnnotations(deployment, revision),
+        ownerReferences: [ownedBy(apiVersion, 'Deployment', deployment)],
       },
       spec: {
         replicas: size,
@@ -98,7 +104,15 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
         record(deployment, 'Normal', 'ScalingReplicaSet', `Scaled up replica set ${name}-${hash} from 0 to ${size}`)
       }
     } catch (error) {
-      if (!isAlreadyExists(error)) throw error // the cache has not seen it yet
+      if (!isAlreadyExists(error)) throw error
+      const other = await client.get(replicaSets, { namespace, name: `${name}-${hash}` })
+      const isOwn = controllerOf(other)?.uid === deployment.metadata?.uid && isCurrent(deployment, other)
+      // Its own one is not in the cache yet. Of another's the name is to be gone around: the change brings the next try.
+      if (!isOwn) {
+        const patch = mergePatch({ status: { collisionCount: collisions + 1 } })
+        await client.patch(deployments, refOf(deployment), patch, { subresource: 'status' })
+        return
+      }
     }
     await annotate(deployment, revision)
   }
@@ -109,34 +123,21 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
     await client.patch(deployments, refOf(deployment), patch)
   }
 
-  const keepRevision = async (deployment: Deployment, set: ReplicaSet, revision: number): Promise<void> => {
-    if (revisionOf(set) !== revision) {
-      const patch = mergePatch({ metadata: { annotations: { [revisionAnnotation]: String(revision) } } })
-      await client.patch(replicaSets, refOf(set), patch)
-    }
+  const keepRevision = async (deployment: Deployment, set: ReplicaSet, revision: number): Promise<ReplicaSet> => {
+    const annotations = setAnnotations(deployment, revision)
+    const isSame = Object.entries(annotations).every(([key, value]) => set.metadata?.annotations?.[key] === value)
+    const kept = isSame ? set : await client.patch(replicaSets, refOf(set), mergePatch({ metadata: { annotations } }))
     await annotate(deployment, revision)
+    return kept
   }
 
-  const scale = async (
-    deployment: Deployment,
-    sets: readonly ReplicaSet[],
-    name: string,
-    replicas: number,
-  ): Promise<void> => {
-    const set = sets.find(({ metadata }) => metadata?.name === name)
-    const from = set?.spec?.replicas ?? 0
-    await client.patch(
-      replicaSets,
-      { namespace: deployment.metadata?.namespace ?? '', name },
-      mergePatch({ spec: { replicas } }),
-    )
-    const direction = replicas > from ? 'up' : 'down'
-    record(
-      deployment,
-      'Normal',
-      'ScalingReplicaSet',
-      `Scaled ${direction} replica set ${name} from ${from} to ${replicas}`,
-    )
+  /** Refused when the set is not as it was seen: what was planned may be wrong then, and is planned again. */
+  const scale = async (deployment: Deployment, set: ReplicaSet, replicas: number): Promise<void> => {
+    const from = set.spec?.replicas ?? 0
+    const metadata = { resourceVersion: set.metadata?.resourceVersion, annotations: sizeAnnotations(deployment) }
+    await client.patch(replicaSets, refOf(set), mergePatch({ metadata, spec: { replicas } }))
+    const message = `Scaled ${replicas > from ? 'up' : 'down'} replica set ${set.metadata?.name} from ${from} to ${replicas}`
+    record(deployment, 'Normal', 'ScalingReplicaSet', message)
   }
 
   const removeOld = async (deployment: Deployment, old: readonly ReplicaSet[]): Promise<void> => {
@@ -161,9 +162,12 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
   }
 
   const queue = createQueue('deployment', sync, log)
+  const wants = ({ metadata, spec }: Deployment, set: ReplicaSet): boolean =>
+    metadata?.namespace === set.metadata?.namespace && selects(spec?.selector, set.metadata?.labels)
   const ofSet = (set: ReplicaSet): void => {
     const owner = controllerOf(set)
     if (owner?.kind === 'Deployment') queue.add(`${set.metadata?.namespace ?? ''}/${owner.name}`)
+    else if (!owner) cache.list().forEach((one) => wants(one, set) && queue.add(keyOf(one)))
   }
   const ofPod = (pod: Pod): void => {
     const owner = controllerOf(pod)
@@ -172,7 +176,15 @@ export function startDeployments({ client, caches, log }: ControllerContext): As
   }
   const stops = [
     cache.subscribe({ added: (one) => queue.add(keyOf(one)), updated: (one) => queue.add(keyOf(one)) }),
-    setCache.subscribe({ added: ofSet, updated: ofSet, deleted: ofSet }),
+    setCache.subscribe({
+      added: ofSet,
+      updated: (set, before) => {
+        // One that was let go is missed by its former Deployment.
+        if (controllerOf(before)?.uid !== controllerOf(set)?.uid) ofSet(before)
+        ofSet(set)
+      },
+      deleted: ofSet,
+    }),
     // Recreate waits for the last old pod, which sets do not count while it terminates.
     podCache.subscribe({ deleted: ofPod }),
   ]

@@ -4,27 +4,36 @@ import type { Logger } from '../log.ts'
 export interface WorkQueue extends AsyncDisposable {
   /** Work on this key, soon. */
   add(key: string): void
-  /** The same after a while. */
+  /** The same after a while; of several waits for a key the shortest counts. */
   addAfter(key: string, ms: number): void
 }
 
 const firstRetryMs = 20
 const longestRetryMs = 30_000
+/** What a timer can hold; longer waits are looked at again then. */
+const longestTimerMs = 2 ** 31 - 1
 
 /** @param name for the log */
 export function createQueue(name: string, work: (key: string) => Promise<void>, log: Logger | undefined): WorkQueue {
   const states = new Map<string, { again: boolean; failures: number }>()
-  const timers = new Set<NodeJS.Timeout>()
+  const timers = new Map<string, { timer: NodeJS.Timeout; at: number }>()
   const running = new Set<Promise<void>>()
   let closed = false
 
   const later = (key: string, ms: number): void => {
     if (closed) return
-    const timer = setTimeout(() => {
-      timers.delete(timer)
-      add(key)
-    }, ms)
-    timers.add(timer)
+    const at = performance.now() + Math.min(ms, longestTimerMs)
+    const other = timers.get(key)
+    if (other && other.at <= at) return
+    clearTimeout(other?.timer)
+    const timer = setTimeout(
+      () => {
+        timers.delete(key)
+        add(key)
+      },
+      Math.min(ms, longestTimerMs),
+    )
+    timers.set(key, { timer, at })
   }
   const run = async (key: string, state: { again: boolean; failures: number }): Promise<void> => {
     do {
@@ -63,7 +72,7 @@ export function createQueue(name: string, work: (key: string) => Promise<void>, 
     addAfter: later,
     [Symbol.asyncDispose]: async () => {
       closed = true
-      for (const timer of timers) clearTimeout(timer)
+      for (const { timer } of timers.values()) clearTimeout(timer)
       await Promise.allSettled(running)
     },
   }

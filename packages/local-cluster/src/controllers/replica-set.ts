@@ -2,22 +2,17 @@
 import { isNotFound, mergePatch, pods, replicaSets } from '@nodelet/kube-client'
 import type { ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { sameJson } from '../object.ts'
 import type { ControllerContext } from './caches.ts'
 import { createRecorder } from './events.ts'
 import { createQueue, keyOf, splitKey } from './queue.ts'
+import { claim, controllerOf, ownedBy } from './claim.ts'
 import { batches, isActive, replicaPlan, replicaStatus, selects } from './replicas.ts'
+import type { ReplicaFailure } from './replicas.ts'
 
 const apiVersion = 'apps/v1'
 /** What was made and is not seen for this long is not waited for. */
 const expectedMs = 300_000
-
-/** The owner that manages an object. */
-export const controllerOf = ({
-  metadata,
-}: {
-  metadata?: Pod['metadata']
-}): { uid: string; name: string; kind: string } | undefined =>
-  metadata?.ownerReferences?.find(({ controller }) => controller === true)
 
 export function startReplicaSets({ client, caches, log }: ControllerContext): AsyncDisposable {
   const { replicaSets: setCache, pods: podCache } = caches
@@ -34,7 +29,16 @@ export function startReplicaSets({ client, caches, log }: ControllerContext): As
     const waiting = expected.get(key) ?? { made: new Map<string, number>(), removed: new Set<string>() }
     expected.set(key, waiting)
     const namespace = set.metadata?.namespace ?? ''
-    const active = (await claim(set)).filter(isActive)
+    const mine = await claim({
+      client,
+      resource: pods,
+      objects: podCache.list(),
+      owner: set,
+      reference: ownedBy(apiVersion, 'ReplicaSet', set),
+      matches: (pod) => matches(set, pod),
+      mayAdopt: isActive,
+    })
+    const active = mine.filter(isActive)
     for (const [name, since] of waiting.made) {
       if (podCache.get({ namespace, name }) || Date.now() - since > expectedMs) waiting.made.delete(name)
     }
@@ -43,60 +47,42 @@ export function startReplicaSets({ client, caches, log }: ControllerContext): As
       if (!pod || pod.metadata?.deletionTimestamp) waiting.removed.delete(name)
     }
     if (waiting.made.size > 0) queue.addAfter(key, expectedMs)
+    let failure: ReplicaFailure | undefined
     if (waiting.made.size + waiting.removed.size === 0 && !set.metadata?.deletionTimestamp) {
-      const { create, remove } = replicaPlan(set, active)
-      await Promise.all(remove.map(async (pod) => removePod(set, pod, waiting.removed)))
-      for (const size of batches(create)) {
-        await Promise.all(Array.from({ length: size }, async () => createPod(set, waiting.made)))
-      }
+      failure = await manage(set, active, waiting)
     }
-    const { status, nextMs } = replicaStatus(set, active, Date.now())
+    const { status, nextMs } = replicaStatus(set, active, Date.now(), failure)
     if (nextMs !== undefined) queue.addAfter(key, nextMs)
     await writeStatus(set, status)
+    if (failure) throw failure.error
   }
 
-  /** Takes pods that match and are nobody's, and lets go of those that no longer match. Answers the set's pods. */
-  const claim = async (set: ReplicaSet): Promise<Pod[]> => {
-    const { name = '', namespace = '', uid = '' } = set.metadata ?? {}
-    const reown = async (pod: Pod, ownerReferences: object[]): Promise<Pod | undefined> => {
-      const patch = mergePatch({ metadata: { uid: pod.metadata?.uid, ownerReferences } })
-      return client.patch(pods, { namespace, name: pod.metadata?.name ?? '' }, patch).catch((error: unknown) => {
-        if (!isNotFound(error)) throw error
-        return undefined
-      })
+  const manage = async (
+    set: ReplicaSet,
+    active: readonly Pod[],
+    { made, removed }: { made: Map<string, number>; removed: Set<string> },
+  ): Promise<ReplicaFailure | undefined> => {
+    const { create, remove } = replicaPlan(set, active)
+    const attempt = async (work: Promise<void>[]): Promise<Error | undefined> =>
+      (await Promise.allSettled(work)).find((one) => one.status === 'rejected')?.reason as Error | undefined
+    const refused = await attempt(remove.map(async (pod) => removePod(set, pod, removed)))
+    if (refused) return { reason: 'FailedDelete', error: refused }
+    for (const size of batches(create)) {
+      const error = await attempt(Array.from({ length: size }, async () => createPod(set, made)))
+      if (error) return { reason: 'FailedCreate', error }
     }
-    const mine: Pod[] = []
-    for (const pod of podCache.list()) {
-      const owner = controllerOf(pod)
-      const owners = pod.metadata?.ownerReferences ?? []
-      if (owner && owner.uid !== uid) continue
-      const isMatch = matches(set, pod)
-      if (owner && isMatch) mine.push(pod)
-      else if (set.metadata?.deletionTimestamp || pod.metadata?.deletionTimestamp) continue
-      else if (owner) {
-        await reown(
-          pod,
-          owners.filter((one) => one.uid !== uid),
-        )
-      } else if (isMatch && isActive(pod)) {
-        const own = { apiVersion, kind: 'ReplicaSet', name, uid, controller: true, blockOwnerDeletion: true }
-        const adopted = await reown(pod, [...owners, own])
-        if (adopted) mine.push(adopted)
-      }
-    }
-    return mine
+    return undefined
   }
 
   const createPod = async (set: ReplicaSet, made: Map<string, number>): Promise<void> => {
-    const { name = '', namespace = '', uid = '' } = set.metadata ?? {}
+    const { name = '', namespace = '' } = set.metadata ?? {}
     const { labels = {}, annotations } = set.spec?.template?.metadata ?? {}
-    const owner = { apiVersion, kind: 'ReplicaSet', name, uid, controller: true, blockOwnerDeletion: true }
     const metadata = {
       generateName: `${name}-`,
       namespace,
       labels,
       ...(annotations && { annotations }),
-      ownerReferences: [owner],
+      ownerReferences: [ownedBy(apiVersion, 'ReplicaSet', set)],
     }
     try {
       const pod = await client.create(pods, {
@@ -132,8 +118,10 @@ export function startReplicaSets({ client, caches, log }: ControllerContext): As
   }
 
   const writeStatus = async (set: ReplicaSet, status: NonNullable<ReplicaSet['status']>): Promise<void> => {
-    const before = set.status
-    const isSame = Object.entries(status).every(([key, value]) => (before?.[key as keyof typeof before] ?? 0) === value)
+    const before = { conditions: [], ...set.status }
+    const isSame = Object.entries(status).every(([key, value]) =>
+      sameJson(before[key as keyof typeof before] ?? 0, value),
+    )
     if (isSame) return
     const { name = '', namespace = '' } = set.metadata ?? {}
     await client

@@ -5,13 +5,16 @@ import type { Deployment, DeploymentCondition, ReplicaSet } from 'kubernetes-typ
 
 export const hashLabel = 'pod-template-hash'
 export const revisionAnnotation = 'deployment.kubernetes.io/revision'
+const desiredAnnotation = 'deployment.kubernetes.io/desired-replicas'
+const mostAnnotation = 'deployment.kubernetes.io/max-replicas'
 const letters = 'bcdfghjklmnpqrstvwxz2456789'
 const hashLength = 10
 
-/** A name for a template that only depends on what it says. */
-export function templateHash(template: unknown): string {
+/** A name for a template that only depends on what it says. @param collisions names that others have; default 0 */
+export function templateHash(template: unknown, collisions = 0): string {
   const bytes = createHash('sha256')
     .update(JSON.stringify(sortKeys(template)))
+    .update(collisions === 0 ? '' : String(collisions))
     .digest()
   return [...bytes.subarray(0, hashLength)].map((byte) => letters[byte % letters.length]).join('')
 }
@@ -39,6 +42,29 @@ export function rolloutLimits({ spec }: Deployment): { surge: number; unavailabl
   return surge === 0 && unavailable === 0
     ? { surge, unavailable: 1 }
     : { surge, unavailable: Math.min(unavailable, replicas) }
+}
+
+/** What a set of the Deployment says about its size. */
+export function sizeAnnotations(deployment: Deployment): Record<string, string> {
+  const replicas = deployment.spec?.replicas ?? 1
+  const most = deployment.spec?.strategy?.type === 'Recreate' ? replicas : replicas + rolloutLimits(deployment).surge
+  return { [desiredAnnotation]: String(replicas), [mostAnnotation]: String(most) }
+}
+
+/** Annotations of a Deployment that mean nothing on its sets. */
+const ownAnnotations: ReadonlySet<string> = new Set([
+  'kubectl.kubernetes.io/last-applied-configuration',
+  'deprecated.deployment.rollback.to',
+  'deployment.kubernetes.io/revision-history',
+  revisionAnnotation,
+  desiredAnnotation,
+  mostAnnotation,
+])
+
+/** Annotations of the newest set: the Deployment's, `kubernetes.io/change-cause` for one, its revision and sizes. */
+export function setAnnotations(deployment: Deployment, revision: number): Record<string, string> {
+  const told = Object.entries(deployment.metadata?.annotations ?? {}).filter(([key]) => !ownAnnotations.has(key))
+  return { ...Object.fromEntries(told), [revisionAnnotation]: String(revision), ...sizeAnnotations(deployment) }
 }
 
 const replicasOf = (set: ReplicaSet): number => set.spec?.replicas ?? 0
@@ -117,9 +143,8 @@ export function deploymentStatus(
   const isDone = updated === wanted && total === wanted && available === wanted
   const name = current?.metadata?.name ?? ''
   const before = deployment.status?.conditions ?? []
-  const condition = (type: string, isTrue: boolean, reason: string, message: string): DeploymentCondition => {
+  const condition = (type: string, status: string, reason: string, message: string): DeploymentCondition => {
     const old = before.find((one) => one.type === type)
-    const status = isTrue ? 'True' : 'False'
     const isSame = old?.status === status && old.reason === reason && old.message === message
     if (old && isSame && (reason !== 'ReplicaSetUpdated' || !progressed(deployment, { updated, total, available })))
       return old
@@ -133,16 +158,32 @@ export function deploymentStatus(
       lastTransitionTime: old?.status === status ? (old.lastTransitionTime ?? changed) : changed,
     }
   }
-  const late = deadlinePassed(deployment, now) && !isDone && !progressed(deployment, { updated, total, available })
+  const progressing = (): DeploymentCondition => {
+    const old = before.find(({ type }) => type === 'Progressing')
+    // What was said about another template's set says nothing about this one.
+    const said = old?.message?.includes(`"${name}"`) ? old : undefined
+    if (deployment.spec?.paused) {
+      if (said?.reason === 'ProgressDeadlineExceeded') return said
+      return condition('Progressing', 'Unknown', 'DeploymentPaused', 'Deployment is paused')
+    }
+    // Pods that fail after the rollout do not begin another.
+    if (isDone || (said?.reason === 'NewReplicaSetAvailable' && total === updated)) {
+      const message = `ReplicaSet "${name}" has successfully progressed.`
+      return condition('Progressing', 'True', 'NewReplicaSetAvailable', message)
+    }
+    if (said && deadlinePassed(deployment, now) && !progressed(deployment, { updated, total, available })) {
+      const message = `ReplicaSet "${name}" has timed out progressing.`
+      return condition('Progressing', 'False', 'ProgressDeadlineExceeded', message)
+    }
+    return condition('Progressing', 'True', 'ReplicaSetUpdated', `ReplicaSet "${name}" is progressing.`)
+  }
+  const failure = sets.flatMap((set) => set.status?.conditions?.find(({ type }) => type === 'ReplicaFailure') ?? [])[0]
   const conditions = [
     isAvailable
-      ? condition('Available', true, 'MinimumReplicasAvailable', 'Deployment has minimum availability.')
-      : condition('Available', false, 'MinimumReplicasUnavailable', 'Deployment does not have minimum availability.'),
-    isDone
-      ? condition('Progressing', true, 'NewReplicaSetAvailable', `ReplicaSet "${name}" has successfully progressed.`)
-      : late
-        ? condition('Progressing', false, 'ProgressDeadlineExceeded', `ReplicaSet "${name}" has timed out progressing.`)
-        : condition('Progressing', true, 'ReplicaSetUpdated', `ReplicaSet "${name}" is progressing.`),
+      ? condition('Available', 'True', 'MinimumReplicasAvailable', 'Deployment has minimum availability.')
+      : condition('Available', 'False', 'MinimumReplicasUnavailable', 'Deployment does not have minimum availability.'),
+    progressing(),
+    ...(failure ? [condition('ReplicaFailure', 'True', failure.reason ?? '', failure.message ?? '')] : []),
   ]
   const { generation } = deployment.metadata ?? {}
   return {

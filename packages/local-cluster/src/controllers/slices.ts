@@ -1,10 +1,13 @@
 // The EndpointSlices that a Service should have. Pure.
 import type { Node, Pod, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { Endpoint, EndpointPort, EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
+import { sameJson, sortKeys } from '../object.ts'
+import { isOver, isReadyPod } from './replicas.ts'
 
 export const serviceLabel = 'kubernetes.io/service-name'
 export const managedByLabel = 'endpointslice.kubernetes.io/managed-by'
 export const manager = 'endpointslice-controller.k8s.io'
+const headlessLabel = 'service.kubernetes.io/headless'
 const mostEndpoints = 100
 
 /** Content of one slice. */
@@ -14,13 +17,21 @@ export interface WantedSlice {
   ports: EndpointPort[]
 }
 
-const isReady = (pod: Pod): boolean =>
-  pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false
-const isOver = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || status?.phase === 'Failed'
+/** The labels of a Service's slices: its own, and those that tell whose they are. Proxies skip headless ones. */
+export function sliceLabels({ metadata, spec }: Service): Record<string, string> {
+  const { [headlessLabel]: _, ...labels } = metadata?.labels ?? {}
+  return {
+    ...labels,
+    [serviceLabel]: metadata?.name ?? '',
+    [managedByLabel]: manager,
+    ...(spec?.clusterIP === 'None' && { [headlessLabel]: '' }),
+  }
+}
 
 /** A Service's ports on this pod; a name that the pod does not have is left out. */
 function portsOf(service: Service, pod: Pod): EndpointPort[] {
-  const named = (pod.spec?.containers ?? []).flatMap(({ ports = [] }) => ports)
+  const sidecars = (pod.spec?.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always')
+  const named = [...(pod.spec?.containers ?? []), ...sidecars].flatMap(({ ports = [] }) => ports)
   return (service.spec?.ports ?? []).flatMap(
     ({ name = '', protocol = 'TCP', port, targetPort = port, appProtocol }) => {
       const number =
@@ -34,7 +45,7 @@ function portsOf(service: Service, pod: Pod): EndpointPort[] {
 
 function endpointOf(service: Service, pod: Pod, address: string, node: Node | undefined): Endpoint {
   const { name, namespace, uid, deletionTimestamp } = pod.metadata ?? {}
-  const serving = isReady(pod)
+  const serving = isReadyPod(pod)
   const terminating = deletionTimestamp !== undefined
   const ready = service.spec?.publishNotReadyAddresses === true || (serving && !terminating)
   const zone = node?.metadata?.labels?.['topology.kubernetes.io/zone']
@@ -85,12 +96,13 @@ function split(slice: WantedSlice): WantedSlice[] {
 }
 
 const portsKey = (slice: Pick<EndpointSlice, 'addressType' | 'ports'>): string =>
-  JSON.stringify([slice.addressType, slice.ports ?? []])
+  JSON.stringify(sortKeys([slice.addressType, slice.ports ?? []]))
 
-/** What to create, to update and to delete, so that few slices are written. */
+/** What to create, to update and to delete, so that few slices are written. @param labels that each is to have */
 export function slicePlan(
   wanted: readonly WantedSlice[],
   present: readonly EndpointSlice[],
+  labels: Record<string, string>,
 ): { create: WantedSlice[]; update: { slice: EndpointSlice; wanted: WantedSlice }[]; remove: EndpointSlice[] } {
   const left = [...present]
   const plan = { create: [] as WantedSlice[], update: [] as { slice: EndpointSlice; wanted: WantedSlice }[] }
@@ -99,7 +111,9 @@ export function slicePlan(
     const usable = same >= 0 ? same : left.findIndex((slice) => slice.addressType === one.addressType)
     const [slice] = usable >= 0 ? left.splice(usable, 1) : []
     if (!slice) plan.create.push(one)
-    else if (JSON.stringify([slice.endpoints, slice.ports ?? []]) !== JSON.stringify([one.endpoints, one.ports])) {
+    else if (
+      !sameJson([slice.endpoints, slice.ports ?? [], slice.metadata?.labels], [one.endpoints, one.ports, labels])
+    ) {
       plan.update.push({ slice, wanted: one })
     }
   }
