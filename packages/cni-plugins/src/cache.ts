@@ -59,7 +59,9 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
           ifName: network.ifName,
           networkName: list.name,
           netns: network.netns,
-          ...(network.portMappings && { capabilityArgs: { portMappings: network.portMappings } }),
+          ...((network.portMappings || network.capabilityArgs) && {
+            capabilityArgs: { ...network.capabilityArgs, ...(network.portMappings && { portMappings: network.portMappings }) },
+          }),
           result: toVersion(result, list.cniVersion),
         })
       }

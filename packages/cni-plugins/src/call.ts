@@ -8,7 +8,7 @@ export function callOf(
   network: PodNetwork,
   prevResult?: CniResult,
 ): PluginCall {
-  const offered: Record<string, unknown> = { portMappings: network.portMappings }
+  const offered: Record<string, unknown> = { ...network.capabilityArgs, portMappings: network.portMappings }
   const runtimeConfig = Object.fromEntries(
     Object.entries(offered).filter(([name, value]) => plugin.capabilities?.[name] && value !== undefined),
   )

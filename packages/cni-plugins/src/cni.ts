@@ -10,6 +10,7 @@ import { createRules } from './iptables.ts'
 import { createLines } from './lines.ts'
 import { bridge } from './plugins/bridge/bridge.ts'
 import { hostLocal } from './plugins/host-local/host-local.ts'
+import { collectRules } from './pod-rules.ts'
 import { loopback } from './plugins/loopback/loopback.ts'
 import { portmap } from './plugins/portmap/portmap.ts'
 import type { CniLog, CniResult, Host, NetworkList, Plugin, PluginCall, PluginConfig, PodNetwork } from './types.ts'
@@ -32,8 +33,14 @@ export interface Cni {
   status(signal?: AbortSignal): Promise<void>
   /** Joins a pod to loopback and to the network; undone in reverse when it fails half-way. */
   add(network: PodNetwork, signal?: AbortSignal): Promise<CniResult>
-  /** Takes a pod off the network: needs neither its namespace nor that ADD succeeded. Fine when there is nothing. */
-  del(network: Pick<PodNetwork, 'containerId' | 'netns' | 'ifName'>, signal?: AbortSignal): Promise<void>
+  /**
+   * Takes a pod off the network: needs neither its namespace nor that ADD succeeded. Fine when there is nothing. With
+   * `namespaceGoes` the caller lets the namespace go right after: its links are then left to the kernel, which is faster.
+   */
+  del(
+    network: Pick<PodNetwork, 'containerId' | 'netns' | 'ifName'> & { namespaceGoes?: boolean },
+    signal?: AbortSignal,
+  ): Promise<void>
   /** Takes off the network whatever is not wanted: what a former life left. Goes on after a failure and tells of all. */
   payOwed(isWanted: (containerId: string) => boolean, signal?: AbortSignal): Promise<void>
 }
@@ -46,15 +53,16 @@ const never = new AbortController().signal
 const silent: CniLog = { warn: () => undefined }
 
 export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent }: CniOptions): Cni {
-  const rules = { 4: createRules(4, hostNetns), 6: createRules(6, hostNetns) }
+  const tables = { 4: createRules(4, hostNetns), 6: createRules(6, hostNetns) }
   const pluginOf = (type: string): Plugin => inProcess[type] ?? executablePlugin(type, binDirs)
-  const host: Host = {
+  /** The host as the plugins of one chain see it. */
+  const hostOf = (): Host => ({
     ...(hostNetns !== undefined && { netns: hostNetns }),
     addressDir: join(cacheDir, 'networks'),
     log,
-    rules: (family) => rules[family],
+    ...collectRules(tables),
     plugin: pluginOf,
-  }
+  })
   const attachments = openAttachments(cacheDir, log)
   const alone = createLines()
   const lineOf = ({ containerId, ifName }: { containerId: string; ifName: string }): string =>
@@ -66,16 +74,22 @@ export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent 
     return list
   }
 
-  const undo = async ({ list, network, result }: Attachment, signal: AbortSignal, isLost = false): Promise<void> => {
+  const undo = async (
+    { list, network, result }: Attachment,
+    signal: AbortSignal,
+    how: Pick<PluginCall, 'isLost' | 'namespaceGoes'> = {},
+  ): Promise<void> => {
     const errors: Error[] = []
+    const host = hostOf()
     for (const plugin of [...list.plugins].toReversed()) {
-      const call: PluginCall = { ...callOf(list, plugin, network, result), ...(isLost && { isLost }) }
+      const call: PluginCall = { ...callOf(list, plugin, network, result), ...how }
       try {
         await pluginOf(plugin.type).del(call, host, signal)
       } catch (error) {
         errors.push(named(error, plugin, 'delete'))
       }
     }
+    await host.settleRules(signal).catch((error: Error) => errors.push(error))
     throwAll(errors)
   }
 
@@ -90,6 +104,7 @@ export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent 
     const attachment: Attachment = { network, list }
     await attachments.save(attachment)
     const done: PluginConfig[] = []
+    const host = hostOf()
     try {
       await loopback.add(callOf(list, { type: 'loopback' }, network), host, signal)
       let result: CniResult | undefined
@@ -102,6 +117,7 @@ export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent 
         }
       }
       if (!result) throw new CniError(cniCode.badConfig, `${list.file}: no plugin`)
+      await host.settleRules(signal)
       await attachments.save({ ...attachment, result })
       return result
     } catch (error) {
@@ -118,12 +134,13 @@ export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent 
   const del = async (
     key: Pick<PodNetwork, 'containerId' | 'ifName'> & { netns?: string },
     signal: AbortSignal,
+    namespaceGoes = false,
   ): Promise<void> => {
     const attachment = await attachments.find(key)
     if (attachment) {
       // The namespace may be pinned elsewhere by now.
       const network = { ...attachment.network, ...(key.netns !== undefined && { netns: key.netns }) }
-      await undo({ ...attachment, network }, signal)
+      await undo({ ...attachment, network }, signal, { namespaceGoes })
       await attachments.remove(key, attachment.list.name)
       return
     }
@@ -134,7 +151,7 @@ export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent 
       log.warn({ containerId: key.containerId, err: error as Error }, 'no record of the pod network, and no network')
       return
     }
-    await undo({ list, network: { netns: '', ...key } }, signal, true)
+    await undo({ list, network: { netns: '', ...key } }, signal, { isLost: true })
     await attachments.remove(key, list.name)
   }
 
@@ -143,16 +160,16 @@ export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent 
       const list = await load()
       for (const plugin of list.plugins) {
         const config = { ...plugin, name: list.name, cniVersion: list.cniVersion }
-        await pluginOf(plugin.type).status(config, host, signal)
+        await pluginOf(plugin.type).status(config, hostOf(), signal)
       }
     },
     add: async (network, signal = never) => {
       checkNetwork(network)
       return alone(lineOf(network), async () => add(network, signal))
     },
-    del: async (network, signal = never) => {
+    del: async ({ namespaceGoes, ...network }, signal = never) => {
       checkNetwork(network)
-      return alone(lineOf(network), async () => del(network, signal))
+      return alone(lineOf(network), async () => del(network, signal, namespaceGoes))
     },
     payOwed: async (isWanted, signal = never) => {
       const errors: Error[] = []

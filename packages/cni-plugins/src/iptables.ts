@@ -4,10 +4,10 @@ import type { ChildProcess } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import { inNamespace } from '@nodelet/linux'
 import { CniError, cniCode } from './errors.ts'
-import type { Host, Rules } from './types.ts'
+import type { Host, RuleChange, Rules } from './types.ts'
 
 interface Waiting {
-  lines: readonly string[]
+  changes: readonly RuleChange[]
   done: PromiseWithResolvers<void>
 }
 
@@ -49,10 +49,28 @@ export function createRules(family: 4 | 6, netns: string | undefined): Rules {
   }
 
   const restore = async (lines: readonly string[]): Promise<void> => {
+    if (lines.length === 0) return
     const chains = lines.filter((line) => line.startsWith(':'))
     const rest = lines.filter((line) => !line.startsWith(':'))
     const input = ['*nat', ...new Set(chains), ...rest, 'COMMIT', ''].join('\n')
     await run(`${prefix}-restore`, ['--noflush', '-w', lockSeconds], input)
+  }
+
+  /** False when the table is not as they expect: nothing is changed then. */
+  const asExpected = async (changes: readonly RuleChange[]): Promise<boolean> => {
+    const lines = changes.map((change) => change.lines)
+    if (!lines.every((one) => one !== undefined)) return false
+    try {
+      await restore(lines.flat())
+      return true
+    } catch {
+      return false // a look at the table tells what it takes, or what is wrong
+    }
+  }
+
+  const byLook = async (changes: readonly RuleChange[]): Promise<void> => {
+    const saved = (await run(`${prefix}-save`, ['-t', 'nat'])).split('\n')
+    await restore(changes.flatMap((change) => change.from(saved)))
   }
 
   const drain = async (): Promise<void> => {
@@ -60,37 +78,25 @@ export function createRules(family: 4 | 6, netns: string | undefined): Rules {
     while (queue.length > 0) {
       const batch = queue
       queue = []
-      try {
-        await restore(batch.flatMap(({ lines }) => lines))
-        for (const { done } of batch) done.resolve()
-      } catch {
-        // One of them is wrong, and the table is as it was: each by itself tells which.
-        for (const { lines, done } of batch) await restore(lines).then(done.resolve, done.reject)
+      const together = batch.length > 1 && (await asExpected(batch.flatMap(({ changes }) => changes)))
+      for (const { changes, done } of batch) {
+        const made = async (): Promise<void> => {
+          if (!together && !(await asExpected(changes))) await byLook(changes)
+        }
+        await made().then(done.resolve, done.reject)
       }
     }
     running = false
   }
 
-  const apply = async (lines: readonly string[], signal: AbortSignal): Promise<void> => {
-    signal.throwIfAborted()
-    if (lines.length === 0) return
-    const done = Promise.withResolvers<void>()
-    queue.push({ lines, done })
-    if (!running) void drain()
-    await done.promise
-  }
-  let edits: Promise<unknown> = Promise.resolve()
-
   return {
-    apply,
-    edit: async (change, signal) => {
-      const done = edits.then(async () => {
-        signal.throwIfAborted()
-        const saved = await run(`${prefix}-save`, ['-t', 'nat'])
-        await apply(change(saved.split('\n')), signal)
-      })
-      edits = done.catch(() => undefined)
-      await done
+    commit: async (changes, signal) => {
+      signal.throwIfAborted()
+      if (changes.length === 0) return
+      const done = Promise.withResolvers<void>()
+      queue.push({ changes, done })
+      if (!running) void drain()
+      await done.promise
     },
   }
 }
@@ -118,23 +124,23 @@ export function removalOf(saved: readonly string[], chains: readonly string[]): 
 }
 
 /**
- * Takes chains and all that leads to them out of the tables of the families; fine when there are none.
- * @param families absent: not known, so what this machine cannot do for one of them is passed over
+ * Has chains and all that leads to them taken out of the tables of the families; fine when there are none.
+ *
+ * @param families absent: not known
+ * @param linesOf what it takes when all of them are there
  */
-export async function removeChains(
+export function removeChains(
   host: Host,
   chains: readonly string[],
   families: readonly (4 | 6)[] | undefined,
-  signal: AbortSignal,
-): Promise<void> {
-  const errors: unknown[] = []
+  linesOf: (family: 4 | 6) => readonly string[] | undefined,
+): void {
   for (const family of families ?? ([4, 6] as const)) {
-    try {
-      await host.rules(family).edit((saved) => removalOf(saved, chains), signal)
-    } catch (error) {
-      errors.push(error)
-      const isPassedOver = !families && error instanceof CniError && error.code === cniCode.notAvailable
-      if (!isPassedOver || errors.length > 1) throw error
-    }
+    const lines = families && linesOf(family)
+    host.changeRules(family, {
+      from: (saved) => removalOf(saved, chains),
+      isGuess: !families,
+      ...(lines && { lines }),
+    })
   }
 }

@@ -8,15 +8,9 @@ export async function removeNetwork({ bridge, hostNetns, signal = never }: Remov
   for (const family of [4, 6] as const) {
     const rules = createRules(family, hostNetns)
     const isOfPod = /^:(CNI-DN-\w+|CNI-[a-f0-9]{24}) /
-    await rules.edit(
-      (saved) =>
-        removalOf(
-          saved,
-          saved.flatMap((line) => isOfPod.exec(line)?.[1] ?? []),
-        ),
-      signal,
-    )
-    await rules.edit((saved) => removalOf(saved, sharedChains), signal)
+    const ofPods = (saved: readonly string[]): string[] => saved.flatMap((line) => isOfPod.exec(line)?.[1] ?? [])
+    await rules.commit([{ from: (saved) => removalOf(saved, ofPods(saved)) }], signal)
+    await rules.commit([{ from: (saved) => removalOf(saved, sharedChains) }], signal)
   }
   using netlink = openNetlink(hostNetns === undefined ? {} : { netns: hostNetns })
   await netlink.deleteLink(bridge)

@@ -18,6 +18,8 @@ export interface PodNetwork {
   ifName: string
   pod?: { namespace: string; name: string; uid: string }
   portMappings?: PortMapping[]
+  /** By capability, what plugins that declare it are told, for instance `dns` or `bandwidth`. */
+  capabilityArgs?: Record<string, unknown>
 }
 
 /** What a network gave a pod. @see CNI spec 1.1, "Add Success" */
@@ -52,6 +54,8 @@ export interface PluginCall {
   prevResult?: CniResult
   /** DEL: there is no record of the ADD, so port mappings and addresses are not known. */
   isLost?: boolean
+  /** DEL: the namespace goes right after, and the kernel removes its links by itself. */
+  namespaceGoes?: boolean
 }
 
 /** A plugin, in this process or as a program. */
@@ -74,18 +78,28 @@ export interface Host {
   /** Folder of address files. */
   addressDir: string
   log: CniLog
-  /** Applies lines to the `nat` table in one transaction, together with those of other pods that wait. */
-  rules(family: 4 | 6): Rules
+  /** Adds to the pod's change of the `nat` table, which is made as one, at the latest when all plugins are through. */
+  changeRules(family: 4 | 6, change: RuleChange): void
+  /** Makes what was added so far. */
+  settleRules(signal: AbortSignal): Promise<void>
   /** A plugin by its type, for delegation to IPAM. */
   plugin(type: string): Plugin
 }
 
+/** A change of the nat table: chains to make or empty, and rules, as iptables-restore reads them. */
+export interface RuleChange {
+  /** What it takes when the table is as expected; tried without a look at the table. Absent: nothing is expected. */
+  lines?: readonly string[]
+  /** The same, made of the table as iptables-save prints it. */
+  from(saved: readonly string[]): readonly string[]
+  /** The family is a guess: a machine without such a table does not fail while it has the other. */
+  isGuess?: boolean
+  /** What is to be done once the change is in force. */
+  after?(): Promise<void>
+}
+
 /** The nat table of one address family. */
 export interface Rules {
-  /** Chains to make or empty, and rules as iptables-restore reads them. */
-  apply(lines: readonly string[], signal: AbortSignal): Promise<void>
-  /**
-   * Applies what is made of the table as iptables-save prints it; edits run one after the other.
-   */
-  edit(change: (saved: readonly string[]) => readonly string[], signal: AbortSignal): Promise<void>
+  /** Makes all changes in one transaction, together with those of other pods that wait. */
+  commit(changes: readonly RuleChange[], signal: AbortSignal): Promise<void>
 }

@@ -44,22 +44,21 @@ const options = {
   snat: true,
   masqAll: false,
   markBit: 13,
-  saved: [] as string[],
 }
 
 test('shared chains: only what is missing is made, and what is there is never emptied', () => {
-  const shared = portmapRules(options).filter((line) => !line.includes('CNI-DN-'))
+  const shared = portmapRules(options, []).filter((line) => !line.includes('CNI-DN-'))
   expect(shared).toHaveLength(8)
   const saved = shared.map((line) => line.replace('-I POSTROUTING', '-A POSTROUTING').replace(' - [0:0]', ' - [3:9]'))
-  expect(portmapRules({ ...options, saved }).filter((line) => !line.includes('CNI-DN-'))).toEqual([])
+  expect(portmapRules(options, saved).filter((line) => !line.includes('CNI-DN-'))).toEqual([])
   const without = saved.filter((line) => !line.startsWith(':CNI-HOSTPORT-MASQ') && !line.startsWith('-A OUTPUT'))
-  expect(portmapRules({ ...options, saved: without }).filter((line) => !line.includes('CNI-DN-'))).toEqual([
+  expect(portmapRules(options, without).filter((line) => !line.includes('CNI-DN-'))).toEqual([
     ':CNI-HOSTPORT-MASQ - [0:0]',
     '-A OUTPUT -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT',
   ])
 })
 
 test('masqAll marks every source', () => {
-  const marks = portmapRules({ ...options, masqAll: true }).filter((line) => line.endsWith('-j CNI-HOSTPORT-SETMARK'))
+  const marks = portmapRules({ ...options, masqAll: true }, []).filter((line) => line.endsWith('-j CNI-HOSTPORT-SETMARK'))
   expect(marks).toEqual([expect.stringContaining('-s 0.0.0.0/0')])
 })

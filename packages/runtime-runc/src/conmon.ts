@@ -44,13 +44,30 @@ export interface Monitored {
   monitor: ProcessRef
 }
 
+/** A conmon that waits for the word to create. */
+export interface WaitingMonitor {
+  /**
+   * Has it create the container of the bundle's `config.json`.
+   *
+   * @throws Error with the runtime's reason when the container could not be created. What the runtime left is then for
+   *   the caller to delete.
+   */
+  create(): Promise<Monitored>
+  /** Ends it without a container. */
+  cancel(): void
+}
+
 /**
  * Runs conmon, which creates the container with runc and then watches it on its own.
  *
- * @throws Error with runc's reason when the container could not be created. What runc left is then for the caller to
- *   delete.
+ * @throws Error as `WaitingMonitor.create`.
  */
 export async function createMonitored(options: ConmonOptions): Promise<Monitored> {
+  return (await prepareMonitor(options)).create()
+}
+
+/** Runs conmon, but not the runtime yet: its start then overlaps with the making of the bundle, whose folder must be there. */
+export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMonitor> {
   await Promise.all(
     [options.exitDir, options.persistDir, options.socketDir].map((path) => mkdir(path, { recursive: true })),
   )
@@ -76,21 +93,28 @@ export async function createMonitored(options: ConmonOptions): Promise<Monitored
   const start = child.stdio[4] as Writable
   start.on('error', () => {}) // a conmon that died early says why on the sync pipe or in its error file
   const line = readLine(child.stdio[3] as Readable)
-  try {
-    if (child.pid !== undefined) await options.beforeCreate?.(child.pid)
-  } catch (error) {
-    child.kill('SIGKILL') // it waits for the start byte and would go on at the pipe's end
-    throw error
-  }
-  start.end('\0')
-  const answer = parseSyncLine(await Promise.race([line, failed.promise]))
-  if (answer.pid <= 0) {
-    const reason = runcReason(answer.message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'
-    throw new Error(`creating container ${options.id} with ${options.runc.binary}: ${reason}`)
-  }
+  line.catch(() => {}) // awaited below, unless it is cancelled
+  const cancel = (): void => void child.kill('SIGKILL') // it would go on at the start pipe's end
   return {
-    init: reference(answer.pid),
-    monitor: reference(Number(await readFile(join(options.bundle, 'conmon.pid'), 'utf8'))),
+    cancel,
+    create: async () => {
+      try {
+        if (child.pid !== undefined) await options.beforeCreate?.(child.pid)
+      } catch (error) {
+        cancel()
+        throw error
+      }
+      start.end('\0')
+      const answer = parseSyncLine(await Promise.race([line, failed.promise]))
+      if (answer.pid <= 0) {
+        const reason = runcReason(answer.message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'
+        throw new Error(`creating container ${options.id} with ${options.runc.binary}: ${reason}`)
+      }
+      return {
+        init: reference(answer.pid),
+        monitor: reference(Number(await readFile(join(options.bundle, 'conmon.pid'), 'utf8'))),
+      }
+    },
   }
 }
 

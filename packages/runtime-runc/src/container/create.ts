@@ -1,10 +1,12 @@
 // Making a container: everything but the start of its program.
 import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
 import { writeBundle } from '../bundle.ts'
-import { createMonitored } from '../conmon.ts'
+import { prepareMonitor } from '../conmon.ts'
+import type { ConmonOptions } from '../conmon.ts'
 import { parseSignal, signalName } from '../signals.ts'
 import { buildSpec } from '../spec/build.ts'
 import type { ImageConfig, SandboxFacts } from '../spec/facts.ts'
@@ -65,31 +67,46 @@ async function discardAfter(context: Context, entry: Entry, error: unknown): Pro
 }
 
 async function make(context: Context, entry: Entry, options: CreateOptions): Promise<void> {
-  if (typeof options.rootfs === 'function') {
-    await update(context, entry, { rootfs: await options.rootfs(entry.record.id) })
+  const bundle = join(context.folders.bundles, entry.record.id)
+  await mkdir(bundle, { recursive: true, mode: 0o700 })
+  const monitor = await prepareMonitor(monitorOptions(context, entry.record, bundle, options))
+  let spec: OciSpec
+  try {
+    if (typeof options.rootfs === 'function') {
+      await update(context, entry, { rootfs: await options.rootfs(entry.record.id) })
+    }
+    spec = await specFor(context, entry.record, options)
+    await writeBundle(bundle, spec)
+  } catch (error) {
+    monitor.cancel()
+    throw error
   }
-  const { record } = entry
-  const { config, signal } = options
-  const spec = await specFor(context, record, options)
-  const bundle = join(context.folders.bundles, record.id)
-  await writeBundle(bundle, spec)
-  const monitored = await createMonitored({
-    id: record.id,
-    name: config.metadata?.name ?? record.id,
+  const monitored = await monitor.create()
+  const ownPidNamespace = spec.linux.namespaces.some(({ type, path }) => type === 'pid' && path === undefined)
+  await update(context, entry, { ...monitored, ownPidNamespace, user: spec.process.user, phase: 'created' })
+}
+
+function monitorOptions(
+  { folders, runc, conmon }: Context,
+  { id, logPath }: ContainerRecord,
+  bundle: string,
+  { config, signal }: CreateOptions,
+): ConmonOptions {
+  return {
+    id,
+    name: config.metadata?.name ?? id,
     bundle,
-    exitDir: context.folders.exits,
+    exitDir: folders.exits,
     persistDir: bundle,
-    socketDir: context.folders.sockets,
+    socketDir: folders.sockets,
     terminal: config.tty,
     stdin: config.stdin,
     leaveStdinOpen: config.stdin && !config.stdinOnce,
-    runc: context.runc,
-    binary: context.conmon,
-    ...(record.logPath ? { logPath: record.logPath } : {}),
+    runc,
+    binary: conmon,
+    ...(logPath ? { logPath } : {}),
     ...(signal ? { signal } : {}),
-  })
-  const ownPidNamespace = spec.linux.namespaces.some(({ type, path }) => type === 'pid' && path === undefined)
-  await update(context, entry, { ...monitored, ownPidNamespace, user: spec.process.user, phase: 'created' })
+  }
 }
 
 async function specFor(context: Context, record: ContainerRecord, options: CreateOptions): Promise<OciSpec> {

@@ -32,7 +32,8 @@ export async function discard(context: Context, entry: Entry): Promise<void> {
   const { id } = entry.record
   const bundle = join(folders.bundles, id)
   const monitor = entry.record.monitor ?? (await monitorOf(bundle, id))
-  await runc.delete(id, { force: true })
+  // Whoever stored the end has deleted it before.
+  if (entry.record.phase !== 'exited') await runc.delete(id, { force: true })
   if (monitor) await endMonitor(monitor)
   await removeBundle(bundle)
   await rm(join(folders.exits, id), { force: true })

@@ -2,6 +2,7 @@
 import { CriError, NamespaceMode, Protocol } from '@nodelet/cri-api'
 import type { PodSandboxConfig, PodSandboxNetworkStatus } from '@nodelet/cri-api'
 import type { CniResult, PodNetwork } from '@nodelet/cni-plugins'
+import { podBandwidth } from './bandwidth.ts'
 import { namespaceOptions } from './namespaces.ts'
 
 export const usesHostNetwork = (config: PodSandboxConfig): boolean =>
@@ -30,6 +31,20 @@ export function podNetwork(id: string, config: PodSandboxConfig, netns: string):
     ifName: 'eth0',
     pod: { name, namespace, uid },
     ...(portMappings.length > 0 ? { portMappings } : {}),
+    capabilityArgs: capabilityArgs(config),
+  }
+}
+
+/** What plugins are told that declare the capability. */
+function capabilityArgs({ annotations, dnsConfig, linux }: PodSandboxConfig): Record<string, unknown> {
+  const bandwidth = podBandwidth(annotations)
+  return {
+    'io.kubernetes.cri.pod-annotations': annotations,
+    ...(linux?.cgroupParent && { cgroupPath: linux.cgroupParent }),
+    ...(bandwidth && { bandwidth }),
+    ...(dnsConfig && {
+      dns: { servers: dnsConfig.servers, searches: dnsConfig.searches, options: dnsConfig.options },
+    }),
   }
 }
 

@@ -64,7 +64,8 @@ async function giveNetworkBack(context: SandboxContext, entry: SandboxEntry): Pr
   const { id, config, network } = entry.record
   const netns = pinPaths(context.folders.namespaces, id, config).net ?? ''
   try {
-    await context.cni.del(podNetwork(id, config, netns), AbortSignal.timeout(NETWORK_LIMIT_MS))
+    const pod = { ...podNetwork(id, config, netns), namespaceGoes: true }
+    await context.cni.del(pod, AbortSignal.timeout(NETWORK_LIMIT_MS))
   } catch (cause) {
     const error = new Error(`giving back the network of sandbox ${id}: ${(cause as Error).message}`, { cause })
     if (network) throw error

@@ -9,7 +9,7 @@ import { setSysctl } from '../../sysctl.ts'
 import type { CniResult, Host, Plugin, PluginCall } from '../../types.ts'
 import { parseBridge } from './config.ts'
 import type { BridgeConfig } from './config.ts'
-import { masqueradeRules } from './masquerade.ts'
+import { masqueradeRemoval, masqueradeRules } from './masquerade.ts'
 
 /** How often another name is tried when the random one is taken. */
 const nameTries = 10
@@ -41,11 +41,10 @@ export const bridge: Plugin = {
       await configure(inside, netns, ifName, result)
       if (config.isGateway) await makeGateway(outside, host, config, result)
       if (config.ipMasq) {
-        await Promise.all(
-          ([4, 6] as const).map(async (family) =>
-            host.rules(family).apply(masqueradeRules(call.config.name, containerId, result.ips, family), signal),
-          ),
-        )
+        for (const family of familiesOf(result.ips) ?? []) {
+          const lines = masqueradeRules(call.config.name, containerId, result.ips, family)
+          host.changeRules(family, { lines, from: () => lines })
+        }
       }
       await outside.untilOperational(veth, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
       return result
@@ -59,20 +58,17 @@ export const bridge: Plugin = {
   async del(call, host, signal) {
     const config = parseBridge(call.config)
     const { network, prevResult } = call
-    const { netns, ifName, containerId } = network
+    const { containerId } = network
     if (config.ipMasq) {
-      const chain = masqueradeChain(call.config.name, containerId)
-      await removeChains(host, [chain], familiesOf(prevResult?.ips), signal)
+      const { name } = call.config
+      removeChains(host, [masqueradeChain(name, containerId)], familiesOf(prevResult?.ips), (family) =>
+        masqueradeRemoval(name, containerId, prevResult?.ips ?? [], family),
+      )
     }
-    // Before the address is free: another pod may get it at once.
-    if (isNamespacePinned(netns)) {
-      using inside = openNetlink({ netns })
-      await inside.deleteLink(ifName)
-    } else {
-      using outside = openNetlink(hostOption(host))
-      for (const { name, sandbox } of prevResult?.interfaces ?? [])
-        if (!sandbox && /^veth[0-9a-f]{8}$/.test(name)) await outside.deleteLink(name)
-    }
+    const links = endLinks(call, host)
+    const [rules, gone] = await Promise.allSettled([host.settleRules(signal), links])
+    for (const done of [rules, gone]) if (done.status === 'rejected') throw done.reason
+    // Last: another pod may get the address at once.
     if (config.ipam) await host.plugin(config.ipam.type).del(call, host, signal)
   },
 
@@ -80,6 +76,21 @@ export const bridge: Plugin = {
     const { ipam } = parseBridge(config)
     if (ipam) await host.plugin(ipam.type).status(config, host, signal)
   },
+}
+
+/** A link takes the kernel some 20 ms to delete: where the namespace goes anyway, the host's end only goes down. */
+async function endLinks({ network: { netns, ifName }, prevResult, namespaceGoes }: PluginCall, host: Host): Promise<void> {
+  const ends = (prevResult?.interfaces ?? []).filter(({ name, sandbox }) => !sandbox && /^veth[0-9a-f]{8}$/.test(name))
+  const isPinned = isNamespacePinned(netns)
+  if (isPinned && !(namespaceGoes && ends.length > 0)) {
+    using inside = openNetlink({ netns })
+    return inside.deleteLink(ifName)
+  }
+  using outside = openNetlink(hostOption(host))
+  for (const { name } of ends) {
+    if (!isPinned) await outside.deleteLink(name)
+    else if (await outside.link(name)) await outside.setDown(name)
+  }
 }
 
 const hostOption = (host: Host): { netns?: string } => (host.netns === undefined ? {} : { netns: host.netns })

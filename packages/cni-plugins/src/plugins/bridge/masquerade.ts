@@ -5,6 +5,14 @@ import type { CniResult } from '../../types.ts'
 
 const multicast = { 4: '224.0.0.0/4', 6: 'ff00::/8' }
 
+/** Takes them away again. */
+export function masqueradeRemoval(network: string, containerId: string, ips: CniResult['ips'], family: 4 | 6): string[] {
+  const chain = masqueradeChain(network, containerId)
+  const added = masqueradeRules(network, containerId, ips, family)
+  const jumps = added.filter((line) => line.startsWith('-A POSTROUTING '))
+  return [`:${chain} - [0:0]`, ...jumps.map((line) => `-D ${line.slice(3)}`), `-X ${chain}`]
+}
+
 /** The lines of one family that masquerade a pod's addresses. */
 export function masqueradeRules(network: string, containerId: string, ips: CniResult['ips'], family: 4 | 6): string[] {
   const own = ips.map(({ address }) => address).filter((address) => familyOf(address) === family)

@@ -6,9 +6,10 @@ import { removeChains } from '../../iptables.ts'
 import { hostPortChain } from '../../names.ts'
 import { familiesOf, familyOf } from '../../families.ts'
 import { setSysctl } from '../../sysctl.ts'
-import type { CniResult, Host, Plugin, PluginCall, PortMapping } from '../../types.ts'
+import type { CniResult, Host, Plugin, PluginCall, PodNetwork, PortMapping } from '../../types.ts'
 import { forgetFlows } from './flows.ts'
-import { portmapRules } from './rules.ts'
+import { expectedPortmapRules, portmapRemoval, portmapRules } from './rules.ts'
+import type { PortmapOptions } from './rules.ts'
 
 interface PortmapConfig {
   snat: boolean
@@ -67,31 +68,49 @@ function parsePortmap(config: PluginCall['config']): PortmapConfig {
 }
 
 export const portmap: Plugin = {
-  async add(call, host, signal) {
-    const { prevResult, network, config } = call
+  async add({ prevResult, network, config }, host) {
     if (!prevResult) throw new CniError(cniCode.badConfig, 'must be called as chained plugin')
-    const { snat, masqAll, markMasqBit, mappings } = parsePortmap(config)
-    if (mappings.length === 0) return prevResult
-    const change = async (family: 4 | 6): Promise<void> => {
-      const podAddress = podAddressOf(prevResult, network.ifName, family)
-      if (podAddress === undefined) return
-      const { containerId } = network
-      const options = { network: config.name, containerId, mappings, podAddress, snat, masqAll, markBit: markMasqBit }
-      await host.rules(family).edit((saved) => portmapRules({ ...options, saved }), signal)
-      const udp = mappings.filter(({ protocol }) => protocol === 'udp').map(({ hostPort }) => hostPort)
-      await forgetFlows(host, family, udp)
+    for (const family of families) {
+      const options = optionsOf(config, network, prevResult, family)
+      if (!options) continue
+      const { mappings, podAddress, snat } = options
+      host.changeRules(family, {
+        lines: expectedPortmapRules(options),
+        from: (saved) => portmapRules(options, saved),
+        after: async () => {
+          const udp = mappings.filter(({ protocol }) => protocol === 'udp').map(({ hostPort }) => hostPort)
+          await forgetFlows(host, family, udp)
+        },
+      })
       if (snat && family === 4) await allowLoopback(host, podAddress.split('/')[0] ?? '')
     }
-    await Promise.all([change(4), change(6)])
     return prevResult
   },
-  async del({ config, network, prevResult, isLost }, host, signal) {
+  async del({ config, network, prevResult, isLost }, host) {
     if (parsePortmap(config).mappings.length === 0 && !isLost) return
-    await removeChains(host, [hostPortChain(config.name, network.containerId)], familiesOf(prevResult?.ips), signal)
+    removeChains(host, [hostPortChain(config.name, network.containerId)], familiesOf(prevResult?.ips), (family) => {
+      const options = prevResult && optionsOf(config, network, prevResult, family)
+      return options && portmapRemoval(options)
+    })
   },
   async status(config) {
     parsePortmap(config)
   },
+}
+
+const families = [4, 6] as const
+
+/** Undefined when there is nothing to map in that family. */
+function optionsOf(
+  config: PluginCall['config'],
+  { containerId, ifName }: PodNetwork,
+  result: CniResult,
+  family: 4 | 6,
+): PortmapOptions | undefined {
+  const { snat, masqAll, markMasqBit, mappings } = parsePortmap(config)
+  const podAddress = podAddressOf(result, ifName, family)
+  if (mappings.length === 0 || podAddress === undefined) return undefined
+  return { network: config.name, containerId, mappings, podAddress, snat, masqAll, markBit: markMasqBit }
 }
 
 /** The first of that family on the pod's interface. */

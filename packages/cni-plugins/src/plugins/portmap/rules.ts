@@ -18,22 +18,41 @@ export interface PortmapOptions {
   /** Masquerades every source, not only the pod's network and this machine. */
   masqAll: boolean
   markBit: number
-  /** What the table has, as iptables-save prints it. */
-  saved: readonly string[]
 }
 
 const isAny = (address: string | undefined): boolean =>
   address === undefined || address === '' || /^(0\.0\.0\.0|::)$/.test(address)
 
-/** All lines of an ADD for one family: the shared chains that are missing, then the pod's own. */
-export function portmapRules(options: PortmapOptions): string[] {
+/** All lines of an ADD for one family: the shared chains that `saved` lacks, then the pod's own. */
+export function portmapRules(options: PortmapOptions, saved: readonly string[]): string[] {
+  const own = podRules(options)
+  return own.length === 0 ? [] : [...sharedRules(options, saved), ...own]
+}
+
+/** The same for a table that has the shared chains, which it checks. */
+export function expectedPortmapRules(options: PortmapOptions): string[] {
+  const own = podRules(options)
+  return own.length === 0 ? [] : [...sharedChecks(options), ...own]
+}
+
+/** What takes a pod's rules away again. */
+export function portmapRemoval(options: PortmapOptions): string[] {
+  const own = podRules(options)
+  if (own.length === 0) return []
+  const chain = hostPortChain(options.network, options.containerId)
+  const jumps = own.filter((line) => line.startsWith(`-A ${dnat} `))
+  return [`:${chain} - [0:0]`, ...jumps.map((line) => `-D ${line.slice(3)}`), `-X ${chain}`]
+}
+
+/** The lines of the pod's own chain, and those that lead to it. */
+function podRules(options: PortmapOptions): string[] {
   const { network, containerId, podAddress, snat, masqAll } = options
   const [pod = '', prefix = ''] = podAddress.split('/')
   const family = familyOf(pod)
   const mappings = options.mappings.filter(({ hostIP }) => isAny(hostIP) || familyOf(hostIP ?? '') === family)
   if (mappings.length === 0) return []
   const chain = hostPortChain(network, containerId)
-  const lines: string[] = [...sharedRules(options), `:${chain} - [0:0]`]
+  const lines: string[] = [`:${chain} - [0:0]`]
   const note = `-m comment --comment ${comment(network, containerId, 'dnat ')}`
   for (const protocol of [...new Set(mappings.map((mapping) => mapping.protocol))].toSorted()) {
     const ports = [...new Set(mappings.filter((one) => one.protocol === protocol).map(({ hostPort }) => hostPort))]
@@ -56,14 +75,22 @@ export function portmapRules(options: PortmapOptions): string[] {
   return lines
 }
 
-/** Of the chains that all pods share: what is missing. */
-function sharedRules({ markBit, saved }: PortmapOptions): string[] {
+/** What the shared chains have. */
+function sharedContents({ markBit }: PortmapOptions): Record<string, string[]> {
   const mark = `0x${(2 ** markBit).toString(16)}`
-  const contents: Record<string, string[]> = {
+  return {
     [setMark]: [`-m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark ${mark}/${mark}`],
     [masq]: [`-m mark --mark ${mark}/${mark} -j MASQUERADE`],
     [dnat]: [],
   }
+}
+
+const masqJump = `-m comment --comment "CNI portfwd requiring masquerade" -j ${masq}`
+const dnatJump = `-m addrtype --dst-type LOCAL -j ${dnat}`
+
+/** Of the chains that all pods share: what is missing. */
+function sharedRules(options: PortmapOptions, saved: readonly string[]): string[] {
+  const contents = sharedContents(options)
   const missing = sharedChains.filter((chain) => !saved.some((line) => line.startsWith(`:${chain} `)))
   const hasJump = (from: string, to: string): boolean =>
     saved.some((line) => line.startsWith(`-A ${from} `) && line.endsWith(` -j ${to}`))
@@ -72,11 +99,17 @@ function sharedRules({ markBit, saved }: PortmapOptions): string[] {
     ...sharedChains
       .filter((chain) => !saved.some((line) => line.startsWith(`-A ${chain} `)))
       .flatMap((chain) => (contents[chain] ?? []).map((rule) => `-A ${chain} ${rule}`)),
-    ...(hasJump('POSTROUTING', masq)
-      ? []
-      : [`-I POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j ${masq}`]),
-    ...['PREROUTING', 'OUTPUT']
-      .filter((from) => !hasJump(from, dnat))
-      .map((from) => `-A ${from} -m addrtype --dst-type LOCAL -j ${dnat}`),
+    ...(hasJump('POSTROUTING', masq) ? [] : [`-I POSTROUTING ${masqJump}`]),
+    ...['PREROUTING', 'OUTPUT'].filter((from) => !hasJump(from, dnat)).map((from) => `-A ${from} ${dnatJump}`),
+  ]
+}
+
+/** Refused by a table in which one of them is missing. */
+function sharedChecks(options: PortmapOptions): string[] {
+  const contents = Object.entries(sharedContents(options))
+  return [
+    ...contents.flatMap(([chain, rules]) => rules.map((rule) => `-C ${chain} ${rule}`)),
+    `-C POSTROUTING ${masqJump}`,
+    ...['PREROUTING', 'OUTPUT'].map((from) => `-C ${from} ${dnatJump}`),
   ]
 }
