@@ -60,7 +60,10 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
           networkName: list.name,
           netns: network.netns,
           ...((network.portMappings || network.capabilityArgs) && {
-            capabilityArgs: { ...network.capabilityArgs, ...(network.portMappings && { portMappings: network.portMappings }) },
+            capabilityArgs: {
+              ...network.capabilityArgs,
+              ...(network.portMappings && { portMappings: network.portMappings }),
+            },
           }),
           result: toVersion(result, list.cniVersion),
         })

@@ -1,10 +1,7 @@
 // A plugin as a program. @see CNI spec 1.1, section 2
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { inNamespace } from '@nodelet/linux'
+import { finished, startProgram } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from './errors.ts'
 import { isBefore, parseResult, toVersion } from './result.ts'
@@ -36,23 +33,26 @@ export function executablePlugin(type: string, binDirs: readonly string[]): Plug
     const program = await findPlugin(type, binDirs)
     const limit = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)])
     const all = { ...process.env, ...env, CNI_COMMAND: command, CNI_PATH: binDirs.join(delimiter) }
-    const start = (): ChildProcess =>
-      spawn(program, [], { env: all, signal: limit, killSignal: 'SIGKILL', stdio: ['pipe', 'pipe', 'pipe'] })
-    const child = host.netns === undefined ? start() : inNamespace('net', host.netns, start)
-    const { promise: ended, resolve, reject } = Promise.withResolvers<string | number>()
-    child.once('error', reject).once('close', (code, name) => resolve(code ?? name ?? 0))
-    child.stdin?.on('error', () => undefined) // it did not read all: its answer tells
-    child.stdin?.end(JSON.stringify(input))
-    if (!child.stdout || !child.stderr) throw new Error(`${program}: no output`)
+    const started = startProgram(program, [], {
+      env: all,
+      signal: limit,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      ...(host.netns !== undefined && { netns: host.netns }),
+    })
+    const { stdin, stdout, stderr } = started
+    stdin?.on('error', () => undefined) // it did not read all: its answer tells
+    stdin?.end(JSON.stringify(input))
+    // A child of its own may hold the pipes open after it was killed.
+    limit.addEventListener('abort', () => [stdout, stderr].forEach((stream) => stream?.destroy()))
     try {
-      const [out, err, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
+      const { stdout: out, stderr: err, code: number, signal: killedBy } = await finished(started)
+      const code = number ?? killedBy ?? 0
+      limit.throwIfAborted()
       if (code !== 0) throw failure(type, out, err, code)
       if (err.trim() !== '') host.log.warn({ plugin: type, command }, err.trim())
       return out
     } catch (error) {
       if (!limit.aborted || error instanceof CniError) throw error
-      child.stdout.destroy() // a child of its own may hold them open
-      child.stderr.destroy()
       throw new CniError(cniCode.tryAgain, `plugin "${type}" gave no answer to ${command} in time and was killed`, {
         cause: error,
       })

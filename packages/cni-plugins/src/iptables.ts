@@ -1,8 +1,6 @@
 // The nat table: iptables-restore in, iptables-save out; pods that change it at the same time share one run.
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { text } from 'node:stream/consumers'
-import { inNamespace } from '@nodelet/linux'
+import { finished, startProgram } from '@nodelet/linux'
+import type { Program } from '@nodelet/linux'
 import { CniError, cniCode } from './errors.ts'
 import type { Host, RuleChange, Rules } from './types.ts'
 
@@ -24,21 +22,25 @@ export function createRules(family: 4 | 6, netns: string | undefined): Rules {
   let queue: Waiting[] = []
   let running = false
 
-  const run = async (program: string, args: readonly string[], input?: string): Promise<string> => {
-    const start = (): ChildProcess =>
-      spawn(program, args, { timeout: patienceMs, killSignal: 'SIGKILL', stdio: ['pipe', 'pipe', 'pipe'] })
-    // The child inherits the namespace that this thread is in when it is made.
-    const child = netns === undefined ? start() : inNamespace('net', netns, start)
-    const { promise: ended, resolve, reject } = Promise.withResolvers<number | null>()
-    child.once('close', resolve).once('error', (cause) => {
-      const { code } = cause as NodeJS.ErrnoException
+  const started = (program: string, args: readonly string[]): Program => {
+    try {
+      return startProgram(program, args, {
+        stdio: ['pipe', 'pipe', 'pipe'],
+        signal: AbortSignal.timeout(patienceMs),
+        ...(netns !== undefined && { netns }),
+      })
+    } catch (cause) {
+      const { message, code } = cause as NodeJS.ErrnoException
       const hint = code === 'ENOENT' ? ': install iptables' : ''
-      reject(new CniError(cniCode.notAvailable, `cannot run ${program}: ${cause.message}${hint}`, { cause }))
-    })
+      throw new CniError(cniCode.notAvailable, `cannot run ${program}: ${message}${hint}`, { cause })
+    }
+  }
+
+  const run = async (program: string, args: readonly string[], input?: string): Promise<string> => {
+    const child = started(program, args)
     child.stdin?.on('error', () => undefined) // it ended early: its exit code tells
     child.stdin?.end(input)
-    if (!child.stdout || !child.stderr) throw new Error(`${program}: no output`)
-    const [out, err, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
+    const { stdout: out, stderr: err, code } = await finished(child)
     if (code !== 0) {
       const kind = isUnusable.test(err) ? cniCode.notAvailable : cniCode.internal
       throw new CniError(kind, `${program} ${code === null ? 'was killed' : `failed with ${code}`}`, {

@@ -5,9 +5,7 @@ import type { Host, RuleChange, Rules } from './types.ts'
 const families = [4, 6] as const
 
 /** Collects the changes of one pod. */
-export function collectRules(
-  tables: Readonly<Record<4 | 6, Rules>>,
-): Pick<Host, 'changeRules' | 'settleRules'> {
+export function collectRules(tables: Readonly<Record<4 | 6, Rules>>): Pick<Host, 'changeRules' | 'settleRules'> {
   let waiting: Record<4 | 6, RuleChange[]> = { 4: [], 6: [] }
   return {
     changeRules: (family, change) => void waiting[family].push(change),

@@ -59,6 +59,8 @@ test('shared chains: only what is missing is made, and what is there is never em
 })
 
 test('masqAll marks every source', () => {
-  const marks = portmapRules({ ...options, masqAll: true }, []).filter((line) => line.endsWith('-j CNI-HOSTPORT-SETMARK'))
+  const marks = portmapRules({ ...options, masqAll: true }, []).filter((line) =>
+    line.endsWith('-j CNI-HOSTPORT-SETMARK'),
+  )
   expect(marks).toEqual([expect.stringContaining('-s 0.0.0.0/0')])
 })

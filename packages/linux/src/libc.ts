@@ -3,6 +3,8 @@ import koffi from 'koffi'
 import { LinuxError } from './errors.ts'
 
 const libc = koffi.load('libc.so.6')
+const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
+
 /** The calls that this package makes. */
 export type SystemCall =
   | 'mount'
@@ -16,6 +18,8 @@ export type SystemCall =
   | 'socket'
   | 'connect'
   | 'close'
+  | 'pipe2'
+  | 'waitpid'
   | TerminalCall
 type TerminalCall = 'posix_openpt' | 'grantpt' | 'unlockpt' | 'ioctl' | 'ioctlWith' | 'tcgetattr' | 'tcsetattr'
 
@@ -32,6 +36,8 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   connect: libc.func('int connect(int fd, const uint8_t *address, unsigned int length)'),
   close: libc.func('int close(int fd)'),
+  pipe2: libc.func('int pipe2(_Out_ uint8_t *fds, int flags)'),
+  waitpid: libc.func('int waitpid(int pid, _Out_ uint8_t *status, int options)'),
   mknod: libc.func('int mknod(const char *path, unsigned int mode, uint64_t device)'),
   lsetxattr: libc.func(
     'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
@@ -44,6 +50,48 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   ioctlWith: libc.func('int ioctl(int fd, unsigned long request, const uint8_t *value)'),
   tcgetattr: libc.func('int tcgetattr(int fd, _Out_ uint8_t *termios)'),
   tcsetattr: libc.func('int tcsetattr(int fd, int when, const uint8_t *termios)'),
+}
+
+type SpawnCall =
+  | 'posix_spawn'
+  | 'posix_spawn_file_actions_init'
+  | 'posix_spawn_file_actions_adddup2'
+  | 'posix_spawn_file_actions_addchdir_np'
+  | 'posix_spawn_file_actions_destroy'
+  | 'posix_spawnattr_init'
+  | 'posix_spawnattr_setflags'
+  | 'posix_spawnattr_setsigmask'
+  | 'posix_spawnattr_setsigdefault'
+  | 'posix_spawnattr_destroy'
+
+/** The family of posix_spawn, which answers with an errno. */
+const spawning: Record<SpawnCall, (...args: (Argument | readonly (string | null)[])[]) => number> = {
+  posix_spawn: libc.func(
+    'int posix_spawn(_Out_ uint8_t *pid, const char *file, const uint8_t *actions, const uint8_t *attributes, const char **argv, const char **envp)',
+  ),
+  posix_spawn_file_actions_init: libc.func('int posix_spawn_file_actions_init(_Inout_ uint8_t *actions)'),
+  posix_spawn_file_actions_adddup2: libc.func(
+    'int posix_spawn_file_actions_adddup2(_Inout_ uint8_t *actions, int fd, int target)',
+  ),
+  posix_spawn_file_actions_addchdir_np: libc.func(
+    'int posix_spawn_file_actions_addchdir_np(_Inout_ uint8_t *actions, const char *path)',
+  ),
+  posix_spawn_file_actions_destroy: libc.func('int posix_spawn_file_actions_destroy(_Inout_ uint8_t *actions)'),
+  posix_spawnattr_init: libc.func('int posix_spawnattr_init(_Inout_ uint8_t *attributes)'),
+  posix_spawnattr_setflags: libc.func('int posix_spawnattr_setflags(_Inout_ uint8_t *attributes, short flags)'),
+  posix_spawnattr_setsigmask: libc.func(
+    'int posix_spawnattr_setsigmask(_Inout_ uint8_t *attributes, const uint8_t *set)',
+  ),
+  posix_spawnattr_setsigdefault: libc.func(
+    'int posix_spawnattr_setsigdefault(_Inout_ uint8_t *attributes, const uint8_t *set)',
+  ),
+  posix_spawnattr_destroy: libc.func('int posix_spawnattr_destroy(_Inout_ uint8_t *attributes)'),
+}
+
+/** @throws LinuxError */
+export function callSpawn(name: SpawnCall, subject: string, ...args: (Argument | readonly (string | null)[])[]): void {
+  const errno = spawning[name](...args)
+  if (errno !== 0) throw new LinuxError(errnoNames.get(errno) ?? `errno ${errno}`, name, subject)
 }
 
 type SlowCall = 'send' | 'recv'
@@ -63,8 +111,6 @@ export async function callSlowly(name: SlowCall, ...args: Argument[]): Promise<n
   })
   return promise
 }
-
-const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
 
 /**
  * Calls libc and throws what it refused.

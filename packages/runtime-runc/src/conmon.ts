@@ -1,11 +1,11 @@
 // conmon: one small process per container, which owns its output, terminal and exit code.
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { closeSync, constants, openSync } from 'node:fs'
 import { mkdir, open, readFile, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Readable, Writable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { startProgram } from '@nodelet/linux'
+import type { Program } from '@nodelet/linux'
 import { programEnv } from './exec-file.ts'
 import { isMissing, readText } from './files.ts'
 import { processRef } from './pids.ts'
@@ -75,37 +75,37 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
   const errors = join(options.bundle, 'conmon.err')
   // A file, not a pipe: conmon outlives this process and must not be killed by a write to it.
   const stderr = openSync(errors, 'w', 0o600)
-  let child: ChildProcess
+  let program: Program
   try {
-    child = spawn(options.binary ?? 'conmon', conmonArgs(options), {
+    program = startProgram(options.binary ?? 'conmon', conmonArgs(options), {
       cwd: options.bundle,
       detached: true,
       env: { ...programEnv(), _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
       stdio: ['ignore', 'ignore', stderr, 'pipe', 'pipe'],
+      inputs: [4],
       ...(options.signal ? { signal: options.signal } : {}),
     })
   } finally {
     closeSync(stderr)
   }
-  const failed = Promise.withResolvers<never>()
-  failed.promise.catch(() => {}) // it is raced below; until then nobody listens
-  child.once('error', failed.reject)
-  const start = child.stdio[4] as Writable
+  const [, , , answers, start] = program.stdio
+  if (!answers || !start) throw new Error('conmon: no pipes')
   start.on('error', () => {}) // a conmon that died early says why on the sync pipe or in its error file
-  const line = readLine(child.stdio[3] as Readable)
+  const line = readLine(answers)
   line.catch(() => {}) // awaited below, unless it is cancelled
-  const cancel = (): void => void child.kill('SIGKILL') // it would go on at the start pipe's end
+  const cancel = (): void => void program.kill('SIGKILL') // it would go on at the start pipe's end
   return {
     cancel,
     create: async () => {
       try {
-        if (child.pid !== undefined) await options.beforeCreate?.(child.pid)
+        await options.beforeCreate?.(program.pid)
       } catch (error) {
         cancel()
         throw error
       }
       start.end('\0')
-      const answer = parseSyncLine(await Promise.race([line, failed.promise]))
+      const answer = parseSyncLine(await line)
+      options.signal?.throwIfAborted()
       if (answer.pid <= 0) {
         const reason = runcReason(answer.message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'
         throw new Error(`creating container ${options.id} with ${options.runc.binary}: ${reason}`)

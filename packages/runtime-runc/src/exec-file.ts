@@ -1,8 +1,10 @@
 // Runs a program to its end.
-import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { finished, startProgram } from '@nodelet/linux'
+import type { Program } from '@nodelet/linux'
+import { isMissing } from './files.ts'
 import { exitCode } from './signals.ts'
 
 /** What a program left behind. */
@@ -43,23 +45,21 @@ export async function findProgram(name: string): Promise<string> {
  * @throws Error when it cannot be started or `signal` aborts; a non-zero status is no error.
  */
 export async function execFile(file: string, args: readonly string[], signal?: AbortSignal): Promise<Finished> {
+  const program = started(file, args, signal)
+  const { code, signal: by, stdout, stderr } = await finished(program)
   signal?.throwIfAborted()
-  const child = spawn(file, args, {
-    env: programEnv(),
-    stdio: ['ignore', 'pipe', 'pipe'],
-    ...(signal ? { signal } : {}),
-  })
-  const output = { stdout: '', stderr: '' }
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text))
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text))
-  const ended = Promise.withResolvers<number>()
-  child.on('error', (error: NodeJS.ErrnoException) =>
-    ended.reject(
-      error.code === 'ENOENT'
-        ? new Error(`${file} is not installed: install it or name its path`, { cause: error })
-        : error,
-    ),
-  )
-  child.on('close', (code, by) => ended.resolve(exitCode(code, by)))
-  return { code: await ended.promise, ...output }
+  return { code: exitCode(code, by), stdout, stderr }
+}
+
+function started(file: string, args: readonly string[], signal: AbortSignal | undefined): Program {
+  try {
+    return startProgram(file, args, {
+      env: programEnv(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...(signal ? { signal } : {}),
+    })
+  } catch (cause) {
+    if (!isMissing(cause)) throw cause
+    throw new Error(`${file} is not installed: install it or name its path`, { cause })
+  }
 }

@@ -102,7 +102,11 @@ test('asks CNI for the ports that have one on the node, and shows IPv4 first', (
       { hostPort: 53, containerPort: 53, protocol: Protocol.UDP },
       { hostPort: 0, containerPort: 9 },
     ],
+    annotations: { 'kubernetes.io/ingress-bandwidth': '1.5M', 'kubernetes.io/egress-bandwidth': '2Ki' },
+    dnsConfig: { servers: ['10.0.0.53'], searches: ['a.b'], options: ['ndots:5'] },
+    linux: { cgroupParent: '/pods/p' },
   })
+  const burst = 2 ** 32 - 1
   expect(podNetwork('id', config, '/ns')).toEqual({
     containerId: 'id',
     netns: '/ns',
@@ -112,7 +116,19 @@ test('asks CNI for the ports that have one on the node, and shows IPv4 first', (
       { hostPort: 8080, containerPort: 80, protocol: 'tcp', hostIP: '127.0.0.1' },
       { hostPort: 53, containerPort: 53, protocol: 'udp' },
     ],
+    capabilityArgs: {
+      'io.kubernetes.cri.pod-annotations': config.annotations,
+      cgroupPath: '/pods/p',
+      bandwidth: { ingressRate: 1_500_000, ingressBurst: burst, egressRate: 2048, egressBurst: burst },
+      dns: { servers: ['10.0.0.53'], searches: ['a.b'], options: ['ndots:5'] },
+    },
   })
+  for (const rate of ['fast', '1', '2P', '-1M', '']) {
+    const bad = PodSandboxConfig.fromPartial({ annotations: { 'kubernetes.io/egress-bandwidth': rate } })
+    expect(() => podNetwork('id', bad, '/ns')).toThrow(
+      `kubernetes.io/egress-bandwidth: "${rate}" is no rate from 1k to 1P`,
+    )
+  }
   const rest = { cniVersion: '1.0.0', interfaces: [], routes: [], dns: {} }
   expect(networkStatusOf({ ...rest, ips: [{ address: 'fd00::2/64' }, { address: '10.0.0.2/24' }] })).toEqual({
     ip: '10.0.0.2',

@@ -1,7 +1,6 @@
 // Runs a program, in another network namespace where one is given.
-import { spawn } from 'node:child_process'
-import type { ChildProcessWithoutNullStreams } from 'node:child_process'
-import { inNamespace } from '@nodelet/linux'
+import { finished, inNamespace, startProgram } from '@nodelet/linux'
+import type { Program } from '@nodelet/linux'
 
 export interface RunOptions {
   /** A pinned network namespace; default: the own. */
@@ -21,33 +20,21 @@ export interface ProgramResult {
 const usualTimeoutMs = 60_000
 
 /** @throws Error when the program cannot be started, or takes too long */
-export function runProgram(
+export async function runProgram(
   program: string,
   args: readonly string[],
   { netns, input = '', timeoutMs = usualTimeoutMs }: RunOptions = {},
 ): Promise<ProgramResult> {
-  return new Promise((resolve, reject) => {
-    const child = inNetns(netns, () => start(program, args))
-    const stdout: Buffer[] = []
-    const stderr: Buffer[] = []
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL')
-      reject(new Error(`${[program, ...args].join(' ')} took more than ${timeoutMs / 1000} s and was killed`))
-    }, timeoutMs)
-    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk))
-    child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk))
-    // A program that ends before it has read everything: its exit code says why.
-    child.stdin.on('error', () => {})
-    child.on('error', (cause) => {
-      clearTimeout(timer)
-      reject(new Error(`${program} cannot be started (${cause.message}): install it`, { cause }))
-    })
-    child.on('close', (code) => {
-      clearTimeout(timer)
-      resolve({ code: code ?? undefined, stdout: textOf(stdout), stderr: textOf(stderr) })
-    })
-    child.stdin.end(input)
-  })
+  const limit = AbortSignal.timeout(timeoutMs)
+  const child = start(program, args, netns, limit)
+  // A program that ends before it has read everything: its exit code says why.
+  child.stdin?.on('error', () => {})
+  child.stdin?.end(input)
+  const { code, stdout, stderr } = await finished(child)
+  if (code === null && limit.aborted) {
+    throw new Error(`${[program, ...args].join(' ')} took more than ${timeoutMs / 1000} s and was killed`)
+  }
+  return { code: code ?? undefined, stdout, stderr }
 }
 
 /** Runs a synchronous function in the namespace, or here when there is none. */
@@ -55,11 +42,12 @@ export function inNetns<Result>(netns: string | undefined, work: () => Result): 
   return netns === undefined ? work() : inNamespace('net', netns, work)
 }
 
-function start(program: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+function start(program: string, args: readonly string[], netns: string | undefined, signal: AbortSignal): Program {
   const path = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`
-  return spawn(program, args, { stdio: 'pipe', env: { PATH: path, LC_ALL: 'C' } })
-}
-
-function textOf(chunks: readonly Buffer[]): string {
-  return Buffer.concat(chunks).toString('utf8')
+  const env = { PATH: path, LC_ALL: 'C' }
+  try {
+    return startProgram(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env, signal, ...(netns && { netns }) })
+  } catch (cause) {
+    throw new Error(`${program} cannot be started (${(cause as Error).message}): install it`, { cause })
+  }
 }

@@ -1,10 +1,10 @@
 // Running one more program in a container, to its end.
-import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CriError } from '@nodelet/cri-api'
+import { startProgram } from '@nodelet/linux'
 import { programEnv } from '../exec-file.ts'
 import { readText } from '../files.ts'
 import { parseLog } from '../log.ts'
@@ -92,25 +92,23 @@ interface RunOptions {
 /** Runs conmon and returns the program's exit code. */
 async function run([conmon, ...args]: [string, ...string[]], folder: string, options: RunOptions): Promise<number> {
   const { id, command, timeoutMs, signal } = options
-  const child = spawn(conmon, args, {
+  const program = startProgram(conmon, args, {
     cwd: folder,
     env: { ...programEnv(), _OCI_SYNCPIPE: '3' },
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   })
-  const ended = Promise.withResolvers<void>()
-  child.once('error', ended.reject).once('exit', () => ended.resolve())
-  const streams = [child.stdio[3], child.stdio[2]] as [Readable, Readable]
-  const [answer, stderr] = [readAll(streams[0]), readAll(streams[1])]
+  const streams = [program.stdio[3], program.stdio[2]].filter((stream) => stream !== undefined)
+  const [answer = '', stderr = Promise.resolve('')] = streams.map(readAll)
   const interrupted = Promise.withResolvers<never>()
   const timer = timeoutMs > 0 ? setTimeout(() => interrupted.reject(timedOut(command)), timeoutMs) : undefined
   const onAbort = (): void => interrupted.reject(signal?.reason)
   signal?.addEventListener('abort', onAbort)
   try {
-    await Promise.race([ended.promise, interrupted.promise])
+    await Promise.race([program.ended, interrupted.promise])
     return exitCodeOf(id, await Promise.race([answer, interrupted.promise]), stderr)
   } catch (error) {
-    await endProgram(join(folder, 'pid'), ended.promise)
-    child.kill('SIGKILL')
+    await endProgram(join(folder, 'pid'), program.ended)
+    program.kill('SIGKILL')
     throw error
   } finally {
     clearTimeout(timer)
@@ -127,7 +125,7 @@ async function exitCodeOf(id: string, line: string, stderr: Promise<string>): Pr
 }
 
 /** Kills the program, even one that is just being started, and lets conmon reap it: else it stays a zombie. */
-export async function endProgram(pidFile: string, ended: Promise<void>): Promise<void> {
+export async function endProgram(pidFile: string, ended: Promise<unknown>): Promise<void> {
   for (let tries = 0; tries < KILL_TRIES; tries++) {
     await killProgram(pidFile)
     const gone = ended.then(

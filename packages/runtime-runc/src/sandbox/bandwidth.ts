@@ -48,5 +48,8 @@ function rateOf(annotations: Readonly<Record<string, string>>, name: string): nu
   const [, number, unit = ''] = /^(\d+(?:\.\d+)?)(Ki|k|[MGTP]i?)?$/.exec(text) ?? []
   const rate = Math.ceil(Number(number) * (units[unit] ?? Number.NaN))
   if (rate >= smallest && rate <= largest) return rate
-  throw new CriError('INVALID_ARGUMENT', `annotation ${name}: "${text}" is no rate from 1k to 1P: write for instance 10M`)
+  throw new CriError(
+    'INVALID_ARGUMENT',
+    `annotation ${name}: "${text}" is no rate from 1k to 1P: write for instance 10M`,
+  )
 }

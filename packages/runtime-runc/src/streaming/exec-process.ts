@@ -1,18 +1,15 @@
 // `runc exec` as a child process, with pipes or with a terminal.
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { PassThrough } from 'node:stream'
 import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { openPty } from '@nodelet/linux'
-import type { TerminalSize } from '@nodelet/linux'
+import { openPty, startProgram } from '@nodelet/linux'
+import type { Program, TerminalSize } from '@nodelet/linux'
 import { programEnv } from '../exec-file.ts'
 import { exitCode } from '../signals.ts'
 import type { ExecStreamRequest, StreamIO } from './types.ts'
 
 /** A started `runc exec`. */
 export interface ExecProcess {
-  /** The program's exit code. Rejects when runc could not be started. */
+  /** The program's exit code. */
   readonly ended: Promise<number>
   /** Joins the streams; fulfilled when all output has been passed on, or the client has gone. */
   connect(io: StreamIO): Promise<void>
@@ -29,24 +26,23 @@ export function startWithPipes(
   args: readonly string[],
   { stdin, stdout }: Pick<ExecStreamRequest, 'stdin' | 'stdout'>,
 ): ExecProcess {
-  const child = spawn(runc, args, {
+  const program = startProgram(runc, args, {
     env: programEnv(),
     detached: true, // signals for this program's terminal are not for it
     stdio: [stdin ? 'pipe' : 'ignore', stdout ? 'pipe' : 'ignore', 'pipe'],
   })
-  const { stdin: input } = child
-  const [output, errors] = [hold(child.stdout), hold(child.stderr)]
+  const { stdin: input, stdout: output, stderr: errors } = program
   input?.on('error', () => {}) // a program that does not want its input has closed it
   return {
-    ended: endOf(child),
+    ended: endOf(program),
     connect: async (io) => {
       if (input && io.stdin) feed(io.stdin, input)
       await Promise.all([drain(output, io.stdout), drain(errors, io.stderr)])
     },
     complaint: () => textOf(errors),
-    kill: () => void child.kill('SIGKILL'),
+    kill: () => void program.kill('SIGKILL'),
     release: () => {
-      for (const stream of [...child.stdio, output, errors]) stream?.destroy()
+      for (const stream of program.stdio) stream?.destroy()
     },
   }
 }
@@ -54,9 +50,9 @@ export function startWithPipes(
 export function startWithTerminal(runc: string, args: readonly string[], size?: TerminalSize): ExecProcess {
   const pty = openPty(size)
   const { master, slave } = pty
-  let child: ChildProcess
+  let program: Program
   try {
-    child = spawn(runc, args, { env: programEnv(), detached: true, stdio: [slave, slave, slave] })
+    program = startProgram(runc, args, { env: programEnv(), detached: true, stdio: [slave, slave, slave] })
   } catch (error) {
     master.destroy()
     throw error
@@ -64,33 +60,25 @@ export function startWithTerminal(runc: string, args: readonly string[], size?: 
     pty.releaseSlave()
   }
   master.on('error', () => {}) // its end says as much
-  const running = (): boolean => child.exitCode === null && child.signalCode === null
   return {
-    ended: endOf(child),
+    ended: endOf(program),
     connect: async (io) => {
       io.onResize((next) => {
         pty.resize(next)
-        if (running()) child.kill('SIGWINCH') // the terminal is not runc's controlling one: the kernel tells nobody
+        program.kill('SIGWINCH') // the terminal is not runc's controlling one: the kernel tells nobody
       })
       if (io.stdin) feed(io.stdin, master, { end: false })
       await drain(master, io.stdout)
     },
     complaint: () => textOf(master),
-    kill: () => void child.kill('SIGKILL'),
+    kill: () => void program.kill('SIGKILL'),
     release: () => void master.destroy(),
   }
 }
 
-/** Node drops what nobody has begun to read when a child ends: this keeps it. */
-function hold(stream: Readable | null): Readable | null {
-  return stream ? stream.pipe(new PassThrough()) : null
-}
-
-function endOf(child: ChildProcess): Promise<number> {
-  const ended = Promise.withResolvers<number>()
-  child.once('error', ended.reject).once('exit', (code, by) => ended.resolve(exitCode(code, by)))
-  ended.promise.catch(() => {}) // whoever waits for it is told
-  return ended.promise
+async function endOf(program: Program): Promise<number> {
+  const { code, signal } = await program.ended
+  return exitCode(code, signal)
 }
 
 /** Passes input on; when nobody wants it any more the rest is dropped, so that the client is not held up. */
@@ -101,7 +89,7 @@ function feed(from: Readable, to: Writable, options?: { end: boolean }): void {
 }
 
 /** Passes output on to its end. Without somebody to read it, it is dropped. */
-async function drain(from: Readable | null, to: Writable | undefined): Promise<void> {
+async function drain(from: Readable | undefined, to: Writable | undefined): Promise<void> {
   if (!from) return
   if (!to) return void from.resume()
   try {
@@ -111,7 +99,7 @@ async function drain(from: Readable | null, to: Writable | undefined): Promise<v
   }
 }
 
-async function textOf(stream: Readable | null): Promise<string> {
+async function textOf(stream: Readable | undefined): Promise<string> {
   let text = ''
   for await (const chunk of stream ?? []) text += String(chunk)
   return text

@@ -79,7 +79,10 @@ export const bridge: Plugin = {
 }
 
 /** A link takes the kernel some 20 ms to delete: where the namespace goes anyway, the host's end only goes down. */
-async function endLinks({ network: { netns, ifName }, prevResult, namespaceGoes }: PluginCall, host: Host): Promise<void> {
+async function endLinks(
+  { network: { netns, ifName }, prevResult, namespaceGoes }: PluginCall,
+  host: Host,
+): Promise<void> {
   const ends = (prevResult?.interfaces ?? []).filter(({ name, sandbox }) => !sandbox && /^veth[0-9a-f]{8}$/.test(name))
   const isPinned = isNamespacePinned(netns)
   if (isPinned && !(namespaceGoes && ends.length > 0)) {

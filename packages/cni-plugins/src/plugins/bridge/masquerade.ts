@@ -6,7 +6,12 @@ import type { CniResult } from '../../types.ts'
 const multicast = { 4: '224.0.0.0/4', 6: 'ff00::/8' }
 
 /** Takes them away again. */
-export function masqueradeRemoval(network: string, containerId: string, ips: CniResult['ips'], family: 4 | 6): string[] {
+export function masqueradeRemoval(
+  network: string,
+  containerId: string,
+  ips: CniResult['ips'],
+  family: 4 | 6,
+): string[] {
   const chain = masqueradeChain(network, containerId)
   const added = masqueradeRules(network, containerId, ips, family)
   const jumps = added.filter((line) => line.startsWith('-A POSTROUTING '))

@@ -1,8 +1,5 @@
 // Old UDP flows of a host port: the kernel would go on sending them to where they went before.
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { text } from 'node:stream/consumers'
-import { inNamespace } from '@nodelet/linux'
+import { finished, startProgram } from '@nodelet/linux'
 import type { Host } from '../../types.ts'
 
 const patienceMs = 10_000
@@ -19,13 +16,12 @@ export async function forgetFlows(host: Host, family: 4 | 6, ports: readonly num
 }
 
 async function run(netns: string | undefined, args: readonly string[]): Promise<void> {
-  const start = (): ChildProcess =>
-    spawn('conntrack', args, { timeout: patienceMs, killSignal: 'SIGKILL', stdio: ['ignore', 'ignore', 'pipe'] })
-  const child = netns === undefined ? start() : inNamespace('net', netns, start)
-  const { promise: ended, resolve, reject } = Promise.withResolvers<number | null>()
-  child.once('error', reject).once('close', resolve)
-  if (!child.stderr) throw new Error('conntrack: no output')
-  const [err, code] = await Promise.all([text(child.stderr), ended])
+  const program = startProgram('conntrack', args, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    signal: AbortSignal.timeout(patienceMs),
+    ...(netns !== undefined && { netns }),
+  })
+  const { stderr: err, code } = await finished(program)
   // It ends with 1 when there was none to forget.
   if (code !== 0 && !err.includes('0 flow entries have been deleted')) throw new Error(`conntrack: ${err.trim()}`)
 }

@@ -1,0 +1,59 @@
+// The ends of children that Node does not know of.
+import { constants } from 'node:os'
+import { isMainThread } from 'node:worker_threads'
+import { call } from './libc.ts'
+
+/** How a program ended: with a code, or by a signal. */
+export interface Ended {
+  code: number | null
+  signal: NodeJS.Signals | null
+}
+
+export interface Child {
+  ended: Promise<Ended>
+  /** False when it has ended. */
+  kill(signal: NodeJS.Signals): boolean
+}
+
+const noHang = 1
+const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]))
+const children = new Map<number, (ended: Ended) => void>()
+/** Keeps the process running while there are children: a signal's listener alone does not. */
+let hold: NodeJS.Timeout | undefined
+const longestTimer = 2 ** 31 - 1
+
+/** Watches a child of this process, which must not have been waited for. Node waits only for its own. */
+export function watchChild(pid: number): Child {
+  if (!isMainThread) throw new Error('programs are started by the main thread: others hear of no ends')
+  if (children.size === 0) {
+    process.on('SIGCHLD', reap)
+    hold = setInterval(() => {}, longestTimer)
+  }
+  const ended = Promise.withResolvers<Ended>()
+  children.set(pid, ended.resolve)
+  reap() // one that has ended before anybody listened
+  return {
+    ended: ended.promise,
+    kill: (signal) => children.has(pid) && process.kill(pid, signal),
+  }
+}
+
+/** One signal may stand for several ends. */
+function reap(): void {
+  const status = Buffer.alloc(4)
+  for (const [pid, resolve] of children) {
+    if (call('waitpid', `process ${pid}`, pid, status, noHang) === 0) continue
+    children.delete(pid)
+    resolve(endOf(status.readInt32LE(0)))
+  }
+  if (children.size > 0) return
+  process.off('SIGCHLD', reap)
+  clearInterval(hold)
+}
+
+function endOf(status: number): Ended {
+  const by = status & 0x7f
+  return by === 0
+    ? { code: (status >> 8) & 0xff, signal: null }
+    : { code: null, signal: signalNames.get(by) ?? 'SIGKILL' }
+}
