@@ -16,6 +16,8 @@ export type SystemCall =
   | 'socket'
   | 'connect'
   | 'close'
+  | 'flock'
+  | 'syscall'
   | TerminalCall
 type TerminalCall = 'posix_openpt' | 'grantpt' | 'unlockpt' | 'ioctl' | 'ioctlWith' | 'tcgetattr' | 'tcsetattr'
 
@@ -32,6 +34,9 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   connect: libc.func('int connect(int fd, const uint8_t *address, unsigned int length)'),
   close: libc.func('int close(int fd)'),
+  flock: libc.func('int flock(int fd, int operation)'),
+  // For what this libc may have no function of its own: all numbers above 424 are the same on every processor.
+  syscall: libc.func('long syscall(long number, long first, long second)'),
   mknod: libc.func('int mknod(const char *path, unsigned int mode, uint64_t device)'),
   lsetxattr: libc.func(
     'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',

@@ -12,6 +12,7 @@ import { processRef } from './pids.ts'
 import type { ProcessRef } from './pids.ts'
 import type { Runc } from './runc.ts'
 import { runcReason } from './runc.ts'
+import { crashPoint } from './crash-points.ts'
 
 /** How conmon is run for a container. Paths are absolute. */
 export interface ConmonOptions {
@@ -70,6 +71,7 @@ export async function createMonitored(options: ConmonOptions): Promise<Monitored
   } finally {
     closeSync(stderr)
   }
+  crashPoint('container/monitor-spawned')
   const failed = Promise.withResolvers<never>()
   failed.promise.catch(() => {}) // it is raced below; until then nobody listens
   child.once('error', failed.reject)
@@ -83,6 +85,7 @@ export async function createMonitored(options: ConmonOptions): Promise<Monitored
     throw error
   }
   start.end('\0')
+  crashPoint('container/monitor-told')
   const answer = parseSyncLine(await Promise.race([line, failed.promise]))
   if (answer.pid <= 0) {
     const reason = runcReason(answer.message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'
@@ -133,6 +136,7 @@ export async function reopenLog(bundle: string, logPath: string, signal?: AbortS
   try {
     await using control = await open(join(bundle, 'ctl'), constants.O_WRONLY | constants.O_NONBLOCK)
     await control.write('2 0 0\n')
+    crashPoint('log/told')
   } catch (error) {
     throw new Error(`reopening log ${logPath}: no conmon listens on ${bundle}/ctl; is the container running?`, {
       cause: error,

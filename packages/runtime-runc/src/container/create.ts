@@ -11,10 +11,12 @@ import type { ImageConfig, SandboxFacts } from '../spec/facts.ts'
 import type { OciSpec } from '../spec/oci.ts'
 import { locked, newEntry, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
+import { watchProcesses } from './exits.ts'
 import { gatherFacts } from './facts.ts'
 import type { ContainerRecord } from './record.ts'
 import { discard } from './remove.ts'
 import { saveRecord } from './store.ts'
+import { crashPoint } from '../crash-points.ts'
 
 /** What a container is made from. */
 export interface CreateOptions {
@@ -45,6 +47,7 @@ export async function create(context: Context, options: CreateOptions): Promise<
   return locked(entry, async () => {
     try {
       await saveRecord(context.folders, entry.record)
+      crashPoint('container/recorded')
       await make(context, entry, options)
     } catch (error) {
       await discardAfter(context, entry, error)
@@ -67,12 +70,14 @@ async function discardAfter(context: Context, entry: Entry, error: unknown): Pro
 async function make(context: Context, entry: Entry, options: CreateOptions): Promise<void> {
   if (typeof options.rootfs === 'function') {
     await update(context, entry, { rootfs: await options.rootfs(entry.record.id) })
+    crashPoint('container/rootfs-known')
   }
   const { record } = entry
   const { config, signal } = options
   const spec = await specFor(context, record, options)
   const bundle = join(context.folders.bundles, record.id)
   await writeBundle(bundle, spec)
+  crashPoint('container/bundle-written')
   const monitored = await createMonitored({
     id: record.id,
     name: config.metadata?.name ?? record.id,
@@ -88,8 +93,11 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
     ...(record.logPath ? { logPath: record.logPath } : {}),
     ...(signal ? { signal } : {}),
   })
+  crashPoint('container/made')
   const ownPidNamespace = spec.linux.namespaces.some(({ type, path }) => type === 'pid' && path === undefined)
   await update(context, entry, { ...monitored, ownPidNamespace, user: spec.process.user, phase: 'created' })
+  crashPoint('container/created')
+  watchProcesses(context, entry)
 }
 
 async function specFor(context: Context, record: ContainerRecord, options: CreateOptions): Promise<OciSpec> {
