@@ -20,6 +20,8 @@ export type SystemCall =
   | 'close'
   | 'pipe2'
   | 'waitpid'
+  | 'flock'
+  | 'syscall'
   | TerminalCall
 type TerminalCall = 'posix_openpt' | 'grantpt' | 'unlockpt' | 'ioctl' | 'ioctlWith' | 'tcgetattr' | 'tcsetattr'
 
@@ -38,6 +40,9 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   close: libc.func('int close(int fd)'),
   pipe2: libc.func('int pipe2(_Out_ uint8_t *fds, int flags)'),
   waitpid: libc.func('int waitpid(int pid, _Out_ uint8_t *status, int options)'),
+  flock: libc.func('int flock(int fd, int operation)'),
+  // For what this libc may have no function of its own: all numbers above 424 are the same on every processor.
+  syscall: libc.func('long syscall(long number, long first, long second)'),
   mknod: libc.func('int mknod(const char *path, unsigned int mode, uint64_t device)'),
   lsetxattr: libc.func(
     'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',

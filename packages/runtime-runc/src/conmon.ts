@@ -12,6 +12,7 @@ import { processRef } from './pids.ts'
 import type { ProcessRef } from './pids.ts'
 import type { Runc } from './runc.ts'
 import { runcReason } from './runc.ts'
+import { crashPoint } from './crash-points.ts'
 
 /** How conmon is run for a container. Paths are absolute. */
 export interface ConmonOptions {
@@ -88,6 +89,7 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
   } finally {
     closeSync(stderr)
   }
+  crashPoint('container/monitor-spawned')
   const [, , , answers, start] = program.stdio
   if (!answers || !start) throw new Error('conmon: no pipes')
   start.on('error', () => {}) // a conmon that died early says why on the sync pipe or in its error file
@@ -104,6 +106,7 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
         throw error
       }
       start.end('\0')
+      crashPoint('container/monitor-told')
       const answer = parseSyncLine(await line)
       options.signal?.throwIfAborted()
       if (answer.pid <= 0) {
@@ -157,6 +160,7 @@ export async function reopenLog(bundle: string, logPath: string, signal?: AbortS
   try {
     await using control = await open(join(bundle, 'ctl'), constants.O_WRONLY | constants.O_NONBLOCK)
     await control.write('2 0 0\n')
+    crashPoint('log/told')
   } catch (error) {
     throw new Error(`reopening log ${logPath}: no conmon listens on ${bundle}/ctl; is the container running?`, {
       cause: error,

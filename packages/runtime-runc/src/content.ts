@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import { isMissing, syncFolder } from './files.ts'
 import type { Descriptor } from './image/manifest.ts'
+import { crashPoint } from './crash-points.ts'
 
 /** The blobs below one folder. */
 export interface ContentStore {
@@ -57,7 +58,9 @@ export async function openContent(root: string): Promise<ContentStore> {
       const temporary = join(incoming, randomUUID())
       try {
         await receive(temporary, { digest, size }, chunks, onBytes)
+        crashPoint('image/blob-written')
         await rename(temporary, pathOf(digest))
+        crashPoint('image/blob-stored')
       } catch (error) {
         await rm(temporary, { force: true })
         throw error
@@ -84,6 +87,7 @@ async function receive(
     if (done > size) throw new CriError('UNKNOWN', `blob ${digest}: more than the ${size} bytes that its manifest says`)
     hash.update(chunk)
     await file.writeFile(chunk)
+    crashPoint('image/blob-partial')
     onBytes(done)
   }
   if (done !== size) throw new CriError('UNKNOWN', `blob ${digest}: ${done} bytes came, its manifest says ${size}`)

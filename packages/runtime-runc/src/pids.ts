@@ -1,5 +1,7 @@
 // Processes that are not our children, told apart from later ones with the same number.
 import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { onProcessEnd } from '@nodelet/linux'
 
 /** A process: its number and when it started, in clock ticks since boot. */
 export interface ProcessRef {
@@ -24,4 +26,30 @@ export function processRef(pid: number): ProcessRef | undefined {
 /** Whether that very process still lives. */
 export function isAlive(ref: ProcessRef): boolean {
   return processRef(ref.pid)?.startTime === ref.startTime
+}
+
+/** Waits for the end of a process, at most `ms`, and answers whether it has ended. */
+export async function endsWithin(ref: ProcessRef, ms: number): Promise<boolean> {
+  const end = Promise.withResolvers<void>()
+  using _watch = onProcessEnd(ref.pid, end.resolve)
+  if (!isAlive(ref)) return true
+  const timer = new AbortController()
+  await Promise.race([end.promise, sleep(ms, undefined, { signal: timer.signal }).catch(() => {})])
+  timer.abort()
+  return !isAlive(ref)
+}
+
+/** Kills a process, or with a negative number a process group; fine when it is gone. */
+export function killNow(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // gone since the look: that is what was wanted
+  }
+}
+
+/** When a process began, in milliseconds since the epoch; the kernel counts in hundredths of a second. */
+export function beginOf({ startTime }: ProcessRef): number {
+  const uptime = Number.parseFloat(readFileSync('/proc/uptime', 'utf8'))
+  return Math.round(Date.now() - uptime * 1000 + startTime * 10)
 }

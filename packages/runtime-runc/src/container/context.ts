@@ -1,5 +1,6 @@
 // What the container operations share.
 import { CriError } from '@nodelet/cri-api'
+import { isFull } from '../files.ts'
 import type { Runc } from '../runc.ts'
 import type { HostFacts } from '../spec/facts.ts'
 import type { ContainerRecord } from './record.ts'
@@ -21,8 +22,10 @@ export interface Entry {
   tail: Promise<void>
   /** The stop signal was sent in this process's life: it is never sent twice. */
   signalled: boolean
-  /** When the first process was first seen gone while its monitor still waits for others that hold its output. */
-  initGoneAt?: number
+  /** Tells of the end of its monitor. */
+  watch?: Disposable
+  /** The disk did not take the last change. */
+  unsaved?: boolean
 }
 
 /** One runtime's containers. */
@@ -60,9 +63,27 @@ export async function locked<T>(entry: Entry, change: () => Promise<T>): Promise
 
 /** Stores a changed record; memory changes only when the disk has it. */
 export async function update(context: Context, entry: Entry, change: Partial<ContainerRecord>): Promise<void> {
-  const next = { ...entry.record, ...change }
+  await replace(context, entry, { ...entry.record, ...change })
+}
+
+/** Stores a record in the place of the former. */
+export async function replace(context: Context, entry: Entry, next: ContainerRecord): Promise<void> {
   await saveRecord(context.folders, next)
+  entry.unsaved = false
   entry.record = next
+}
+
+/** As `update`, for what has happened or must go on even if the disk is full: memory then is ahead of the disk. */
+export async function note(context: Context, entry: Entry, change: Partial<ContainerRecord>): Promise<void> {
+  const next = { ...entry.record, ...change }
+  try {
+    await replace(context, entry, next)
+  } catch (error) {
+    if (!isFull(error)) throw error
+    entry.unsaved = true
+    entry.record = next
+    context.onProblem(error as Error)
+  }
 }
 
 /** @throws CriError NOT_FOUND */

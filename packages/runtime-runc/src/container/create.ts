@@ -13,10 +13,12 @@ import type { ImageConfig, SandboxFacts } from '../spec/facts.ts'
 import type { OciSpec } from '../spec/oci.ts'
 import { locked, newEntry, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
+import { watchProcesses } from './exits.ts'
 import { gatherFacts } from './facts.ts'
 import type { ContainerRecord } from './record.ts'
 import { discard } from './remove.ts'
 import { saveRecord } from './store.ts'
+import { crashPoint } from '../crash-points.ts'
 
 /** What a container is made from. */
 export interface CreateOptions {
@@ -47,6 +49,7 @@ export async function create(context: Context, options: CreateOptions): Promise<
   return locked(entry, async () => {
     try {
       await saveRecord(context.folders, entry.record)
+      crashPoint('container/recorded')
       await make(context, entry, options)
     } catch (error) {
       await discardAfter(context, entry, error)
@@ -74,16 +77,21 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
   try {
     if (typeof options.rootfs === 'function') {
       await update(context, entry, { rootfs: await options.rootfs(entry.record.id) })
+      crashPoint('container/rootfs-known')
     }
     spec = await specFor(context, entry.record, options)
     await writeBundle(bundle, spec)
+    crashPoint('container/bundle-written')
   } catch (error) {
     monitor.cancel()
     throw error
   }
   const monitored = await monitor.create()
+  crashPoint('container/made')
   const ownPidNamespace = spec.linux.namespaces.some(({ type, path }) => type === 'pid' && path === undefined)
   await update(context, entry, { ...monitored, ownPidNamespace, user: spec.process.user, phase: 'created' })
+  crashPoint('container/created')
+  watchProcesses(context, entry)
 }
 
 function monitorOptions(

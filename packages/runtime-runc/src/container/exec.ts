@@ -14,6 +14,7 @@ import { runcReason } from '../runc.ts'
 import type { OciSpec } from '../spec/oci.ts'
 import { entryOf } from './context.ts'
 import type { Context } from './context.ts'
+import { crashPoint } from '../crash-points.ts'
 
 /** More output than this, per stream, is dropped; the program goes on. */
 const OUTPUT_LIMIT = 16 << 20
@@ -53,7 +54,9 @@ export async function execSync(
   try {
     const { process: base } = JSON.parse(await readFile(join(bundle, 'config.json'), 'utf8')) as OciSpec
     await writeFile(join(folder, 'process.json'), JSON.stringify({ ...base, args: command, terminal: false }))
+    crashPoint('exec/prepared')
     const exitCode = await run(execArgs(context, id, folder), folder, { id, command, timeoutMs, signal })
+    crashPoint('exec/ended')
     return { exitCode, ...parseLog(await readFile(join(folder, 'log')), OUTPUT_LIMIT) }
   } finally {
     await rm(folder, { recursive: true, force: true })
@@ -97,6 +100,7 @@ async function run([conmon, ...args]: [string, ...string[]], folder: string, opt
     env: { ...programEnv(), _OCI_SYNCPIPE: '3' },
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   })
+  crashPoint('exec/spawned')
   const streams = [program.stdio[3], program.stdio[2]].filter((stream) => stream !== undefined)
   const [answer = '', stderr = Promise.resolve('')] = streams.map(readAll)
   const interrupted = Promise.withResolvers<never>()

@@ -2,93 +2,143 @@
 import { watch } from 'node:fs'
 import { access, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { onProcessEnd } from '@nodelet/linux'
+import { crashPoint } from '../crash-points.ts'
 import { isMissing } from '../files.ts'
 import { isAlive } from '../pids.ts'
-import { locked, update } from './context.ts'
+import { isId } from '../record-folders.ts'
+import { locked, note } from './context.ts'
 import type { Context, Entry } from './context.ts'
-import { isContainerId } from './store.ts'
 
-const REPAIR_MS = 2000
-/** How long a monitor may take between its end and the appearance of the exit file, or after its container's end. */
+/** Between rounds that look for what no event told of, such as a watch that the kernel had no room for. */
+const ROUND_MS = 30_000
+/** How long others of a container may hold its output after its first process has ended. */
 const GRACE_MS = 1000
 
-/** Watches for exit files until disposed; a slow round finds what no file will tell: monitors that were killed. */
+/** Watches for exit files until disposed. */
 export function watchExits(context: Context): Disposable {
-  const report = (work: Promise<void>): void =>
-    void work.catch((error: unknown) => context.onProblem(error instanceof Error ? error : new Error(String(error))))
   const watcher = watch(context.folders.exits, (_, name) => {
-    const entry = name !== null && isContainerId(name) ? context.entries.get(name) : undefined
-    if (entry) report(settleExit(context, entry))
+    const entry = name !== null && isId(name) ? context.entries.get(name) : undefined
+    if (entry) report(context, settleExit(context, entry))
   })
   watcher.on('error', context.onProblem)
   const timer = setInterval(() => {
-    for (const entry of context.entries.values()) report(repair(context, entry))
-  }, REPAIR_MS).unref()
+    for (const entry of context.entries.values()) report(context, lookAgain(context, entry))
+  }, ROUND_MS).unref()
   return {
     [Symbol.dispose]: () => {
       watcher.close()
       clearInterval(timer)
+      for (const entry of context.entries.values()) entry.watch?.[Symbol.dispose]()
     },
+  }
+}
+
+/** Watches the processes of a container that is made: a monitor that is killed leaves no exit file. */
+export function watchProcesses(context: Context, entry: Entry): void {
+  const { monitor, init, ownPidNamespace } = entry.record
+  if (!monitor || !init) return
+  const watches = new DisposableStack()
+  entry.watch?.[Symbol.dispose]()
+  entry.watch = watches
+  try {
+    watches.use(onProcessEnd(monitor.pid, () => report(context, settleEnd(context, entry))))
+    // Its end is the end of all when it has a PID namespace of its own.
+    if (!ownPidNamespace) {
+      watches.use(onProcessEnd(init.pid, () => report(context, endOthers(context, entry, watches))))
+      if (!isAlive(init)) report(context, endOthers(context, entry, watches))
+    }
+    if (!isAlive(monitor)) report(context, settleEnd(context, entry)) // the number may be another's by now
+  } catch (error) {
+    context.onProblem(error as Error) // the rounds find out later
   }
 }
 
 /** Stores the end of a container if its exit file is there. */
 export async function settleExit(context: Context, entry: Entry): Promise<void> {
+  await locked(entry, async () => storeExit(context, entry))
+}
+
+/** Its monitor has ended: the exit file is there, for it is written before, or will never be. */
+export async function settleEnd(context: Context, entry: Entry): Promise<void> {
   await locked(entry, async () => {
-    const { id, phase } = entry.record
-    if ((phase !== 'running' && phase !== 'created') || context.entries.get(id) !== entry) return
-    const exit = await readExit(join(context.folders.exits, id))
-    if (!exit) return
-    const oom = await exists(join(context.folders.bundles, id, 'oom'))
-    const reason = oom ? 'OOMKilled' : exit.code === 0 ? 'Completed' : 'Error'
-    await finish(context, entry, { exitCode: exit.code, finishedAt: exit.at, reason })
+    await storeExit(context, entry)
+    if (!goesOn(context, entry)) return
+    const message = `the container's monitor (conmon, process ${entry.record.monitor?.pid}) was killed: its exit code is lost`
+    await finishUnknown(context, entry, message)
   })
 }
 
-/** Stores an end that nobody saw. */
+/** Stores an end that nobody saw, after killing what may still run. */
 export async function finishUnknown(context: Context, entry: Entry, message: string): Promise<void> {
   await finish(context, entry, { exitCode: 255, finishedAt: Date.now(), reason: 'Unknown', message })
 }
 
+async function storeExit(context: Context, entry: Entry): Promise<void> {
+  if (!goesOn(context, entry)) return
+  const { id } = entry.record
+  const path = join(context.folders.exits, id)
+  const exit = await readExit(path)
+  if (!exit) return
+  crashPoint('container/exit-read')
+  if (exit.code === undefined) {
+    const message = `${path} has ${JSON.stringify(exit.text)} instead of an exit code: it is lost`
+    return finish(context, entry, { exitCode: 255, finishedAt: exit.at, reason: 'Unknown', message })
+  }
+  const oom = await exists(join(context.folders.bundles, id, 'oom'))
+  const reason = oom ? 'OOMKilled' : exit.code === 0 ? 'Completed' : 'Error'
+  return finish(context, entry, { exitCode: exit.code, finishedAt: exit.at, reason })
+}
+
 async function finish(context: Context, entry: Entry, end: Partial<Entry['record']>): Promise<void> {
   await context.runc.delete(entry.record.id, { force: true })
-  await update(context, entry, { phase: 'exited', ...end })
+  crashPoint('container/runtime-deleted')
+  await note(context, entry, { phase: 'exited', ...end })
+  crashPoint('container/exited')
+  entry.watch?.[Symbol.dispose]()
   entry.exited.resolve()
   context.emit({ type: 'stopped', container: entry.record })
 }
 
-async function repair(context: Context, entry: Entry): Promise<void> {
-  const { id, phase, monitor, init, ownPidNamespace } = entry.record
-  if (phase !== 'running' && phase !== 'created') return
-  await settleExit(context, entry)
-  if (!monitor || !init || entry.record.phase === 'exited') return
-  if (!isAlive(monitor)) return settleOrphan(context, entry)
-  if (ownPidNamespace || isAlive(init)) return
-  // Others of the container outlived its first process and hold its output: the monitor would wait for them for ever.
-  entry.initGoneAt ??= Date.now()
-  if (Date.now() - entry.initGoneAt >= GRACE_MS) await context.runc.kill(id, 'SIGKILL', { all: true })
+/** Others of the container that outlived its first process may hold its output: the monitor would wait for ever. */
+async function endOthers(context: Context, entry: Entry, watches: DisposableStack): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref())
+  if (watches.disposed || !goesOn(context, entry)) return
+  await context.runc.kill(entry.record.id, 'SIGKILL', { all: true })
 }
 
-async function settleOrphan(context: Context, entry: Entry): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, GRACE_MS))
-  await settleExit(context, entry)
-  await locked(entry, async () => {
-    const { id, phase, monitor } = entry.record
-    if ((phase !== 'running' && phase !== 'created') || context.entries.get(id) !== entry) return
-    await finishUnknown(
-      context,
-      entry,
-      `the container's monitor (conmon, process ${monitor?.pid}) was killed: its exit code is lost`,
-    )
-  })
+async function lookAgain(context: Context, entry: Entry): Promise<void> {
+  if (entry.unsaved) await locked(entry, () => note(context, entry, {}))
+  if (!goesOn(context, entry)) return
+  const { monitor } = entry.record
+  await (monitor && !isAlive(monitor) ? settleEnd(context, entry) : settleExit(context, entry))
 }
 
-/** The exit code and the time at which conmon wrote it; undefined while the file is not there. */
-async function readExit(path: string): Promise<{ code: number; at: number } | undefined> {
+/** Whether it has not ended yet, as far as is known. */
+const goesOn = ({ entries }: Context, entry: Entry): boolean =>
+  (entry.record.phase === 'running' || entry.record.phase === 'created') && entries.get(entry.record.id) === entry
+
+function report(context: Context, work: Promise<void>): void {
+  work.catch((error: unknown) => context.onProblem(error instanceof Error ? error : new Error(String(error))))
+}
+
+interface Exit {
+  /** Undefined when the file has something else. */
+  code: number | undefined
+  text: string
+  /** When conmon wrote it. */
+  at: number
+}
+
+/** Undefined while the file is not there. */
+async function readExit(path: string): Promise<Exit | undefined> {
   try {
     const [text, { mtimeMs }] = await Promise.all([readFile(path, 'utf8'), stat(path)])
-    const code = Number.parseInt(text, 10)
-    return { code: Number.isNaN(code) ? 255 : code, at: mtimeMs }
+    return {
+      code: /^\d{1,3}\s*$/.test(text) ? Number.parseInt(text, 10) : undefined,
+      text: text.slice(0, 100),
+      at: mtimeMs,
+    }
   } catch (error) {
     if (isMissing(error)) return undefined
     throw error

@@ -1,37 +1,25 @@
 // One runtime per state folder.
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { ftruncateSync, writeSync } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isAlive, processRef } from '../pids.ts'
-import type { ProcessRef } from '../pids.ts'
+import { lockFile } from '@nodelet/linux'
 
 /**
- * Takes the folder until disposed. A lock whose process is gone is taken over.
+ * Takes the folder, which is made when missing, until disposed. The kernel lets it go when this process ends, however it does.
  *
  * @throws Error naming the process that has it.
  */
 export async function lockFolder(folder: string): Promise<AsyncDisposable> {
-  const path = join(folder, 'lock.json')
-  const own = JSON.stringify(processRef(process.pid))
-  for (let attempt = 0; attempt < 2; attempt++) {
-    try {
-      await writeFile(path, own, { flag: 'wx', mode: 0o600 })
-      return { [Symbol.asyncDispose]: () => rm(path, { force: true }) }
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-      const holder = parse(await readFile(path, 'utf8'))
-      if (holder && isAlive(holder)) {
-        throw new Error(`${folder} is in use by process ${holder.pid}: stop it or use another folder`, { cause: error })
-      }
-      await rm(path, { force: true })
-    }
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const path = join(folder, 'lock')
+  const lock = lockFile(path)
+  if (!lock) {
+    const holder = Number.parseInt(await readFile(path, 'utf8'), 10)
+    const who = Number.isNaN(holder) ? 'another process' : `process ${holder}`
+    throw new Error(`${folder} is in use by ${who}: stop it or use another folder`)
   }
-  throw new Error(`${folder} was taken by another process just now: try again`)
-}
-
-function parse(text: string): ProcessRef | undefined {
-  try {
-    return JSON.parse(text) as ProcessRef
-  } catch {
-    return undefined // cut off by a crash: nobody holds it
-  }
+  // For the message above: the lock itself is the kernel's. The file stays, for one that is removed locks nothing.
+  ftruncateSync(lock.fd)
+  writeSync(lock.fd, String(process.pid))
+  return { [Symbol.asyncDispose]: async () => lock[Symbol.dispose]() }
 }

@@ -1,5 +1,5 @@
 // A container as it is known on disk.
-import type { ContainerConfig } from '@nodelet/cri-api'
+import type { ContainerConfig, LinuxContainerResources } from '@nodelet/cri-api'
 import type { ProcessRef } from '../pids.ts'
 import type { ResolvedUser } from '../spec/users.ts'
 
@@ -32,6 +32,8 @@ export interface ContainerRecord {
   user?: ResolvedUser
   init?: ProcessRef
   monitor?: ProcessRef
+  /** Limits that were being applied: to be applied again, should that have been cut off. */
+  pendingResources?: LinuxContainerResources
   createdAt: number
   startedAt?: number
   finishedAt?: number

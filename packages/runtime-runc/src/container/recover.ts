@@ -1,63 +1,86 @@
 // What is left of a former life: adopted, settled or removed.
-import { readdir, rm } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isAlive } from '../pids.ts'
+import { isMissing, removeTree } from '../files.ts'
+import { beginOf, isAlive } from '../pids.ts'
+import { isId } from '../record-folders.ts'
 import { locked, newEntry, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
-import { finishUnknown, settleExit } from './exits.ts'
-import { discard } from './remove.ts'
-import { isContainerId, loadRecords } from './store.ts'
+import { finishUnknown, settleEnd, settleExit, watchProcesses } from './exits.ts'
+import { discard, endMaking, removeTraces } from './remove.ts'
+import { loadRecords } from './store.ts'
+import { applyPending } from './update.ts'
+import { endCommands, findStrays, monitoredId } from './strays.ts'
 
 /** Reads the records, brings each to the state of the world, and removes what belongs to none. */
 export async function recover(context: Context): Promise<void> {
-  for (const record of await loadRecords(context.folders, context.onProblem)) {
-    context.entries.set(record.id, newEntry(record))
-  }
+  const { folders, entries, onProblem } = context
+  const { records, damaged } = await loadRecords(folders, onProblem)
+  for (const record of records) entries.set(record.id, newEntry(record))
+  await endCommands(folders)
   const states = new Map((await context.runc.list()).map(({ id, status }) => [id, status]))
   await Promise.all(
-    [...context.entries.values()].map(async (entry) => {
+    [...entries.values()].map(async (entry) => {
+      const { id } = entry.record
       try {
-        await settle(context, entry, states.get(entry.record.id))
+        await settle(context, entry, states.get(id))
       } catch (cause) {
-        context.onProblem(new Error(`container ${entry.record.id} could not be recovered: remove it`, { cause }))
+        const { message } = cause as Error
+        onProblem(new Error(`container ${id} could not be recovered: ${message}; remove it`, { cause }))
       }
     }),
   )
-  await sweep(context, [...states.keys()])
+  await sweep(context, [...states.keys(), ...damaged])
 }
 
 async function settle(context: Context, entry: Entry, status: string | undefined): Promise<void> {
-  if (entry.record.phase === 'creating' || entry.record.removing) {
-    await locked(entry, () => discard(context, entry))
-    return
-  }
-  if (entry.record.phase === 'exited') return
+  const { phase, removing, bootId, monitor, init, createdAt } = entry.record
+  if (phase === 'creating' || removing) return locked(entry, () => discard(context, entry))
+  if (phase === 'exited') return
+  const isWatched = monitor !== undefined && isAlive(monitor)
   await settleExit(context, entry)
   if (isEnded(entry)) return
-  await locked(entry, async () => {
-    const { bootId, monitor, phase, createdAt } = entry.record
-    if (bootId !== context.bootId)
-      return finishUnknown(context, entry, 'the machine was restarted: the exit code is lost')
-    if (!monitor || !isAlive(monitor))
-      return finishUnknown(context, entry, 'the monitor was killed: the exit code is lost')
-    // Started, but the agent ended before it could say so.
-    if (phase === 'created' && status === 'running')
-      await update(context, entry, { phase: 'running', startedAt: createdAt })
-  })
+  if (bootId !== context.bootId) {
+    return locked(entry, () => finishUnknown(context, entry, 'the machine was restarted: the exit code is lost'))
+  }
+  if (!isWatched) return settleEnd(context, entry)
+  // Started, but this process ended before it could say so.
+  if (phase === 'created' && status === 'running') {
+    const startedAt = Math.max(createdAt, init ? beginOf(init) : 0)
+    await locked(entry, () => update(context, entry, { phase: 'running', startedAt }))
+  }
+  watchProcesses(context, entry)
+  await locked(entry, () => applyPending(context, entry))
 }
 
 const isEnded = (entry: Entry): boolean => entry.record.phase === 'exited'
 
-/** Bundles, exit files, sockets and runc's states without a record. */
-async function sweep(context: Context, runcIds: readonly string[]): Promise<void> {
-  const { folders, entries, runc } = context
-  const orphans = (ids: readonly string[]): string[] => ids.filter((id) => isContainerId(id) && !entries.has(id))
-  for (const id of orphans(runcIds)) await runc.delete(id, { force: true })
+/** What the OCI runtime, conmon and the folders have without a record. */
+async function sweep(context: Context, known: readonly string[]): Promise<void> {
+  const { folders, entries, onProblem } = context
   // Of commands whose caller was killed.
-  for (const name of await readdir(folders.sockets)) {
-    if (name.startsWith('exec-')) await rm(join(folders.sockets, name), { force: true })
+  for (const folder of [folders.sockets, ...[...entries.keys()].map((id) => join(folders.bundles, id))]) {
+    for (const name of await namesIn(folder)) if (name.startsWith('exec-')) await removeTree(join(folder, name))
   }
-  for (const folder of [folders.bundles, folders.exits, folders.sockets]) {
-    for (const id of orphans(await readdir(folder))) await rm(join(folder, id), { recursive: true, force: true })
+  const monitored = (await findStrays(folders)).flatMap((stray) => monitoredId(stray) ?? [])
+  const listed = await Promise.all([folders.bundles, folders.exits, folders.sockets].map((folder) => readdir(folder)))
+  const orphans = new Set([...known, ...monitored, ...listed.flat()].filter((id) => isId(id) && !entries.has(id)))
+  for (const id of orphans) {
+    try {
+      await endMaking(context, id)
+      await removeTraces(context, id)
+    } catch (cause) {
+      const { message } = cause as Error
+      onProblem(new Error(`what is left of container ${id} could not be removed: ${message}`, { cause }))
+    }
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (error) {
+    if (isMissing(error)) return [] // a reboot took the bundle
+    throw error
   }
 }

@@ -1,15 +1,17 @@
 // Removing a container and all that was made for it.
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { openCgroups } from '@nodelet/linux'
 import { removeBundle } from '../bundle.ts'
+import { crashPoint } from '../crash-points.ts'
 import { readText } from '../files.ts'
-import { isAlive, processRef } from '../pids.ts'
+import { endsWithin, killNow } from '../pids.ts'
 import type { ProcessRef } from '../pids.ts'
-import { locked, update } from './context.ts'
+import { locked, note } from './context.ts'
 import type { Context, Entry } from './context.ts'
 import { removeRecord } from './store.ts'
 import { stop } from './stop.ts'
+import { endCreation } from './strays.ts'
 
 const MONITOR_WAIT_MS = 2000
 
@@ -20,7 +22,8 @@ export async function remove(context: Context, id: string, signal?: AbortSignal)
   await stop(context, id, 0, signal)
   await locked(entry, async () => {
     if (context.entries.get(id) !== entry) return // another call was faster
-    await update(context, entry, { removing: true })
+    await note(context, entry, { removing: true }) // removing is what makes room on a full disk
+    crashPoint('container/removing')
     await discard(context, entry)
     context.emit({ type: 'deleted', container: entry.record })
   })
@@ -28,35 +31,50 @@ export async function remove(context: Context, id: string, signal?: AbortSignal)
 
 /** Takes away everything of a container, from whatever point it came to; may be run again. */
 export async function discard(context: Context, entry: Entry): Promise<void> {
-  const { folders, runc, entries } = context
-  const { id } = entry.record
-  const bundle = join(folders.bundles, id)
-  const monitor = entry.record.monitor ?? (await monitorOf(bundle, id))
+  const { id, phase, monitor } = entry.record
+  entry.watch?.[Symbol.dispose]()
+  if (phase === 'creating') await endMaking(context, id)
   // Whoever stored the end has deleted it before.
-  if (entry.record.phase !== 'exited') await runc.delete(id, { force: true })
-  if (monitor) await endMonitor(monitor)
-  await removeBundle(bundle)
-  await rm(join(folders.exits, id), { force: true })
-  await rm(join(folders.sockets, id), { force: true })
-  await context.releaseRootfs(id)
-  await removeRecord(folders, id)
-  entries.delete(id)
+  if (phase !== 'exited') await context.runc.delete(id, { force: true })
+  await removeTraces(context, id, monitor)
+  await removeRecord(context.folders, id)
+  crashPoint('container/removed')
+  context.entries.delete(id)
   entry.exited.resolve()
 }
 
-/** The monitor of a creation that was cut off, if its number is still of a conmon for this container. */
-async function monitorOf(bundle: string, id: string): Promise<ProcessRef | undefined> {
-  const pid = Number((await readText(join(bundle, 'conmon.pid'))) ?? 0)
-  const ref = pid > 0 ? processRef(pid) : undefined
-  const commandLine = ref && (await readText(`/proc/${pid}/cmdline`))
-  return commandLine?.split('\0').includes(id) ? ref : undefined
+/** Ends what makes a container, or made one that nothing is known of. */
+export async function endMaking({ folders, runc }: Context, id: string): Promise<void> {
+  await endCreation(folders, id)
+  await runc.delete(id, { force: true })
+  // An OCI runtime that was killed early has a cgroup, and no state by which it would find it again.
+  const config = await readText(join(folders.bundles, id, 'config.json'))
+  const path = config === undefined ? undefined : cgroupOf(config)
+  if (!path?.startsWith('/')) return
+  const cgroups = await openCgroups()
+  await cgroups.kill(path)
+  await cgroups.remove(path)
 }
 
-/** conmon ends after its container; until then it may still write files. One that does not end is killed. */
-async function endMonitor(monitor: ProcessRef): Promise<void> {
-  for (const deadline = Date.now() + MONITOR_WAIT_MS; isAlive(monitor); await sleep(5)) {
-    if (Date.now() < deadline) continue
-    process.kill(monitor.pid, 'SIGKILL')
-    return
+/** All but the record and what the OCI runtime has. */
+export async function removeTraces(context: Context, id: string, monitor?: ProcessRef): Promise<void> {
+  const { folders } = context
+  crashPoint('container/runtime-removed')
+  // conmon ends after its container; until then it may still write files.
+  if (monitor && !(await endsWithin(monitor, MONITOR_WAIT_MS))) killNow(monitor.pid)
+  crashPoint('container/monitor-ended')
+  await removeBundle(join(folders.bundles, id))
+  crashPoint('container/bundle-removed')
+  await rm(join(folders.exits, id), { force: true })
+  await rm(join(folders.sockets, id), { force: true })
+  await context.releaseRootfs(id)
+  crashPoint('container/rootfs-released')
+}
+
+function cgroupOf(config: string): string | undefined {
+  try {
+    return (JSON.parse(config) as { linux?: { cgroupsPath?: string } }).linux?.cgroupsPath
+  } catch {
+    return undefined // cut off: then nothing was made from it
   }
 }

@@ -2,6 +2,7 @@
 import { CriError } from '@nodelet/cri-api'
 import { entryOf, locked, update } from './context.ts'
 import type { Context } from './context.ts'
+import { crashPoint } from '../crash-points.ts'
 
 /**
  * Starts a created container. When runc cannot, the container ends with 128 and reason `StartError`.
@@ -19,6 +20,7 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
       )
     }
     signal?.throwIfAborted()
+    crashPoint('container/starting')
     try {
       await context.runc.start(id) // not abortable: half a start would be neither created nor running
     } catch (error) {
@@ -31,7 +33,9 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
       context.emit({ type: 'stopped', container: entry.record })
       throw error
     }
+    crashPoint('container/started')
     await update(context, entry, { phase: 'running', startedAt: Date.now() })
+    crashPoint('container/running')
     context.emit({ type: 'started', container: entry.record })
   })
 }

@@ -6,6 +6,7 @@ import { isAlive } from '../pids.ts'
 import type { ProcessRef } from '../pids.ts'
 import { RuncError } from '../runc.ts'
 import type { Context, Entry } from './context.ts'
+import { crashPoint } from '../crash-points.ts'
 
 const KILL_WAIT_MS = 10_000
 
@@ -24,10 +25,12 @@ export async function stop(context: Context, id: string, timeoutMs: number, sign
     if (!entry.signalled) {
       entry.signalled = true
       await kill(context, entry, entry.record.stopSignal)
+      crashPoint('container/signalled')
     }
     if (await endsWithin(entry, timeoutMs, signal)) return
   }
   await kill(context, entry, 'SIGKILL')
+  crashPoint('container/killed')
   if (await endsWithin(entry, KILL_WAIT_MS, signal)) return
   throw new CriError(
     'DEADLINE_EXCEEDED',

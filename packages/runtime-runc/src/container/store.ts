@@ -1,12 +1,14 @@
 // The containers' records on disk: one folder each.
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ContainerConfig } from '@nodelet/cri-api'
-import { writeJson } from '../files.ts'
+import { ContainerConfig, LinuxContainerResources } from '@nodelet/cri-api'
+import { z } from 'zod'
+import { removeFolder, writeJson } from '../files.ts'
+import { readRecords } from '../record-folders.ts'
+import type { FoundRecords } from '../record-folders.ts'
 import type { ContainerRecord } from './record.ts'
 
-/** An ID as made here: 64 hexadecimal digits. */
-export const isContainerId = (name: string): boolean => /^[0-9a-f]{64}$/.test(name)
+const RECORD = 'container.json'
 
 /** The folders of a runtime. */
 export interface Folders {
@@ -44,30 +46,43 @@ export async function makeFolders(stateDir: string, runDir: string): Promise<Fol
 
 /** Makes a record durable. */
 export async function saveRecord(folders: Folders, record: ContainerRecord): Promise<void> {
+  const { pendingResources: pending } = record
   const config = ContainerConfig.toJSON(record.config)
-  await writeJson(join(folders.containers, record.id, 'container.json'), { ...record, config })
+  const pendingResources = pending && LinuxContainerResources.toJSON(pending)
+  await writeJson(join(folders.containers, record.id, RECORD), { ...record, config, pendingResources })
 }
 
 /** Removes a record and the container's volumes. */
 export async function removeRecord(folders: Folders, id: string): Promise<void> {
-  await rm(join(folders.containers, id), { recursive: true, force: true })
+  await removeFolder(join(folders.containers, id))
 }
 
-/** Reads all records. A folder without a readable one is set aside as `ID.damaged` and told of. */
-export async function loadRecords(folders: Folders, onProblem: (error: Error) => void): Promise<ContainerRecord[]> {
-  const ids = (await readdir(folders.containers)).filter(isContainerId)
-  const records = await Promise.all(
-    ids.map(async (id) => {
-      const folder = join(folders.containers, id)
-      try {
-        const stored = JSON.parse(await readFile(join(folder, 'container.json'), 'utf8')) as ContainerRecord
-        return { ...stored, config: ContainerConfig.fromJSON(stored.config) }
-      } catch (cause) {
-        await rename(folder, `${folder}.damaged`)
-        onProblem(new Error(`container ${id} has no readable record: its folder is now ${folder}.damaged`, { cause }))
-        return undefined
-      }
-    }),
-  )
-  return records.filter((record) => record !== undefined)
+/** Reads all records. What cannot be read is set aside and told of. */
+export async function loadRecords(
+  folders: Folders,
+  onProblem: (error: Error) => void,
+): Promise<FoundRecords<ContainerRecord>> {
+  return readRecords(folders.containers, { what: 'container', file: RECORD, parse: parseRecord }, onProblem)
+}
+
+/** What every version wrote; the rest is taken as it is. */
+const stored = z.looseObject({
+  id: z.string(),
+  sandboxId: z.string(),
+  config: z.record(z.string(), z.unknown()),
+  phase: z.enum(['creating', 'created', 'running', 'exited']),
+  removing: z.boolean(),
+  bootId: z.string(),
+  createdAt: z.number(),
+})
+
+function parseRecord(text: string, id: string): ContainerRecord {
+  const record = stored.parse(JSON.parse(text))
+  if (record.id !== id) throw new Error(`it is of ${record.id}`)
+  const { pendingResources: pending } = record
+  return {
+    ...(record as unknown as ContainerRecord),
+    config: ContainerConfig.fromJSON(record.config),
+    ...(pending ? { pendingResources: LinuxContainerResources.fromJSON(pending) } : {}),
+  }
 }

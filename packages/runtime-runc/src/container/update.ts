@@ -3,11 +3,13 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError, LinuxContainerConfig, LinuxContainerResources } from '@nodelet/cri-api'
 import { buildResources } from '../spec/resources.ts'
-import { entryOf, locked, update } from './context.ts'
-import type { Context } from './context.ts'
+import { crashPoint } from '../crash-points.ts'
+import { entryOf, locked, replace, update } from './context.ts'
+import type { Context, Entry } from './context.ts'
 
 /**
- * Merges the limits that are not zero into the container's and has runc apply them; stored only when runc could.
+ * Merges the limits that are not zero into the container's and has runc apply them; stored only when runc could. One
+ * that a crash cuts off is done at the next start.
  *
  * @throws CriError NOT_FOUND; FAILED_PRECONDITION for a container that has ended.
  */
@@ -19,14 +21,31 @@ export async function updateResources(context: Context, id: string, limits: Linu
       const state = removing ? 'being removed' : phase
       throw new CriError('FAILED_PRECONDITION', `container ${id} is ${state}: its limits cannot be changed`)
     }
-    const resources = mergeResources(config.linux?.resources, limits)
-    const { devices: _, ...oci } = buildResources(resources, [], context.host)
+    const pendingResources = mergeResources(config.linux?.resources, limits)
+    await update(context, entry, { pendingResources })
+    crashPoint('update/recorded')
+    await applyPending(context, entry)
+  })
+}
+
+/** Applies what was recorded to be applied; on failure the limits are as before. */
+export async function applyPending(context: Context, entry: Entry): Promise<void> {
+  const { pendingResources, ...settled } = entry.record
+  if (!pendingResources) return
+  const { id, config } = settled
+  try {
+    const { devices: _, ...oci } = buildResources(pendingResources, [], context.host)
     const file = join(context.folders.bundles, id, 'update.json')
     await writeFile(file, JSON.stringify(oci), { mode: 0o600 })
     await context.runc.update(id, file)
-    const linux = { ...LinuxContainerConfig.fromPartial(config.linux ?? {}), resources }
-    await update(context, entry, { config: { ...config, linux } })
-  })
+  } catch (error) {
+    await replace(context, entry, settled)
+    throw error
+  }
+  crashPoint('update/applied')
+  const linux = { ...LinuxContainerConfig.fromPartial(config.linux ?? {}), resources: pendingResources }
+  await replace(context, entry, { ...settled, config: { ...config, linux } })
+  crashPoint('update/stored')
 }
 
 /** The stored limits with those of the update that are not zero. */

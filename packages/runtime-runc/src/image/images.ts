@@ -17,6 +17,7 @@ import { createImageService } from './service.ts'
 import { createSharedPulls } from './shared-pulls.ts'
 import { openImageStore } from './store.ts'
 import type { ImageRecord } from './store.ts'
+import { crashPoint } from '../crash-points.ts'
 
 export interface ImagesOptions {
   /** Everything is kept below this folder, for instance `/var/lib/nodelet/images`. */
@@ -67,8 +68,8 @@ export interface Images extends AsyncDisposable {
 export async function openImages(options: ImagesOptions): Promise<Images> {
   const { root, plainHttp, maxParallelLayers = 3, onProblem = () => undefined } = options
   await using opening = new AsyncDisposableStack()
+  opening.use(await lockFolder(root)) // first: opening removes what a crash left half-made
   const content = await openContent(root)
-  opening.use(await lockFolder(root))
   const scratch = join(root, 'scratch')
   await rm(scratch, { recursive: true, force: true })
   const layers = opening.use(await openLayers(root))
@@ -137,6 +138,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
       createdAt: present?.createdAt ?? Date.now(),
     }
     await store.put(image)
+    crashPoint('image/recorded')
     return image
   }
 

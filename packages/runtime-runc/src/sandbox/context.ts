@@ -3,6 +3,7 @@ import { CriError } from '@nodelet/cri-api'
 import type { Cgroups } from '@nodelet/linux'
 import type { Containers } from '../container/containers.ts'
 import type { Cni } from '@nodelet/cni-plugins'
+import { isFull } from '../files.ts'
 import type { SandboxRecord } from './record.ts'
 import { saveSandbox } from './store.ts'
 import type { SandboxFolders } from './store.ts'
@@ -63,6 +64,21 @@ export async function updateSandbox(
   const next = { ...entry.record, ...change }
   await saveSandbox(context.folders, next)
   entry.record = next
+}
+
+/** As `updateSandbox`, for what must go on even if the disk is full: memory then is ahead of the disk. */
+export async function noteSandbox(
+  context: SandboxContext,
+  entry: SandboxEntry,
+  change: Partial<SandboxRecord>,
+): Promise<void> {
+  try {
+    await updateSandbox(context, entry, change)
+  } catch (error) {
+    if (!isFull(error)) throw error
+    entry.record = { ...entry.record, ...change }
+    context.onProblem(error as Error)
+  }
 }
 
 /** @throws CriError NOT_FOUND */

@@ -7,14 +7,16 @@ import type { SandboxContext, SandboxEntry } from './context.ts'
 import { arePinned, dropNamespaces, pinnedIds, pinPaths } from './namespaces.ts'
 import { removePodFiles } from './pod-files.ts'
 import { discardSandbox, endSandbox } from './stop.ts'
-import { isSandboxId, loadSandboxes } from './store.ts'
+import { isId } from '../record-folders.ts'
+import { loadSandboxes } from './store.ts'
 
 const NETWORK_LIMIT_MS = 60_000
 
 /** Reads the records, brings each to the state of the world, and removes what belongs to none. */
 export async function recoverSandboxes(context: SandboxContext): Promise<void> {
   const { folders, entries, onProblem } = context
-  for (const record of await loadSandboxes(folders, onProblem)) entries.set(record.id, newSandboxEntry(record))
+  const { records } = await loadSandboxes(folders, onProblem)
+  for (const record of records) entries.set(record.id, newSandboxEntry(record))
   await Promise.all(
     [...entries.values()].map(async (entry) => {
       try {
@@ -43,7 +45,7 @@ async function settle(context: SandboxContext, entry: SandboxEntry): Promise<voi
 /** Containers, pins, files, cgroups and networks without a sandbox. */
 async function sweep(context: SandboxContext): Promise<void> {
   const { folders, entries, containers, cni, cgroups, cgroupParentDefault, onProblem } = context
-  const isOrphan = (id: string): boolean => isSandboxId(id) && !entries.has(id)
+  const isOrphan = (id: string): boolean => isId(id) && !entries.has(id)
   for (const { id } of containers.list().filter(({ sandboxId }) => isOrphan(sandboxId))) await containers.remove(id)
   for (const id of (await pinnedIds(folders.namespaces)).filter(isOrphan)) dropNamespaces(folders.namespaces, id)
   for (const id of (await readdir(folders.pods)).filter(isOrphan)) await removePodFiles(join(folders.pods, id))

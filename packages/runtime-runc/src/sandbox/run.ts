@@ -13,6 +13,7 @@ import { makePodFiles } from './pod-files.ts'
 import type { SandboxRecord } from './record.ts'
 import { saveSandbox } from './store.ts'
 import { discardSandbox, endSandbox } from './stop.ts'
+import { crashPoint } from '../crash-points.ts'
 
 const NETWORK_LIMIT_MS = 3 * 60_000
 
@@ -32,6 +33,7 @@ export async function runSandbox(
   return lockedSandbox(entry, async () => {
     try {
       await saveSandbox(context.folders, record)
+      crashPoint('sandbox/recorded')
       await make(context, entry)
     } catch (error) {
       await undo(context, entry, error)
@@ -48,17 +50,22 @@ async function make(context: SandboxContext, entry: SandboxEntry): Promise<void>
   const { id, config, cgroupParent } = entry.record
   const pins = pinPaths(folders.namespaces, id, config)
   await makeNamespaces(pins, config)
+  crashPoint('sandbox/pinned')
   await Promise.all([makePodFiles(join(folders.pods, id), config), cgroups.create(cgroupParent)])
+  crashPoint('sandbox/files-made')
   if (pins.net !== undefined) {
     const wanted = podNetwork(id, config, pins.net)
     await updateSandbox(context, entry, { networkOwed: true })
+    crashPoint('sandbox/network-owed')
     const network = await cni.add(wanted, AbortSignal.timeout(NETWORK_LIMIT_MS))
+    crashPoint('sandbox/network-added')
     if (network.ips.length === 0)
       throw new Error(`failed to find network info for sandbox "${id}": CNI gave no address`)
     entry.record = { ...entry.record, network } // stored with the next change
   }
   if ((namespaceOptions(config)?.pid ?? NamespaceMode.POD) === NamespaceMode.POD) await makeInfra(context, entry)
   await updateSandbox(context, entry, { phase: 'ready' })
+  crashPoint('sandbox/ready')
 }
 
 /** A PID namespace that is shared needs a first process. */
@@ -89,7 +96,9 @@ async function makeInfra(context: SandboxContext, entry: SandboxEntry): Promise<
     imageName: 'pause',
     rootfs: await makePauseRootfs(context.pauseDir),
   })
+  crashPoint('sandbox/infra-created')
   await context.containers.start(infraId)
+  crashPoint('sandbox/infra-started')
   entry.record = { ...entry.record, infraId } // stored with the next change; until then it goes with the sandbox's others
 }
 

@@ -1,12 +1,13 @@
 // Ending and removing a sandbox, from whatever point it came to.
 import { join } from 'node:path'
 import { removeSandboxCgroup } from './cgroup.ts'
-import { lockedSandbox, updateSandbox } from './context.ts'
+import { lockedSandbox, noteSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { dropNamespaces, pinPaths } from './namespaces.ts'
 import { podNetwork } from './network.ts'
 import { removePodFiles } from './pod-files.ts'
 import { removeSandboxRecord } from './store.ts'
+import { crashPoint } from '../crash-points.ts'
 
 const NETWORK_LIMIT_MS = 60_000
 
@@ -18,10 +19,12 @@ const NETWORK_LIMIT_MS = 60_000
 export async function stopSandbox(context: SandboxContext, entry: SandboxEntry): Promise<void> {
   await lockedSandbox(entry, async () => {
     if (isGone(context, entry) || entry.record.phase === 'stopped') return
-    await updateSandbox(context, entry, { phase: 'stopping' }) // from here it takes no container
+    await noteSandbox(context, entry, { phase: 'stopping' }) // from here it takes no container
+    crashPoint('sandbox/stopping')
     await Promise.allSettled(entry.uses)
     await endSandbox(context, entry)
-    await updateSandbox(context, entry, { phase: 'stopped' })
+    await noteSandbox(context, entry, { phase: 'stopped' })
+    crashPoint('sandbox/stopped')
     context.emit({ type: 'stopped', sandbox: entry.record })
   })
 }
@@ -31,7 +34,8 @@ export async function removeSandbox(context: SandboxContext, entry: SandboxEntry
   await stopSandbox(context, entry)
   await lockedSandbox(entry, async () => {
     if (isGone(context, entry)) return // another call was faster
-    await updateSandbox(context, entry, { removing: true })
+    await noteSandbox(context, entry, { removing: true })
+    crashPoint('sandbox/removing')
     await discardSandbox(context, entry)
     context.emit({ type: 'deleted', sandbox: entry.record })
   })
@@ -44,8 +48,10 @@ export async function endSandbox(context: SandboxContext, entry: SandboxEntry): 
   const own = containersOf(context, id)
   await Promise.all(own.filter((one) => one !== infraId).map((one) => containers.stop(one, 0)))
   if (infraId !== undefined) await containers.stop(infraId, 0)
+  crashPoint('sandbox/containers-stopped')
   if (entry.record.networkOwed) await giveNetworkBack(context, entry)
   dropNamespaces(folders.namespaces, id)
+  crashPoint('sandbox/unpinned')
 }
 
 /** Removes what is left of an ended sandbox. May be run again. */
@@ -53,9 +59,13 @@ export async function discardSandbox(context: SandboxContext, entry: SandboxEntr
   const { folders, containers, cgroups, entries } = context
   const { id, ownCgroup, cgroupParent } = entry.record
   await Promise.all(containersOf(context, id).map((one) => containers.remove(one)))
+  crashPoint('sandbox/containers-removed')
   await removePodFiles(join(folders.pods, id))
+  crashPoint('sandbox/files-removed')
   if (ownCgroup) await removeSandboxCgroup(cgroups, cgroupParent)
+  crashPoint('sandbox/cgroup-removed')
   await removeSandboxRecord(folders, id)
+  crashPoint('sandbox/removed')
   entries.delete(id)
 }
 
@@ -66,12 +76,14 @@ async function giveNetworkBack(context: SandboxContext, entry: SandboxEntry): Pr
   try {
     const pod = { ...podNetwork(id, config, netns), namespaceGoes: true }
     await context.cni.del(pod, AbortSignal.timeout(NETWORK_LIMIT_MS))
+    crashPoint('sandbox/network-deleted')
   } catch (cause) {
     const error = new Error(`giving back the network of sandbox ${id}: ${(cause as Error).message}`, { cause })
     if (network) throw error
     context.onProblem(error)
   }
-  await updateSandbox(context, entry, { networkOwed: false })
+  await noteSandbox(context, entry, { networkOwed: false })
+  crashPoint('sandbox/network-paid')
 }
 
 const containersOf = ({ containers }: SandboxContext, id: string): string[] =>

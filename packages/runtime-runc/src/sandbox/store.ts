@@ -1,8 +1,11 @@
 // The sandboxes' records on disk: one folder each.
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PodSandboxConfig } from '@nodelet/cri-api'
-import { writeJson } from '../files.ts'
+import { z } from 'zod'
+import { removeFolder, writeJson } from '../files.ts'
+import { readRecords } from '../record-folders.ts'
+import type { FoundRecords } from '../record-folders.ts'
 import type { SandboxRecord } from './record.ts'
 
 /** The folders of a runtime's sandboxes. */
@@ -15,7 +18,7 @@ export interface SandboxFolders {
   namespaces: string
 }
 
-export const isSandboxId = (name: string): boolean => /^[0-9a-f]{64}$/.test(name)
+const RECORD = 'sandbox.json'
 
 /** Names and makes the folders. */
 export async function makeSandboxFolders(stateDir: string, runDir: string): Promise<SandboxFolders> {
@@ -31,31 +34,36 @@ export async function makeSandboxFolders(stateDir: string, runDir: string): Prom
 /** Makes a record durable. */
 export async function saveSandbox(folders: SandboxFolders, record: SandboxRecord): Promise<void> {
   const config = PodSandboxConfig.toJSON(record.config)
-  await writeJson(join(folders.sandboxes, record.id, 'sandbox.json'), { ...record, config })
+  await writeJson(join(folders.sandboxes, record.id, RECORD), { ...record, config })
 }
 
 export async function removeSandboxRecord(folders: SandboxFolders, id: string): Promise<void> {
-  await rm(join(folders.sandboxes, id), { recursive: true, force: true })
+  await removeFolder(join(folders.sandboxes, id))
 }
 
-/** Reads all records. A folder without a readable one is set aside as `ID.damaged` and told of. */
+/** Reads all records. What cannot be read is set aside and told of. */
 export async function loadSandboxes(
   folders: SandboxFolders,
   onProblem: (error: Error) => void,
-): Promise<SandboxRecord[]> {
-  const ids = (await readdir(folders.sandboxes)).filter(isSandboxId)
-  const records = await Promise.all(
-    ids.map(async (id) => {
-      const folder = join(folders.sandboxes, id)
-      try {
-        const stored = JSON.parse(await readFile(join(folder, 'sandbox.json'), 'utf8')) as SandboxRecord
-        return { ...stored, config: PodSandboxConfig.fromJSON(stored.config) }
-      } catch (cause) {
-        await rename(folder, `${folder}.damaged`)
-        onProblem(new Error(`sandbox ${id} has no readable record: its folder is now ${folder}.damaged`, { cause }))
-        return undefined
-      }
-    }),
-  )
-  return records.filter((record) => record !== undefined)
+): Promise<FoundRecords<SandboxRecord>> {
+  return readRecords(folders.sandboxes, { what: 'sandbox', file: RECORD, parse: parseRecord }, onProblem)
+}
+
+/** What every version wrote; the rest is taken as it is. */
+const stored = z.looseObject({
+  id: z.string(),
+  config: z.record(z.string(), z.unknown()),
+  phase: z.enum(['creating', 'ready', 'stopping', 'stopped']),
+  removing: z.boolean(),
+  bootId: z.string(),
+  createdAt: z.number(),
+  cgroupParent: z.string(),
+  ownCgroup: z.boolean(),
+  networkOwed: z.boolean(),
+})
+
+function parseRecord(text: string, id: string): SandboxRecord {
+  const record = stored.parse(JSON.parse(text))
+  if (record.id !== id) throw new Error(`it is of ${record.id}`)
+  return { ...(record as unknown as SandboxRecord), config: PodSandboxConfig.fromJSON(record.config) }
 }

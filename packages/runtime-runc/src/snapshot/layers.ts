@@ -6,6 +6,7 @@ import { CriError } from '@nodelet/cri-api'
 import { execFile } from '../exec-file.ts'
 import { syncFolder, writeJson } from '../files.ts'
 import { createUnpacker } from './unpacker.ts'
+import { crashPoint } from '../crash-points.ts'
 
 /** The chain IDs of layers, lowest first. @see OCI image-spec, layer ChainID */
 export function chainIds(diffIds: readonly string[]): string[] {
@@ -70,9 +71,12 @@ export async function openLayers(root: string): Promise<Layers> {
       await mkdir(temporary, { mode: 0o711 })
       await mkdir(folder, { mode: 0o755 })
       const record = { chainId, ...(await unpacker.unpack({ blob, folder, lowers, diffId })) }
+      crashPoint('image/layer-unpacked')
       await syncFiles(folder)
       await writeJson(join(temporary, 'layer.json'), record)
+      crashPoint('image/layer-recorded')
       await rename(temporary, join(base, name))
+      crashPoint('image/layer-stored')
       await syncFolder(base)
       known.set(chainId, { ...record, name })
     } catch (error) {

@@ -4,6 +4,7 @@ import { join, relative } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import { isMountPoint, mount, unmountIfMounted } from '@nodelet/linux'
 import { writeJson } from '../files.ts'
+import { crashPoint } from '../crash-points.ts'
 
 interface RootfsRecord {
   key: string
@@ -79,6 +80,7 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
       const merged = at(key, 'merged')
       if (present && isMountPoint(merged)) return merged
       for (const name of ['upper', 'work', 'merged', 'empty']) await mkdir(at(key, name), { recursive: true })
+      crashPoint('container/rootfs-folders-made')
       if (!present) {
         // The upper folder's owner and mode are those of the root that a container sees.
         const { uid, gid, mode } = await stat(folders[0] ?? at(key, 'empty'))
@@ -88,7 +90,9 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
       const record = { key, imageId, chain: [...chain] }
       await writeJson(at(key, 'rootfs.json'), record)
       known.set(key, record)
+      crashPoint('container/rootfs-recorded')
       mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')])
+      crashPoint('container/rootfs-mounted')
       return merged
     },
     release,

@@ -1,0 +1,81 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { lockFile, onProcessEnd } from '../src/index.ts'
+
+/** The number of a process whose parent is gone. */
+async function orphan(seconds: string): Promise<number> {
+  const child = spawn('sh', ['-c', `sleep ${seconds} >/dev/null & echo $!`], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [pid] = (await once(child.stdout, 'data')) as [Buffer]
+  return Number(pid.toString())
+}
+
+const pidfds = (): number =>
+  readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).includes('pidfd')
+    } catch {
+      return false // closed since the listing
+    }
+  }).length
+
+test('the end of a process that is no child is told at once, and leaves no descriptor', async () => {
+  const pids = await Promise.all(Array.from({ length: 120 }, () => orphan('600')))
+  const before = pidfds()
+  const ends: number[] = []
+  const watches = pids.map((pid) => onProcessEnd(pid, () => ends.push(pid)))
+  expect(pidfds()).toBe(before + 120)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(ends).toEqual([])
+  const [first = 0, second = 0, ...others] = pids
+  process.kill(first, 'SIGKILL')
+  await expect.poll(() => ends, { interval: 2 }).toEqual([first])
+  watches[1]?.[Symbol.dispose]()
+  for (const pid of [second, ...others]) process.kill(pid, 'SIGTERM')
+  await expect.poll(() => ends.length).toBe(pids.length - 1)
+  expect(ends).not.toContain(second)
+  for (const watch of watches) watch[Symbol.dispose]()
+  await expect.poll(pidfds).toBe(before)
+})
+
+test('a process that has ended already is told of, too', async () => {
+  const { pid } = spawnSync('true')
+  const ended = Promise.withResolvers<string>()
+  onProcessEnd(pid, () => ended.resolve('ended'))
+  expect(await ended.promise).toBe('ended')
+})
+
+test('a locked file is free again when its holder is killed, and no earlier', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nodelet-lock-'))
+  const path = join(folder, 'lock')
+  try {
+    const program = `
+      import { lockFile } from '@nodelet/linux'
+      import { spawn } from 'node:child_process'
+      const held = lockFile(process.argv[1])
+      const heir = spawn('sleep', ['600'], { stdio: 'ignore', detached: true })
+      process.stdout.write(String(held === undefined ? 0 : heir.pid))
+      setInterval(() => held, 1000)`
+    const args = ['--conditions=@nodelet/source', '--input-type=module', '-e', program, path]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: import.meta.dirname })
+    const [heir] = (await once(child.stdout, 'data')) as [Buffer]
+    expect(Number(heir)).toBeGreaterThan(0)
+    expect(lockFile(path)).toBe(undefined)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    {
+      using held = lockFile(path)
+      expect(held).toBeDefined()
+      expect(lockFile(path)).toBe(undefined)
+    }
+    const again = lockFile(path)
+    expect(again).toBeDefined()
+    again?.[Symbol.dispose]()
+    process.kill(Number(heir), 'SIGKILL')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
