@@ -1,13 +1,17 @@
 // The folder that runc reads.
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeJson } from './files.ts'
 import type { OciSpec } from './spec/oci.ts'
 
-/** Makes a bundle's folder and its config.json. */
-export async function writeBundle(path: string, spec: OciSpec): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 })
-  await writeJson(join(path, 'config.json'), spec)
+/** Makes a bundle's folder. */
+export function makeBundle(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 })
+}
+
+/** Writes a bundle's config.json, for now: neither a crash nor a reboot leaves a use for it. */
+export function writeBundle(path: string, spec: OciSpec): void {
+  writeFileSync(join(path, 'config.json'), JSON.stringify(spec), { mode: 0o600 })
 }
 
 /** Removes a bundle; a missing one is fine. */

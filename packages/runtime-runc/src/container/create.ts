@@ -1,10 +1,9 @@
 // Making a container: everything but the start of its program.
 import { randomBytes } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
-import { writeBundle } from '../bundle.ts'
+import { makeBundle, writeBundle } from '../bundle.ts'
 import { prepareMonitor } from '../conmon.ts'
 import type { ConmonOptions } from '../conmon.ts'
 import { parseSignal, signalName } from '../signals.ts'
@@ -71,7 +70,7 @@ async function discardAfter(context: Context, entry: Entry, error: unknown): Pro
 
 async function make(context: Context, entry: Entry, options: CreateOptions): Promise<void> {
   const bundle = join(context.folders.bundles, entry.record.id)
-  await mkdir(bundle, { recursive: true, mode: 0o700 })
+  makeBundle(bundle)
   const monitor = await prepareMonitor(monitorOptions(context, entry.record, bundle, options))
   let spec: OciSpec
   try {
@@ -80,7 +79,7 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
       crashPoint('container/rootfs-known')
     }
     spec = await specFor(context, entry.record, options)
-    await writeBundle(bundle, spec)
+    writeBundle(bundle, spec)
     crashPoint('container/bundle-written')
   } catch (error) {
     monitor.cancel()

@@ -31,7 +31,7 @@ export interface FactsInput {
 export async function gatherFacts(input: FactsInput): Promise<ContainerFacts> {
   const { id, rootfs, config, image, imageName, targetPid } = input
   const security = config.linux?.securityContext
-  const [passwd, group] = await Promise.all(['/etc/passwd', '/etc/group'].map((path) => readInRoot(rootfs, path)))
+  const [passwd, group] = ['/etc/passwd', '/etc/group'].map((path) => readInRoot(rootfs, path))
   const localhostSeccomp = security?.privileged ? undefined : await seccompFile(config)
   return {
     id,

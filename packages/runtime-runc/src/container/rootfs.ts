@@ -1,5 +1,6 @@
-// Paths inside a root file system that is not trusted.
-import { lstat, mkdir, open, readlink } from 'node:fs/promises'
+// Paths inside a root file system that is not trusted. The few calls on files at hand are faster than a thread's turn.
+import { closeSync, fstatSync, lstatSync, openSync, readlinkSync, readSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execFile } from '../exec-file.ts'
 import { isMissing } from '../files.ts'
@@ -13,7 +14,7 @@ const MAX_BYTES = 1 << 20
  *
  * @throws Error after 40 links.
  */
-export async function resolveInRoot(root: string, path: string): Promise<string> {
+export function resolveInRoot(root: string, path: string): string {
   const done: string[] = []
   const todo = path.split('/').toReversed()
   for (let links = 0; todo.length > 0;) {
@@ -23,7 +24,7 @@ export async function resolveInRoot(root: string, path: string): Promise<string>
       done.pop()
       continue
     }
-    const target = await linkTarget(join(root, ...done, part))
+    const target = linkTarget(join(root, ...done, part))
     if (target === undefined) {
       done.push(part)
       continue
@@ -36,13 +37,17 @@ export async function resolveInRoot(root: string, path: string): Promise<string>
 }
 
 /** The first megabyte of a regular file inside the root, as text; empty when there is no such file. */
-export async function readInRoot(root: string, path: string): Promise<string> {
-  const real = await resolveInRoot(root, path)
+export function readInRoot(root: string, path: string): string {
+  const real = resolveInRoot(root, path)
   try {
-    if (!(await lstat(real)).isFile()) return '' // a FIFO or device of the image must not be opened
-    await using file = await open(real, 'r')
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_BYTES), 0, MAX_BYTES, 0)
-    return buffer.toString('utf8', 0, bytesRead)
+    if (!lstatSync(real).isFile()) return '' // a FIFO or device of the image must not be opened
+    const fd = openSync(real, 'r')
+    try {
+      const buffer = Buffer.alloc(Math.min(fstatSync(fd).size, MAX_BYTES))
+      return buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, 0))
+    } finally {
+      closeSync(fd)
+    }
   } catch (error) {
     if (isMissing(error) || isNotFolder(error)) return ''
     throw error
@@ -52,23 +57,23 @@ export async function readInRoot(root: string, path: string): Promise<string> {
 /** Makes `target` with what the root has at `path`: owners, modes, links and attributes included. */
 export async function copyFromRoot(root: string, path: string, target: string, signal?: AbortSignal): Promise<void> {
   await mkdir(target, { recursive: true, mode: 0o755 })
-  const source = await resolveInRoot(root, path)
-  if (!(await isFolder(source))) return
+  const source = resolveInRoot(root, path)
+  if (!isFolder(source)) return
   const { code, stderr } = await execFile('cp', ['-a', '--', `${source}/.`, target], signal)
   if (code !== 0) throw new Error(`copying image volume ${path} from ${source} to ${target}: ${stderr.trim()}`)
 }
 
-async function linkTarget(path: string): Promise<string | undefined> {
+function linkTarget(path: string): string | undefined {
   try {
-    return await readlink(path)
+    return readlinkSync(path)
   } catch {
     return undefined // not a link, or not there: taken as it stands
   }
 }
 
-async function isFolder(path: string): Promise<boolean> {
+function isFolder(path: string): boolean {
   try {
-    return (await lstat(path)).isDirectory()
+    return lstatSync(path).isDirectory()
   } catch (error) {
     if (isMissing(error) || isNotFolder(error)) return false
     throw error

@@ -210,19 +210,20 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         await store.remove(image.id)
         await collect()
       }),
-    prepareRootfs: async (key, imageId) =>
-      alone(async () => {
-        const chain =
-          rootfs.records().find((one) => one.key === key)?.chain ?? store.list().find(({ id }) => id === imageId)?.chain
-        if (!chain) throw new CriError('NOT_FOUND', `image ${imageId} is not here: pull it first`)
-        return rootfs.prepare(key, imageId, chain, layers.folders(chain))
-      }),
-    releaseRootfs: async (key) =>
-      alone(async () => {
-        if (rootfs.path(key) === undefined) return
-        await rootfs.release(key)
-        await collect()
-      }),
+    // Not in line with the others: from its first step on the layers are in use, which collections see.
+    prepareRootfs: async (key, imageId) => {
+      const chain =
+        rootfs.records().find((one) => one.key === key)?.chain ?? store.list().find(({ id }) => id === imageId)?.chain
+      if (!chain) throw new CriError('NOT_FOUND', `image ${imageId} is not here: pull it first`)
+      return rootfs.prepare(key, imageId, chain, layers.folders(chain))
+    },
+    releaseRootfs: async (key) => {
+      const imageId = rootfs.imageId(key)
+      if (imageId === undefined) return
+      await rootfs.release(key)
+      // The layers are an image's, unless that was removed before.
+      if (!store.list().some(({ id }) => id === imageId)) await alone(collect)
+    },
     rootfsPath: (key) => rootfs.path(key),
     usage: async () => {
       const all = [...new Set([...store.list(), ...rootfs.records()].flatMap(({ chain }) => chain))]

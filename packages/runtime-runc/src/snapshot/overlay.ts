@@ -1,5 +1,6 @@
 // Root file systems of containers: overlay mounts over the layers of an image.
-import { chmod, chown, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { chmodSync, chownSync, mkdirSync, statSync } from 'node:fs'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import { isMountPoint, mount, unmountIfMounted } from '@nodelet/linux'
@@ -18,6 +19,8 @@ export interface RootFileSystems {
   /** Unmounts and removes it with all that was written. Fine when there is none. */
   release(key: string): Promise<void>
   path(key: string): string | undefined
+  /** The image of one that is there. */
+  imageId(key: string): string | undefined
   records(): RootfsRecord[]
 }
 
@@ -79,24 +82,30 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
       }
       const merged = at(key, 'merged')
       if (present && isMountPoint(merged)) return merged
-      for (const name of ['upper', 'work', 'merged', 'empty']) await mkdir(at(key, name), { recursive: true })
-      crashPoint('container/rootfs-folders-made')
-      if (!present) {
-        // The upper folder's owner and mode are those of the root that a container sees.
-        const { uid, gid, mode } = await stat(folders[0] ?? at(key, 'empty'))
-        await chown(at(key, 'upper'), uid, gid)
-        await chmod(at(key, 'upper'), mode & 0o7777)
-      }
       const record = { key, imageId, chain: [...chain] }
-      await writeJson(at(key, 'rootfs.json'), record)
       known.set(key, record)
-      crashPoint('container/rootfs-recorded')
-      mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')])
-      crashPoint('container/rootfs-mounted')
+      try {
+        for (const name of ['upper', 'work', 'merged', 'empty']) mkdirSync(at(key, name), { recursive: true })
+        crashPoint('container/rootfs-folders-made')
+        if (!present) {
+          // The upper folder's owner and mode are those of the root that a container sees.
+          const { uid, gid, mode } = statSync(folders[0] ?? at(key, 'empty'))
+          chownSync(at(key, 'upper'), uid, gid)
+          chmodSync(at(key, 'upper'), mode & 0o7777)
+          await writeJson(at(key, 'rootfs.json'), record)
+        }
+        crashPoint('container/rootfs-recorded')
+        mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')])
+        crashPoint('container/rootfs-mounted')
+      } catch (error) {
+        if (!present) await release(key)
+        throw error
+      }
       return merged
     },
     release,
     path: (key) => (known.has(key) ? at(key, 'merged') : undefined),
+    imageId: (key) => known.get(key)?.imageId,
     records: () => [...known.values()],
   }
 }
