@@ -1,5 +1,6 @@
 // What is owed on disk: written before an ADD starts, removed when its DEL has succeeded.
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdir, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toVersion } from './result.ts'
 import type { CniLog, CniResult, NetworkList, PodNetwork } from './types.ts'
@@ -28,9 +29,10 @@ export interface Attachments {
 
 export function openAttachments(cacheDir: string, log: CniLog): Attachments {
   const folder = join(cacheDir, 'attachments')
+  const results = join(cacheDir, 'results')
   const fileOf = ({ containerId, ifName }: AttachmentKey): string => join(folder, `${containerId}-${ifName}.json`)
   const resultFile = ({ containerId, ifName }: AttachmentKey, name: string): string =>
-    join(cacheDir, 'results', `${name}-${containerId}-${ifName}`)
+    join(results, `${name}-${containerId}-${ifName}`)
   const read = async (path: string): Promise<Attachment | undefined> => {
     let content: string
     try {
@@ -49,10 +51,12 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
   return {
     save: async (attachment) => {
       const { network, list, result } = attachment
-      await write(fileOf(network), attachment)
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      await write(fileOf(network), attachment, { durable: true })
       // Where other tools look for results, in libcni's format.
       if (result) {
-        await write(resultFile(network, list.name), {
+        mkdirSync(results, { recursive: true, mode: 0o700 })
+        const cached = {
           kind: 'cniCacheV1',
           containerId: network.containerId,
           config: Buffer.from(JSON.stringify(list)).toString('base64'),
@@ -66,13 +70,14 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
             },
           }),
           result: toVersion(result, list.cniVersion),
-        })
+        }
+        await write(resultFile(network, list.name), cached, { durable: false })
       }
     },
     find: async (key) => read(fileOf(key)),
     remove: async (key, networkName) => {
-      await rm(resultFile(key, networkName), { force: true })
-      await rm(fileOf(key), { force: true })
+      rmSync(resultFile(key, networkName), { force: true })
+      rmSync(fileOf(key), { force: true })
     },
     keys: async () => {
       await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -95,13 +100,13 @@ function parseAttachment(content: string): Attachment {
   return { network, list, ...(result && { result }) }
 }
 
-async function write(path: string, value: unknown): Promise<void> {
-  await mkdir(join(path, '..'), { recursive: true, mode: 0o700 })
+/** Written aside and renamed: whole or not there. */
+async function write(path: string, value: unknown, { durable }: { durable: boolean }): Promise<void> {
   const temporary = `${path}.tmp`
-  {
-    await using file = await open(temporary, 'w', 0o600)
-    await file.writeFile(JSON.stringify(value))
+  writeFileSync(temporary, JSON.stringify(value), { mode: 0o600 })
+  if (durable) {
+    await using file = await open(temporary, 'r+')
     await file.sync()
   }
-  await rename(temporary, path)
+  renameSync(temporary, path)
 }
