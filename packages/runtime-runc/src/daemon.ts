@@ -1,5 +1,4 @@
 // A whole container runtime: containers, sandboxes and images as the two services of CRI.
-import { readFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { ContainerEventType, serveCri } from '@nodelet/cri-api'
 import type {
@@ -21,6 +20,7 @@ import { createRuntimeService } from './service.ts'
 import { tell } from './service-context.ts'
 import type { ServiceContext } from './service-context.ts'
 import type { Streaming } from './streaming/server.ts'
+import { ownVersion } from './version.ts'
 
 /** What a streaming server works on. */
 export interface StreamBackend {
@@ -144,11 +144,6 @@ const eventTypes = {
   stopped: ContainerEventType.CONTAINER_STOPPED_EVENT,
   deleted: ContainerEventType.CONTAINER_DELETED_EVENT,
 } as const
-
-async function ownVersion(): Promise<string> {
-  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
 
 /** What this machine's runc and kernel can do; a runc that does not tell can do neither. */
 async function featuresOf(runc: string): Promise<RuntimeHandlerFeatures> {
