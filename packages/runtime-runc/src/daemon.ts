@@ -11,6 +11,7 @@ import type {
 import type { Cni } from '@nodelet/cni-plugins'
 import { openContainers } from './container/containers.ts'
 import type { Containers } from './container/containers.ts'
+import type { ContainerRecord } from './container/record.ts'
 import { createStatsReader } from './container/stats.ts'
 import { createEventHub } from './events.ts'
 import { execFile, findProgram } from './exec-file.ts'
@@ -66,6 +67,12 @@ export interface RuntimeOptions {
 export interface Runtime extends AsyncDisposable {
   runtimeService: RuntimeService
   imageService: ImageService
+  /**
+   * Fulfilled when the container has ended; at once if it has.
+   *
+   * @throws CriError NOT_FOUND
+   */
+  wait(containerId: string): Promise<Readonly<ContainerRecord>>
 }
 
 /**
@@ -126,6 +133,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   return {
     runtimeService: createRuntimeService(context),
     imageService: images.imageService,
+    wait: async (id) => containers.wait(id),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   }
 }
