@@ -2,12 +2,23 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { openCgroups } from '@nodelet/linux'
+import { openImages } from '@nodelet/runtime-runc'
 import { expect, test } from 'vitest'
+import { makeDemoImage } from '../../packages/node-agent/src/demo/image.ts'
 
 const packages = resolve(import.meta.dirname, '../../packages')
 
 /** Where runtime-runc's containers are when nobody says otherwise. */
 const defaultCgroup = '/nodelet'
+
+/** What examples find on a machine that has the network: here there is none. */
+const prepare: Record<string, () => Promise<void>> = {
+  'runtime-runc': async () => {
+    const name = 'docker.io/library/busybox:1.36'
+    await using images = await openImages({ root: '/tmp/hello/images' })
+    await images.importArchive(await makeDemoImage('/tmp/hello/layout', name), { reference: name })
+  },
+}
 
 // The examples of cri-api and kube-client talk to a runtime and to a cluster at fixed paths: their own tests stand for them.
 test.each<[name: string, output: string | RegExp]>([
@@ -15,7 +26,7 @@ test.each<[name: string, output: string | RegExp]>([
   ['kubelet-core', ''],
   ['cni-plugins', 'bridge → portmap\n'],
   ['proxy-rules', /-A KUBE-SVC-\S+ .*-j KUBE-SEP-/],
-  ['runtime-runc', '0\n'],
+  ['runtime-runc', '0 hello\n\n'],
   ['local-cluster', 'default\nkube-node-lease\nkube-public\nkube-system\n'],
   ['node-agent', 'cluster runtime kubelet proxy 10.88.0.0/16\n/srv/nodelet/manifests\n'],
 ])('the first example of %s runs as printed', async (name, output) => {
@@ -27,6 +38,7 @@ test.each<[name: string, output: string | RegExp]>([
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(file, example, { flag: 'wx' })
   try {
+    await prepare[name]?.()
     const node = process.execPath
     expect(example).toContain(`from '@nodelet/${name}'`)
     const args = ['--conditions=@nodelet/source', file]

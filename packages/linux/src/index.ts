@@ -16,6 +16,7 @@ export { addressBytes, addressText, isWithin, parsePrefix } from './netlink/ip.t
 export type { Prefix } from './netlink/ip.ts'
 export { openNetlink } from './netlink/netlink.ts'
 export type { Address, Link, Netlink, Route } from './netlink/netlink.ts'
+export { notifyService } from './notify.ts'
 export { openPty } from './pty.ts'
 export type { Pty, TerminalSize } from './pty.ts'
 export { connectPackets, tcpSocket } from './sockets.ts'

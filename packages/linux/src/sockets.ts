@@ -41,17 +41,26 @@ export function socketFromFd(fd: number, onread?: ReadInto): Socket {
   return new Socket(options as unknown as SocketConstructorOpts)
 }
 
+/** A unix socket's address as the kernel takes it; a name that begins with `@` is in the abstract namespace. */
+export function unixAddress(path: string): Uint8Array {
+  const name = Buffer.from(path)
+  if (name.length >= PATH_BYTES) throw new Error(`${path} is too long for a unix socket: ${name.length} bytes`)
+  const abstract = path.startsWith('@')
+  if (abstract) name[0] = 0
+  // An abstract name is as long as the address says, a path ends with a zero.
+  const address = new Uint8Array(2 + name.length + (abstract ? 0 : 1))
+  address[0] = AF_UNIX // the family is two bytes, little endian, on all machines that we run on
+  address.set(name, 2)
+  return address
+}
+
 /**
  * Connects to a unix socket that keeps packets apart (SOCK_SEQPACKET). Each `data` event is a packet, and so is each
  * write that waited for the one before.
  * @throws LinuxError
  */
 export function connectPackets(path: string): Socket {
-  const name = Buffer.from(path)
-  if (name.length >= PATH_BYTES) throw new Error(`${path} is too long for a unix socket: ${name.length} bytes`)
-  const address = new Uint8Array(2 + PATH_BYTES)
-  address[0] = AF_UNIX // the family is two bytes, little endian, on all machines that we run on
-  address.set(name, 2)
+  const address = unixAddress(path)
   const fd = call('socket', path, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
   try {
     call('connect', path, fd, address, address.length)

@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { createInterface } from 'node:readline'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { connectPackets, openPty, pinNamespaces, tcpSocket, unpinNamespace } from '../src/index.ts'
+import { connectPackets, notifyService, openPty, pinNamespaces, tcpSocket, unpinNamespace } from '../src/index.ts'
 
 async function textOf(socket: Duplex): Promise<string> {
   let text = ''
@@ -98,4 +99,27 @@ c.send(str(sizes).encode()); c.close()`
     child.kill()
     rmSync(path, { force: true })
   }
+})
+
+test.each(['in a folder', 'abstract'])('a service manager with a socket %s is told', async (kind) => {
+  const abstract = kind === 'abstract'
+  const path = abstract ? `@nodelet-notify-${process.pid}` : `/tmp/nodelet-notify-${process.pid}.sock`
+  const script = `
+import socket, sys
+name = sys.argv[1]
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(chr(0) + name[1:] if name[0] == '@' else name); print('bound', flush=True)
+print(s.recv(100).decode(), flush=True)`
+  const child = spawn('python3', ['-c', script, path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  try {
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
+    await lines.next()
+    expect(notifyService('READY=1\nSTATUS=well', path)).toBe(true)
+    expect([(await lines.next()).value, (await lines.next()).value]).toEqual(['READY=1', 'STATUS=well'])
+  } finally {
+    child.kill()
+    rmSync(path, { force: true })
+  }
+  expect(() => notifyService('READY=1', '/tmp/nobody-is-here.sock')).toThrow(/ENOENT: connect \/tmp\/nobody-is-here/)
+  expect(notifyService('READY=1', undefined)).toBe(false)
 })

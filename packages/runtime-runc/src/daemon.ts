@@ -1,5 +1,4 @@
 // A whole container runtime: containers, sandboxes and images as the two services of CRI.
-import { readFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { ContainerEventType, serveCri } from '@nodelet/cri-api'
 import type {
@@ -12,6 +11,7 @@ import type {
 import type { Cni } from '@nodelet/cni-plugins'
 import { openContainers } from './container/containers.ts'
 import type { Containers } from './container/containers.ts'
+import type { ContainerRecord } from './container/record.ts'
 import { createStatsReader } from './container/stats.ts'
 import { createEventHub } from './events.ts'
 import { execFile, findProgram } from './exec-file.ts'
@@ -21,6 +21,7 @@ import { createRuntimeService } from './service.ts'
 import { tell } from './service-context.ts'
 import type { ServiceContext } from './service-context.ts'
 import type { Streaming } from './streaming/server.ts'
+import { ownVersion } from './version.ts'
 
 /** What a streaming server works on. */
 export interface StreamBackend {
@@ -66,6 +67,12 @@ export interface RuntimeOptions {
 export interface Runtime extends AsyncDisposable {
   runtimeService: RuntimeService
   imageService: ImageService
+  /**
+   * Fulfilled when the container has ended; at once if it has.
+   *
+   * @throws CriError NOT_FOUND
+   */
+  wait(containerId: string): Promise<Readonly<ContainerRecord>>
 }
 
 /**
@@ -126,6 +133,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   return {
     runtimeService: createRuntimeService(context),
     imageService: images.imageService,
+    wait: async (id) => containers.wait(id),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   }
 }
@@ -144,11 +152,6 @@ const eventTypes = {
   stopped: ContainerEventType.CONTAINER_STOPPED_EVENT,
   deleted: ContainerEventType.CONTAINER_DELETED_EVENT,
 } as const
-
-async function ownVersion(): Promise<string> {
-  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
 
 /** What this machine's runc and kernel can do; a runc that does not tell can do neither. */
 async function featuresOf(runc: string): Promise<RuntimeHandlerFeatures> {

@@ -36,3 +36,8 @@ export type {
 } from './streaming/types.ts'
 export { openRuntime, serveRuntime } from './daemon.ts'
 export type { Runtime, RuntimeOptions, StreamBackend } from './daemon.ts'
+export { openRunner } from './runner/runner.ts'
+export type { RunCommandOptions, Runner, RunnerOptions } from './runner/runner.ts'
+export type { RunOptions } from './runner/config.ts'
+export type { RunEnd, RunningContainer, RunResult } from './runner/container.ts'
+export type { Output } from './runner/output.ts'

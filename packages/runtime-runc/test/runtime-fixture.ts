@@ -126,7 +126,7 @@ export async function makeRuntime(overrides: Partial<RuntimeOptions> = {}): Prom
   }
 }
 
-async function busybox(): Promise<Awaited<ReturnType<typeof makeImage>>> {
+export async function busybox(): Promise<Awaited<ReturnType<typeof makeImage>>> {
   const folders = ['bin/', 'etc/', 'tmp/'].map((name) => ({ name, type: 'directory' as const, mode: 0o755 }))
   const links = [
     'sh',

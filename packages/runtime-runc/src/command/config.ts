@@ -1,0 +1,119 @@
+// What the daemon needs to know, from flags over a file over defaults. Options that containerd's CRI plugin has too are
+// named as there, in camel case.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import { parseDuration } from './duration.ts'
+
+/** Complete and checked. */
+export interface DaemonConfig {
+  /** Images and what else must last are below this folder; default `/var/lib/nodelet`. */
+  root: string
+  /** What a reboot may lose: a short path on a tmpfs, default `/run/nodelet`. */
+  run: string
+  /** The socket; default `runtime.sock` below `run`. */
+  listen: string
+  cni: {
+    /** Network lists, the first by name is the network; default `/etc/cni/net.d`. */
+    confDir: string
+    /** CNI programs; default `/opt/cni/bin`. */
+    binDirs: string[]
+  }
+  /** Pods that name no cgroup parent are below this cgroup; default `/nodelet`. */
+  cgroupParent: string
+  /** Where exec, attach and port-forward are served; default `127.0.0.1`. */
+  streamServerAddress: string
+  /** Default 0, any free one. */
+  streamServerPort: number
+  /** Milliseconds; default `4h`. */
+  streamIdleTimeout: number
+  /** Blobs of one image that come at once; default 3. */
+  maxConcurrentDownloads: number
+  logLevel: 'error' | 'warn' | 'info' | 'debug'
+}
+
+type Times = 'streamIdleTimeout'
+
+/** What a file or flags may say; spans of time are texts such as `90s`. */
+export type DaemonConfigInput = Partial<Omit<DaemonConfig, 'cni' | Times> & Record<Times, string>> & {
+  cni?: Partial<DaemonConfig['cni']>
+}
+
+const path = z.string().regex(/^\//, 'must be an absolute path')
+const short = (bytes: number): z.ZodString =>
+  path.refine((text) => Buffer.byteLength(text) <= bytes, {
+    error: `must be at most ${bytes} bytes long: a unix socket's name is short`,
+  })
+const duration = z.string().transform((text, context) => {
+  const ms = parseDuration(text)
+  if (ms === undefined) context.addIssue({ code: 'custom', message: 'must be a span of time such as 90s, 5m or 4h' })
+  return ms ?? 0
+})
+
+const schema: z.ZodType<Omit<DaemonConfig, 'listen'> & { listen?: string | undefined }> = z.strictObject({
+  root: path.default('/var/lib/nodelet'),
+  run: short(34).default('/run/nodelet'),
+  listen: z
+    .string()
+    .transform((text) => text.replace(/^unix:\/\//, ''))
+    .pipe(short(107))
+    .optional(),
+  cni: z
+    .strictObject({
+      confDir: path.default('/etc/cni/net.d'),
+      binDirs: z.array(path).default(['/opt/cni/bin']),
+    })
+    .prefault({}),
+  cgroupParent: path.default('/nodelet'),
+  streamServerAddress: z.union([z.ipv4(), z.ipv6()]).default('127.0.0.1'),
+  streamServerPort: z.number().int().min(0).max(65_535).default(0),
+  streamIdleTimeout: duration.prefault('4h'),
+  maxConcurrentDownloads: z.number().int().min(1).default(3),
+  logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
+})
+
+/** A configuration that can't be used: names the source, the field and the value. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+/** @throws ConfigError naming every wrong field */
+export function parseConfig(input: unknown, source: string): DaemonConfig {
+  const result = schema.safeParse(input)
+  if (!result.success) {
+    const problems = result.error.issues.flatMap((issue) => problemsOf(issue, input))
+    throw new ConfigError(`${source}:\n${problems.map((problem) => `  ${problem}`).join('\n')}`)
+  }
+  return { ...result.data, listen: result.data.listen ?? join(result.data.run, 'runtime.sock') }
+}
+
+function problemsOf(issue: z.core.$ZodIssue, input: unknown): string[] {
+  const tell = (at: PropertyKey[], message: string): string => {
+    const value = at.reduce<unknown>(
+      (object, key) => (object as Record<PropertyKey, unknown> | undefined)?.[key],
+      input,
+    )
+    const shown = value === undefined ? '' : `, is ${JSON.stringify(value)}`
+    return `${at.join('.') || '(top)'}: ${message}${shown}`
+  }
+  if (issue.code !== 'unrecognized_keys') return [tell(issue.path, issue.message)]
+  return issue.keys.map((key) => tell([...issue.path, key], 'there is no such option'))
+}
+
+/** Reads a file (YAML or JSON), if one is named, and lays the flags over it. @throws ConfigError */
+export async function readConfig(file: string | undefined, flags: DaemonConfigInput): Promise<DaemonConfig> {
+  if (file === undefined) return parseConfig(flags, 'flags')
+  let content: unknown
+  try {
+    content = parse(await readFile(file, 'utf8')) ?? {}
+  } catch (error) {
+    throw new ConfigError(`${file}: ${(error as Error).message}`, { cause: error })
+  }
+  if (typeof content !== 'object' || Array.isArray(content)) throw new ConfigError(`${file}: must be options by name`)
+  const said = content as DaemonConfigInput
+  // What the file alone says wrong is told of the file.
+  parseConfig(said, file)
+  const cni = { ...said.cni, ...flags.cni }
+  return parseConfig({ ...said, ...flags, cni }, `${file} and flags`)
+}
