@@ -44,7 +44,10 @@ export interface RuntimeOptions {
   runDir: string
   cni: Cni
   /** Stay the caller's to dispose of, after the runtime. */
-  images: Pick<Images, 'resolve' | 'list' | 'prepareRootfs' | 'releaseRootfs' | 'imageService'>
+  images: Pick<
+    Images,
+    'resolve' | 'list' | 'prepareRootfs' | 'releaseRootfs' | 'prepareView' | 'releaseViews' | 'imageService'
+  >
   /**
    * Makes the streaming server, which the runtime then disposes of, for instance
    * `async (backend) => openStreaming(await createStreamAdapters(backend))`. Without one Exec, Attach and PortForward
@@ -105,6 +108,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     runDir,
     containers,
     cni,
+    releaseViews: (id) => images.releaseViews(id),
     onEvent: ({ type, sandbox: { id } }) => {
       if (context) tell(context, eventTypes[type], id, id)
     },

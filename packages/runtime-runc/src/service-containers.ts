@@ -5,6 +5,7 @@ import { filterContainers } from './container/filter.ts'
 import type { ContainerRecord } from './container/record.ts'
 import { containerOf } from './container/status.ts'
 import { effectiveConfig } from './sandbox/facts.ts'
+import { mountImages } from './image-mounts.ts'
 import type { ServiceContext } from './service-context.ts'
 import { batches, containerId as wholeId, sandboxId, shownContainers, statusOf } from './service-context.ts'
 import { createSharedCalls } from './shared-calls.ts'
@@ -100,8 +101,10 @@ async function create(
     const asked = config.image?.image ?? ''
     const image = images.resolve(asked)
     if (!image) throw new CriError('NOT_FOUND', `failed to resolve image "${asked}": pull it first`)
+    const mounted = await mountImages(images, record.id, config)
     return containers.create({
-      config,
+      config: mounted.config,
+      imageMounts: mounted.sources,
       sandboxConfig: effectiveConfig(record),
       sandbox: facts,
       image: image.config,

@@ -16,7 +16,7 @@ import type { ContainerStatus, RuntimeHandlerFeatures } from '@nodelet/cri-api'
 export interface ServiceContext {
   sandboxes: Sandboxes
   containers: Containers
-  images: Pick<Images, 'resolve' | 'list' | 'prepareRootfs'>
+  images: Pick<Images, 'resolve' | 'list' | 'prepareRootfs' | 'prepareView'>
   cni: Cni
   streaming?: Streaming
   events: EventHub<ContainerEventResponse>

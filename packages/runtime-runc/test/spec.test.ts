@@ -269,7 +269,7 @@ describe('mounts', () => {
   test.each<[string, Config, string]>([
     ['bidirectional on private', { mounts: [mount('/m', '/private', { propagation: 2 })] }, 'is not on a shared mount'],
     ['missing source', { mounts: [mount('/m', '/none')] }, 'host path /none does not exist'],
-    ['image volume', { mounts: [mount('/m', '', { image: { image: 'x' } })] }, 'image volumes are not supported'],
+    ['image volume', { mounts: [mount('/m', '', { image: { image: 'x' } })] }, 'has neither a host path nor an image'],
     ['unknown device', { devices: [{ hostPath: '/dev/none' }] }, 'device /dev/none is not a device'],
     ['CDI', { CDIDevices: [{ name: 'v/c=1' }] }, 'unresolvable CDI devices v/c=1'],
     [

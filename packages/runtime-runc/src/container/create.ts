@@ -36,6 +36,8 @@ export interface CreateOptions {
    * `remove`. A function mounts it for the container of that ID; `ContainersOptions.releaseRootfs` undoes that.
    */
   rootfs: string | ((id: string) => Promise<string>)
+  /** By container path of a mount that has an image and no host path: what is mounted there. */
+  imageMounts?: Readonly<Record<string, string>>
   signal?: AbortSignal
 }
 
@@ -126,6 +128,7 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
     config: options.config,
     image: options.image,
     imageName: options.imageName,
+    imageMounts: options.imageMounts ?? {},
     volumesDir: join(context.folders.containers, record.id, 'volumes'),
     ...(targetPid === undefined ? {} : { targetPid }),
     ...(options.signal ? { signal: options.signal } : {}),

@@ -21,6 +21,7 @@ export interface FactsInput {
   config: ContainerConfig
   image: ImageConfig
   imageName?: string
+  imageMounts: Readonly<Record<string, string>>
   /** Folder where the image's volumes are made. */
   volumesDir: string
   targetPid?: number
@@ -38,6 +39,7 @@ export async function gatherFacts(input: FactsInput): Promise<ContainerFacts> {
     rootfs,
     user: resolveUser(security, image.User ?? '', passwd ?? '', group ?? ''),
     sources: await mountSources(config),
+    imageMounts: input.imageMounts,
     imageVolumes: await imageVolumes(input),
     devices: Object.fromEntries(
       await Promise.all(config.devices.map(async ({ hostPath }) => [hostPath, await devicesIfAny(hostPath)] as const)),

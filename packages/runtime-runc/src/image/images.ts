@@ -52,6 +52,10 @@ export interface Images extends AsyncDisposable {
   remove(referenceOrId: string): Promise<void>
   /** Mounts a writable file system of an image for a container; safe to run again. Answers its path. */
   prepareRootfs(key: string, imageId: string): Promise<string>
+  /** Mounts an image read-only for an owner, such as a pod, whose parts share it. Answers its path. */
+  prepareView(owner: string, imageId: string): Promise<string>
+  /** Unmounts all of an owner. Fine when there is none. */
+  releaseViews(owner: string): Promise<void>
   /** Unmounts it and removes what was written. Fine when there is none. */
   releaseRootfs(key: string): Promise<void>
   /** Where it is; after a reboot it is mounted again by `prepareRootfs`. */
@@ -166,6 +170,22 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     }
   }
 
+  // Not in line with the others: from its first step on the layers are in use, which collections see.
+  const prepare = async (key: string, imageId: string, isView: boolean): Promise<string> => {
+    const used = rootfs.records().find((one) => one.key === key)
+    const chain = used?.chain ?? store.list().find(({ id }) => id === imageId)?.chain
+    if (!chain) throw new CriError('NOT_FOUND', `image ${imageId} is not here: pull it first`)
+    return rootfs.prepare({ key, imageId, chain, folders: layers.folders(chain), isView })
+  }
+
+  const release = async (key: string): Promise<void> => {
+    const imageId = rootfs.imageId(key)
+    if (imageId === undefined) return
+    await rootfs.release(key)
+    // The layers are an image's, unless that was removed before.
+    if (!store.list().some(({ id }) => id === imageId)) await alone(collect)
+  }
+
   const images: Omit<Images, 'imageService'> = {
     root,
     pull: async (text, { auth, signal, onProgress } = {}) => {
@@ -210,20 +230,14 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         await store.remove(image.id)
         await collect()
       }),
-    // Not in line with the others: from its first step on the layers are in use, which collections see.
-    prepareRootfs: async (key, imageId) => {
-      const chain =
-        rootfs.records().find((one) => one.key === key)?.chain ?? store.list().find(({ id }) => id === imageId)?.chain
-      if (!chain) throw new CriError('NOT_FOUND', `image ${imageId} is not here: pull it first`)
-      return rootfs.prepare(key, imageId, chain, layers.folders(chain))
+    prepareRootfs: async (key, imageId) => prepare(key, imageId, false),
+    prepareView: async (owner, imageId) =>
+      prepare(`${viewKey(owner)}${imageId.replace(/^sha256:/, '')}`, imageId, true),
+    releaseViews: async (owner) => {
+      const keys = rootfs.records().flatMap(({ key }) => (key.startsWith(viewKey(owner)) ? [key] : []))
+      for (const key of keys) await release(key)
     },
-    releaseRootfs: async (key) => {
-      const imageId = rootfs.imageId(key)
-      if (imageId === undefined) return
-      await rootfs.release(key)
-      // The layers are an image's, unless that was removed before.
-      if (!store.list().some(({ id }) => id === imageId)) await alone(collect)
-    },
+    releaseRootfs: async (key) => release(key),
     rootfsPath: (key) => rootfs.path(key),
     usage: async () => {
       const all = [...new Set([...store.list(), ...rootfs.records()].flatMap(({ chain }) => chain))]
@@ -241,6 +255,8 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
   const opened = opening.move()
   return { ...images, imageService: createImageService(images) }
 }
+
+const viewKey = (owner: string): string => `view-${owner}-`
 
 /** As containerd's users know it. */
 function pullError(reference: Reference, error: unknown): CriError {

@@ -34,6 +34,7 @@ export interface SandboxContext {
   pauseDir: string
   bootId: string
   entries: Map<string, SandboxEntry>
+  releaseViews: (id: string) => Promise<void>
   emit: (event: SandboxEvent) => void
   onProblem: (error: Error) => void
 }

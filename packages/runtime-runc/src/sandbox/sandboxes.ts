@@ -26,6 +26,8 @@ export interface SandboxesOptions {
   cni: Cni
   /** Below it each sandbox that names no cgroup parent gets one of its own. Default: `/nodelet`. */
   cgroupParentDefault?: string
+  /** Unmounts the images that the sandbox's containers had as volumes; may be called again. Default: there are none. */
+  releaseViews?: (id: string) => Promise<void>
   onEvent?: (event: SandboxEvent) => void
   /** Told of what went wrong in the background. Default: a process warning. */
   onProblem?: (error: Error) => void
@@ -72,6 +74,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<Sandboxe
     pauseDir: stateDir,
     bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
     entries: new Map(),
+    releaseViews: options.releaseViews ?? (async (): Promise<void> => {}),
     emit: options.onEvent ?? ((): void => {}),
     onProblem: options.onProblem ?? ((error): void => process.emitWarning(error)),
   }

@@ -51,6 +51,7 @@ export async function endSandbox(context: SandboxContext, entry: SandboxEntry): 
   crashPoint('sandbox/containers-stopped')
   if (entry.record.networkOwed) await giveNetworkBack(context, entry)
   dropNamespaces(folders.namespaces, id)
+  await context.releaseViews(id)
   crashPoint('sandbox/unpinned')
 }
 

@@ -11,11 +11,24 @@ interface RootfsRecord {
   key: string
   imageId: string
   chain: string[]
+  /** Nobody writes to it. */
+  isView?: boolean
+}
+
+export interface RootfsInput {
+  /** Letters, digits, `_`, `.` and `-`. */
+  key: string
+  imageId: string
+  /** Its layers, lowest first, and their folders, topmost first. */
+  chain: readonly string[]
+  folders: readonly string[]
+  /** Read-only, so that many may share it. */
+  isView?: boolean
 }
 
 export interface RootFileSystems {
-  /** Mounts a writable file system over the layers; mounts the same one again after a reboot. Answers its path. */
-  prepare(key: string, imageId: string, chain: readonly string[], folders: readonly string[]): Promise<string>
+  /** Mounts a file system over the layers; mounts the same one again after a reboot. Answers its path. */
+  prepare(input: RootfsInput): Promise<string>
   /** Unmounts and removes it with all that was written. Fine when there is none. */
   release(key: string): Promise<void>
   path(key: string): string | undefined
@@ -48,11 +61,16 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
     }
   }
 
-  const mountLayers = (key: string, folders: readonly string[]): void => {
+  const mountLayers = (key: string, folders: readonly string[], isView: boolean): void => {
+    const [only] = folders
+    if (isView && only !== undefined && folders.length === 1) {
+      mount({ source: only, target: at(key, 'merged'), options: ['bind'] })
+      mount({ source: 'none', target: at(key, 'merged'), options: ['bind', 'remount', 'ro'] })
+      return
+    }
     const optionsWith = (shown: (path: string) => string): string[] => [
       `lowerdir=${folders.map(shown).join(':')}`,
-      `upperdir=${shown(at(key, 'upper'))}`,
-      `workdir=${shown(at(key, 'work'))}`,
+      ...(isView ? ['ro'] : [`upperdir=${shown(at(key, 'upper'))}`, `workdir=${shown(at(key, 'work'))}`]),
     ]
     const target = at(key, 'merged')
     const options = optionsWith((path) => path)
@@ -71,41 +89,55 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
     }
   }
 
+  const prepare = async ({ key, imageId, chain, folders, isView = false }: RootfsInput): Promise<string> => {
+    if (!/^\w[\w.-]*$/.test(key)) {
+      throw new RangeError(`rootfs key ${JSON.stringify(key)}: letters, digits, "_", "." and "-"`)
+    }
+    const present = known.get(key)
+    if (present && present.imageId !== imageId) {
+      throw new CriError('ALREADY_EXISTS', `rootfs ${key} is of image ${present.imageId}: release it first`)
+    }
+    const merged = at(key, 'merged')
+    if (present && isMountPoint(merged)) return merged
+    const record: RootfsRecord = { key, imageId, chain: [...chain], ...(isView && { isView }) }
+    known.set(key, record)
+    try {
+      const names = isView ? ['merged', 'empty'] : ['upper', 'work', 'merged', 'empty']
+      for (const name of names) mkdirSync(at(key, name), { recursive: true })
+      crashPoint('container/rootfs-folders-made')
+      if (!present) {
+        if (!isView) copyOwner(folders[0] ?? at(key, 'empty'), at(key, 'upper'))
+        await writeJson(at(key, 'rootfs.json'), record)
+      }
+      crashPoint('container/rootfs-recorded')
+      mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')], isView)
+      crashPoint('container/rootfs-mounted')
+    } catch (error) {
+      if (!present) await release(key)
+      throw error
+    }
+    return merged
+  }
+
+  /** Two that want the same one at once share the work. */
+  const preparing = new Map<string, Promise<string>>()
   return {
-    prepare: async (key, imageId, chain, folders) => {
-      if (!/^\w[\w.-]*$/.test(key)) {
-        throw new RangeError(`rootfs key ${JSON.stringify(key)}: letters, digits, "_", "." and "-"`)
-      }
-      const present = known.get(key)
-      if (present && present.imageId !== imageId) {
-        throw new CriError('ALREADY_EXISTS', `rootfs ${key} is of image ${present.imageId}: release it first`)
-      }
-      const merged = at(key, 'merged')
-      if (present && isMountPoint(merged)) return merged
-      const record = { key, imageId, chain: [...chain] }
-      known.set(key, record)
-      try {
-        for (const name of ['upper', 'work', 'merged', 'empty']) mkdirSync(at(key, name), { recursive: true })
-        crashPoint('container/rootfs-folders-made')
-        if (!present) {
-          // The upper folder's owner and mode are those of the root that a container sees.
-          const { uid, gid, mode } = statSync(folders[0] ?? at(key, 'empty'))
-          chownSync(at(key, 'upper'), uid, gid)
-          chmodSync(at(key, 'upper'), mode & 0o7777)
-          await writeJson(at(key, 'rootfs.json'), record)
-        }
-        crashPoint('container/rootfs-recorded')
-        mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')])
-        crashPoint('container/rootfs-mounted')
-      } catch (error) {
-        if (!present) await release(key)
-        throw error
-      }
-      return merged
+    prepare: async (input) => {
+      const { key } = input
+      const running = preparing.get(key) ?? prepare(input).finally(() => preparing.delete(key))
+      preparing.set(key, running)
+      return running
     },
     release,
     path: (key) => (known.has(key) ? at(key, 'merged') : undefined),
     imageId: (key) => known.get(key)?.imageId,
     records: () => [...known.values()],
   }
+}
+
+/** The upper folder's owner and mode are those of the root that a container sees. */
+function copyOwner(from: string, to: string): void {
+  const { uid, gid, mode } = statSync(from)
+  chownSync(to, uid, gid)
+  chmodSync(to, mode & 0o7777)
 }

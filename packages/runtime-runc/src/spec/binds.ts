@@ -11,11 +11,15 @@ import type { OciMount } from './oci.ts'
  *
  * @throws SpecError when the source or the propagation cannot be had.
  */
-export function bindMount(mount: Mount, sources: ContainerFacts['sources']): OciMount {
+export function bindMount(
+  mount: Mount,
+  { sources, imageMounts }: Pick<ContainerFacts, 'sources' | 'imageMounts'>,
+): OciMount {
+  const destination = posix.resolve('/', mount.containerPath)
   if (!mount.hostPath) {
-    throw new SpecError(
-      `mount ${mount.containerPath} has no host path: image volumes are not supported by this runtime`,
-    )
+    const view = imageMounts?.[mount.containerPath]
+    if (view === undefined) throw new SpecError(`mount ${mount.containerPath} has neither a host path nor an image`)
+    return { destination, type: 'bind', source: view, options: ['rbind', 'rprivate', 'ro'] }
   }
   if (mount.uidMappings.length > 0 || mount.gidMappings.length > 0) {
     throw new SpecError(`mount ${mount.containerPath} asks for id mappings: they are not supported by this runtime`)
@@ -23,7 +27,6 @@ export function bindMount(mount: Mount, sources: ContainerFacts['sources']): Oci
   const source = sources[mount.hostPath]
   if (!source)
     throw new SpecError(`mount ${mount.containerPath}: host path ${mount.hostPath} does not exist; create it`)
-  const destination = posix.resolve('/', mount.containerPath)
   const options = ['rbind', propagationOption(mount, source), access(mount)]
   return { destination, type: 'bind', source: source.path, options }
 }

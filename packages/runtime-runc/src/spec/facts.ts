@@ -66,6 +66,8 @@ export interface ContainerFacts {
   targetPid?: number
   /** By CRI host path: the resolved path and how it propagates. */
   sources: Readonly<Record<string, { path: string; propagation: SourcePropagation }>>
+  /** By container path of a mount that has an image: what is mounted there. */
+  imageMounts?: Readonly<Record<string, string>>
   /** By volume path of the image: the host directory that holds it. */
   imageVolumes: Readonly<Record<string, string>>
   /** By CRI host path: the device nodes found there. */

@@ -21,11 +21,11 @@ export interface MountPlan {
 export function buildMounts(
   config: ContainerConfig,
   sandbox: SandboxFacts,
-  container: Pick<ContainerFacts, 'sources' | 'imageVolumes'>,
+  container: Pick<ContainerFacts, 'sources' | 'imageVolumes' | 'imageMounts'>,
   host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>,
 ): MountPlan {
   const security = config.linux?.securityContext
-  const asked = config.mounts.map((mount) => bindMount(mount, container.sources))
+  const asked = config.mounts.map((mount) => bindMount(mount, container))
   const taken = new Set(asked.map((mount) => mount.destination))
   const free = (mount: OciMount): boolean =>
     !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev'))
