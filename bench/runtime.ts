@@ -134,7 +134,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 try {
-  tell('images')
+  tell(`in ${folder}: images`)
   const registry = undo.use(await startRegistry())
   const settings: Setting = { image: `${registry.host}/bench/app:1`, logs: join(folder, 'logs'), cgroup }
   await registry.push('bench/app:1', await appImage())
