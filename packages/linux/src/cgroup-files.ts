@@ -47,11 +47,6 @@ export async function read(folder: string, file: string): Promise<string | undef
   }
 }
 
-export async function readNumber(folder: string, file: string): Promise<number | undefined> {
-  const text = await read(folder, file)
-  return text === undefined || text === 'max' ? undefined : Number(text)
-}
-
 /** Files of lines `key number`. */
 export async function readTable(folder: string, file: string): Promise<Map<string, number>> {
   const lines = (await read(folder, file))?.split('\n') ?? []

@@ -1,6 +1,6 @@
 // The v1 hierarchies: one folder per controller, all kept alike.
 import { join } from 'node:path'
-import type { CgroupLimits, Cgroups, CgroupStats } from './cgroup.ts'
+import type { CgroupLimits, Cgroups } from './cgroup.ts'
 import {
   childrenOf,
   deadline,
@@ -11,16 +11,15 @@ import {
   processesBelow,
   put,
   read,
-  readNumber,
-  readTable,
   removeBelow,
 } from './cgroup-files.ts'
+import { usageV1 } from './cgroup-usage.ts'
 import { LinuxError } from './errors.ts'
 
 /** The controllers that we use, where they are there. */
 const used = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'freezer']
-/** The kernel says "no limit" with 2⁶³ rounded down to a page. */
-const unlimited = 2 ** 62
+/** Those that tell of use. */
+const measured = ['cpu', 'cpuacct', 'memory', 'pids', 'blkio', 'hugetlb']
 
 /**
  * @param mounts controller → where it is mounted
@@ -95,11 +94,13 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
       const limit = deadline(signal)
       for (const root of everywhere) await removeBelow(folderOf(root, path), limit)
     },
-    stats: async (path) => ({
-      ...(roots.has('cpuacct') && (await cpuStats(at('cpuacct', path), at('cpu', path)))),
-      ...(roots.has('memory') && (await memoryStats(at('memory', path)))),
-      ...(roots.has('pids') && (await pidsStats(at('pids', path)))),
-    }),
+    stats: async (path) => {
+      const folders = measured.flatMap((name): [string, string][] => {
+        const root = mounts.get(name)
+        return root === undefined ? [] : [[name, folderOf(root, path)]]
+      })
+      return usageV1(new Map(folders))
+    },
   }
 }
 
@@ -114,44 +115,4 @@ async function inheritCpuset(parent: string, folder: string): Promise<void> {
   for (const file of ['cpuset.cpus', 'cpuset.mems']) {
     if (!(await read(folder, file))) await put(folder, file, (await read(parent, file)) ?? '')
   }
-}
-
-async function cpuStats(accounting: string, cpu: string): Promise<Pick<CgroupStats, 'cpu'>> {
-  const usage = await read(accounting, 'cpuacct.usage')
-  if (usage === undefined) return {}
-  const table = await readTable(cpu, 'cpu.stat')
-  return {
-    cpu: {
-      usageNs: BigInt(usage),
-      periods: table.get('nr_periods') ?? 0,
-      throttledPeriods: table.get('nr_throttled') ?? 0,
-      throttledNs: BigInt(table.get('throttled_time') ?? 0),
-    },
-  }
-}
-
-async function memoryStats(folder: string): Promise<Pick<CgroupStats, 'memory'>> {
-  const usage = await readNumber(folder, 'memory.usage_in_bytes')
-  if (usage === undefined) return {}
-  const table = await readTable(folder, 'memory.stat')
-  const limit = await readNumber(folder, 'memory.limit_in_bytes')
-  const oom = await readTable(folder, 'memory.oom_control')
-  return {
-    memory: {
-      usage,
-      workingSet: Math.max(0, usage - (table.get('total_inactive_file') ?? 0)),
-      rss: table.get('total_rss') ?? 0,
-      pageFaults: table.get('total_pgfault') ?? 0,
-      majorPageFaults: table.get('total_pgmajfault') ?? 0,
-      ...(limit !== undefined && limit < unlimited && { limit }),
-      oomKills: oom.get('oom_kill') ?? 0,
-    },
-  }
-}
-
-export async function pidsStats(folder: string): Promise<Pick<CgroupStats, 'pids'>> {
-  const current = await readNumber(folder, 'pids.current')
-  if (current === undefined) return {}
-  const limit = await readNumber(folder, 'pids.max')
-  return { pids: { current, ...(limit !== undefined && { limit }) } }
 }

@@ -1,7 +1,7 @@
 // The unified hierarchy.
 import { watch } from 'node:fs'
 import { join } from 'node:path'
-import type { CgroupLimits, Cgroups, CgroupStats } from './cgroup.ts'
+import type { CgroupLimits, Cgroups } from './cgroup.ts'
 import {
   childrenOf,
   deadline,
@@ -10,11 +10,10 @@ import {
   processesBelow,
   put,
   read,
-  readNumber,
   readTable,
   removeBelow,
 } from './cgroup-files.ts'
-import { pidsStats } from './cgroup-v1.ts'
+import { usageV2 } from './cgroup-usage.ts'
 import { LinuxError } from './errors.ts'
 
 const wanted = ['cpu', 'cpuset', 'memory', 'pids', 'io', 'hugetlb']
@@ -69,11 +68,7 @@ export function openCgroupsV2(root: string): Cgroups {
       await happened(at(path), 'populated', 0, deadline(signal))
     },
     remove: async (path, signal) => removeBelow(at(path), deadline(signal)),
-    stats: async (path) => ({
-      ...(await cpuStats(at(path))),
-      ...(await memoryStats(at(path))),
-      ...(await pidsStats(at(path))),
-    }),
+    stats: async (path) => usageV2(at(path)),
   }
 }
 
@@ -102,38 +97,5 @@ async function happened(folder: string, key: string, value: number, signal: Abor
   } finally {
     signal.removeEventListener('abort', end)
     watcher.close()
-  }
-}
-
-async function cpuStats(folder: string): Promise<Pick<CgroupStats, 'cpu'>> {
-  const table = await readTable(folder, 'cpu.stat')
-  const usage = table.get('usage_usec')
-  if (usage === undefined) return {}
-  return {
-    cpu: {
-      usageNs: BigInt(usage) * 1000n,
-      periods: table.get('nr_periods') ?? 0,
-      throttledPeriods: table.get('nr_throttled') ?? 0,
-      throttledNs: BigInt(table.get('throttled_usec') ?? 0) * 1000n,
-    },
-  }
-}
-
-async function memoryStats(folder: string): Promise<Pick<CgroupStats, 'memory'>> {
-  const usage = await readNumber(folder, 'memory.current')
-  if (usage === undefined) return {}
-  const table = await readTable(folder, 'memory.stat')
-  const limit = await readNumber(folder, 'memory.max')
-  const events = await readTable(folder, 'memory.events')
-  return {
-    memory: {
-      usage,
-      workingSet: Math.max(0, usage - (table.get('inactive_file') ?? 0)),
-      rss: table.get('anon') ?? 0,
-      pageFaults: table.get('pgfault') ?? 0,
-      majorPageFaults: table.get('pgmajfault') ?? 0,
-      ...(limit !== undefined && { limit }),
-      oomKills: events.get('oom_kill') ?? 0,
-    },
   }
 }

@@ -18,22 +18,69 @@ export interface CgroupLimits {
   memoryNodes?: string
 }
 
+/** How much of the time some, or all, of the processes waited. @see Documentation/accounting/psi */
+export interface CgroupPressure {
+  some: { avg10: number; avg60: number; avg300: number; totalNs: bigint }
+  full: { avg10: number; avg60: number; avg300: number; totalNs: bigint }
+}
+
+/** What went to and from a block device. */
+export interface CgroupDevice {
+  major: number
+  minor: number
+  readBytes: number
+  writtenBytes: number
+  reads: number
+  writes: number
+}
+
+/** Huge pages of one size, such as `2MB`. */
+export interface HugePages {
+  pageSize: string
+  usage: number
+  maxUsage?: number
+}
+
 /** Use so far. Sizes in bytes, times in nanoseconds. What the kernel does not tell is left out. */
 export interface CgroupStats {
-  cpu?: { usageNs: bigint; periods: number; throttledPeriods: number; throttledNs: bigint }
+  cpu?: {
+    usageNs: bigint
+    userNs: bigint
+    systemNs: bigint
+    periods: number
+    throttledPeriods: number
+    throttledNs: bigint
+    pressure?: CgroupPressure
+  }
   memory?: {
     usage: number
     /** Use without the page cache that could be dropped at once. */
     workingSet: number
     rss: number
+    cache: number
+    mappedFile: number
+    activeFile: number
+    inactiveFile: number
+    kernel?: number
     pageFaults: number
     majorPageFaults: number
-    /** Absent when unlimited. */
+    /** The same without the cgroups below, where the kernel tells them apart. */
+    own: { pageFaults: number; majorPageFaults: number }
+    /** Absent when unlimited, as the others. */
     limit?: number
+    reservation?: number
+    maxUsage?: number
+    /** How often the limit was hit. */
+    limitHits?: number
+    swap?: number
+    swapLimit?: number
     /** Processes that the kernel killed here for want of memory. */
     oomKills: number
+    pressure?: CgroupPressure
   }
   pids?: { current: number; limit?: number }
+  io?: { devices: CgroupDevice[]; pressure?: CgroupPressure }
+  hugePages?: HugePages[]
 }
 
 /** The cgroups of this machine. Refusals are LinuxErrors that name the file and the value. */

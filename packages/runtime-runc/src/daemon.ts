@@ -46,7 +46,15 @@ export interface RuntimeOptions {
   /** Stay the caller's to dispose of, after the runtime. */
   images: Pick<
     Images,
-    'resolve' | 'list' | 'prepareRootfs' | 'releaseRootfs' | 'prepareView' | 'releaseViews' | 'imageService'
+    | 'root'
+    | 'resolve'
+    | 'list'
+    | 'prepareRootfs'
+    | 'releaseRootfs'
+    | 'rootfsUsage'
+    | 'prepareView'
+    | 'releaseViews'
+    | 'imageService'
   >
   /**
    * Makes the streaming server, which the runtime then disposes of, for instance

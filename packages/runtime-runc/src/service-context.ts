@@ -16,7 +16,7 @@ import type { ContainerStatus, RuntimeHandlerFeatures } from '@nodelet/cri-api'
 export interface ServiceContext {
   sandboxes: Sandboxes
   containers: Containers
-  images: Pick<Images, 'resolve' | 'list' | 'prepareRootfs' | 'prepareView'>
+  images: Pick<Images, 'resolve' | 'list' | 'prepareRootfs' | 'prepareView' | 'rootfsUsage' | 'root'>
   cni: Cni
   streaming?: Streaming
   events: EventHub<ContainerEventResponse>

@@ -1,11 +1,11 @@
 // The RuntimeService's calls about usage.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import type {
   ContainerAttributes,
   ContainerStats,
   ContainerStatsFilter,
-  PodSandboxMetrics,
   PodSandboxStats,
   PodSandboxStatsFilter,
   RuntimeService,
@@ -14,8 +14,8 @@ import { inNamespace, isNamespacePinned } from '@nodelet/linux'
 import { filterContainers, filterSandboxes } from './container/filter.ts'
 import type { ContainerRecord } from './container/record.ts'
 import { containerStatsOf, podStatsOf } from './container/stats.ts'
+import type { Written } from './container/stats.ts'
 import { containerOf } from './container/status.ts'
-import { metricDescriptors, metricsOf } from './metrics.ts'
 import type { SandboxRecord } from './sandbox/record.ts'
 import { sandboxOf } from './sandbox/status.ts'
 import type { ServiceContext } from './service-context.ts'
@@ -29,65 +29,98 @@ type StatsCalls = Pick<
   | 'podSandboxStats'
   | 'listPodSandboxStats'
   | 'streamPodSandboxStats'
-  | 'listMetricDescriptors'
-  | 'listPodSandboxMetrics'
-  | 'streamPodSandboxMetrics'
 >
+
+/** After so many readings others have their turn: together they would hold up the event loop. */
+const readingsPerTurn = 16
+
+/** Works on one after the other, so that the event loop is never held up for long. */
+export async function eachInTurn<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  for (const [index, item] of items.entries()) {
+    if (index % readingsPerTurn === readingsPerTurn - 1) await turn()
+    results.push(await work(item))
+  }
+  return results
+}
+
+/** Where the cgroup of a container is. */
+export function cgroupOf({ sandboxes }: ServiceContext, { id, sandboxId: podId }: Readonly<ContainerRecord>): string {
+  return join('/', sandboxes.list().find((one) => one.id === podId)?.cgroupParent ?? '', id)
+}
+
+/** The text of /proc/net/dev in a pod's network; undefined when that has gone, or is the node's. */
+export function devicesOf(netns: string | undefined): string | undefined {
+  if (netns === undefined || !isNamespacePinned(netns)) return undefined
+  return inNamespace('net', netns, () => readFileSync('/proc/thread-self/net/dev', 'utf8'))
+}
+
+/** By container: what it wrote. */
+export async function writtenBy(
+  { images }: ServiceContext,
+  records: readonly Readonly<ContainerRecord>[],
+): Promise<ReadonlyMap<string, Written>> {
+  const found = await images.rootfsUsage(records.map(({ id }) => id))
+  return new Map([...found].map(([id, usage]) => [id, { mountpoint: images.root, usage }]))
+}
 
 export function statsCalls(context: ServiceContext): StatsCalls {
   const { containers, sandboxes, stats } = context
-  const parentOf = (id: string): string | undefined => sandboxes.list().find((one) => one.id === id)?.cgroupParent
-  const cgroupOf = ({ id, sandboxId: podId }: Readonly<ContainerRecord>): string => join('/', parentOf(podId) ?? '', id)
 
-  const ofContainer = async (record: Readonly<ContainerRecord>): Promise<ContainerStats> =>
-    containerStatsOf(attributesOf(record), record.phase === 'running' ? await stats.read(cgroupOf(record)) : undefined)
-  const ofPod = async (record: Readonly<SandboxRecord>): Promise<PodSandboxStats> => {
-    const { metadata, labels, annotations } = record.config
-    const own = shownContainers(context).filter((one) => one.sandboxId === record.id)
-    const [sample, perContainer] = await Promise.all([
-      stats.read(record.cgroupParent),
-      Promise.all(own.map(ofContainer)),
-    ])
-    const { networkPath } = sandboxes.facts(record.id)
-    return {
-      attributes: { id: record.id, metadata, labels, annotations },
-      linux: podStatsOf(sample, perContainer, networkPath === undefined ? undefined : devicesOf(networkPath)),
-    }
+  const statsOf = async (records: readonly Readonly<ContainerRecord>[]): Promise<ContainerStats[]> => {
+    const written = await writtenBy(context, records)
+    return eachInTurn(records, async (record) => {
+      const sample = record.phase === 'running' ? await stats.read(cgroupOf(context, record)) : undefined
+      return containerStatsOf(attributesOf(record), sample, written.get(record.id))
+    })
+  }
+  const ofPods = async (pods: readonly Readonly<SandboxRecord>[]): Promise<PodSandboxStats[]> => {
+    const ids = new Set(pods.map(({ id }) => id))
+    const all = await statsOf(shownContainers(context).filter((one) => ids.has(one.sandboxId)))
+    const byId = new Map(all.map((one) => [one.attributes?.id ?? '', one]))
+    return eachInTurn(pods, async ({ id, config: { metadata, labels, annotations }, cgroupParent }) => {
+      const own = shownContainers(context).flatMap((one) => (one.sandboxId === id ? (byId.get(one.id) ?? []) : []))
+      const links = devicesOf(sandboxes.facts(id).networkPath)
+      return {
+        attributes: { id, metadata, labels, annotations },
+        linux: podStatsOf(await stats.read(cgroupParent), own, links),
+      }
+    })
   }
   const listContainers = async (filter: ContainerStatsFilter | undefined): Promise<ContainerStats[]> => {
     const shown = shownContainers(context)
-    stats.keepOnly(new Set([...shown.map(cgroupOf), ...sandboxes.list().map(({ cgroupParent }) => cgroupParent)]))
-    const found = new Set(filterContainers(shown.map(containerOf), filter, sandboxes.list()).map(({ id }) => id))
-    return Promise.all(shown.filter(({ id }) => found.has(id)).map(ofContainer))
+    const pods = sandboxes.list()
+    const cgroups = new Map(pods.map(({ id, cgroupParent }) => [id, cgroupParent]))
+    stats.keepOnly(
+      new Set([
+        ...shown.map(({ id, sandboxId: podId }) => join('/', cgroups.get(podId) ?? '', id)),
+        ...cgroups.values(),
+      ]),
+    )
+    const found = new Set(filterContainers(shown.map(containerOf), filter, pods).map(({ id }) => id))
+    return statsOf(shown.filter(({ id }) => found.has(id)))
   }
   const listPods = async (filter: PodSandboxStatsFilter | undefined): Promise<PodSandboxStats[]> => {
     const ready = sandboxes.list().filter(({ id }) => sandboxes.isReady(id))
     const shown = ready.map((record) => sandboxOf(record, true))
     const found = new Set(filterSandboxes(shown, filter && { ...filter, state: undefined }).map(({ id }) => id))
-    return Promise.all(ready.filter(({ id }) => found.has(id)).map(ofPod))
+    return ofPods(ready.filter(({ id }) => found.has(id)))
   }
-  const listMetrics = async (): Promise<PodSandboxMetrics[]> =>
-    (await listPods(undefined)).map((pod) => metricsOf(pod, context.containers.list()))
 
   return {
     containerStats: async ({ containerId }) => ({
-      stats: await ofContainer(containers.status(wholeId(context, containerId))),
+      stats: (await statsOf([containers.status(wholeId(context, containerId))]))[0],
     }),
     listContainerStats: async ({ filter }) => ({ stats: await listContainers(filter) }),
     async *streamContainerStats({ filter }) {
       for await (const containerStats of batches(await listContainers(filter))) yield { containerStats }
     },
     podSandboxStats: async ({ podSandboxId }) => ({
-      stats: await ofPod(sandboxes.status(sandboxId(context, podSandboxId))),
+      stats: (await ofPods([sandboxes.status(sandboxId(context, podSandboxId))]))[0],
     }),
     listPodSandboxStats: async ({ filter }) => ({ stats: await listPods(filter) }),
     async *streamPodSandboxStats({ filter }) {
       for await (const podSandboxStats of batches(await listPods(filter))) yield { podSandboxStats }
-    },
-    listMetricDescriptors: async () => ({ descriptors: metricDescriptors }),
-    listPodSandboxMetrics: async () => ({ podMetrics: await listMetrics() }),
-    async *streamPodSandboxMetrics() {
-      for await (const podSandboxMetrics of batches(await listMetrics())) yield { podSandboxMetrics }
     },
   }
 }
@@ -95,10 +128,4 @@ export function statsCalls(context: ServiceContext): StatsCalls {
 function attributesOf({ id, config }: Readonly<ContainerRecord>): ContainerAttributes {
   const { metadata, labels, annotations } = config
   return { id, metadata, labels, annotations }
-}
-
-/** The counters of a pod's links; undefined when its network has gone. */
-function devicesOf(netns: string): string | undefined {
-  if (!isNamespacePinned(netns)) return undefined
-  return inNamespace('net', netns, () => readFileSync('/proc/thread-self/net/dev', 'utf8'))
 }

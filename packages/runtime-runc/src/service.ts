@@ -5,6 +5,7 @@ import type { Cni } from '@nodelet/cni-plugins'
 import { containerCalls } from './service-containers.ts'
 import type { ServiceContext } from './service-context.ts'
 import { sandboxCalls } from './service-sandboxes.ts'
+import { metricsCalls } from './service-metrics.ts'
 import { statsCalls } from './service-stats.ts'
 
 /** All calls. Failures are CriErrors, or errors whose text is for users. */
@@ -14,6 +15,7 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
     ...sandboxCalls(context),
     ...containerCalls(context),
     ...statsCalls(context),
+    ...metricsCalls(context),
     version: async () => ({
       version: '0.1.0',
       runtimeName: name,

@@ -119,12 +119,43 @@ test('an update of limits reaches the kernel and the status; one that fails chan
   expect(ofPod?.network?.defaultInterface?.name).toBe('eth0')
   expect(ofPod?.process?.processCount?.value).toBeGreaterThan(0n)
   expect(ofPod?.containers.map(({ attributes }) => attributes?.id)).toContain(id)
+})
+
+test('what a container wrote is told, of one that ended too, and of the whole store', async () => {
+  const { runtimeService, imageService } = f.runtime
+  const before = (await imageService.imageFsInfo({})).imageFilesystems[0]
+  const id = await start('head -c 1000000 /dev/zero > /big; ln /big /again; mkdir /folder; exec sleep 600')
+  const listed = async () => (await runtimeService.listContainerStats({ filter: undefined })).stats
+  const isDone = { containerId: id, cmd: ['/bin/sh', '-c', 'test -d /folder'], timeout: 0n }
+  await expect.poll(async () => (await runtimeService.execSync(isDone)).exitCode).toBe(0)
+  const one = (await listed()).find(({ attributes }) => attributes?.id === id)
+  expect(one?.writableLayer?.fsId?.mountpoint).toBe(f.images.root)
+  expect(one?.writableLayer?.usedBytes?.value).toBeGreaterThanOrEqual(1_000_000n)
+  expect(one?.writableLayer?.usedBytes?.value).toBeLessThan(1_200_000n)
+  expect(one?.writableLayer?.inodesUsed?.value).toBeGreaterThanOrEqual(3n)
+  await runtimeService.stopContainer({ containerId: id, timeout: 0n })
+  const ended = (await runtimeService.containerStats({ containerId: id })).stats
+  expect(ended?.cpu).toBeUndefined()
+  expect(ended?.writableLayer?.usedBytes?.value).toBeGreaterThanOrEqual(1_000_000n)
+  const after = (await imageService.imageFsInfo({})).imageFilesystems[0]
+  expect(after?.usedBytes?.value).toBeGreaterThanOrEqual((before?.usedBytes?.value ?? 0n) + 1_000_000n)
+})
+
+test('metrics: every one that is described is given where the kernel tells it, with the labels it is described with', async () => {
+  await start('exec sleep 600')
+  const { runtimeService } = f.runtime
   const { descriptors } = await runtimeService.listMetricDescriptors({})
   const [metrics] = (await runtimeService.listPodSandboxMetrics({})).podMetrics
   const known = new Map(descriptors.map(({ name, labelKeys }) => [name, labelKeys.length]))
   const told = [...(metrics?.metrics ?? []), ...(metrics?.containerMetrics ?? []).flatMap((one) => one.metrics)]
-  expect(told.length).toBeGreaterThan(5)
   for (const { name, labelValues } of told) expect(labelValues, name).toHaveLength(known.get(name) ?? -1)
+  const names = new Set(told.map(({ name }) => name))
+  const missing = [...known.keys()].filter((name) => !names.has(name) && !/pressure|hugetlb/.test(name))
+  expect(missing).toEqual([])
+  const valueOf = (name: string) => told.findLast((metric) => metric.name === name)?.value?.value
+  expect(valueOf('container_processes')).toBe(1n)
+  expect(valueOf('container_fs_limit_bytes')).toBeGreaterThan(1n << 20n)
+  expect(valueOf('container_start_time_seconds')).toBeGreaterThan(BigInt(Math.floor(Date.now() / 1000) - 60))
 })
 
 test('runs commands, and reopens a log that was moved', async () => {

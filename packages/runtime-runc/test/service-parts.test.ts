@@ -152,7 +152,7 @@ test('an update keeps what it does not name', () => {
 test('a CPU rate needs two readings of one counter', () => {
   const at = (seconds: bigint, usageNs: bigint) => ({
     at: seconds * 1_000_000_000n,
-    stats: { cpu: { usageNs, periods: 0, throttledPeriods: 0, throttledNs: 0n } },
+    stats: { cpu: { usageNs, userNs: 0n, systemNs: 0n, periods: 0, throttledPeriods: 0, throttledNs: 0n } },
   })
   expect(rateOf(at(1n, 0n), at(3n, 1_000_000_000n))).toEqual({ rate: 500_000_000n })
   expect(rateOf(undefined, at(3n, 1n))).toEqual({})

@@ -73,16 +73,22 @@ async function realpathOrMake(path: string): Promise<string> {
   }
 }
 
-/** How the mount that holds `path` propagates: the longest mount point that is a parent, the latest of equals. */
+/** How the mount that holds `path` propagates. */
 export function propagationOf(path: string, mounts: readonly MountInfo[]): SourcePropagation {
+  const mount = mountOf(path, mounts)
+  const has = (tag: string): boolean => mount?.optionalFields.some((field) => field.startsWith(tag)) ?? false
+  return has('shared:') ? 'shared' : has('master:') ? 'slave' : 'private'
+}
+
+/** The mount that holds `path`: of the longest mount point that is a parent, the latest of equals. */
+export function mountOf(path: string, mounts: readonly MountInfo[]): MountInfo | undefined {
   let best: MountInfo | undefined
   for (const mount of mounts) {
     const prefix = mount.mountPoint === '/' ? '/' : `${mount.mountPoint}/`
     if (!`${path}/`.startsWith(prefix)) continue
     if (!best || mount.mountPoint.length >= best.mountPoint.length) best = mount
   }
-  const has = (tag: string): boolean => best?.optionalFields.some((field) => field.startsWith(tag)) ?? false
-  return has('shared:') ? 'shared' : has('master:') ? 'slave' : 'private'
+  return best
 }
 
 async function imageVolumes({

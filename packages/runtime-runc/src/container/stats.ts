@@ -1,13 +1,14 @@
 // What containers and pods use, from their cgroups, as CRI shows it.
-import { CpuUsage, MemoryUsage, NetworkUsage } from '@nodelet/cri-api'
-import type { ContainerAttributes, ContainerStats, LinuxPodSandboxStats } from '@nodelet/cri-api'
+import { CpuUsage, FilesystemUsage, IoUsage, MemoryUsage, NetworkUsage, SwapUsage } from '@nodelet/cri-api'
+import type { ContainerAttributes, ContainerStats, LinuxPodSandboxStats, PsiData, PsiStats } from '@nodelet/cri-api'
 import { ContainerStats as ContainerStatsMessage, LinuxPodSandboxStats as PodStatsMessage } from '@nodelet/cri-api'
-import type { Cgroups, CgroupStats } from '@nodelet/linux'
+import type { CgroupPressure, Cgroups, CgroupStats } from '@nodelet/linux'
+import type { DiskUsage } from '../snapshot/disk-usage.ts'
 
 /** One reading is shared by all who ask within so many milliseconds. */
 const SHARE_MS = 1000
 
-interface Sample {
+export interface Sample {
   /** Nanoseconds since the epoch. */
   at: bigint
   stats: CgroupStats
@@ -52,9 +53,26 @@ export function rateOf(before: Sample | undefined, { at, stats }: Sample): { rat
   return { rate: ((to - from) * 1_000_000_000n) / (at - before.at) }
 }
 
-/** What ContainerStats answers; a container that does not run has no usage. */
-export function containerStatsOf(attributes: ContainerAttributes, sample?: Sample): ContainerStats {
-  return ContainerStatsMessage.fromPartial({ attributes, ...(sample && usageOf(sample)) })
+/** What a container wrote, and on which file system. */
+export interface Written {
+  mountpoint: string
+  usage: DiskUsage
+}
+
+/** What ContainerStats answers; a container that does not run uses the disk alone. */
+export function containerStatsOf(attributes: ContainerAttributes, sample?: Sample, written?: Written): ContainerStats {
+  return ContainerStatsMessage.fromPartial({
+    attributes,
+    ...(sample && { ...usageOf(sample), ...swapOf(sample) }),
+    ...(written && {
+      writableLayer: FilesystemUsage.fromPartial({
+        timestamp: BigInt(written.usage.at) * 1_000_000n,
+        fsId: { mountpoint: written.mountpoint },
+        usedBytes: { value: BigInt(written.usage.bytes) },
+        inodesUsed: { value: BigInt(written.usage.inodes) },
+      }),
+    }),
+  })
 }
 
 /** What PodSandboxStats answers of the pod's cgroup, its containers and its network. */
@@ -81,14 +99,20 @@ export function networkUsageOf(text: string, timestamp: bigint): NetworkUsage {
   return NetworkUsage.fromPartial({ timestamp, interfaces, ...(defaultInterface && { defaultInterface }) })
 }
 
-function usageOf({ at, stats: { cpu, memory }, rate }: Sample): { cpu?: CpuUsage; memory?: MemoryUsage } {
-  const value = (number: number): { value: bigint } => ({ value: BigInt(number) })
+const value = (number: number): { value: bigint } => ({ value: BigInt(number) })
+
+function usageOf({ at, stats: { cpu, memory, io }, rate }: Sample): {
+  cpu?: CpuUsage
+  memory?: MemoryUsage
+  io?: IoUsage
+} {
   return {
     ...(cpu && {
       cpu: CpuUsage.fromPartial({
         timestamp: at,
         usageCoreNanoSeconds: { value: cpu.usageNs },
         ...(rate === undefined ? {} : { usageNanoCores: { value: rate } }),
+        ...psiOf(cpu.pressure),
       }),
     }),
     ...(memory && {
@@ -100,7 +124,32 @@ function usageOf({ at, stats: { cpu, memory }, rate }: Sample): { cpu?: CpuUsage
         pageFaults: value(memory.pageFaults),
         majorPageFaults: value(memory.majorPageFaults),
         ...(memory.limit === undefined ? {} : { availableBytes: value(Math.max(0, memory.limit - memory.workingSet)) }),
+        ...psiOf(memory.pressure),
       }),
     }),
+    ...(io?.pressure && { io: IoUsage.fromPartial({ timestamp: at, ...psiOf(io.pressure) }) }),
   }
+}
+
+function swapOf({ at, stats: { memory } }: Sample): { swap?: SwapUsage } {
+  if (memory?.swap === undefined) return {}
+  const { swap, swapLimit } = memory
+  return {
+    swap: SwapUsage.fromPartial({
+      timestamp: at,
+      swapUsageBytes: value(swap),
+      ...(swapLimit === undefined ? {} : { swapAvailableBytes: value(Math.max(0, swapLimit - swap)) }),
+    }),
+  }
+}
+
+function psiOf(pressure: CgroupPressure | undefined): { psi?: PsiStats } {
+  if (!pressure) return {}
+  const data = ({ totalNs, avg10, avg60, avg300 }: CgroupPressure['some']): PsiData => ({
+    Total: totalNs,
+    Avg10: avg10,
+    Avg60: avg60,
+    Avg300: avg300,
+  })
+  return { psi: { Full: data(pressure.full), Some: data(pressure.some) } }
 }

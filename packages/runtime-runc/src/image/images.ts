@@ -5,6 +5,8 @@ import { CriError } from '@nodelet/cri-api'
 import type { AuthConfig, ImageService } from '@nodelet/cri-api'
 import { lockFolder } from '../container/lock.ts'
 import { openContent } from '../content.ts'
+import { createDiskUsageMeter } from '../snapshot/disk-usage.ts'
+import type { DiskUsage } from '../snapshot/disk-usage.ts'
 import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
 import { openLayout } from './layout.ts'
@@ -60,8 +62,10 @@ export interface Images extends AsyncDisposable {
   releaseRootfs(key: string): Promise<void>
   /** Where it is; after a reboot it is mounted again by `prepareRootfs`. */
   rootfsPath(key: string): string | undefined
-  /** The files of all layers together. */
+  /** The files of all layers and of what containers wrote, the latter as last measured. */
   usage(): Promise<{ bytes: number; inodes: number }>
+  /** By key of a container's file system: what was written to it. Measured in the background, see `DiskUsageMeter`. */
+  rootfsUsage(keys: readonly string[]): Promise<ReadonlyMap<string, DiskUsage>>
   /** Where the layers are. */
   readonly root: string
   /** The same as CRI calls. */
@@ -84,6 +88,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     onProblem(new Error(`image ${id} has lost layers and is forgotten: pull it again`))
     await store.remove(id)
   }
+  const meter = createDiskUsageMeter(onProblem)
   const ending = new AbortController()
   const pulls = createSharedPulls<ImageRecord>()
   /** Fetching; what comes has no record yet. */
@@ -182,6 +187,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     const imageId = rootfs.imageId(key)
     if (imageId === undefined) return
     await rootfs.release(key)
+    meter.forget(key)
     // The layers are an image's, unless that was removed before.
     if (!store.list().some(({ id }) => id === imageId)) await alone(collect)
   }
@@ -242,7 +248,15 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     usage: async () => {
       const all = [...new Set([...store.list(), ...rootfs.records()].flatMap(({ chain }) => chain))]
       const { size, inodes } = layers.usage(all)
-      return { bytes: size, inodes }
+      const written = [...(await meter.of(rootfs.upperPaths())).values()]
+      return {
+        bytes: size + written.reduce((sum, { bytes }) => sum + bytes, 0),
+        inodes: inodes + written.reduce((sum, one) => sum + one.inodes, 0),
+      }
+    },
+    rootfsUsage: async (keys) => {
+      const paths = rootfs.upperPaths()
+      return meter.of(new Map(keys.flatMap((key) => (paths.has(key) ? [[key, paths.get(key) ?? ''] as const] : []))))
     },
     [Symbol.asyncDispose]: async () => {
       ending.abort(new CriError('CANCELLED', 'the image store is closing'))

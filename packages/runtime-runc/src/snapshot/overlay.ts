@@ -32,6 +32,8 @@ export interface RootFileSystems {
   /** Unmounts and removes it with all that was written. Fine when there is none. */
   release(key: string): Promise<void>
   path(key: string): string | undefined
+  /** By key: the folders that hold what was written. */
+  upperPaths(): ReadonlyMap<string, string>
   /** The image of one that is there. */
   imageId(key: string): string | undefined
   records(): RootfsRecord[]
@@ -130,6 +132,8 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
     },
     release,
     path: (key) => (known.has(key) ? at(key, 'merged') : undefined),
+    upperPaths: () =>
+      new Map([...known.values()].flatMap(({ key, isView }) => (isView ? [] : [[key, at(key, 'upper')] as const]))),
     imageId: (key) => known.get(key)?.imageId,
     records: () => [...known.values()],
   }
