@@ -17,6 +17,7 @@ import type { Peer } from './runtime/peers.ts'
 import { execIn, removeAllPods, removePod, startPod } from './runtime/pods.ts'
 import type { Pod, Setting } from './runtime/pods.ts'
 import { memoryOf } from './runtime/processes.ts'
+import type { Memory } from './runtime/processes.ts'
 import { pullBig } from './runtime/pull.ts'
 import { print } from './runtime/report.ts'
 import type { Figures } from './runtime/report.ts'
@@ -156,8 +157,10 @@ try {
     return { folder: own, run, subnet: 91 + index }
   }
   const peers: Peer[] = []
+  const idle = new Map<Peer, Memory>()
   const open = async (starting: Promise<Peer>): Promise<void> => {
     const peer = undo.use(await starting)
+    idle.set(peer, memoryOf([peer.pid]))
     undo.defer(async () => removeAllPods(peer))
     const { client } = peer
     await client.imageService.pullImage({
@@ -173,7 +176,7 @@ try {
     else tell('containerd is not here: apt-get install containerd containernetworking-plugins to compare')
   }
   const empty = (peer: Peer): Figures => ({
-    idle: memoryOf([peer.pid]),
+    idle: idle.get(peer)!,
     single: new Times(),
     burst: new Times(),
     lists: new Times(),

@@ -43,17 +43,20 @@ async function ended(child: ChildProcess): Promise<void> {
   await once(child, 'exit')
 }
 
-const built = resolve(import.meta.dirname, '../../packages/runtime-runc/dist/command/cli.js')
-const sources = resolve(import.meta.dirname, '../../packages/runtime-runc/src/command/cli.ts')
+const ours = resolve(import.meta.dirname, '../../packages/runtime-runc')
+const isBuilt = existsSync(join(ours, 'dist/command/cli.js'))
+const command = isBuilt
+  ? [join(ours, 'bin/nodelet-runtime.js')]
+  : [process.execPath, '--conditions=@nodelet/source', join(ours, 'src/command/cli.ts')]
 
 /** As it is installed, when there is a build; else from its sources, which costs it memory. */
 export async function startNodelet(place: Place): Promise<Peer> {
   const { folder, run } = place
   const confDir = writeNetwork(place)
   const socket = join(run, 'runtime.sock')
-  const program = existsSync(built) ? [built] : ['--conditions=@nodelet/source', sources]
   const flags = ['--root', join(folder, 'root'), '--run', run, '--listen', socket, '--cni-conf-dir', confDir]
-  const child = spawn(process.execPath, [...program, ...flags], {
+  const [program = '', ...args] = command
+  const child = spawn(program, [...args, ...flags], {
     stdio: ['ignore', 'inherit', 'pipe'],
     detached: true,
   })
@@ -72,7 +75,7 @@ export async function startNodelet(place: Place): Promise<Peer> {
   await told('serving')
   const client = createCriClient(`unix://${socket}`)
   return {
-    name: existsSync(built) ? 'nodelet' : 'nodelet (sources)',
+    name: isBuilt ? 'nodelet' : 'nodelet (sources)',
     pid: child.pid ?? 0,
     client,
     handler: '',

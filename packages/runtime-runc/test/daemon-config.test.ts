@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ImageService, RuntimeService } from '@nodelet/cri-api'
 import { expect, test } from 'vitest'
+import { parse } from 'yaml'
 import { parseConfig, readConfig } from '../src/command/config.ts'
 import { parseDuration } from '../src/command/duration.ts'
 import { createGate } from '../src/command/gate.ts'
@@ -91,4 +92,10 @@ test('before recovery is done only Version and Status answer', async () => {
   const listImages = async (): Promise<{ images: [] }> => ({ images: [] })
   gate.open({ runtimeService: {} as RuntimeService, imageService: { listImages } as unknown as ImageService })
   expect(await gate.imageService.listImages({ filter: undefined })).toEqual({ images: [] })
+})
+
+test('the page of the runtime has every option, with its default', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/runtime.md'), 'utf8')
+  const [, example = ''] = /```yaml\n([\s\S]*?)```/.exec(page) ?? []
+  expect(parse(example)).toEqual({ ...parseConfig({}, 'flags'), streamIdleTimeout: '4h' })
 })

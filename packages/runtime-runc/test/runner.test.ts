@@ -1,5 +1,5 @@
 // Containers from a program, without a daemon.
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -188,3 +188,26 @@ setInterval(() => {}, 1000)
   expect((await runner.runtime.runtimeService.listPodSandbox({ filter: undefined })).items).toEqual([])
   expect(readdirSync(join(folder, 'root/runtime/containers'))).toEqual([])
 })
+
+test.each([[['--max-semi-space-size=4']], [['--max-semi-space-size=4', '--input-type=module-typescript']]])(
+  'a process that was started with %j runs containers too',
+  async (flags) => {
+    const root = join(folder, `flags${flags.length}`)
+    const script = `
+import { openRunner } from '@nodelet/runtime-runc'
+await using runner = await openRunner(${JSON.stringify({ root, cgroupParentDefault: cgroup })})
+process.stdout.write((await runner.run(${JSON.stringify(image)}, ['/bin/cat', '/data/seed'])).stdout)
+`
+    const all = ['--conditions=@nodelet/source', ...flags]
+    const file = join(import.meta.dirname, `runner-flags-${process.pid}.ts`)
+    writeFileSync(file, script)
+    try {
+      const evaluated = flags.length > 1
+      const args = evaluated ? [...all, '-e', script] : [...all, file]
+      const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: import.meta.dirname, encoding: 'utf8' })
+      expect(stdout, stderr).toBe('from the image')
+    } finally {
+      rmSync(file)
+    }
+  },
+)

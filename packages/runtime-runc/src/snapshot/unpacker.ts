@@ -1,5 +1,6 @@
 // Unpacks layers off the event loop, in one worker that ends when it has been idle for a while.
 import { Worker } from 'node:worker_threads'
+import type { WorkerOptions } from 'node:worker_threads'
 import type { Unpacked, UnpackTask } from './unpack.ts'
 
 export interface Unpacker extends AsyncDisposable {
@@ -10,8 +11,14 @@ export interface Unpacker extends AsyncDisposable {
 /** How long an idle worker stays, in milliseconds: it costs some 10 MB. */
 const idleMs = 5_000
 
-/** A program given on the command line says of what type it is; the worker is a file. */
-const execArgv = process.execArgv.filter((option) => !option.startsWith('--input-type'))
+/**
+ * A program given on the command line says of what type it is; the worker is a file. What else it inherits is left to
+ * Node unless it must be said: flags of V8, fine for a process, are refused of a worker.
+ */
+const isGiven = process.execArgv.some((option) => option.startsWith('--input-type'))
+const workerOptions: WorkerOptions = isGiven
+  ? { execArgv: process.execArgv.filter((option) => /^(--conditions|-C)=/.test(option)) }
+  : {}
 
 export function createUnpacker(): Unpacker {
   // Run from sources the file is TypeScript, from a build it is not.
@@ -31,7 +38,7 @@ export function createUnpacker(): Unpacker {
   const run = async (task: UnpackTask): Promise<Unpacked> => {
     if (isClosed) throw new Error('the unpacker is closed')
     clearTimeout(idle)
-    const running = (worker ??= new Worker(file, { execArgv }))
+    const running = (worker ??= new Worker(file, workerOptions))
     running.ref() // a process does not end in the middle of a layer
     try {
       return await ask(running, task)
