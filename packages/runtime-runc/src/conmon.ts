@@ -130,7 +130,7 @@ export function conmonArgs(options: ConmonOptions): string[] {
     ['-u', id],
     ['-n', options.name],
     ['-r', runc.binary],
-    ['--runtime-arg', `--root=${runc.root}`],
+    ...runc.globalArgs.map((arg): [string, string] => ['--runtime-arg', arg]),
     ['-l', options.logPath ? `k8s-file:${options.logPath}` : 'none'],
     ['--log-level', 'warning'],
     ['--exit-dir', options.exitDir],
@@ -139,8 +139,9 @@ export function conmonArgs(options: ConmonOptions): string[] {
     ['-P', join(bundle, 'conmon.pid')],
     ['-p', join(bundle, 'pidfile')],
   ]
+  const systemd = runc.globalArgs.includes('--systemd-cgroup') ? ['-s'] : []
   const input = options.terminal ? ['-t'] : options.stdin ? ['-i'] : []
-  return [...values.flat(), ...input, ...(options.leaveStdinOpen ? ['--leave-stdin-open'] : [])]
+  return [...values.flat(), ...systemd, ...input, ...(options.leaveStdinOpen ? ['--leave-stdin-open'] : [])]
 }
 
 /** Reads what conmon answers on its sync pipe; a `pid` of −1 is a failure. An empty line is conmon's death. */

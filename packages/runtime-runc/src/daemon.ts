@@ -1,21 +1,15 @@
 // A whole container runtime: containers, sandboxes and images as the two services of CRI.
-import { release } from 'node:os'
 import { ContainerEventType, serveCri } from '@nodelet/cri-api'
-import type {
-  ContainerEventResponse,
-  CriServer,
-  ImageService,
-  RuntimeHandlerFeatures,
-  RuntimeService,
-} from '@nodelet/cri-api'
+import type { ContainerEventResponse, CriServer, ImageService, RuntimeService } from '@nodelet/cri-api'
 import type { Cni } from '@nodelet/cni-plugins'
 import { openContainers } from './container/containers.ts'
 import type { Containers } from './container/containers.ts'
 import type { ContainerRecord } from './container/record.ts'
 import { createStatsReader } from './container/stats.ts'
 import { createEventHub } from './events.ts'
-import { execFile, findProgram } from './exec-file.ts'
 import type { Images } from './image/images.ts'
+import { openHandlers } from './handlers.ts'
+import type { HandlersOptions } from './handlers.ts'
 import { openSandboxes } from './sandbox/sandboxes.ts'
 import { createRuntimeService } from './service.ts'
 import { tell } from './service-context.ts'
@@ -28,7 +22,6 @@ export interface StreamBackend {
   containers: Containers
   stateDir: string
   runDir: string
-  runc: string
   /**
    * The file that pins a sandbox's network; `host` for the node's own.
    *
@@ -37,7 +30,7 @@ export interface StreamBackend {
   networkOf(sandboxId: string): string
 }
 
-export interface RuntimeOptions {
+export interface RuntimeOptions extends HandlersOptions {
   /** Survives reboots, for instance `/var/lib/nodelet/runtime`. */
   stateDir: string
   /** On a tmpfs, at most 34 bytes long, for instance `/run/nodelet`. */
@@ -66,7 +59,7 @@ export interface RuntimeOptions {
   runtimeName?: string
   /** Default: `/nodelet`. */
   cgroupParentDefault?: string
-  /** Default: `runc` on the PATH. */
+  /** The program of the only handler, when there are no `handlers`. Default: `runc` on the PATH. */
   runc?: string
   /** Default: `conmon` on the PATH. */
   conmon?: string
@@ -95,14 +88,17 @@ export interface Runtime extends AsyncDisposable {
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const { stateDir, runDir, cni, images, onProblem } = options
   await using opening = new AsyncDisposableStack()
-  const runc = await findProgram(options.runc ?? 'runc')
+  const handlers = await openHandlers(runDir, {
+    ...options,
+    handlers: options.handlers ?? { runc: options.runc === undefined ? {} : { path: options.runc } },
+  })
   // Nobody listens before all is open: recovery has no events.
   let context: ServiceContext | undefined
   const containers = opening.use(
     await openContainers({
       stateDir,
       runDir,
-      runc,
+      handlers,
       releaseRootfs: (id) => images.releaseRootfs(id),
       onEvent: ({ type, container: { id, sandboxId } }) => {
         if (context && !context.sandboxes.isInfra(id, sandboxId)) tell(context, eventTypes[type], id, sandboxId)
@@ -115,6 +111,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     stateDir,
     runDir,
     containers,
+    handlers,
     cni,
     releaseViews: (id) => images.releaseViews(id),
     onEvent: ({ type, sandbox: { id } }) => {
@@ -127,7 +124,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     sandboxes.assertReady(id)
     return sandboxes.facts(id).networkPath ?? 'host'
   }
-  const streaming = await options.streaming?.({ containers, stateDir, runDir, runc, networkOf })
+  const streaming = await options.streaming?.({ containers, stateDir, runDir, networkOf })
   if (streaming) opening.use(streaming)
   context = {
     sandboxes,
@@ -138,7 +135,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     stats: createStatsReader(sandboxes.cgroups),
     name: options.runtimeName ?? 'nodelet',
     version: await ownVersion(),
-    features: await featuresOf(runc),
+    handlers,
     ...(streaming ? { streaming } : {}),
   }
   const resources = opening.move()
@@ -164,12 +161,3 @@ const eventTypes = {
   stopped: ContainerEventType.CONTAINER_STOPPED_EVENT,
   deleted: ContainerEventType.CONTAINER_DELETED_EVENT,
 } as const
-
-/** What this machine's runc and kernel can do; a runc that does not tell can do neither. */
-async function featuresOf(runc: string): Promise<RuntimeHandlerFeatures> {
-  const { code, stdout } = await execFile(runc, ['features'])
-  const { mountOptions = [] } = (code === 0 ? JSON.parse(stdout) : {}) as { mountOptions?: string[] }
-  const [major = 0, minor = 0] = release().split('.').map(Number.parseFloat)
-  const newEnough = major > 5 || (major === 5 && minor >= 12)
-  return { recursiveReadOnlyMounts: newEnough && mountOptions.includes('rro'), userNamespaces: false }
-}

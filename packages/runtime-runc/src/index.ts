@@ -7,13 +7,22 @@ export { readHostFacts } from './container/host.ts'
 export type { ContainerPhase, ContainerRecord } from './container/record.ts'
 export { createRunc, RuncError } from './runc.ts'
 export type { Runc, RuncErrorCode, RuncOptions, RuncState } from './runc.ts'
+export { openHandlers } from './handlers.ts'
+export type { CgroupDriver, Handler, HandlerOptions, Handlers, HandlersOptions } from './handlers.ts'
 export { createMonitored, reopenLog } from './conmon.ts'
 export type { ConmonOptions, Monitored } from './conmon.ts'
 export type { ProcessRef } from './pids.ts'
 export { buildSpec } from './spec/build.ts'
 export type { SpecInput } from './spec/build.ts'
 export { SpecError } from './spec/errors.ts'
-export type { ContainerFacts, HostFacts, ImageConfig, SandboxFacts, SourcePropagation } from './spec/facts.ts'
+export type {
+  ContainerFacts,
+  HandlerFacts,
+  HostFacts,
+  ImageConfig,
+  SandboxFacts,
+  SourcePropagation,
+} from './spec/facts.ts'
 export type { OciDevice, OciMount, OciNamespace, OciProcess, OciResources, OciSeccomp, OciSpec } from './spec/oci.ts'
 export { resolveUser } from './spec/users.ts'
 export type { ResolvedUser } from './spec/users.ts'

@@ -30,12 +30,16 @@ export interface RuncOptions {
   binary?: string
   /** Folder of runc's own state, on a tmpfs. */
   root: string
+  /** Cgroups are made by systemd. Default: by runc itself. */
+  systemdCgroup?: boolean
 }
 
 /** A runc with its root. Every call may be aborted. */
 export interface Runc {
   readonly binary: string
   readonly root: string
+  /** What comes before every command. */
+  readonly globalArgs: readonly string[]
   start(id: string, signal?: AbortSignal): Promise<void>
   /** Undefined for an unknown container. */
   state(id: string, signal?: AbortSignal): Promise<RuncState | undefined>
@@ -50,9 +54,10 @@ export interface Runc {
 }
 
 /** Makes the commands. Nothing is run yet. */
-export function createRunc({ binary = 'runc', root }: RuncOptions): Runc {
+export function createRunc({ binary = 'runc', root, systemdCgroup = false }: RuncOptions): Runc {
+  const globalArgs = [`--root=${root}`, ...(systemdCgroup ? ['--systemd-cgroup'] : [])]
   const runc = async (args: readonly string[], signal?: AbortSignal): Promise<string> => {
-    const { code, stdout, stderr } = await execFile(binary, ['--root', root, ...args], signal)
+    const { code, stdout, stderr } = await execFile(binary, [...globalArgs, ...args], signal)
     if (code !== 0) throw runcError(args, stderr || `status ${code}`)
     return stdout
   }
@@ -67,6 +72,7 @@ export function createRunc({ binary = 'runc', root }: RuncOptions): Runc {
   return {
     binary,
     root,
+    globalArgs,
     start: async (id, signal) => void (await runc(['start', id], signal)),
     state: async (id, signal) => {
       const text = await unlessUnknown(runc(['state', id], signal))
@@ -84,9 +90,13 @@ export function createRunc({ binary = 'runc', root }: RuncOptions): Runc {
 /** The error that runc's standard error describes: its last line of level error, without the log's dressing. */
 export function runcError(args: readonly string[], stderr: string): RuncError {
   const reason = runcReason(stderr)
-  const code = /container does not exist|container with given ID does not exist/i.test(reason)
+  // crun's words come after runc's.
+  const isUnknown = /container does not exist|container with given ID does not exist|error opening file .*status/i
+  const code = isUnknown.test(reason)
     ? 'NOT_FOUND'
-    : /container not running|process already finished|not running|cannot .* stopped/i.test(reason)
+    : /container not running|process already finished|not running|cannot .* stopped|kill container: no such process/i.test(
+          reason,
+        )
       ? 'NOT_RUNNING'
       : 'FAILED'
   return new RuncError(code, `runc ${args.join(' ')}: ${reason}`)

@@ -105,6 +105,7 @@ async function create(
     return containers.create({
       config: mounted.config,
       imageMounts: mounted.sources,
+      handler: record.runtimeHandler,
       sandboxConfig: effectiveConfig(record),
       sandbox: facts,
       image: image.config,
@@ -134,7 +135,7 @@ async function containerInfo({ containers }: ServiceContext, record: Readonly<Co
     snapshotKey: id,
     snapshotter: 'overlay',
     rootfs,
-    runtimeType: 'runc',
+    runtimeType: containers.runc(id).binary,
     config: { ...(ContainerConfig.toJSON(config) as object), envs: config.envs.map(({ key }) => ({ key })) },
     runtimeSpec: (await containers.spec(id)) ?? null,
   }

@@ -7,11 +7,12 @@ import type { ContainerRecord } from './container/record.ts'
 import type { StatsReader } from './container/stats.ts'
 import { findById } from './container/filter.ts'
 import type { EventHub } from './events.ts'
+import type { Handlers } from './handlers.ts'
 import type { Images } from './image/images.ts'
 import type { Sandboxes } from './sandbox/sandboxes.ts'
 import { sandboxStatusOf } from './sandbox/status.ts'
 import type { Streaming } from './streaming/server.ts'
-import type { ContainerStatus, RuntimeHandlerFeatures } from '@nodelet/cri-api'
+import type { ContainerStatus } from '@nodelet/cri-api'
 
 export interface ServiceContext {
   sandboxes: Sandboxes
@@ -23,7 +24,7 @@ export interface ServiceContext {
   stats: StatsReader
   name: string
   version: string
-  features: RuntimeHandlerFeatures
+  handlers: Handlers
 }
 
 /** How many objects one message of a stream has. */

@@ -9,6 +9,7 @@ import { metricDescriptors, metricsOf } from './metrics/metrics.ts'
 import { processUsage } from './metrics/processes.ts'
 import type { StoreFilesystem, Subject } from './metrics/subject.ts'
 import type { SandboxRecord } from './sandbox/record.ts'
+import { parentCgroup } from './spec/cgroup-path.ts'
 import type { ServiceContext } from './service-context.ts'
 import { batches, shownContainers } from './service-context.ts'
 import { cgroupOf, devicesOf, eachInTurn, writtenBy } from './service-stats.ts'
@@ -16,7 +17,7 @@ import { cgroupOf, devicesOf, eachInTurn, writtenBy } from './service-stats.ts'
 type MetricsCalls = Pick<RuntimeService, 'listMetricDescriptors' | 'listPodSandboxMetrics' | 'streamPodSandboxMetrics'>
 
 export function metricsCalls(context: ServiceContext): MetricsCalls {
-  const { sandboxes, stats } = context
+  const { sandboxes, stats, handlers } = context
   const { cgroups } = sandboxes
 
   const subjectOf = async (
@@ -54,7 +55,7 @@ export function metricsCalls(context: ServiceContext): MetricsCalls {
     const { id, config, cgroupParent, createdAt } = pod
     const { name = '', namespace = '' } = config.metadata ?? {}
     const links = parseLinks(devicesOf(sandboxes.facts(id).networkPath) ?? '')
-    const subject = await subjectOf(cgroupParent, {
+    const subject = await subjectOf(parentCgroup(handlers.cgroupDriver, cgroupParent), {
       startedAt: createdAt,
       links,
       resources: config.linux?.resources,

@@ -78,7 +78,7 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
 }
 
 /** The keys that users of other runtimes read. */
-function sandboxInfo({ sandboxes, containers }: ServiceContext, record: Readonly<SandboxRecord>): object {
+function sandboxInfo({ sandboxes, containers, handlers }: ServiceContext, record: Readonly<SandboxRecord>): object {
   const { id, config, network, runtimeHandler, infraId } = record
   const { networkPath } = sandboxes.facts(id)
   const ready = sandboxes.isReady(id)
@@ -89,7 +89,7 @@ function sandboxInfo({ sandboxes, containers }: ServiceContext, record: Readonly
     netNamespacePath: networkPath ?? '',
     netNamespaceClosed: networkPath !== undefined && !ready,
     runtimeHandler,
-    runtimeType: 'runc',
+    runtimeType: handlers.of(runtimeHandler).runc.binary,
     config: PodSandboxConfig.toJSON(config),
     cniResult: network ?? null,
   }

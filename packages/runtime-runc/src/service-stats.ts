@@ -1,6 +1,5 @@
 // The RuntimeService's calls about usage.
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import type {
   ContainerAttributes,
@@ -18,6 +17,7 @@ import type { Written } from './container/stats.ts'
 import { containerOf } from './container/status.ts'
 import type { SandboxRecord } from './sandbox/record.ts'
 import { sandboxOf } from './sandbox/status.ts'
+import { containerCgroup, parentCgroup } from './spec/cgroup-path.ts'
 import type { ServiceContext } from './service-context.ts'
 import { batches, containerId as wholeId, sandboxId, shownContainers } from './service-context.ts'
 
@@ -45,8 +45,12 @@ export async function eachInTurn<T, R>(items: readonly T[], work: (item: T) => P
 }
 
 /** Where the cgroup of a container is. */
-export function cgroupOf({ sandboxes }: ServiceContext, { id, sandboxId: podId }: Readonly<ContainerRecord>): string {
-  return join('/', sandboxes.list().find((one) => one.id === podId)?.cgroupParent ?? '', id)
+export function cgroupOf(
+  { sandboxes, handlers }: ServiceContext,
+  { id, sandboxId: podId }: Readonly<ContainerRecord>,
+): string {
+  const parent = sandboxes.list().find((one) => one.id === podId)?.cgroupParent ?? ''
+  return containerCgroup(handlers.cgroupDriver, parent, id)
 }
 
 /** The text of /proc/net/dev in a pod's network; undefined when that has gone, or is the node's. */
@@ -65,7 +69,7 @@ export async function writtenBy(
 }
 
 export function statsCalls(context: ServiceContext): StatsCalls {
-  const { containers, sandboxes, stats } = context
+  const { containers, sandboxes, stats, handlers } = context
 
   const statsOf = async (records: readonly Readonly<ContainerRecord>[]): Promise<ContainerStats[]> => {
     const written = await writtenBy(context, records)
@@ -83,7 +87,7 @@ export function statsCalls(context: ServiceContext): StatsCalls {
       const links = devicesOf(sandboxes.facts(id).networkPath)
       return {
         attributes: { id, metadata, labels, annotations },
-        linux: podStatsOf(await stats.read(cgroupParent), own, links),
+        linux: podStatsOf(await stats.read(parentCgroup(handlers.cgroupDriver, cgroupParent)), own, links),
       }
     })
   }
@@ -93,8 +97,10 @@ export function statsCalls(context: ServiceContext): StatsCalls {
     const cgroups = new Map(pods.map(({ id, cgroupParent }) => [id, cgroupParent]))
     stats.keepOnly(
       new Set([
-        ...shown.map(({ id, sandboxId: podId }) => join('/', cgroups.get(podId) ?? '', id)),
-        ...cgroups.values(),
+        ...shown.map(({ id, sandboxId: podId }) =>
+          containerCgroup(handlers.cgroupDriver, cgroups.get(podId) ?? '', id),
+        ),
+        ...[...cgroups.values()].map((parent) => parentCgroup(handlers.cgroupDriver, parent)),
       ]),
     )
     const found = new Set(filterContainers(shown.map(containerOf), filter, pods).map(({ id }) => id))

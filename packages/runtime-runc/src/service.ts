@@ -1,7 +1,8 @@
 // The RuntimeService of CRI v1.
 import { CgroupDriver, CriError, RuntimeConfigResponse, StatusResponse } from '@nodelet/cri-api'
-import type { RuntimeCondition, RuntimeService } from '@nodelet/cri-api'
+import type { RuntimeCondition, RuntimeHandler, RuntimeService } from '@nodelet/cri-api'
 import type { Cni } from '@nodelet/cni-plugins'
+import type { Handlers } from './handlers.ts'
 import { containerCalls } from './service-containers.ts'
 import type { ServiceContext } from './service-context.ts'
 import { sandboxCalls } from './service-sandboxes.ts'
@@ -10,7 +11,7 @@ import { statsCalls } from './service-stats.ts'
 
 /** All calls. Failures are CriErrors, or errors whose text is for users. */
 export function createRuntimeService(context: ServiceContext): RuntimeService {
-  const { name, version, features, cni, events } = context
+  const { name, version, handlers, cni, events } = context
   return {
     ...sandboxCalls(context),
     ...containerCalls(context),
@@ -28,7 +29,9 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
       const info = {
         config: JSON.stringify({
           runtimeName: name,
-          cgroupDriver: 'cgroupfs',
+          cgroupDriver: handlers.cgroupDriver,
+          defaultHandler: handlers.of('').name,
+          handlers: Object.fromEntries(handlers.list().map((one) => [one.name, { path: one.runc.binary }])),
           streaming: context.streaming !== undefined,
         }),
         lastCNILoadStatus: network.status ? 'OK' : network.message,
@@ -37,11 +40,14 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
       return StatusResponse.fromPartial({
         status: { conditions: [ready, network] },
         info: verbose ? info : {},
-        runtimeHandlers: ['', 'runc'].map((handler) => ({ name: handler, features })),
+        runtimeHandlers: runtimeHandlers(handlers),
         features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
       })
     },
-    runtimeConfig: async () => RuntimeConfigResponse.fromPartial({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),
+    runtimeConfig: async () =>
+      RuntimeConfigResponse.fromPartial({
+        linux: { cgroupDriver: handlers.cgroupDriver === 'systemd' ? CgroupDriver.SYSTEMD : CgroupDriver.CGROUPFS },
+      }),
     // The pods' addresses are the network list's: the node has no other use for the range.
     updateRuntimeConfig: async () => ({}),
     getContainerEvents: (_request, { signal } = {}) => events.read(signal),
@@ -49,6 +55,12 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
       throw new CriError('UNIMPLEMENTED', 'checkpoints need CRIU, which this runtime does not use')
     },
   }
+}
+
+/** Sorted by name; the empty one is the default. */
+function runtimeHandlers(handlers: Handlers): RuntimeHandler[] {
+  const all = [{ ...handlers.of(''), name: '' }, ...handlers.list()]
+  return all.map(({ name, features }) => ({ name, features })).toSorted((a, b) => (a.name < b.name ? -1 : 1))
 }
 
 async function networkCondition(cni: Cni, signal: AbortSignal | undefined): Promise<RuntimeCondition> {

@@ -10,11 +10,11 @@ import { describe, expect, test } from 'vitest'
 import { CAPABILITIES, capabilitiesOfMask, containerCapabilities, DEFAULT_CAPABILITIES } from '../src/capabilities.ts'
 import { deviceNumbers } from '../src/container/devices.ts'
 import { buildSpec } from '../src/index.ts'
-import type { HostFacts, ImageConfig, OciSpec, SandboxFacts } from '../src/index.ts'
+import type { HandlerFacts, HostFacts, ImageConfig, OciSpec, SandboxFacts } from '../src/index.ts'
 import { parseLog } from '../src/log.ts'
 import { parseSignal } from '../src/signals.ts'
 import { clampOomScore, containerArgs, containerEnv } from '../src/spec/process.ts'
-import { cgroupsPath } from '../src/spec/resources.ts'
+import { cgroupsPath, containerCgroup, expandSlice } from '../src/spec/cgroup-path.ts'
 import { defaultSeccomp } from '../src/spec/seccomp.ts'
 
 const host: HostFacts = {
@@ -46,7 +46,11 @@ type Overrides = {
   sandbox?: Partial<SandboxFacts>
   privilegedPod?: boolean
   targetPid?: number
+  handler?: Partial<HandlerFacts>
+  podAnnotations?: Record<string, string>
 }
+
+const noFeatures = { recursiveReadOnlyMounts: false, userNamespaces: false }
 
 function spec(config: Config, image: ImageConfig = { Cmd: ['/bin/true'] }, more: Overrides = {}): OciSpec {
   const container = ContainerConfig.fromPartial({
@@ -60,10 +64,12 @@ function spec(config: Config, image: ImageConfig = { Cmd: ['/bin/true'] }, more:
     container,
     sandbox: PodSandboxConfig.fromPartial({
       metadata: { name: 'web', namespace: 'default', uid: 'u1' },
+      annotations: more.podAnnotations ?? {},
       linux: { cgroupParent: '/kubepods/podu1', securityContext: { privileged: more.privilegedPod ?? false } },
     }),
     image,
     facts: {
+      ...(more.handler && { handler: { features: noFeatures, cgroupDriver: 'cgroupfs' as const, ...more.handler } }),
       container: {
         id: 'c1',
         rootfs: '/root',
@@ -294,9 +300,38 @@ describe('resources', () => {
   })
 
   test('the cgroup is below the pod; slices are of the other driver', () => {
-    expect(cgroupsPath('/kubepods/pod1/', 'c')).toBe('/kubepods/pod1/c')
-    expect(cgroupsPath('', 'c')).toBe('/nodelet/c')
-    expect(() => cgroupsPath('/kubepods.slice', 'c')).toThrow('cgroupDriver')
+    expect(cgroupsPath('cgroupfs', '/kubepods/pod1/', 'c')).toBe('/kubepods/pod1/c')
+    expect(cgroupsPath('cgroupfs', '', 'c')).toBe('/nodelet/c')
+    expect(() => cgroupsPath('cgroupfs', '/kubepods.slice', 'c')).toThrow('cgroupDriver to cgroupfs')
+  })
+
+  test('with systemd the cgroup is a scope of the last slice', () => {
+    const parent = '/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice'
+    expect(cgroupsPath('systemd', parent, 'c')).toBe('kubepods-burstable-pod1.slice:nodelet:c')
+    expect(containerCgroup('systemd', parent, 'c')).toBe(`${parent}/nodelet-c.scope`)
+    expect(containerCgroup('systemd', 'a-b.slice', 'c')).toBe('/a.slice/a-b.slice/nodelet-c.scope')
+    expect(cgroupsPath('systemd', '', 'c')).toBe('system.slice:nodelet:c')
+    expect(() => cgroupsPath('systemd', '/kubepods/pod1', 'c')).toThrow('cgroupDriver to systemd')
+    expect(expandSlice('-.slice')).toBe('/')
+    for (const bad of ['a', 'a--b.slice', '/a.slice', '-a.slice']) expect(() => expandSlice(bad)).toThrow(bad)
+  })
+
+  test('a handler passes on annotations, opens cgroups, keeps devices back, and may lack recursive read-only', () => {
+    const image = { Cmd: ['x'] }
+    const { annotations } = spec({ annotations: { one: '1', two: '2' } }, image, {
+      handler: { podAnnotations: ['a.b/*'], containerAnnotations: ['one'] },
+      podAnnotations: { 'a.b/c': 'x', other: 'y' },
+    })
+    expect(annotations).toMatchObject({ one: '1', 'a.b/c': 'x' })
+    expect(annotations).not.toHaveProperty('two')
+    expect(annotations).not.toHaveProperty('other')
+    const { mounts } = spec({}, image, { handler: { cgroupWritable: true } })
+    expect(mounts.find(({ type }) => type === 'cgroup')?.options).toContain('rw')
+    const privileged = { linux: { securityContext: { privileged: true } } }
+    const kept = spec(privileged, image, { handler: { privilegedWithoutHostDevices: true }, privilegedPod: true })
+    expect(kept.linux.resources.devices).toEqual([{ allow: false, access: 'rwm' }])
+    const volume = { containerPath: '/m', hostPath: '/private', readonly: true, recursiveReadOnly: true }
+    expect(() => spec({ mounts: [volume] }, image, { handler: {} })).toThrow(/^RROUnsupported: /)
   })
 
   test('devices get nodes and rules', () => {

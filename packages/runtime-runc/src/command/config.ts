@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
 import { parseDuration } from './duration.ts'
 
 /** Complete and checked. */
@@ -30,14 +31,25 @@ export interface DaemonConfig {
   streamIdleTimeout: number
   /** Blobs of one image that come at once; default 3. */
   maxConcurrentDownloads: number
+  /** OCI runtimes by the names of RuntimeClasses' handlers; default `runc`. */
+  handlers: Record<string, HandlerOptions>
+  /** Default: the first. */
+  defaultHandler?: string | undefined
+  /** Default `cgroupfs`. */
+  cgroupDriver: CgroupDriver
+  registry: {
+    /** Folder of `HOST/hosts.toml` files; default `/etc/containerd/certs.d`. */
+    configPath: string
+  }
   logLevel: 'error' | 'warn' | 'info' | 'debug'
 }
 
 type Times = 'streamIdleTimeout'
 
 /** What a file or flags may say; spans of time are texts such as `90s`. */
-export type DaemonConfigInput = Partial<Omit<DaemonConfig, 'cni' | Times> & Record<Times, string>> & {
+export type DaemonConfigInput = Partial<Omit<DaemonConfig, 'cni' | 'registry' | Times> & Record<Times, string>> & {
   cni?: Partial<DaemonConfig['cni']>
+  registry?: Partial<DaemonConfig['registry']>
 }
 
 const path = z.string().regex(/^\//, 'must be an absolute path')
@@ -49,6 +61,14 @@ const duration = z.string().transform((text, context) => {
   const ms = parseDuration(text)
   if (ms === undefined) context.addIssue({ code: 'custom', message: 'must be a span of time such as 90s, 5m or 4h' })
   return ms ?? 0
+})
+
+const handler: z.ZodType<HandlerOptions> = z.strictObject({
+  path: z.string().exactOptional(),
+  podAnnotations: z.array(z.string()).exactOptional(),
+  containerAnnotations: z.array(z.string()).exactOptional(),
+  privilegedWithoutHostDevices: z.boolean().exactOptional(),
+  cgroupWritable: z.boolean().exactOptional(),
 })
 
 const schema: z.ZodType<Omit<DaemonConfig, 'listen'> & { listen?: string | undefined }> = z.strictObject({
@@ -70,6 +90,10 @@ const schema: z.ZodType<Omit<DaemonConfig, 'listen'> & { listen?: string | undef
   streamServerPort: z.number().int().min(0).max(65_535).default(0),
   streamIdleTimeout: duration.prefault('4h'),
   maxConcurrentDownloads: z.number().int().min(1).default(3),
+  handlers: z.record(z.string(), handler).default({ runc: {} }),
+  defaultHandler: z.string().optional(),
+  cgroupDriver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs'),
+  registry: z.strictObject({ configPath: path.default('/etc/containerd/certs.d') }).prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 })
 

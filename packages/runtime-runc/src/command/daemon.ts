@@ -42,6 +42,7 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
     await openImages({
       root: join(root, 'images'),
       maxParallelLayers: config.maxConcurrentDownloads,
+      registryConfigPath: config.registry.configPath,
       onProblem,
     }),
   )
@@ -50,6 +51,9 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       stateDir: join(root, 'runtime'),
       runDir: run,
       runtimeName: name,
+      handlers: config.handlers,
+      cgroupDriver: config.cgroupDriver,
+      ...(config.defaultHandler === undefined ? {} : { defaultHandler: config.defaultHandler }),
       cni: createCni({ ...cni, cacheDir: join(root, 'cni'), log }),
       images,
       streaming: async (backend) =>

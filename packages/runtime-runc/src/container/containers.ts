@@ -6,10 +6,12 @@ import type { LinuxContainerResources } from '@nodelet/cri-api'
 import { reopenLog } from '../conmon.ts'
 import { findProgram } from '../exec-file.ts'
 import { readText } from '../files.ts'
-import { createRunc } from '../runc.ts'
+import { openHandlers } from '../handlers.ts'
+import type { Handlers } from '../handlers.ts'
+import type { Runc } from '../runc.ts'
 import type { HostFacts } from '../spec/facts.ts'
 import type { OciSpec } from '../spec/oci.ts'
-import { entryOf } from './context.ts'
+import { entryOf, runcOf } from './context.ts'
 import type { ContainerEvent, Context } from './context.ts'
 import { create } from './create.ts'
 import type { CreateOptions } from './create.ts'
@@ -32,8 +34,8 @@ export interface ContainersOptions {
   stateDir: string
   /** On a tmpfs, at most 34 bytes long, for instance `/run/nodelet`. */
   runDir: string
-  /** Default: `runc` on the PATH. */
-  runc?: string
+  /** The OCI runtimes. Default: `runc` on the PATH. */
+  handlers?: Handlers
   /** Default: `conmon` on the PATH. */
   conmon?: string
   /** Default: looked up. */
@@ -55,6 +57,8 @@ export interface Containers extends AsyncDisposable {
   reopenLog(id: string, signal?: AbortSignal): Promise<void>
   /** Merges the limits that are not zero into the container's; they hold when this returns. */
   updateResources(id: string, limits: LinuxContainerResources): Promise<void>
+  /** The OCI runtime of a container. @throws CriError NOT_FOUND */
+  runc(id: string): Runc
   /** The OCI spec; undefined when a reboot lost it. */
   spec(id: string): Promise<OciSpec | undefined>
   /** Fulfilled when the container has ended; at once if it has. */
@@ -75,7 +79,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
   opening.use(await lockFolder(options.stateDir))
   const context: Context = {
     folders,
-    runc: createRunc({ root: folders.runc, binary: await findProgram(options.runc ?? 'runc') }),
+    handlers: options.handlers ?? (await openHandlers(options.runDir, {})),
     conmon: await findProgram(options.conmon ?? 'conmon'),
     host: options.host ?? (await readHostFacts()),
     bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
@@ -95,6 +99,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
     execSync: (id, command, timeoutMs, signal) => execSync(context, id, command, timeoutMs, signal),
     reopenLog: (id, signal) => reopen(context, id, signal),
     updateResources: (id, limits) => updateResources(context, id, limits),
+    runc: (id) => runcOf(context, entryOf(context, id).record),
     spec: async (id) => {
       const text = await readText(join(context.folders.bundles, entryOf(context, id).record.id, 'config.json'))
       return text === undefined ? undefined : (JSON.parse(text) as OciSpec)

@@ -1,6 +1,7 @@
 // What the container operations share.
 import { CriError } from '@nodelet/cri-api'
 import { isFull } from '../files.ts'
+import type { Handlers } from '../handlers.ts'
 import type { Runc } from '../runc.ts'
 import type { HostFacts } from '../spec/facts.ts'
 import type { ContainerRecord } from './record.ts'
@@ -31,7 +32,7 @@ export interface Entry {
 /** One runtime's containers. */
 export interface Context {
   folders: Folders
-  runc: Runc
+  handlers: Handlers
   conmon: string
   host: HostFacts
   bootId: string
@@ -92,3 +93,7 @@ export function entryOf(context: Context, id: string): Entry {
   if (!entry) throw new CriError('NOT_FOUND', `container "${id}" is not known: list the containers for their IDs`)
   return entry
 }
+
+/** The OCI runtime that a container was made with. @throws CriError UNKNOWN when it is configured no more */
+export const runcOf = ({ handlers }: Context, { handler }: Pick<ContainerRecord, 'handler'>): Runc =>
+  handlers.of(handler).runc

@@ -8,9 +8,9 @@ import { prepareMonitor } from '../conmon.ts'
 import type { ConmonOptions } from '../conmon.ts'
 import { parseSignal, signalName } from '../signals.ts'
 import { buildSpec } from '../spec/build.ts'
-import type { ImageConfig, SandboxFacts } from '../spec/facts.ts'
+import type { HandlerFacts, ImageConfig, SandboxFacts } from '../spec/facts.ts'
 import type { OciSpec } from '../spec/oci.ts'
-import { locked, newEntry, update } from './context.ts'
+import { locked, newEntry, runcOf, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
 import { watchProcesses } from './exits.ts'
 import { gatherFacts } from './facts.ts'
@@ -29,6 +29,8 @@ export interface CreateOptions {
   /** Resolved reference of the image. */
   imageName: string
   imageId?: string
+  /** The runtime handler. Default: the default one. */
+  handler?: string
   /** Its name with a digest. */
   imageRef?: string
   /**
@@ -96,11 +98,13 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
 }
 
 function monitorOptions(
-  { folders, runc, conmon }: Context,
-  { id, logPath }: ContainerRecord,
+  context: Context,
+  record: ContainerRecord,
   bundle: string,
   { config, signal }: CreateOptions,
 ): ConmonOptions {
+  const { folders, conmon } = context
+  const { id, logPath } = record
   return {
     id,
     name: config.metadata?.name ?? id,
@@ -111,7 +115,7 @@ function monitorOptions(
     terminal: config.tty,
     stdin: config.stdin,
     leaveStdinOpen: config.stdin && !config.stdinOnce,
-    runc,
+    runc: runcOf(context, record),
     binary: conmon,
     ...(logPath ? { logPath } : {}),
     ...(signal ? { signal } : {}),
@@ -137,13 +141,18 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
     container: options.config,
     sandbox: options.sandboxConfig,
     image: options.image,
-    facts: { container, sandbox: options.sandbox, host: context.host },
+    facts: { container, sandbox: options.sandbox, host: context.host, handler: handlerFacts(context, record) },
   })
+}
+
+function handlerFacts({ handlers }: Context, { handler }: ContainerRecord): HandlerFacts {
+  const { options, features } = handlers.of(handler)
+  return { ...options, features, cgroupDriver: handlers.cgroupDriver }
 }
 
 function newRecord(
   context: Context,
-  { config, sandboxConfig, sandbox, image, imageName, imageId, imageRef, rootfs }: CreateOptions,
+  { config, sandboxConfig, sandbox, image, imageName, imageId, imageRef, rootfs, handler }: CreateOptions,
 ): ContainerRecord {
   const logPath =
     sandboxConfig.logDirectory && config.logPath ? join(sandboxConfig.logDirectory, config.logPath) : undefined
@@ -152,6 +161,7 @@ function newRecord(
     sandboxId: sandbox.id,
     config,
     imageName,
+    ...(handler ? { handler } : {}),
     ...(imageId ? { imageId } : {}),
     ...(imageRef ? { imageRef } : {}),
     rootfs: typeof rootfs === 'string' ? rootfs : '',

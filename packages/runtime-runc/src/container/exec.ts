@@ -11,8 +11,9 @@ import { parseLog } from '../log.ts'
 import type { LogOutput } from '../log.ts'
 import { processRef } from '../pids.ts'
 import { runcReason } from '../runc.ts'
+import type { Runc } from '../runc.ts'
 import type { OciSpec } from '../spec/oci.ts'
-import { entryOf } from './context.ts'
+import { entryOf, runcOf } from './context.ts'
 import type { Context } from './context.ts'
 import { crashPoint } from '../crash-points.ts'
 
@@ -43,7 +44,8 @@ export async function execSync(
   timeoutMs = 0,
   signal?: AbortSignal,
 ): Promise<ExecResult> {
-  const { phase } = entryOf(context, id).record
+  const { record } = entryOf(context, id)
+  const { phase } = record
   if (phase !== 'running') {
     throw new CriError('FAILED_PRECONDITION', `container ${id} is ${phase}: start it before running commands in it`)
   }
@@ -55,7 +57,12 @@ export async function execSync(
     const { process: base } = JSON.parse(await readFile(join(bundle, 'config.json'), 'utf8')) as OciSpec
     await writeFile(join(folder, 'process.json'), JSON.stringify({ ...base, args: command, terminal: false }))
     crashPoint('exec/prepared')
-    const exitCode = await run(execArgs(context, id, folder), folder, { id, command, timeoutMs, signal })
+    const exitCode = await run(execArgs(context, runcOf(context, record), id, folder), folder, {
+      id,
+      command,
+      timeoutMs,
+      signal,
+    })
     crashPoint('exec/ended')
     return { exitCode, ...parseLog(await readFile(join(folder, 'log')), OUTPUT_LIMIT) }
   } finally {
@@ -68,14 +75,14 @@ export async function execSync(
  * conmon, not runc alone: `runc exec` does not end before every holder of the output has. It gets a bundle and a name of
  * its own, for it makes control files and a socket there: in the container's place they would cut off its monitor.
  */
-function execArgs({ conmon, runc, folders }: Context, id: string, folder: string): [string, ...string[]] {
+function execArgs({ conmon, folders }: Context, runc: Runc, id: string, folder: string): [string, ...string[]] {
   const values: [string, string][] = [
     ['--exec-process-spec', join(folder, 'process.json')],
     ['-c', id],
     ['-u', basename(folder)],
     ['-n', id],
     ['-r', runc.binary],
-    ['--runtime-arg', `--root=${runc.root}`],
+    ...runc.globalArgs.map((arg): [string, string] => ['--runtime-arg', arg]),
     ['-l', `k8s-file:${join(folder, 'log')}`],
     ['--log-global-size-max', String(LOG_LIMIT)],
     ['-p', join(folder, 'pid')],

@@ -7,7 +7,7 @@ import { crashPoint } from '../crash-points.ts'
 import { isMissing } from '../files.ts'
 import { isAlive } from '../pids.ts'
 import { isId } from '../record-folders.ts'
-import { locked, note } from './context.ts'
+import { locked, note, runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
 
 /** Between rounds that look for what no event told of, such as a watch that the kernel had no room for. */
@@ -91,7 +91,7 @@ async function storeExit(context: Context, entry: Entry): Promise<void> {
 }
 
 async function finish(context: Context, entry: Entry, end: Partial<Entry['record']>): Promise<void> {
-  await context.runc.delete(entry.record.id, { force: true })
+  await runcOf(context, entry.record).delete(entry.record.id, { force: true })
   crashPoint('container/runtime-deleted')
   await note(context, entry, { phase: 'exited', ...end })
   crashPoint('container/exited')
@@ -104,7 +104,7 @@ async function finish(context: Context, entry: Entry, end: Partial<Entry['record
 async function endOthers(context: Context, entry: Entry, watches: DisposableStack): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref())
   if (watches.disposed || !goesOn(context, entry)) return
-  await context.runc.kill(entry.record.id, 'SIGKILL', { all: true })
+  await runcOf(context, entry.record).kill(entry.record.id, 'SIGKILL', { all: true })
 }
 
 async function lookAgain(context: Context, entry: Entry): Promise<void> {

@@ -11,6 +11,8 @@ export interface ContainerRecord {
   id: string
   sandboxId: string
   config: ContainerConfig
+  /** The runtime handler; absent: the default one. */
+  handler?: string
   imageName: string
   /** ID of the image; absent when the maker did not tell. */
   imageId?: string

@@ -18,7 +18,8 @@ export async function recover(context: Context): Promise<void> {
   const { records, damaged } = await loadRecords(folders, onProblem)
   for (const record of records) entries.set(record.id, newEntry(record))
   await endCommands(folders)
-  const states = new Map((await context.runc.list()).map(({ id, status }) => [id, status]))
+  const listed = await Promise.all(context.handlers.list().map(async ({ runc }) => runc.list()))
+  const states = new Map(listed.flat().map(({ id, status }) => [id, status]))
   await Promise.all(
     [...entries.values()].map(async (entry) => {
       const { id } = entry.record
@@ -67,7 +68,8 @@ async function sweep(context: Context, known: readonly string[]): Promise<void> 
   const orphans = new Set([...known, ...monitored, ...listed.flat()].filter((id) => isId(id) && !entries.has(id)))
   for (const id of orphans) {
     try {
-      await endMaking(context, id)
+      // Whose it was is not known: each runtime is asked.
+      for (const { runc } of context.handlers.list()) await endMaking(context, id, runc)
       await removeTraces(context, id)
     } catch (cause) {
       const { message } = cause as Error

@@ -7,9 +7,10 @@ import { crashPoint } from '../crash-points.ts'
 import { readText } from '../files.ts'
 import { endsWithin, killNow } from '../pids.ts'
 import type { ProcessRef } from '../pids.ts'
-import { locked, note } from './context.ts'
+import { locked, note, runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
 import { removeRecord } from './store.ts'
+import type { Runc } from '../runc.ts'
 import { stop } from './stop.ts'
 import { endCreation } from './strays.ts'
 
@@ -33,9 +34,9 @@ export async function remove(context: Context, id: string, signal?: AbortSignal)
 export async function discard(context: Context, entry: Entry): Promise<void> {
   const { id, phase, monitor } = entry.record
   entry.watch?.[Symbol.dispose]()
-  if (phase === 'creating') await endMaking(context, id)
+  if (phase === 'creating') await endMaking(context, id, runcOf(context, entry.record))
   // Whoever stored the end has deleted it before.
-  if (phase !== 'exited') await context.runc.delete(id, { force: true })
+  if (phase !== 'exited') await runcOf(context, entry.record).delete(id, { force: true })
   await removeTraces(context, id, monitor)
   await removeRecord(context.folders, id)
   crashPoint('container/removed')
@@ -44,7 +45,7 @@ export async function discard(context: Context, entry: Entry): Promise<void> {
 }
 
 /** Ends what makes a container, or made one that nothing is known of. */
-export async function endMaking({ folders, runc }: Context, id: string): Promise<void> {
+export async function endMaking({ folders }: Context, id: string, runc: Runc): Promise<void> {
   await endCreation(folders, id)
   await runc.delete(id, { force: true })
   // An OCI runtime that was killed early has a cgroup, and no state by which it would find it again.

@@ -1,6 +1,6 @@
 // Starting the program of a container that is made.
 import { CriError } from '@nodelet/cri-api'
-import { entryOf, locked, update } from './context.ts'
+import { entryOf, locked, runcOf, update } from './context.ts'
 import type { Context } from './context.ts'
 import { crashPoint } from '../crash-points.ts'
 
@@ -20,11 +20,12 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
       )
     }
     signal?.throwIfAborted()
+    const runc = runcOf(context, entry.record)
     crashPoint('container/starting')
     try {
-      await context.runc.start(id) // not abortable: half a start would be neither created nor running
+      await runc.start(id) // not abortable: half a start would be neither created nor running
     } catch (error) {
-      await context.runc.delete(id, { force: true })
+      await runc.delete(id, { force: true })
       const now = Date.now()
       const message = error instanceof Error ? error.message : String(error)
       const ended = { finishedAt: now, exitCode: 128, reason: 'StartError', message }

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isAlive } from '../pids.ts'
 import type { ProcessRef } from '../pids.ts'
 import { RuncError } from '../runc.ts'
+import { runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
 import { crashPoint } from '../crash-points.ts'
 
@@ -44,7 +45,7 @@ async function kill(context: Context, entry: Entry, name: string): Promise<void>
   const all = name === 'SIGKILL' && !ownPidNamespace
   if (!all && init && name in constants.signals) return signalProcess(init, name as NodeJS.Signals)
   try {
-    await context.runc.kill(id, name, { all })
+    await runcOf(context, entry.record).kill(id, name, { all })
   } catch (error) {
     // It ended by itself meanwhile: its exit is on the way.
     if (!(error instanceof RuncError) || error.code === 'FAILED') throw error

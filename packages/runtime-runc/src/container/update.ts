@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { CriError, LinuxContainerConfig, LinuxContainerResources } from '@nodelet/cri-api'
 import { buildResources } from '../spec/resources.ts'
 import { crashPoint } from '../crash-points.ts'
-import { entryOf, locked, replace, update } from './context.ts'
+import { entryOf, locked, replace, runcOf, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
 
 /**
@@ -37,7 +37,7 @@ export async function applyPending(context: Context, entry: Entry): Promise<void
     const { devices: _, ...oci } = buildResources(pendingResources, [], context.host)
     const file = join(context.folders.bundles, id, 'update.json')
     await writeFile(file, JSON.stringify(oci), { mode: 0o600 })
-    await context.runc.update(id, file)
+    await runcOf(context, entry.record).update(id, file)
   } catch (error) {
     await replace(context, entry, settled)
     throw error

@@ -4,6 +4,7 @@ import type { Cgroups } from '@nodelet/linux'
 import type { Containers } from '../container/containers.ts'
 import type { Cni } from '@nodelet/cni-plugins'
 import { isFull } from '../files.ts'
+import type { Handlers } from '../handlers.ts'
 import type { SandboxRecord } from './record.ts'
 import { saveSandbox } from './store.ts'
 import type { SandboxFolders } from './store.ts'
@@ -27,6 +28,7 @@ export interface SandboxEntry {
 export interface SandboxContext {
   folders: SandboxFolders
   containers: Containers
+  handlers: Handlers
   cni: Cni
   cgroups: Cgroups
   cgroupParentDefault: string

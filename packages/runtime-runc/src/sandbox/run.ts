@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { ContainerConfig, CriError, NamespaceMode } from '@nodelet/cri-api'
 import type { PodSandboxConfig } from '@nodelet/cri-api'
+import { checkCgroupParent } from '../spec/cgroup-path.ts'
 import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { effectiveConfig, sandboxFacts } from './facts.ts'
@@ -48,10 +49,14 @@ export async function runSandbox(
 async function make(context: SandboxContext, entry: SandboxEntry): Promise<void> {
   const { folders, cgroups, cni } = context
   const { id, config, cgroupParent } = entry.record
+  const isSystemd = context.handlers.cgroupDriver === 'systemd'
   const pins = pinPaths(folders.namespaces, id, config)
   await makeNamespaces(pins, config)
   crashPoint('sandbox/pinned')
-  await Promise.all([makePodFiles(join(folders.pods, id), config), cgroups.create(cgroupParent)])
+  await Promise.all([
+    makePodFiles(join(folders.pods, id), config),
+    isSystemd ? undefined : cgroups.create(cgroupParent),
+  ])
   crashPoint('sandbox/files-made')
   if (pins.net !== undefined) {
     const wanted = podNetwork(id, config, pins.net)
@@ -94,6 +99,7 @@ async function makeInfra(context: SandboxContext, entry: SandboxEntry): Promise<
     sandbox: sandboxFacts(context.folders, entry.record),
     image: {},
     imageName: 'pause',
+    handler: entry.record.runtimeHandler,
     rootfs: await makePauseRootfs(context.pauseDir),
   })
   crashPoint('sandbox/infra-created')
@@ -122,21 +128,15 @@ function newRecord(
   runtimeHandler: string,
 ): SandboxRecord {
   if (!config?.metadata?.name) throw new CriError('INVALID_ARGUMENT', 'sandbox config has no metadata: set its name')
-  if (runtimeHandler !== '' && runtimeHandler !== 'runc') {
-    throw new CriError('UNKNOWN', `no runtime for "${runtimeHandler}" is configured: use "runc" or none`)
-  }
+  context.handlers.of(runtimeHandler)
   const options = namespaceOptions(config)
   if (options?.usernsOptions && options.usernsOptions.mode !== NamespaceMode.NODE) {
     throw new CriError('UNIMPLEMENTED', 'user namespaces are not supported by this runtime: set hostUsers to true')
   }
   const id = randomBytes(32).toString('hex')
   const asked = config.linux?.cgroupParent ?? ''
-  if (asked.endsWith('.slice')) {
-    throw new CriError(
-      'INVALID_ARGUMENT',
-      `cgroup parent ${asked} is of the systemd driver: set the kubelet's cgroupDriver to cgroupfs`,
-    )
-  }
+  checkCgroupParent(context.handlers.cgroupDriver, asked)
+  const isSystemd = context.handlers.cgroupDriver === 'systemd'
   return {
     id,
     config,
@@ -145,8 +145,8 @@ function newRecord(
     removing: false,
     bootId: context.bootId,
     createdAt: Date.now(),
-    cgroupParent: asked || `${context.cgroupParentDefault}/${id}`,
-    ownCgroup: !asked,
+    cgroupParent: asked || (isSystemd ? 'system.slice' : `${context.cgroupParentDefault}/${id}`),
+    ownCgroup: !asked && !isSystemd,
     networkOwed: false,
   }
 }

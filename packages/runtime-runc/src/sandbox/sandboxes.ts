@@ -6,6 +6,7 @@ import { openCgroups } from '@nodelet/linux'
 import type { Cgroups } from '@nodelet/linux'
 import type { Containers } from '../container/containers.ts'
 import type { SandboxFacts } from '../spec/facts.ts'
+import type { Handlers } from '../handlers.ts'
 import type { Cni } from '@nodelet/cni-plugins'
 import { sandboxEntryOf } from './context.ts'
 import type { SandboxContext, SandboxEvent } from './context.ts'
@@ -23,6 +24,7 @@ export interface SandboxesOptions {
   /** On a tmpfs. */
   runDir: string
   containers: Containers
+  handlers: Handlers
   cni: Cni
   /** Below it each sandbox that names no cgroup parent gets one of its own. Default: `/nodelet`. */
   cgroupParentDefault?: string
@@ -62,12 +64,13 @@ export interface Sandboxes {
 
 /** Opens a runtime's sandboxes: what a crash cut off is finished or undone, what a reboot ended is stopped. */
 export async function openSandboxes(options: SandboxesOptions): Promise<Sandboxes> {
-  const { stateDir, runDir, containers, cni } = options
+  const { stateDir, runDir, containers, handlers, cni } = options
   const folders = await makeSandboxFolders(stateDir, runDir)
   await protectPins(folders.namespaces)
   const context: SandboxContext = {
     folders,
     containers,
+    handlers,
     cni,
     cgroups: await openCgroups(),
     cgroupParentDefault: options.cgroupParentDefault ?? '/nodelet',

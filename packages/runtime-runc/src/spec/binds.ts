@@ -1,7 +1,7 @@
 // The mounts that the container asks for.
 import { posix } from 'node:path'
 import { MountPropagation } from '@nodelet/cri-api'
-import type { Mount } from '@nodelet/cri-api'
+import type { Mount, RuntimeHandlerFeatures } from '@nodelet/cri-api'
 import { SpecError } from './errors.ts'
 import type { ContainerFacts } from './facts.ts'
 import type { OciMount } from './oci.ts'
@@ -14,6 +14,7 @@ import type { OciMount } from './oci.ts'
 export function bindMount(
   mount: Mount,
   { sources, imageMounts }: Pick<ContainerFacts, 'sources' | 'imageMounts'>,
+  features?: RuntimeHandlerFeatures,
 ): OciMount {
   const destination = posix.resolve('/', mount.containerPath)
   if (!mount.hostPath) {
@@ -27,7 +28,7 @@ export function bindMount(
   const source = sources[mount.hostPath]
   if (!source)
     throw new SpecError(`mount ${mount.containerPath}: host path ${mount.hostPath} does not exist; create it`)
-  const options = ['rbind', propagationOption(mount, source), access(mount)]
+  const options = ['rbind', propagationOption(mount, source), access(mount, features)]
   return { destination, type: 'bind', source: source.path, options }
 }
 
@@ -53,12 +54,17 @@ function propagationOption(mount: Mount, source: { path: string; propagation: st
   }
 }
 
-function access(mount: Mount): 'ro' | 'rw' | 'rro' {
+function access(mount: Mount, features: RuntimeHandlerFeatures | undefined): 'ro' | 'rw' | 'rro' {
   if (!mount.recursiveReadOnly) return mount.readonly ? 'ro' : 'rw'
   if (!mount.readonly)
     throw new SpecError(`mount ${mount.containerPath}: recursive read-only mount conflicts with RW mount`)
   if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE) {
     throw new SpecError(`mount ${mount.containerPath}: recursive read-only mount needs private propagation`)
+  }
+  if (features?.recursiveReadOnlyMounts === false) {
+    throw new SpecError(
+      `RROUnsupported: mount ${mount.containerPath}: this kernel or OCI runtime has no recursive read-only mounts`,
+    )
   }
   return 'rro'
 }

@@ -1,12 +1,13 @@
 // The whole OCI spec as one function of data.
 import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
 import { SpecError } from './errors.ts'
-import type { ContainerFacts, HostFacts, ImageConfig, SandboxFacts } from './facts.ts'
+import type { ContainerFacts, HandlerFacts, HostFacts, ImageConfig, SandboxFacts } from './facts.ts'
 import { buildMounts } from './mounts.ts'
 import { buildNamespaces } from './namespaces.ts'
 import type { OciSpec } from './oci.ts'
 import { buildProcess } from './process.ts'
-import { buildDevices, buildResources, cgroupsPath } from './resources.ts'
+import { cgroupsPath } from './cgroup-path.ts'
+import { buildDevices, buildResources } from './resources.ts'
 import { buildSeccomp } from './seccomp.ts'
 
 /** What `buildSpec` reads. */
@@ -14,7 +15,7 @@ export interface SpecInput {
   container: ContainerConfig
   sandbox: PodSandboxConfig
   image: ImageConfig
-  facts: { container: ContainerFacts; sandbox: SandboxFacts; host: HostFacts }
+  facts: { container: ContainerFacts; sandbox: SandboxFacts; host: HostFacts; handler?: HandlerFacts }
 }
 
 /**
@@ -32,15 +33,23 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
     throw new SpecError('SELinux labels are not supported by this runtime: leave seLinuxOptions out')
   }
   const process = buildProcess(container, image, facts.sandbox.hostname, facts.container.user, facts.host)
-  const { devices, rules } = buildDevices(container, privileged, facts.container)
-  const { mounts, rootfsPropagation } = buildMounts(container, facts.sandbox, facts.container, facts.host)
+  const { devices, rules } = buildDevices(
+    container,
+    { privileged, withoutHostDevices: facts.handler?.privilegedWithoutHostDevices ?? false },
+    facts.container,
+  )
+  const { mounts, rootfsPropagation } = buildMounts(container, facts)
   const seccomp = buildSeccomp(security, process.capabilities.bounding, facts.container, facts.host)
   return {
     ociVersion: '1.0.2',
     process,
     root: { path: facts.container.rootfs, readonly: security?.readonlyRootfs ?? false },
     mounts,
-    annotations: annotations(container, sandbox, facts.container, facts.sandbox),
+    annotations: {
+      ...allowed(sandbox.annotations, facts.handler?.podAnnotations),
+      ...allowed(container.annotations, facts.handler?.containerAnnotations),
+      ...annotations(container, sandbox, facts.container, facts.sandbox),
+    },
     linux: {
       namespaces: buildNamespaces(
         security?.namespaceOptions,
@@ -51,13 +60,24 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
       ),
       devices,
       resources: buildResources(container.linux?.resources, rules, facts.host),
-      cgroupsPath: cgroupsPath(sandbox.linux?.cgroupParent ?? '', facts.container.id),
+      cgroupsPath: cgroupsPath(
+        facts.handler?.cgroupDriver ?? 'cgroupfs',
+        sandbox.linux?.cgroupParent ?? '',
+        facts.container.id,
+      ),
       maskedPaths: privileged ? [] : (security?.maskedPaths ?? []),
       readonlyPaths: privileged ? [] : (security?.readonlyPaths ?? []),
       ...(seccomp ? { seccomp } : {}),
       ...(rootfsPropagation ? { rootfsPropagation } : {}),
     },
   }
+}
+
+/** Those that a handler's runtime is to see: by name, or by a beginning with `*` after it. */
+function allowed(given: Record<string, string>, patterns: readonly string[] = []): Record<string, string> {
+  const matches = (name: string): boolean =>
+    patterns.some((one) => (one.endsWith('*') ? name.startsWith(one.slice(0, -1)) : name === one))
+  return Object.fromEntries(Object.entries(given).filter(([name]) => matches(name)))
 }
 
 /** The names by which other tools on the node recognise the container. */

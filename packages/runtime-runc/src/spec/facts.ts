@@ -1,4 +1,6 @@
 // What the spec depends on besides the two CRI messages: all of it data, gathered at the edge.
+import type { RuntimeHandlerFeatures } from '@nodelet/cri-api'
+import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
 import type { OciDevice, OciSeccomp } from './oci.ts'
 import type { ResolvedUser } from './users.ts'
 
@@ -50,6 +52,15 @@ export interface HostFacts {
   /** Names of the loaded profiles; absent when the kernel has no AppArmor. */
   apparmorProfiles?: readonly string[]
   selinux: boolean
+}
+
+/** The runtime handler, and what its program can do. */
+export interface HandlerFacts extends Pick<
+  HandlerOptions,
+  'podAnnotations' | 'containerAnnotations' | 'privilegedWithoutHostDevices' | 'cgroupWritable'
+> {
+  features: RuntimeHandlerFeatures
+  cgroupDriver: CgroupDriver
 }
 
 /** How the file system under a mount's host path propagates. */

@@ -3,7 +3,7 @@ import { posix } from 'node:path'
 import { NamespaceMode } from '@nodelet/cri-api'
 import type { ContainerConfig } from '@nodelet/cri-api'
 import { bindMount, rootfsPropagation } from './binds.ts'
-import type { ContainerFacts, HostFacts, SandboxFacts } from './facts.ts'
+import type { ContainerFacts, HandlerFacts, HostFacts, SandboxFacts } from './facts.ts'
 import type { OciMount } from './oci.ts'
 
 /** The mounts, and the propagation of the root that they need. */
@@ -12,26 +12,29 @@ export interface MountPlan {
   rootfsPropagation?: string
 }
 
+/** What the mounts depend on. */
+export interface MountFacts {
+  sandbox: SandboxFacts
+  container: Pick<ContainerFacts, 'sources' | 'imageVolumes' | 'imageMounts'>
+  host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>
+  handler?: Pick<HandlerFacts, 'features' | 'cgroupWritable'>
+}
+
 /**
  * Defaults, the sandbox's files, the image's volumes and the container's mounts; a mount of the container replaces any
  * other with its destination. Parents come before what is mounted in them.
  *
  * @throws SpecError for a mount that cannot be made as asked.
  */
-export function buildMounts(
-  config: ContainerConfig,
-  sandbox: SandboxFacts,
-  container: Pick<ContainerFacts, 'sources' | 'imageVolumes' | 'imageMounts'>,
-  host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>,
-): MountPlan {
+export function buildMounts(config: ContainerConfig, { sandbox, container, host, handler }: MountFacts): MountPlan {
   const security = config.linux?.securityContext
-  const asked = config.mounts.map((mount) => bindMount(mount, container))
+  const asked = config.mounts.map((mount) => bindMount(mount, container, handler?.features))
   const taken = new Set(asked.map((mount) => mount.destination))
   const free = (mount: OciMount): boolean =>
     !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev'))
   const hostIpc = security?.namespaceOptions?.ipc === NamespaceMode.NODE
   const own = [
-    ...defaultMounts(security?.privileged ?? false, host),
+    ...defaultMounts(security?.privileged ?? false, handler?.cgroupWritable ?? false, host),
     ...sandboxMounts(sandbox, security?.readonlyRootfs ?? false, hostIpc),
     ...Object.entries(container.imageVolumes).map(([path, source]) => bind(posix.resolve('/', path), source, 'rw')),
   ]
@@ -40,8 +43,9 @@ export function buildMounts(
   return { mounts, ...(propagation ? { rootfsPropagation: propagation } : {}) }
 }
 
-function defaultMounts(privileged: boolean, host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>): OciMount[] {
+function defaultMounts(privileged: boolean, cgroupWritable: boolean, host: MountFacts['host']): OciMount[] {
   const access = privileged ? 'rw' : 'ro'
+  const cgroupAccess = privileged || cgroupWritable ? 'rw' : 'ro'
   const cgroup = host.cgroupVersion === 2 && privileged ? host.cgroupOptions : []
   return [
     special('/proc', 'proc', 'nosuid', 'noexec', 'nodev'),
@@ -49,7 +53,7 @@ function defaultMounts(privileged: boolean, host: Pick<HostFacts, 'cgroupVersion
     special('/dev/pts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'),
     special('/dev/mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
     special('/sys', 'sysfs', 'nosuid', 'noexec', 'nodev', access),
-    special('/sys/fs/cgroup', 'cgroup', 'nosuid', 'noexec', 'nodev', 'relatime', access, ...cgroup),
+    special('/sys/fs/cgroup', 'cgroup', 'nosuid', 'noexec', 'nodev', 'relatime', cgroupAccess, ...cgroup),
   ]
 }
 

@@ -4,14 +4,6 @@ import { SpecError } from './errors.ts'
 import type { ContainerFacts, HostFacts } from './facts.ts'
 import type { OciDevice, OciDeviceRule, OciResources } from './oci.ts'
 
-/** The container's cgroup with the cgroupfs driver. `fallback` is used when the pod names no parent. */
-export function cgroupsPath(parent: string, id: string, fallback = '/nodelet'): string {
-  if (parent.endsWith('.slice')) {
-    throw new SpecError(`cgroup parent ${parent} is of the systemd driver: set the kubelet's cgroupDriver to cgroupfs`)
-  }
-  return `${(parent || fallback).replace(/\/+$/, '')}/${id}`
-}
-
 /** Translates CRI limits; zero is unset, a quota of −1 is no limit. */
 export function buildResources(
   resources: LinuxContainerResources | undefined,
@@ -48,7 +40,7 @@ export function buildResources(
  */
 export function buildDevices(
   config: Pick<ContainerConfig, 'devices' | 'CDIDevices'>,
-  privileged: boolean,
+  { privileged, withoutHostDevices }: { privileged: boolean; withoutHostDevices: boolean },
   facts: Pick<ContainerFacts, 'devices' | 'hostDevices'>,
 ): { devices: OciDevice[]; rules: OciDeviceRule[] } {
   if (config.CDIDevices.length > 0) {
@@ -56,7 +48,8 @@ export function buildDevices(
       `unresolvable CDI devices ${config.CDIDevices.map((d) => d.name).join(', ')}: CDI is not supported`,
     )
   }
-  if (privileged) return { devices: [...facts.hostDevices], rules: [{ allow: true, access: 'rwm' }] }
+  if (privileged && !withoutHostDevices)
+    return { devices: [...facts.hostDevices], rules: [{ allow: true, access: 'rwm' }] }
   const rules: OciDeviceRule[] = [{ allow: false, access: 'rwm' }]
   const devices: OciDevice[] = []
   for (const { hostPath, containerPath, permissions } of config.devices) {

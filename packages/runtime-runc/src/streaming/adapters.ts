@@ -3,7 +3,6 @@ import { CriError } from '@nodelet/cri-api'
 import type { Containers } from '../container/containers.ts'
 import { makeFolders } from '../container/store.ts'
 import type { Folders } from '../container/store.ts'
-import { findProgram } from '../exec-file.ts'
 import { attachTo } from './attach.ts'
 import { execIn } from './exec.ts'
 import { forwardTo } from './forward.ts'
@@ -17,8 +16,6 @@ export interface StreamAdapterOptions {
   stateDir: string
   /** As given to `openContainers`. */
   runDir: string
-  /** Default: `runc` on the PATH. */
-  runc?: string
   /**
    * The file that pins a sandbox's network; `host` for the node's own.
    * @throws CriError when the sandbox is not ready
@@ -30,15 +27,13 @@ export interface StreamAdapterOptions {
 export interface StreamContext {
   containers: Containers
   folders: Folders
-  runc: string
 }
 
-/** Makes the adapters for `openStreaming`; programs of clients of a former life are ended. @throws Error when runc is not there. */
+/** Makes the adapters for `openStreaming`; programs of clients of a former life are ended. */
 export async function createStreamAdapters(options: StreamAdapterOptions): Promise<StreamAdapters> {
   const context: StreamContext = {
     containers: options.containers,
     folders: await makeFolders(options.stateDir, options.runDir),
-    runc: await findProgram(options.runc ?? 'runc'),
   }
   await endLeftovers(context.folders)
   return {

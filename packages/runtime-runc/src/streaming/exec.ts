@@ -43,8 +43,9 @@ export async function execIn(
     const pidFile = join(folder, 'pid')
     const processFile = join(folder, 'process.json')
     await writeFile(processFile, JSON.stringify(processSpec(base, request, size)))
-    const args = ['--root', context.folders.runc, 'exec', '--process', processFile, '--pid-file', pidFile, id]
-    const child = tty ? startWithTerminal(context.runc, args, size) : startWithPipes(context.runc, args, request)
+    const { binary, globalArgs } = context.containers.runc(id)
+    const args = [...globalArgs, 'exec', '--process', processFile, '--pid-file', pidFile, id]
+    const child = tty ? startWithTerminal(binary, args, size) : startWithPipes(binary, args, request)
     return await follow(child, { id, pidFile, io, signal })
   } finally {
     await rm(folder, { recursive: true, force: true })

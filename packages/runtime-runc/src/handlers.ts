@@ -1,0 +1,123 @@
+// The OCI runtimes by the names that RuntimeClasses have for them.
+import { existsSync } from 'node:fs'
+import { release } from 'node:os'
+import { join } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
+import type { RuntimeHandlerFeatures } from '@nodelet/cri-api'
+import { z } from 'zod'
+import { execFile, findProgram } from './exec-file.ts'
+import { createRunc } from './runc.ts'
+import type { Runc } from './runc.ts'
+
+/** One OCI runtime: any program with runc's command line. */
+export interface HandlerOptions {
+  /** A path, or a name on the PATH. Default: the handler's name. */
+  path?: string
+  /** Annotations of pods that config.json gets, too: names, or beginnings with `*` at the end. Default: none. */
+  podAnnotations?: readonly string[]
+  /** The same for annotations of containers. */
+  containerAnnotations?: readonly string[]
+  /** Privileged containers get no devices of the host but those that they name. Default: they get all. */
+  privilegedWithoutHostDevices?: boolean
+  /** Containers may make cgroups below their own. Default: false. */
+  cgroupWritable?: boolean
+}
+
+/** How cgroups are named, and by whom they are made. */
+export type CgroupDriver = 'cgroupfs' | 'systemd'
+
+/** A handler that is there. */
+export interface Handler {
+  name: string
+  options: HandlerOptions
+  runc: Runc
+  features: RuntimeHandlerFeatures
+}
+
+export interface Handlers {
+  /**
+   * An empty name is the default's.
+   *
+   * @throws CriError UNKNOWN when there is no such handler.
+   */
+  of(name: string | undefined): Handler
+  list(): readonly Handler[]
+  readonly cgroupDriver: CgroupDriver
+}
+
+export interface HandlersOptions {
+  /** By name. Default: `runc`. */
+  handlers?: Readonly<Record<string, HandlerOptions>>
+  /** Default: the first. */
+  defaultHandler?: string
+  /** Default: `cgroupfs`. */
+  cgroupDriver?: CgroupDriver
+}
+
+/** What runtimes say of themselves. @see OCI runtime-spec, features.md */
+const featuresSchema = z.object({
+  mountOptions: z.array(z.string()).nullish(),
+  linux: z
+    .object({ mountExtensions: z.object({ idmap: z.object({ enabled: z.boolean().nullish() }).nullish() }).nullish() })
+    .nullish(),
+})
+
+/**
+ * Finds the programs and asks what they can do.
+ *
+ * @throws Error when one is not there, or the default is not among them, or systemd is to make cgroups and is not there.
+ */
+export async function openHandlers(runDir: string, options: HandlersOptions): Promise<Handlers> {
+  const { handlers = { runc: {} }, cgroupDriver = 'cgroupfs' } = options
+  const names = Object.keys(handlers)
+  const defaultName = options.defaultHandler ?? names[0] ?? ''
+  if (!names.includes(defaultName)) {
+    throw new Error(`default handler "${defaultName}" is not configured: name one of ${names.join(', ') || 'some'}`)
+  }
+  if (cgroupDriver === 'systemd' && !existsSync('/run/systemd/system')) {
+    throw new Error('cgroup driver systemd: this machine does not run systemd; use cgroupfs')
+  }
+  const found = await Promise.all(
+    names.map(async (name): Promise<Handler> => {
+      if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
+        throw new Error(`handler name "${name}": use lower-case letters, digits and "-"`)
+      }
+      const own = handlers[name] ?? {}
+      const binary = await findProgram(own.path ?? name)
+      const root = name === 'runc' ? join(runDir, 'runc') : join(runDir, 'oci', name)
+      const runc = createRunc({ binary, root, systemdCgroup: cgroupDriver === 'systemd' })
+      return { name, options: own, runc, features: await featuresOf(binary) }
+    }),
+  )
+  const byName = new Map(found.map((handler) => [handler.name, handler]))
+  return {
+    of: (name) => {
+      const handler = byName.get(name === undefined || name === '' ? defaultName : name)
+      if (handler) return handler
+      throw new CriError('UNKNOWN', `no runtime for "${name}" is configured: there are ${names.join(', ')}`)
+    },
+    list: () => found,
+    cgroupDriver,
+  }
+}
+
+/** A runtime that does not tell can do neither. */
+async function featuresOf(binary: string): Promise<RuntimeHandlerFeatures> {
+  const { code, stdout } = await execFile(binary, ['features'])
+  const [major = 0, minor = 0] = release().split('.').map(Number.parseFloat)
+  const newEnough = major > 5 || (major === 5 && minor >= 12)
+  if (code !== 0 || !newEnough) return { recursiveReadOnlyMounts: false, userNamespaces: false }
+  const told = featuresSchema.safeParse(jsonOf(stdout))
+  return {
+    recursiveReadOnlyMounts: told.data?.mountOptions?.includes('rro') ?? false,
+    userNamespaces: false,
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // an older one that prints its help
+  }
+}
