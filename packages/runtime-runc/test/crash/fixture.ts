@@ -2,7 +2,7 @@
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defaultNetwork } from '@nodelet/cni-plugins'
@@ -43,6 +43,12 @@ export interface Daemon extends AsyncDisposable {
   run(podSandboxId: string, script: string, config?: DeepPartial<ContainerConfig>): Promise<string>
   status(containerId: string): Promise<ContainerStatus | undefined>
   exec(containerId: string, script: string): Promise<string>
+  /** What it has logged; empty while there is no file. */
+  log(containerId: string): Promise<string>
+  /** Takes note of a container whose making was not answered. */
+  adopt(containerId: string, logPath: string): void
+  /** The number of its first process. */
+  initOf(containerId: string): number
 }
 
 let count = 0
@@ -69,6 +75,7 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
 
   let child: ChildProcess | undefined
   const problems: string[] = []
+  const paths = new Map<string, string>()
   const heard = async (wanted: string): Promise<void> => {
     const process = child
     const done = Promise.withResolvers<void>()
@@ -139,7 +146,10 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
         () => undefined,
       )
       const early = await Promise.race([died.then(() => undefined), answer])
-      if (early) throw early
+      if (early) {
+        process?.send({ arm: null })
+        throw early
+      }
       expect((await died)[1]).toBe('SIGKILL')
       await answer
       await whileDead?.()
@@ -179,7 +189,9 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
       }),
     create: async (podSandboxId, script, config) => {
       const request = { podSandboxId, config: daemon.container(script, config), sandboxConfig: undefined }
-      return (await runtime.createContainer(request)).containerId
+      const { containerId } = await runtime.createContainer(request)
+      paths.set(containerId, join(folder, 'logs', request.config.logPath))
+      return containerId
     },
     run: async (podSandboxId, script, config) => {
       const containerId = await daemon.create(podSandboxId, script, config)
@@ -187,6 +199,12 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
       return containerId
     },
     status: async (containerId) => (await runtime.containerStatus({ containerId, verbose: false })).status,
+    log: async (containerId) => {
+      const path = paths.get(containerId) ?? ''
+      return existsSync(path) ? readFileSync(path, 'utf8') : ''
+    },
+    adopt: (containerId, logPath) => void paths.set(containerId, logPath),
+    initOf: (containerId) => Number(readFileSync(join(folder, 'run/bundles', containerId, 'pidfile'), 'utf8')),
     exec: async (containerId, script) => {
       const cmd = ['/bin/sh', '-c', script]
       const { stdout } = await runtime.execSync({ containerId, cmd, timeout: 20n })
@@ -203,5 +221,3 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
   }
   return daemon
 }
-
-export const names = (folder: string): string[] => readdirSync(folder)

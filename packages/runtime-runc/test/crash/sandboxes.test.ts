@@ -43,7 +43,7 @@ test.each([
   'sandbox/infra-created',
   'container/started',
   'sandbox/infra-started',
-  'record/written#7',
+  'record/written#6',
 ])('RunPodSandbox, killed at %s: it never was', async (point) => {
   const linux = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } }
   await daemon.dieAt(point, async () => daemon.runPod({ portMappings, linux }))
