@@ -1,6 +1,6 @@
 // What the runtime costs over its socket, as crictl would see it, beside containerd where Debian's package is installed:
-// `npm run bench:runtime`. Needs root. Pods have a bridge, host-local addresses and portmap; all happens in a network
-// namespace and a mount namespace of its own, and nothing of it stays.
+// `npm run bench:runtime`. Needs root. Pods have a bridge, host-local addresses and portmap; all happens in
+// namespaces of its own, and nothing of it stays.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -43,14 +43,19 @@ if (values.help) {
   --no-containerd  nodelet alone`)
   process.exit()
 }
-// The links, rules and mounts of the machine stay as they are.
+// The links, rules and mounts of the machine stay as they are, and no process stays, however this one ends. The shell is
+// the first of the new processes: it reaps orphans.
 if (process.env.NODELET_BENCH_INSIDE === undefined) {
-  const inside = 'ip link set lo up; exec "$@"'
+  const inside = 'ip link set lo up; "$@"; exit $?'
   const command = ['sh', '-c', inside, 'sh', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
-  const { status } = spawnSync('unshare', ['-n', '-m', '--propagation', 'private', ...command], {
-    stdio: 'inherit',
-    env: { ...process.env, NODELET_BENCH_INSIDE: '1' },
-  })
+  const { status } = spawnSync(
+    'unshare',
+    ['-n', '-m', '-p', '-f', '--mount-proc', '--propagation', 'private', ...command],
+    {
+      stdio: 'inherit',
+      env: { ...process.env, NODELET_BENCH_INSIDE: '1' },
+    },
+  )
   process.exit(status ?? 1)
 }
 
@@ -64,6 +69,8 @@ const folder = mkdtempSync(join(tmpdir(), 'nodelet-bench-'))
 const name = folder.slice(folder.lastIndexOf('-') + 1)
 const cgroup = `/nodelet-bench-${name}`
 const undo = new AsyncDisposableStack()
+/** Looked at between the steps. */
+const stopping = new AbortController()
 undo.defer(() => rmSync(folder, { recursive: true, force: true }))
 undo.defer(() => removeCgroup(cgroup))
 
@@ -89,6 +96,7 @@ async function startMany(peer: Peer, setting: Setting, many: number, times: Time
 async function oneByOne(peers: readonly Peer[], settings: Setting, figures: Map<Peer, Figures>): Promise<void> {
   for (const round of range(single + 2)) {
     for (const peer of peers) {
+      stopping.signal.throwIfAborted()
       // The first two are for warmth.
       const times = round < 2 ? new Times() : figures.get(peer)!.single
       const pod = await startPod(peer, settings, times)
@@ -101,6 +109,7 @@ async function oneByOne(peers: readonly Peer[], settings: Setting, figures: Map<
 async function atOnce(peers: readonly Peer[], settings: Setting, figures: Map<Peer, Figures>): Promise<void> {
   for (const _round of range(rounds)) {
     for (const peer of peers) {
+      stopping.signal.throwIfAborted()
       const { burst: times } = figures.get(peer)!
       const since = performance.now()
       const all = await startMany(peer, settings, burst, times)
@@ -118,6 +127,7 @@ async function many(peer: Peer, settings: Setting, figures: Figures): Promise<vo
   const before = memoryOf([peer.pid])
   const running: Pod[] = []
   while (running.length < pods) {
+    stopping.signal.throwIfAborted()
     running.push(...(await startMany(peer, settings, Math.min(10, pods - running.length), ignored)))
   }
   await sleep(1000)
@@ -129,9 +139,10 @@ async function many(peer: Peer, settings: Setting, figures: Figures): Promise<vo
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
+  process.on(signal, () => {
+    if (stopping.signal.aborted) process.exit(130)
     tell(`${signal}: cleaning up`)
-    void undo.disposeAsync().finally(() => process.exit(130))
+    stopping.abort(new Error(`ended by ${signal}`))
   })
 }
 try {
@@ -189,6 +200,7 @@ try {
   tell(`${rounds} × ${burst} pods at once`)
   await atOnce(peers, settings, figures)
   for (const round of range(pulls)) {
+    stopping.signal.throwIfAborted()
     tell(`pull ${round + 1} of ${pulls}`)
     for (const peer of peers) figures.get(peer)!.pulls.push(await pullBig(peer, big))
   }
@@ -197,6 +209,9 @@ try {
     await many(peer, settings, figures.get(peer)!)
   }
   print(peers, figures, { single, burst, rounds, pods, megabytes, compressed })
+} catch (error) {
+  if (!stopping.signal.aborted) throw error
+  process.exitCode = 130
 } finally {
   await undo.disposeAsync()
 }

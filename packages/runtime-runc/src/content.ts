@@ -1,5 +1,5 @@
 // Blobs by digest: written whole, checked while they come, and only then in place.
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -8,6 +8,13 @@ import { isMissing, syncFolder } from './files.ts'
 import type { Descriptor } from './image/manifest.ts'
 import { crashPoint } from './crash-points.ts'
 
+/** What came is not what its name says. */
+export class CorruptError extends CriError {
+  constructor(message: string) {
+    super('UNKNOWN', message)
+  }
+}
+
 /** The blobs below one folder. */
 export interface ContentStore {
   has(digest: string): Promise<boolean>
@@ -15,38 +22,78 @@ export interface ContentStore {
   read(digest: string): Promise<Buffer>
   pathOf(digest: string): string
   /**
-   * Stores what the stream gives.
-   * @throws CriError when it is not what the descriptor says; nothing is kept then
+   * Stores what the stream gives, which begins at an offset: what an interrupted write brought is not asked for again.
+   * @throws CorruptError when it is not what the descriptor says, and nothing is kept; the stream's errors, and then
+   *   what came so far is kept for a day
    */
   write(
     expected: Pick<Descriptor, 'digest' | 'size'>,
-    chunks: AsyncIterable<Uint8Array>,
+    chunksFrom: (offset: number) => AsyncIterable<Uint8Array>,
     onBytes?: (done: number) => void,
   ): Promise<void>
   remove(digest: string): Promise<void>
   list(): Promise<string[]>
+  /** Removes what interrupted writes left a day ago. */
+  sweep(): Promise<void>
 }
+
+const longestIngestMs = 24 * 3_600_000
 
 export const sha256 = (content: Uint8Array): string => `sha256:${createHash('sha256').update(content).digest('hex')}`
 
-/** Opens the store; what a crash left half-written is removed. */
+/** Opens the store. */
 export async function openContent(root: string): Promise<ContentStore> {
   const blobs = join(root, 'blobs/sha256')
   const incoming = join(root, 'incoming')
-  await rm(incoming, { recursive: true, force: true })
   await Promise.all([blobs, incoming].map((folder) => mkdir(folder, { recursive: true, mode: 0o700 })))
-  const pathOf = (digest: string): string => join(blobs, digest.slice('sha256:'.length))
+  const hexOf = (digest: string): string => digest.slice('sha256:'.length)
+  const pathOf = (digest: string): string => join(blobs, hexOf(digest))
+  /** By digest: two writers would spoil each other's file. */
+  const writing = new Map<string, Promise<void>>()
+
+  const has = async (digest: string): Promise<boolean> => {
+    try {
+      await stat(pathOf(digest))
+      return true
+    } catch (error) {
+      if (isMissing(error)) return false
+      throw error
+    }
+  }
+
+  const receiveAs = async (
+    { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+    chunksFrom: (offset: number) => AsyncIterable<Uint8Array>,
+    onBytes: (done: number) => void,
+  ): Promise<void> => {
+    if (await has(digest)) return
+    const partial = join(incoming, hexOf(digest))
+    try {
+      await receive(partial, { digest, size }, chunksFrom, onBytes)
+    } catch (error) {
+      if (error instanceof CorruptError) await rm(partial, { force: true })
+      throw error
+    }
+    crashPoint('image/blob-written')
+    await rename(partial, pathOf(digest))
+    crashPoint('image/blob-stored')
+    await syncFolder(blobs)
+  }
+
+  const sweep = async (): Promise<void> => {
+    for (const name of await readdir(incoming)) {
+      const path = join(incoming, name)
+      const isOurs = /^[a-f0-9]{64}$/.test(name)
+      if (isOurs && writing.has(`sha256:${name}`)) continue
+      if (!isOurs || (await stat(path)).mtimeMs < Date.now() - longestIngestMs) await rm(path, { force: true })
+    }
+  }
+  await sweep()
+
   return {
     pathOf,
-    has: async (digest) => {
-      try {
-        await stat(pathOf(digest))
-        return true
-      } catch (error) {
-        if (isMissing(error)) return false
-        throw error
-      }
-    },
+    has,
+    sweep,
     read: async (digest) => {
       try {
         return await readFile(pathOf(digest))
@@ -54,18 +101,16 @@ export async function openContent(root: string): Promise<ContentStore> {
         throw new CriError('NOT_FOUND', `blob ${digest} is not in the content store`, { cause: error })
       }
     },
-    write: async ({ digest, size }, chunks, onBytes = () => undefined) => {
-      const temporary = join(incoming, randomUUID())
+    write: async (expected, chunksFrom, onBytes = () => undefined) => {
+      const { digest } = expected
+      const before = writing.get(digest) ?? Promise.resolve()
+      const work = before.catch(() => undefined).then(async () => receiveAs(expected, chunksFrom, onBytes)) // told to its own caller
+      writing.set(digest, work)
       try {
-        await receive(temporary, { digest, size }, chunks, onBytes)
-        crashPoint('image/blob-written')
-        await rename(temporary, pathOf(digest))
-        crashPoint('image/blob-stored')
-      } catch (error) {
-        await rm(temporary, { force: true })
-        throw error
+        await work
+      } finally {
+        if (writing.get(digest) === work) writing.delete(digest)
       }
-      await syncFolder(blobs)
     },
     remove: async (digest) => rm(pathOf(digest), { force: true }),
     list: async () => (await readdir(blobs)).map((name) => `sha256:${name}`),
@@ -76,25 +121,31 @@ export async function openContent(root: string): Promise<ContentStore> {
 async function receive(
   path: string,
   { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
-  chunks: AsyncIterable<Uint8Array>,
+  chunksFrom: (offset: number) => AsyncIterable<Uint8Array>,
   onBytes: (done: number) => void,
 ): Promise<void> {
   const hash = createHash('sha256')
+  await using file = await open(path, 'a', 0o600)
   let done = 0
-  await using file = await open(path, 'wx', 0o600)
-  for await (const chunk of chunks) {
-    done += chunk.length
-    if (done > size) throw new CriError('UNKNOWN', `blob ${digest}: more than the ${size} bytes that its manifest says`)
+  for await (const chunk of chunksOf(path)) {
     hash.update(chunk)
-    await file.writeFile(chunk)
-    crashPoint('image/blob-partial')
-    onBytes(done)
+    done += chunk.length
   }
-  if (done !== size) throw new CriError('UNKNOWN', `blob ${digest}: ${done} bytes came, its manifest says ${size}`)
+  if (done < size || size === 0) {
+    for await (const chunk of chunksFrom(done)) {
+      done += chunk.length
+      if (done > size) throw new CorruptError(`blob ${digest}: more than the ${size} bytes that its manifest says`)
+      hash.update(chunk)
+      await file.writeFile(chunk)
+      crashPoint('image/blob-partial')
+      onBytes(done)
+    }
+  }
+  if (done !== size) throw new CorruptError(`blob ${digest}: ${done} bytes came, its manifest says ${size}`)
   const got = `sha256:${hash.digest('hex')}`
-  if (got !== digest) throw new CriError('UNKNOWN', `blob ${digest} is corrupt: its content has digest ${got}`)
+  if (got !== digest) throw new CorruptError(`blob ${digest} is corrupt: its content has digest ${got}`)
   await file.sync()
 }
 
-/** A file as chunks. */
-export const chunksOf = (path: string): AsyncIterable<Uint8Array> => createReadStream(path)
+/** A file as chunks, from an offset. */
+export const chunksOf = (path: string, from = 0): AsyncIterable<Uint8Array> => createReadStream(path, { start: from })

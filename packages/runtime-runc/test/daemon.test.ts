@@ -115,7 +115,7 @@ async function runPod({ runtimeService }: CriClient): Promise<{ pod: string; id:
 
 test('serves until SIGTERM; containers outlive it, kill -9 too', async () => {
   const netns = await makeNetns()
-  const first = start(netns)
+  const first = start(netns, ['--stream-address', '127.0.0.1', '--stream-port', '10010'])
   const serving = JSON.parse(await first.told(/"serving"/)) as object
   expect(serving).toMatchObject({ listen: socket, pid: first.process.pid, msg: 'serving' })
   expect(statSync(socket).mode & 0o777).toBe(0o660)
@@ -133,6 +133,8 @@ test('serves until SIGTERM; containers outlive it, kill -9 too', async () => {
     return shown?.startedAt
   }
   const since = await startedAt()
+  const asked = { containerId: id, cmd: ['ls'], tty: false, stdin: false, stdout: true, stderr: true }
+  expect((await runtimeService.exec(asked)).url).toMatch(/^http:\/\/127\.0\.0\.1:10010\/exec\/./)
   first.process.kill('SIGTERM')
   expect(await first.ended).toBe(0)
   expect(existsSync(socket)).toBe(false)

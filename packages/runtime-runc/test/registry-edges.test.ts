@@ -155,7 +155,7 @@ test('redirects are followed without the credentials', async () => {
     } else void pass(request, response)
   })
   await expect(images.pull(`${host}/apps/big:1`)).rejects.toMatchObject({
-    code: 'UNAUTHENTICATED',
+    code: 'UNKNOWN',
     message: expect.stringContaining('wants a user and a password: give an image pull secret'),
   })
   const auth = AuthConfig.fromPartial({ auth: Buffer.from('me:secret:1').toString('base64') })

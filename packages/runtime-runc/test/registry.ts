@@ -140,7 +140,7 @@ export async function startRegistry(auth?: { realm: string; certificate: string 
       await putManifest(path, tag, 'application/vnd.oci.image.manifest.v1+json', manifest, headers)
     },
     [Symbol.asyncDispose]: async () => {
-      if (server.exitCode === null) {
+      if (server.exitCode === null && server.signalCode === null) {
         server.kill('SIGKILL')
         await once(server, 'exit')
       }

@@ -18,7 +18,7 @@ import { createCni, defaultNetwork } from '@nodelet/cni-plugins'
 import { pinNamespaces, readMountInfo, unpinNamespace } from '@nodelet/linux'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openRunner } from '../src/index.ts'
-import type { Runner, RunnerOptions } from '../src/index.ts'
+import type { Progress, Runner, RunnerOptions } from '../src/index.ts'
 import { cgroupFolders } from './fixture.ts'
 import { startRegistry } from './registry.ts'
 import type { TestRegistry } from './registry.ts'
@@ -52,13 +52,16 @@ test('an image is pulled, a command run, its output and exit code told, and noth
   const before = runFolders()
   {
     await using runner = await openRunner(options)
-    expect(await runner.run(image, ['/bin/busybox', 'echo', 'hello'])).toEqual({
+    const progress: Progress[] = []
+    const onProgress = (step: Progress): void => void progress.push(step)
+    expect(await runner.run(image, ['/bin/busybox', 'echo', 'hello'], { onProgress })).toEqual({
       exitCode: 0,
       reason: 'Completed',
       stdout: 'hello\n',
       stderr: '',
     })
-    expect(await runner.run(image, sh('echo out; echo err >&2; exit 3'))).toEqual({
+    expect(progress.length).toBeGreaterThan(0)
+    expect(await runner.run(image, sh('echo out; echo err >&2; exit 3'), { handler: 'runc' })).toEqual({
       exitCode: 3,
       reason: 'Error',
       stdout: 'out\n',
@@ -69,6 +72,7 @@ test('an image is pulled, a command run, its output and exit code told, and noth
     expect(big.stdout.endsWith('line 99999\nline 100000\n')).toBe(true)
     expect((await runner.runtime.runtimeService.listPodSandbox({ filter: undefined })).items).toEqual([])
     expect(readdirSync(join(folder, 'root/logs'))).toEqual([])
+    await expect(runner.run(image, [], { handler: 'none' })).rejects.toThrow(/none/)
     await expect(runner.run(`${registry.host}/apps/none:1`)).rejects.toThrow(/failed to pull and unpack image .*none:1/)
   }
   expect(runFolders()).toEqual(before)

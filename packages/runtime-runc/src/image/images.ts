@@ -10,24 +10,27 @@ import type { DiskUsage } from '../snapshot/disk-usage.ts'
 import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
 import { openLayout } from './layout.ts'
+import { createDownloads } from './downloads.ts'
+import { readPlatform } from './platform.ts'
 import { fetchImage } from './pull.ts'
 import type { FetchContext, FetchedImage, Progress, Source } from './pull.ts'
+import { createPuller } from './puller.ts'
+import type { RegistriesOptions } from './puller.ts'
 import { nameOf, parseReference, printReference, taggedName } from './reference.ts'
 import type { Reference } from './reference.ts'
-import { openRepository } from './registry.ts'
 import { createImageService } from './service.ts'
 import { createSharedPulls } from './shared-pulls.ts'
 import { openImageStore } from './store.ts'
 import type { ImageRecord } from './store.ts'
 import { crashPoint } from '../crash-points.ts'
 
-export interface ImagesOptions {
+export interface ImagesOptions extends RegistriesOptions {
   /** Everything is kept below this folder, for instance `/var/lib/nodelet/images`. */
   root: string
-  /** Whether a registry is spoken to without TLS; default: the loopback hosts. */
-  plainHttp?: ((host: string) => boolean) | undefined
   /** Blobs of one image that come at once; default 3. */
   maxParallelLayers?: number | undefined
+  /** Blobs of all images together that come at once; default 12. */
+  maxParallelDownloads?: number | undefined
   /** Told of what went wrong where nobody waits, such as content that can't be removed. Default: nobody is. */
   onProblem?: ((error: Error) => void) | undefined
 }
@@ -74,7 +77,7 @@ export interface Images extends AsyncDisposable {
 
 /** @throws Error when another process has the folder */
 export async function openImages(options: ImagesOptions): Promise<Images> {
-  const { root, plainHttp, maxParallelLayers = 3, onProblem = () => undefined } = options
+  const { root, maxParallelLayers = 3, maxParallelDownloads = 12, onProblem = () => undefined } = options
   await using opening = new AsyncDisposableStack()
   opening.use(await lockFolder(root)) // first: opening removes what a crash left half-made
   const content = await openContent(root)
@@ -89,6 +92,9 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     await store.remove(id)
   }
   const meter = createDiskUsageMeter(onProblem)
+  const puller = createPuller(options)
+  const downloads = createDownloads(content, maxParallelDownloads)
+  const machine = await readPlatform()
   const ending = new AbortController()
   const pulls = createSharedPulls<ImageRecord>()
   /** Fetching; what comes has no record yet. */
@@ -109,6 +115,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
       await layers.keepOnly([...store.list(), ...rootfs.records()].map(({ chain }) => chain))
       const kept = new Set(store.list().flatMap(({ blobs }) => blobs))
       for (const digest of await content.list()) if (!kept.has(digest)) await content.remove(digest)
+      await content.sweep()
     } catch (cause) {
       // The next collection tries again; what led to this one is done.
       onProblem(new Error(`removing unused images below ${root}: ${(cause as Error).message}`, { cause }))
@@ -158,21 +165,9 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     limits: Pick<FetchContext, 'signal' | 'onProgress'>,
   ): Promise<ImageRecord> => {
     const what = reference ? printReference(reference) : origin.digest
-    const found = await fetchImage({ content, layers, maxParallelLayers, ...limits }, source, origin, what)
+    const context = { content, downloads, layers, machine, maxParallelLayers, onProblem, ...limits }
+    const found = await fetchImage(context, source, origin, what)
     return alone(async () => record(found, reference, origin.digest))
-  }
-
-  const fetchReference = async (
-    reference: Reference,
-    auth: AuthConfig | undefined,
-    limits: Pick<FetchContext, 'signal' | 'onProgress'>,
-  ): Promise<ImageRecord> => {
-    try {
-      await using repository = openRepository(reference, { auth, plainHttp })
-      return await fetchAs(repository, await repository.resolve(limits.signal), reference, limits)
-    } catch (error) {
-      throw pullError(reference, error)
-    }
   }
 
   // Not in line with the others: from its first step on the layers are in use, which collections see.
@@ -200,7 +195,9 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
       const key = JSON.stringify([printReference(reference), auth ?? null])
       const fetch = async (leaving: AbortSignal, tell: (progress: Progress) => void): Promise<ImageRecord> =>
         guarded(async () =>
-          fetchReference(reference, auth, { signal: AbortSignal.any([leaving, ending.signal]), onProgress: tell }),
+          puller.pull(reference, auth, AbortSignal.any([leaving, ending.signal]), async (source, origin, pulling) =>
+            fetchAs(source, origin, reference, { signal: pulling, onProgress: tell }),
+          ),
         )
       return pulls.join(key, fetch, signal, onProgress)
     },
@@ -271,12 +268,3 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
 }
 
 const viewKey = (owner: string): string => `view-${owner}-`
-
-/** As containerd's users know it. */
-function pullError(reference: Reference, error: unknown): CriError {
-  const { message } = error as Error
-  const code = error instanceof CriError ? error.code : 'UNKNOWN'
-  return new CriError(code, `failed to pull and unpack image "${printReference(reference)}": ${message}`, {
-    cause: error,
-  })
-}

@@ -79,7 +79,7 @@ export async function openLayout(path: string, scratch: string): Promise<Layout>
   const opened = opening.move()
   return {
     images,
-    source: { manifest: checked, blob: async (blob) => chunksOf(blobPath(blob.digest)) },
+    source: { manifest: checked, blob: (blob, _signal, from) => chunksOf(blobPath(blob.digest), from) },
     [Symbol.asyncDispose]: async () => opened.disposeAsync(),
   }
 }

@@ -10,9 +10,12 @@ export interface Descriptor {
   size: number
   platform?: { architecture: string; os: string; variant?: string | undefined } | undefined
   annotations?: Record<string, string> | null | undefined
+  /** Where else it is, when the registry may not give it away. */
+  urls?: string[] | null | undefined
 }
 
 export interface Manifest {
+  artifactType?: string | null | undefined
   config: Descriptor
   layers: Descriptor[]
 }
@@ -22,6 +25,9 @@ type Word = string | null | undefined
 
 /** An image's configuration file, as far as it is used. */
 export interface ConfigFile {
+  os?: Word
+  architecture?: Word
+  variant?: Word
   config?:
     | {
         Entrypoint?: Words
@@ -44,12 +50,20 @@ const descriptor: z.ZodType<Descriptor> = z.object({
   size: z.number().int().nonnegative(),
   platform: z.object({ architecture: z.string(), os: z.string(), variant: z.string().optional() }).optional(),
   annotations: z.record(z.string(), z.string()).nullish(),
+  urls: z.array(z.string()).max(20).nullish(),
 })
-const manifestSchema: z.ZodType<Manifest> = z.object({ config: descriptor, layers: z.array(descriptor).max(500) })
+const manifestSchema: z.ZodType<Manifest> = z.object({
+  artifactType: z.string().nullish(),
+  config: descriptor,
+  layers: z.array(descriptor).max(500),
+})
 const indexSchema: z.ZodType<{ manifests: Descriptor[] }> = z.object({ manifests: z.array(descriptor).max(1000) })
 const words: z.ZodType<Words> = z.array(z.string()).nullish()
 const word: z.ZodType<Word> = z.string().nullish()
 const configSchema: z.ZodType<ConfigFile> = z.object({
+  os: word,
+  architecture: word,
+  variant: word,
   config: z
     .object({
       Entrypoint: words,
@@ -87,45 +101,63 @@ function parse<T>(schema: z.ZodType<T>, content: Uint8Array, what: string): T {
 
 export const parseConfigFile = (content: Uint8Array, what: string): ConfigFile => parse(configSchema, content, what)
 
-const kindSchema: z.ZodType<{ manifests?: unknown; schemaVersion?: unknown }> = z.object({
-  manifests: z.unknown().optional(),
-  schemaVersion: z.unknown().optional(),
+interface Kind {
+  manifests?: unknown
+  layers?: unknown
+  config?: unknown
+  fsLayers?: unknown
+  schemaVersion?: unknown
+}
+const part: z.ZodType<unknown> = z.unknown().optional()
+const kindSchema: z.ZodType<Kind> = z.object({
+  manifests: part,
+  layers: part,
+  config: part,
+  fsLayers: part,
+  schemaVersion: part,
 })
+
+const imageConfigs = [
+  'application/vnd.oci.image.config.v1+json',
+  'application/vnd.docker.container.image.v1+json',
+  'application/octet-stream', // of old Docker versions
+]
+/** Bytes; what is larger is no configuration. */
+const largestConfig = 8 * 1024 * 1024
+const ociLayer = 'application/vnd.oci.image.layer.'
+const dockerLayer = 'application/vnd.docker.image.rootfs.'
 
 /** Other things than images are in registries too. */
 function runnable(manifest: Manifest, what: string): Manifest {
-  if (manifest.config.mediaType === 'application/vnd.oci.empty.v1+json') {
-    throw new CriError('UNKNOWN', `${what} is an artifact, not an image that can run`)
+  const { artifactType, config, layers } = manifest
+  if (artifactType || !imageConfigs.includes(config.mediaType)) {
+    const type = artifactType || config.mediaType
+    throw new CriError('UNKNOWN', `${what} is an artifact of type ${type}, not an image that can run`)
   }
-  const encrypted = manifest.layers.find(({ mediaType }) => mediaType.endsWith('+encrypted'))
-  if (encrypted)
-    throw new CriError('UNKNOWN', `${what}: layer ${encrypted.digest} is encrypted, which is not supported`)
+  if (config.size > largestConfig) {
+    throw new CriError('UNKNOWN', `${what}: a configuration of ${config.size} bytes: ${largestConfig} are allowed`)
+  }
+  for (const { mediaType, digest: name } of layers) {
+    if (mediaType.endsWith('+encrypted')) {
+      throw new CriError('UNKNOWN', `${what}: layer ${name} is encrypted, which is not supported`)
+    }
+    if (!mediaType.startsWith(ociLayer) && !mediaType.startsWith(dockerLayer)) {
+      throw new CriError('UNKNOWN', `${what}: layer ${name} has media type ${mediaType}, which is no file system`)
+    }
+  }
   return manifest
 }
 
-/** A manifest, or the entry of an index that fits this machine. */
-export function parseManifest(content: Uint8Array, what: string): { manifest: Manifest } | { next: Descriptor } {
-  const { manifests, schemaVersion } = parse(kindSchema, content, what)
-  if (schemaVersion === 1) throw new CriError('UNKNOWN', `${what}: schema 1 is too old: push the image again`)
+/** A manifest, or the entries of an index. */
+export function parseManifest(content: Uint8Array, what: string): { manifest: Manifest } | { entries: Descriptor[] } {
+  const { manifests, layers, config, fsLayers, schemaVersion } = parse(kindSchema, content, what)
+  if (schemaVersion === 1 || fsLayers !== undefined) {
+    throw new CriError('UNKNOWN', `${what}: manifest schema 1 is no longer supported: push the image again`)
+  }
   if (manifests === undefined) return { manifest: runnable(parse(manifestSchema, content, what), what) }
-  return { next: choosePlatform(parse(indexSchema, content, what).manifests, what) }
-}
-
-const goArchitectures: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' }
-
-/** This machine's architecture as images name it. */
-export const architecture: string = goArchitectures[process.arch] ?? process.arch
-
-function choosePlatform(manifests: readonly Descriptor[], what: string): Descriptor {
-  const fitting = manifests.filter(
-    ({ platform }) => platform && platform.os === 'linux' && platform.architecture === architecture,
-  )
-  // Entries without a platform: a layout of one image. Attestations say "unknown".
-  const found = fitting[0] ?? (manifests.length === 1 && !manifests[0]?.platform ? manifests[0] : undefined)
-  if (found) return found
-  const offered = manifests.flatMap(({ platform }) => (platform ? [`${platform.os}/${platform.architecture}`] : []))
-  throw new CriError(
-    'NOT_FOUND',
-    `${what}: no match for platform linux/${architecture} in manifest: not found; it has ${offered.join(', ') || 'none'}`,
-  )
+  // Readers would disagree about what it is.
+  if (layers !== undefined || config !== undefined) {
+    throw new CriError('UNKNOWN', `${what}: both an index and a manifest`)
+  }
+  return { entries: parse(indexSchema, content, what).manifests }
 }

@@ -5,37 +5,30 @@ import type { ContentStore } from '../content.ts'
 import { chainIds } from '../snapshot/layers.ts'
 import type { Layers } from '../snapshot/layers.ts'
 import type { ImageConfig } from '../spec/facts.ts'
-import { parseConfigFile, parseManifest } from './manifest.ts'
-import type { Descriptor, Manifest } from './manifest.ts'
+import type { Downloads, Progress, Source } from './downloads.ts'
+import { parseConfigFile } from './manifest.ts'
+import type { ConfigFile } from './manifest.ts'
+import { normalise, printPlatform, rankOf } from './platform.ts'
+import type { Platform } from './platform.ts'
+import { selectManifest } from './select.ts'
+import { createSlots } from './slots.ts'
 import type { ImageRecord } from './store.ts'
 
-/** Where an image's content comes from. */
-export interface Source {
-  /** The manifest of a descriptor, checked against its digest. */
-  manifest(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer>
-  blob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>
-}
-
-export interface Progress {
-  digest: string
-  /** Bytes. */
-  done: number
-  total: number
-}
+export type { Progress, Source } from './downloads.ts'
 
 export interface FetchContext {
   content: ContentStore
+  downloads: Downloads
   layers: Layers
+  machine: Platform
   maxParallelLayers: number
   signal: AbortSignal
   onProgress: (progress: Progress) => void
+  onProblem: (error: Error) => void
 }
 
 /** An image without its names. */
 export type FetchedImage = Omit<ImageRecord, 'repoTags' | 'repoDigests' | 'pinned' | 'createdAt'>
-
-/** Indexes within indexes. */
-const deepestIndex = 3
 
 /**
  * Fetches everything that is missing and unpacks it, lower layers first while upper ones still come.
@@ -47,14 +40,19 @@ export async function fetchImage(
   root: { content: Buffer; digest: string },
   what: string,
 ): Promise<FetchedImage> {
-  const { content, layers, signal } = context
-  const { manifest, bytes } = await manifestFor(source, root.content, what, signal)
-  const ending = new AbortController()
-  const fetching: FetchContext = { ...context, signal: AbortSignal.any([signal, ending.signal]) }
-  const config = await (async () => {
-    await fetchBlob(fetching, source, manifest.config)
-    return parseConfigFile(await content.read(manifest.config.digest), `configuration of ${what}`)
-  })()
+  const { content, downloads, layers, machine, signal, onProgress } = context
+  const readConfig = async (descriptor: Parameters<Source['blob']>[0]): Promise<Buffer> => {
+    await downloads.fetch(source, descriptor, { signal, onProgress })
+    return content.read(descriptor.digest)
+  }
+  const { manifest, bytes } = await selectManifest(root.content, {
+    what,
+    machine,
+    manifest: async (descriptor) => source.manifest(descriptor, signal),
+    config: readConfig,
+  })
+  const config = parseConfigFile(await readConfig(manifest.config), `configuration of ${what}`)
+  warnOfOther(config, what, context)
   const diffIds = config.rootfs.diff_ids
   if (diffIds.length !== manifest.layers.length) {
     throw new CriError(
@@ -63,9 +61,15 @@ export async function fetchImage(
     )
   }
   const chain = chainIds(diffIds)
-  const fetched = inParallel(context.maxParallelLayers, manifest.layers, async (layer, index) => {
-    if (!layers.has(chain[index] ?? '')) await fetchBlob(fetching, source, layer)
-  })
+  const ending = new AbortController()
+  const limits = { signal: AbortSignal.any([signal, ending.signal]), onProgress }
+  const slots = createSlots(context.maxParallelLayers)
+  const fetched = manifest.layers.map(async (layer, index) =>
+    slots.run(async () => {
+      if (!layers.has(chain[index] ?? '')) await downloads.fetch(source, layer, limits)
+    }, limits.signal),
+  )
+  for (const one of fetched) one.catch(() => undefined) // told when it is awaited
   try {
     for (const [index, layer] of manifest.layers.entries()) {
       await fetched[index]
@@ -78,7 +82,7 @@ export async function fetchImage(
     throw error
   }
   const manifestDigest = sha256(bytes)
-  await content.write({ digest: manifestDigest, size: bytes.length }, oneChunk(bytes))
+  await content.write({ digest: manifestDigest, size: bytes.length }, () => oneChunk(bytes))
   const all = [manifest.config, ...manifest.layers]
   return {
     id: manifest.config.digest,
@@ -89,42 +93,13 @@ export async function fetchImage(
   }
 }
 
-async function manifestFor(
-  source: Source,
-  content: Buffer,
-  what: string,
-  signal: AbortSignal,
-): Promise<{ manifest: Manifest; bytes: Buffer }> {
-  let bytes = content
-  for (let depth = 0; depth <= deepestIndex; depth += 1) {
-    const parsed = parseManifest(bytes, `manifest of ${what}`)
-    if ('manifest' in parsed) return { manifest: parsed.manifest, bytes }
-    bytes = await source.manifest(parsed.next, signal)
-  }
-  throw new CriError('UNKNOWN', `${what}: more than ${deepestIndex} indexes within each other`)
-}
-
-async function fetchBlob(context: FetchContext, source: Source, blob: Descriptor): Promise<void> {
-  const { content, signal, onProgress } = context
-  const { digest, size: total } = blob
-  const tell = (done: number): void => onProgress({ digest, done, total })
-  if (await content.has(digest)) tell(total)
-  else await content.write(blob, await source.blob(blob, signal), tell)
-}
-
-/** Starts all work, at most `limit` at once. Each result is awaited by the caller. */
-function inParallel<T>(
-  limit: number,
-  items: readonly T[],
-  work: (item: T, index: number) => Promise<void>,
-): Promise<void>[] {
-  const lanes: Promise<unknown>[] = Array.from({ length: limit }, async () => undefined)
-  return items.map((item, index) => {
-    const done = (lanes[index % limit] ?? Promise.resolve()).then(async () => work(item, index))
-    lanes[index % limit] = done.catch(() => undefined)
-    done.catch(() => undefined) // told when it is awaited
-    return done
-  })
+/** A lone manifest is taken whatever it says: who named it may know better. */
+function warnOfOther({ os, architecture, variant }: ConfigFile, what: string, context: FetchContext): void {
+  if (!os || !architecture) return
+  const platform = { os, architecture, variant: variant ?? undefined }
+  if (rankOf(platform, context.machine) !== undefined) return
+  const own = printPlatform(normalise(context.machine))
+  context.onProblem(new Error(`image ${what} is for ${printPlatform(platform)}, this machine is ${own}`))
 }
 
 async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array, void> {

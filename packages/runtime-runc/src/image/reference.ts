@@ -8,7 +8,7 @@ export interface Reference {
   /** Repository below the registry, for instance `library/busybox`. */
   path: string
   tag?: string
-  /** `sha256:…` */
+  /** `sha256:…`, `sha384:…` or `sha512:…` */
   digest?: string
 }
 
@@ -17,7 +17,7 @@ const host = new RegExp(`^(?:${hostPart}(?:\\.${hostPart})*|\\[[a-fA-F0-9:]+\\])
 const component = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*'
 const repository = new RegExp(`^${component}(?:/${component})*$`)
 const tagPattern = /^\w[\w.-]{0,127}$/
-const digestPattern = /^sha256:[a-f0-9]{64}$/
+const digestPattern = /^(?:sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128})$/
 const longestName = 255
 const idPattern = /^[a-f0-9]{64}$/
 
@@ -61,7 +61,8 @@ function problemOf(text: string, { domain, path, tag, digest, isMore }: Words): 
   const isName = host.test(domain) && repository.test(path) && `${domain}/${path}`.length <= longestName
   if (!isName) return host.test(domain) && repository.test(path.toLowerCase()) ? whyNot(path) : ''
   if (tag !== undefined && !tagPattern.test(tag)) return ''
-  if (digest !== undefined && !digestPattern.test(digest)) return 'a digest is sha256: and 64 hex digits'
+  if (digest !== undefined && !digestPattern.test(digest))
+    return 'a digest is sha256: and 64 hex digits, sha384: and 96 or sha512: and 128'
   return undefined
 }
 
@@ -70,14 +71,17 @@ const whyNot = (path: string): string => (path === path.toLowerCase() ? '' : 're
 /** Domain and path, without tag and digest. */
 export const nameOf = ({ domain, path }: Reference): string => `${domain}/${path}`
 
-/** The name with its tag; `latest` when neither tag nor digest was written; undefined for a digest alone. */
+/**
+ * The name with its tag; `latest` when neither tag nor digest was written. Undefined when there is a digest: it decides,
+ * and what the tag stands for is not known.
+ */
 export function taggedName(reference: Reference): string | undefined {
-  if (reference.tag === undefined && reference.digest !== undefined) return undefined
-  return `${nameOf(reference)}:${reference.tag ?? 'latest'}`
+  return reference.digest === undefined ? `${nameOf(reference)}:${reference.tag ?? 'latest'}` : undefined
 }
 
-/** The canonical form in full. */
+/** The canonical form in full, as it was written: with the tag beside a digest. */
 export function printReference(reference: Reference): string {
-  const tagged = taggedName(reference) ?? nameOf(reference)
-  return reference.digest === undefined ? tagged : `${tagged}@${reference.digest}`
+  const { tag, digest } = reference
+  if (digest === undefined) return `${nameOf(reference)}:${tag ?? 'latest'}`
+  return `${nameOf(reference)}${tag === undefined ? '' : `:${tag}`}@${digest}`
 }

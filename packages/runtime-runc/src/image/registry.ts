@@ -1,124 +1,103 @@
-// One registry: its manifests and blobs over HTTP. @see OCI distribution-spec 1.1
+// One repository, from whichever of its hosts serves it. @see OCI distribution-spec 1.1
+import { createHash } from 'node:crypto'
 import { CriError } from '@nodelet/cri-api'
 import type { AuthConfig } from '@nodelet/cri-api'
-import { Agent, EnvHttpProxyAgent, request } from 'undici'
 import type { Dispatcher } from 'undici'
-import { sha256 } from '../content.ts'
-import { createAuthorizer } from './authorization.ts'
-import type { TokenRequest } from './authorization.ts'
+import { bytesOf, connect, reasonOf } from '../registry/connection.ts'
+import type { Connection } from '../registry/connection.ts'
+import { RegistryFailure } from '../registry/failure.ts'
+import { ownHost } from '../registry/host.ts'
+import type { Capability, RegistryHost } from '../registry/host.ts'
+import { createProgressWatch } from '../registry/progress-watch.ts'
+import { createTokenCache } from '../registry/token-cache.ts'
+import type { TokenCache } from '../registry/token-cache.ts'
 import { manifestTypes } from './manifest.ts'
 import type { Descriptor } from './manifest.ts'
 import { nameOf, printReference } from './reference.ts'
 import type { Reference } from './reference.ts'
-import { isBusy, mayPass, mostAttempts, pause } from './retry.ts'
+import { mayPass, overHosts, pause } from './retry.ts'
 
-export interface RegistryOptions {
+export interface RepositoryOptions {
   auth?: AuthConfig | undefined
-  /** Whether this host is spoken to without TLS. Default: the loopback hosts. */
-  plainHttp?: ((host: string) => boolean) | undefined
+  /** In the order to try. Default: the registry itself. */
+  hosts?: readonly RegistryHost[] | undefined
+  tokens?: TokenCache | undefined
+  /** Milliseconds without a byte after which all ends; 0: never. Default: 5 minutes. */
+  progressTimeout?: number | undefined
 }
 
 /** What a pull needs of a repository. */
 export interface Repository extends AsyncDisposable {
+  /** Aborts when nothing moves any more. */
+  readonly signal: AbortSignal
   /** The manifest or index that the reference names, checked when a digest was written. */
   resolve(signal: AbortSignal): Promise<{ content: Buffer; digest: string }>
   /** A manifest by its descriptor, checked. */
   manifest(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer>
-  /** A blob's bytes, not checked. Goes on where a broken connection ended. */
-  blob(descriptor: Descriptor, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>
+  /** A blob's bytes from an offset, not checked. Goes on where a broken connection ended. */
+  blob(descriptor: Descriptor, signal: AbortSignal, from?: number): AsyncIterable<Uint8Array>
+  /** What came for this digest was wrong: another host is asked first from now on. */
+  distrust(digest: string): void
 }
 
 /** Manifests are small; a registry that sends more is wrong or hostile. Bytes, as containerd's limit. */
 const largestManifest = 8 * 1024 * 1024
-const largestToken = 1024 * 1024
-const mostRedirects = 5
-/** Time without a byte until a registry counts as gone, in milliseconds. */
-const silenceMs = 30_000
-const connectMs = 10_000
+/** A connection on which nothing came for so long counts as dead. */
+const longestSilenceMs = 60_000
+const defaultProgressTimeout = 300_000
+/** Broken connections of a blob, one after the other, without a byte between. */
+const mostFruitless = 3
 
-const isLoopback = (host: string): boolean => /^(localhost|127\.[\d.]+|\[::1\])(:\d+)?$/.test(host)
-
-export function openRepository(reference: Reference, options: RegistryOptions = {}): Repository {
+/** @throws CriError when the hosts' certificates are none */
+export function openRepository(reference: Reference, options: RepositoryOptions = {}): Repository {
   const { domain, path } = reference
-  const host = domain === 'docker.io' ? 'registry-1.docker.io' : domain
-  const scheme = (options.plainHttp ?? isLoopback)(host) ? 'http' : 'https'
-  const base = new URL(`${scheme}://${host}/v2/${path}/`)
-  const limits = { connect: { timeout: connectMs }, headersTimeout: silenceMs, bodyTimeout: silenceMs }
-  // The usual environment variables name a proxy; this machine itself is never behind one.
-  const dispatcher = isLoopback(host) ? new Agent(limits) : new EnvHttpProxyAgent(limits)
+  const { progressTimeout = defaultProgressTimeout } = options
+  const silenceMs = Math.min(longestSilenceMs, progressTimeout / 5 || longestSilenceMs)
   const what = printReference(reference)
   const resolving = `failed to resolve reference "${what}"`
+  const watch = createProgressWatch(progressTimeout)
+  const open = (host: RegistryHost): Connection =>
+    connect(host, {
+      domain,
+      path,
+      what,
+      auth: options.auth,
+      tokens: options.tokens ?? createTokenCache(),
+      limits: { silenceMs },
+    })
+  const connections = openAll(options.hosts ?? [ownHost(domain)], open, resolving)
+  /** They did not answer: not asked again while there are others. */
+  const lost = new Set<Connection>()
+  /** By digest, who sent it last; and who sent it wrong. */
+  const senders = new Map<string, Connection>()
+  const liars = new Map<string, Set<Connection>>()
 
-  const send = async (
-    url: URL,
-    sent: TokenRequest,
-    signal: AbortSignal,
+  const ask = async <T>(
+    capability: Capability,
+    digest: string | undefined,
     doing: string,
-  ): Promise<Dispatcher.ResponseData> => {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const response = await request(url, { ...sent, signal, dispatcher })
-        if (attempt === mostAttempts || !isBusy(response.statusCode)) return response
-        await response.body.dump()
-        await pause(attempt, signal, String(response.headers['retry-after'] ?? ''))
-      } catch (cause) {
-        signal.throwIfAborted()
-        if (attempt === mostAttempts || !mayPass(cause)) {
-          const verb = sent.method === 'GET' ? 'Get' : 'Post'
-          const reason = `failed to do request: ${verb} "${url.href}": ${reasonOf(cause)}`
-          throw new CriError('UNAVAILABLE', `${doing}: ${reason}`, { cause })
-        }
-        await pause(attempt, signal)
-      }
-    }
-  }
-
-  const authorizer = createAuthorizer({ host: domain, path, what }, options.auth, async (url, sent, signal) => {
-    const response = await send(url, sent, signal, resolving)
-    if (response.statusCode !== 200) throw await refusal(response, url, resolving)
-    return (await bytesOf(response, largestToken, `the token of ${url.origin}`)).toString()
-  })
-
-  /** Gets a path, following redirects; the credentials go to the registry alone. */
-  const get = async (
-    at: string,
-    headers: Record<string, string>,
     signal: AbortSignal,
-    doing: string,
-  ): Promise<Dispatcher.ResponseData> => {
-    let url = new URL(at, base)
-    let mayLogIn = true
-    for (let redirects = 0; redirects <= mostRedirects;) {
-      const isOurs = url.origin === base.origin
-      const authorization = isOurs ? authorizer.header() : undefined
-      const all = { ...headers, ...(authorization !== undefined && { authorization }) }
-      const response = await send(url, { method: 'GET', headers: all }, signal, doing)
-      const { statusCode } = response
-      const location = String(response.headers.location ?? '')
-      if (statusCode === 401 && mayLogIn && isOurs) {
-        await response.body.dump()
-        mayLogIn = false
-        await authorizer.logIn([response.headers['www-authenticate'] ?? ''].flat().join(', '), signal)
-      } else if (statusCode >= 300 && statusCode < 400 && URL.canParse(location, url.href)) {
-        await response.body.dump()
-        redirects += 1
-        url = new URL(location, url)
-      } else if (statusCode === 200 || (statusCode === 206 && headers.range !== undefined)) return response
-      else throw await refusal(response, url, doing)
-    }
-    throw new CriError('UNKNOWN', `${doing}: ${host} redirects more than ${mostRedirects} times`)
-  }
-
-  const refusal = async (response: Dispatcher.ResponseData, url: URL, doing: string): Promise<CriError> => {
-    const body = (await response.body.text().catch(() => '')).slice(0, 500) // the status says enough
-    const { statusCode } = response
-    if (statusCode === 404) return new CriError('NOT_FOUND', `${doing}: ${what}: not found`)
-    if (statusCode === 401 || statusCode === 403) {
-      const advice = 'pull access denied, repository does not exist or may require authorization'
-      return new CriError('UNKNOWN', `${doing}: ${advice}: ${url.host} answered ${statusCode}`)
-    }
-    const answer = `unexpected status from GET request to ${url.href}: ${statusCode} ${body}`.trim()
-    return new CriError(isBusy(statusCode) ? 'UNAVAILABLE' : 'UNKNOWN', `${doing}: ${answer}`)
+    work: (connection: Connection) => Promise<T>,
+  ): Promise<T> => {
+    const able = connections.filter(({ host }) => host.capabilities.includes(capability))
+    const weight = (one: Connection): number => (liars.get(digest ?? '')?.has(one) ? 2 : 0) + (lost.has(one) ? 1 : 0)
+    const ordered = able.toSorted((a, b) => weight(a) - weight(b))
+    const ready = ordered.filter((one) => !lost.has(one))
+    const hosts = ready.length > 0 ? ready : ordered
+    return watch.waiting(async () =>
+      overHosts(
+        hosts,
+        async (one) => {
+          try {
+            return await work(one)
+          } catch (error) {
+            if (error instanceof RegistryFailure && error.kind === 'unreachable' && !error.mayPass) lost.add(one)
+            throw error
+          }
+        },
+        { doing, signal },
+      ),
+    )
   }
 
   const fetchManifest = async (
@@ -126,70 +105,138 @@ export function openRepository(reference: Reference, options: RegistryOptions = 
     expected: { digest?: string | undefined; size?: number },
     signal: AbortSignal,
   ): Promise<Buffer> => {
-    const response = await get(`manifests/${named}`, { accept: manifestTypes.join(', ') }, signal, resolving)
-    const content = await bytesOf(response, largestManifest, `manifest ${named} of ${nameOf(reference)}`)
-    const got = sha256(content)
-    const isOther = expected.digest !== undefined && got !== expected.digest
-    if (isOther || (expected.size !== undefined && expected.size !== content.length)) {
-      throw new CriError(
-        'UNKNOWN',
-        `manifest ${named} of ${nameOf(reference)} is corrupt: ${content.length} bytes came with digest ${got}`,
-      )
-    }
-    return content
+    const capability = expected.digest === undefined ? 'resolve' : 'pull'
+    return ask(capability, expected.digest, resolving, signal, async (connection) => {
+      const accept = [...manifestTypes, '*/*'].join(', ')
+      const response = await connection.get(`manifests/${named}`, { accept }, signal)
+      const content = await wholeOf(response, largestManifest, `manifest ${named} of ${nameOf(reference)}`)
+      watch.moved()
+      const told = String(response.headers['docker-content-digest'] ?? '')
+      const digest = expected.digest ?? (isKnownDigest(told) ? told : undefined)
+      const got = digestLike(digest ?? 'sha256:', content)
+      const isOther = digest !== undefined && got !== digest
+      if (isOther || (expected.size !== undefined && expected.size !== content.length)) {
+        const text = `manifest ${named} of ${nameOf(reference)} is corrupt: ${content.length} bytes came with digest ${got}`
+        throw new RegistryFailure('refused', `${text} from ${connection.name}`)
+      }
+      return content
+    })
   }
 
-  const fetchBlob = async function* ({ digest, size }: Descriptor, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const doing = `failed to copy blob ${digest} of "${what}" from ${host}`
-    let done = 0
-    for (let failures = 0; ;) {
+  const openBlob = async (
+    { digest, urls = [] }: Descriptor,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<Dispatcher.ResponseData> => {
+    const doing = `failed to copy blob ${digest} of "${what}"`
+    const headers: Record<string, string> = from > 0 ? { range: `bytes=${from}-` } : {}
+    try {
+      return await ask('pull', digest, doing, signal, async (connection) => {
+        const response = await connection.get(`blobs/${digest}`, headers, signal)
+        senders.set(digest, connection)
+        return response
+      })
+    } catch (error) {
+      const [own] = connections
+      const isThere = own && urls && urls.length > 0 && error instanceof CriError && !signal.aborted
+      if (!isThere) throw error
+      // What a registry may not give away it says another place for; the digest decides what is right.
+      return watch.waiting(async () => overHosts(urls, async (url) => own.get(url, headers, signal), { doing, signal }))
+    }
+  }
+
+  const fetchBlob = async function* (
+    descriptor: Descriptor,
+    signal: AbortSignal,
+    start: number,
+  ): AsyncGenerator<Uint8Array> {
+    const doing = `failed to copy blob ${descriptor.digest} of "${what}"`
+    let done = start
+    for (let fruitless = 0; ;) {
       const from = done
-      const range = from > 0 ? { range: `bytes=${from}-` } : {}
-      const response = await get(`blobs/${digest}`, range, signal, doing)
-      let known = response.statusCode === 206 ? 0 : from // sent again from the start
+      const response = await openBlob(descriptor, from, signal)
+      let known = response.statusCode === 206 ? from - startOf(response, from) : from // sent again from the start
+      const chunks = (response.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()
       try {
-        for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-          const fresh = chunk.subarray(Math.min(known, chunk.length))
-          known -= chunk.length - fresh.length
+        for (;;) {
+          const next = await watch.waiting(async () => chunks.next())
+          if (next.done) return // whether it is all of it is checked where it is written
+          watch.moved()
+          const fresh = next.value.subarray(Math.min(known, next.value.length))
+          known -= next.value.length - fresh.length
           done += fresh.length
           if (fresh.length > 0) yield fresh
         }
-        return // whether it is all of it is checked where it is written
       } catch (cause) {
         signal.throwIfAborted()
-        failures = done > from ? 1 : failures + 1
-        if (failures === mostAttempts || !mayPass(cause)) {
-          throw new CriError('UNAVAILABLE', `${doing}: after ${done} of ${size} bytes: ${reasonOf(cause)}`, { cause })
+        // Silence is bounded by the pull's progress where that is watched.
+        const isSilence = (cause as { code?: string }).code === 'UND_ERR_BODY_TIMEOUT' && progressTimeout > 0
+        if (done > from) fruitless = 0
+        if (!isSilence) fruitless += 1
+        if (fruitless > mostFruitless || !mayPass(cause)) {
+          const reason = `after ${done} of ${descriptor.size} bytes: ${reasonOf(cause)}`
+          throw new CriError('UNKNOWN', `${doing}: ${reason}`, { cause })
         }
-        await pause(failures, signal)
+        await watch.waiting(async () => pause(Math.max(1, fruitless), signal))
+      } finally {
+        response.body.on('error', () => undefined).destroy() // the reader left; nobody is told
       }
     }
   }
 
   return {
+    signal: watch.signal,
     resolve: async (signal) => {
       const { digest } = reference
       const content = await fetchManifest(digest ?? reference.tag ?? 'latest', { digest }, signal)
-      return { content, digest: sha256(content) }
+      return { content, digest: digest ?? digestLike('sha256:', content) }
     },
     manifest: async ({ digest, size }, signal) => fetchManifest(digest, { digest, size }, signal),
-    blob: async (descriptor, signal) => fetchBlob(descriptor, signal),
-    [Symbol.asyncDispose]: async () => dispatcher.destroy(),
+    blob: (descriptor, signal, from = 0) => fetchBlob(descriptor, signal, from),
+    distrust: (digest) => {
+      const sender = senders.get(digest)
+      if (sender) liars.set(digest, (liars.get(digest) ?? new Set()).add(sender))
+    },
+    [Symbol.asyncDispose]: async () => {
+      watch[Symbol.dispose]()
+      await Promise.all(connections.map(async (one) => one[Symbol.asyncDispose]()))
+    },
   }
 }
 
-async function bytesOf(response: Dispatcher.ResponseData, limit: number, name: string): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-    size += chunk.length
-    if (size > limit) throw new CriError('UNKNOWN', `${name}: larger than ${limit} bytes`)
-    chunks.push(chunk)
+function openAll(
+  hosts: readonly RegistryHost[],
+  open: (host: RegistryHost) => Connection,
+  doing: string,
+): Connection[] {
+  try {
+    return hosts.map(open)
+  } catch (cause) {
+    throw new CriError('UNKNOWN', `${doing}: ${(cause as Error).message}`, { cause })
   }
-  return Buffer.concat(chunks)
 }
 
-function reasonOf(error: unknown): string {
-  const { code, message } = error as { code?: string; message: string }
-  return code && !message.includes(code) ? `${code}: ${message}` : message
+/** A body that breaks off is as a request that failed. */
+async function wholeOf(response: Dispatcher.ResponseData, limit: number, name: string): Promise<Buffer> {
+  try {
+    return await bytesOf(response, limit, name)
+  } catch (cause) {
+    if (!mayPass(cause)) throw cause
+    throw new RegistryFailure('unreachable', `${name}: ${reasonOf(cause)}`, { mayPass: true, cause })
+  }
+}
+
+const digestPattern = /^(sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128})$/
+const isKnownDigest = (text: string): boolean => digestPattern.test(text)
+
+/** The digest of content by the algorithm of another digest. */
+function digestLike(digest: string, content: Uint8Array): string {
+  const algorithm = digest.slice(0, digest.indexOf(':'))
+  return `${algorithm}:${createHash(algorithm).update(content).digest('hex')}`
+}
+
+/** Where a partial answer begins; some servers round down. */
+function startOf({ headers }: Dispatcher.ResponseData, asked: number): number {
+  const start = /^bytes (\d+)-/.exec(String(headers['content-range'] ?? ''))?.[1]
+  return start === undefined ? asked : Math.min(Number(start), asked)
 }

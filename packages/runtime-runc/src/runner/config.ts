@@ -14,6 +14,8 @@ export interface RunOptions {
   network?: 'host' | 'pod'
   /** Files and folders of the machine; read and write unless `readonly`. */
   mounts?: readonly { source: string; target: string; readonly?: boolean }[]
+  /** The runtime handler. Default: the runtime's own default. */
+  handler?: string
   /** At most so many bytes of memory. */
   memory?: number
   /** At most so many processors, for instance 0.5. */

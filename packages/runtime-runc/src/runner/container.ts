@@ -52,7 +52,10 @@ export async function startContainer(
   await mkdir(folder, { recursive: true })
   undo.defer(async () => rm(folder, { recursive: true, force: true }))
   const sandboxConfig = sandboxConfigOf(name, folder, options)
-  const { podSandboxId } = await runtimeService.runPodSandbox({ config: sandboxConfig, runtimeHandler: '' })
+  const { podSandboxId } = await runtimeService.runPodSandbox({
+    config: sandboxConfig,
+    runtimeHandler: options.handler ?? '',
+  })
   undo.defer(async () => void (await runtimeService.removePodSandbox({ podSandboxId })))
   const config = containerConfigOf(image, command, options)
   const { containerId } = await runtimeService.createContainer({ podSandboxId, config, sandboxConfig })

@@ -25,6 +25,8 @@ export interface RunnerOptions
 export interface RunCommandOptions extends RunOptions {
   /** For the pull of an image that is not here. */
   auth?: PullOptions['auth']
+  /** Of that pull. */
+  onProgress?: PullOptions['onProgress']
   /** Kills the command. */
   signal?: AbortSignal
 }
@@ -70,9 +72,9 @@ export async function openRunner(options: RunnerOptions): Promise<Runner> {
   await removeAll()
   opening.defer(removeAll)
   const opened = opening.move()
-  const start: Runner['start'] = async (image, command, { auth, signal, ...rest } = {}) => {
+  const start: Runner['start'] = async (image, command, { auth, onProgress, signal, ...rest } = {}) => {
     signal?.throwIfAborted()
-    if (!images.resolve(image)) await images.pull(image, { auth, signal })
+    if (!images.resolve(image)) await images.pull(image, { auth, onProgress, signal })
     return startContainer(runtime, logs, { image, command, ...rest })
   }
   return {
