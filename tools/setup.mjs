@@ -26,6 +26,7 @@ const aptPackages = {
 
 /** What only the tests need. */
 const testPackages = {
+  crun: ['/usr/bin/crun'],
   'docker-registry': ['/usr/bin/docker-registry'],
   'user-mode-linux': ['/usr/bin/linux'],
   e2fsprogs: ['/usr/sbin/mkfs.ext4', '/sbin/mkfs.ext4'],

@@ -171,7 +171,8 @@ test('a blob that is wrong or short comes again from another host, and is an err
   await expect(images.pull(name)).rejects.toThrow(`blob ${digest}: 100 bytes came, its manifest says ${right.length}`)
   wrong = Buffer.alloc(right.length)
   await expect(images.pull(name)).rejects.toThrow(`blob ${digest} is corrupt: its content has digest ${sha256(wrong)}`)
-  expect(left()).toEqual([])
+  // Parts of others, whose downloads were ended, may be there for the next pull.
+  expect(left()).not.toContain(digest.slice('sha256:'.length))
 })
 
 test.each<[string, RequestListener, RegExp]>([
