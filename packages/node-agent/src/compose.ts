@@ -137,7 +137,7 @@ export async function openNodeRuntime(
   const folders = foldersOf(config)
   await writeNetwork(config)
   const onProblem = (error: Error): void => log.warn({ part: 'runtime', err: error }, 'went wrong in the background')
-  const images = starting.use(await openImages({ root: folders.images }))
+  const images = starting.use(await openImages({ root: folders.images, registryConfigPath: config.registryConfigPath }))
   const cni = createCni({
     confDir: folders.cniConf,
     binDirs: config.cniBinDirs,

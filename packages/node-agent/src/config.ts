@@ -42,6 +42,8 @@ export interface NodeConfig {
   cniConfDir?: string | undefined
   /** Default `/opt/cni/bin`. */
   cniBinDirs: string[]
+  /** Folder of `HOST/hosts.toml` files, as containerd has them; default `/etc/containerd/certs.d`. */
+  registryConfigPath: string
   /** Containers of pods are below this cgroup; default `/nodelet`. */
   cgroupRoot: string
   logLevel: 'error' | 'warn' | 'info' | 'debug'
@@ -75,6 +77,7 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   manifests: path.optional(),
   cniConfDir: path.optional(),
   cniBinDirs: z.array(path).default(['/opt/cni/bin']),
+  registryConfigPath: path.default('/etc/containerd/certs.d'),
   cgroupRoot: path.default('/nodelet'),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 })

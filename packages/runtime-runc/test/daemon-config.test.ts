@@ -11,6 +11,9 @@ import { createGate } from '../src/command/gate.ts'
 test('nothing said is the default of everything', () => {
   expect(parseConfig({}, 'flags')).toEqual({
     root: '/var/lib/nodelet',
+    handlers: { runc: {} },
+    cgroupDriver: 'cgroupfs',
+    registry: { configPath: '/etc/containerd/certs.d' },
     run: '/run/nodelet',
     listen: '/run/nodelet/runtime.sock',
     cni: { confDir: '/etc/cni/net.d', binDirs: ['/opt/cni/bin'] },

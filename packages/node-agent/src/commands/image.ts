@@ -40,7 +40,7 @@ async function* ask(config: NodeConfig, request: ImageRequest, signal: AbortSign
     yield* askImages(folders.controlSocket, asked, signal)
     return
   }
-  await using images = await openImages({ root: folders.images })
+  await using images = await openImages({ root: folders.images, registryConfigPath: config.registryConfigPath })
   yield* runImageCommand(images, asked, signal)
 }
 
