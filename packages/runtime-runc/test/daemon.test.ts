@@ -1,5 +1,5 @@
 // The command `nodelet-runtime`, in a network of its own, spoken to over its socket.
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import type { CriClient } from '@nodelet/cri-api'
 import { unmountIfMounted } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openImages } from '../src/index.ts'
-import { cgroupFolders } from './fixture.ts'
+import { cgroupFolders, until } from './fixture.ts'
 import { writeLayout } from './layout.ts'
 import { busybox } from './runtime-fixture.ts'
 
@@ -210,4 +210,45 @@ while True: print(s.recv(100).decode(), flush=True)`
   daemon.process.kill('SIGTERM')
   expect((await heard.next()).value).toBe('STOPPING=1')
   expect(await daemon.ended).toBe(0)
+})
+
+test('until recovery is done it says who it is and that it is not ready', async () => {
+  const netns = await makeNetns()
+  const gate = join(folder, 'gate')
+  execFileSync('mkfifo', [gate])
+  mkdirSync(join(folder, 'bin'))
+  const real = execFileSync('sh', ['-c', 'command -v runc'], { encoding: 'utf8' }).trim()
+  writeFileSync(join(folder, 'bin/runc'), `#!/bin/sh\nread go < ${gate}\nexec ${real} "$@"\n`, { mode: 0o755 })
+  const daemon = start(netns, [], { PATH: `${join(folder, 'bin')}:${process.env['PATH']}` })
+  await using client = createCriClient(`unix://${socket}`, { timeout: 5000 })
+  const { runtimeService, imageService } = client
+  await until(() => existsSync(socket), 'the socket')
+  expect(await runtimeService.version({ version: '' })).toMatchObject({
+    runtimeName: 'nodelet',
+    runtimeApiVersion: 'v1',
+  })
+  const conditions = async (): Promise<unknown> =>
+    (await runtimeService.status({ verbose: false })).status?.conditions.map(({ type, status, reason }) => ({
+      type,
+      status,
+      reason,
+    }))
+  expect(await conditions()).toEqual([
+    { type: 'RuntimeReady', status: false, reason: 'RuntimeStarting' },
+    { type: 'NetworkReady', status: false, reason: 'RuntimeStarting' },
+  ])
+  await expect(runtimeService.listPodSandbox({ filter: undefined })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+  await expect(imageService.listImages({ filter: undefined })).rejects.toThrow(/the runtime is starting/)
+  const events = runtimeService.getContainerEvents({})[Symbol.asyncIterator]()
+  await expect(events.next()).rejects.toThrow(/the runtime is starting/)
+  expect(daemon.log).toEqual([])
+  // Every runc from now on finds the gate open.
+  const opener = spawn('sh', ['-c', `while :; do echo > ${gate}; done`])
+  undo.defer(() => void opener.kill('SIGKILL'))
+  await daemon.told(/"serving"/)
+  expect(await conditions()).toEqual([
+    { type: 'RuntimeReady', status: true, reason: '' },
+    { type: 'NetworkReady', status: true, reason: '' },
+  ])
+  expect((await imageService.listImages({ filter: undefined })).images).toHaveLength(1)
 })

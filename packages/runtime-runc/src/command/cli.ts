@@ -51,6 +51,7 @@ async function run(flags: Flags): Promise<void> {
     throw new CommandError('a container runtime needs root: it makes namespaces and mounts', 'run it again with sudo')
   }
   const log = openLog(config.logLevel)
+  process.on('uncaughtExceptionMonitor', (err) => log.fatal({ err }, 'ended by a fault'))
   const signal = untilSignal()
   tellOnSignal(log)
   const since = performance.now()
