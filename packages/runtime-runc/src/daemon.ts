@@ -21,6 +21,7 @@ import { createRuntimeService } from './service.ts'
 import { tell } from './service-context.ts'
 import type { ServiceContext } from './service-context.ts'
 import type { Streaming } from './streaming/server.ts'
+import { userNamespaceObstacle } from './user-namespace-support.ts'
 import { ownVersion } from './version.ts'
 
 /** What a streaming server works on. */
@@ -127,6 +128,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     sandboxes.assertReady(id)
     return sandboxes.facts(id).networkPath ?? 'host'
   }
+  const noUserNamespaces = await userNamespaceObstacle(images.root)
   const streaming = await options.streaming?.({ containers, stateDir, runDir, runc, networkOf })
   if (streaming) opening.use(streaming)
   context = {
@@ -138,7 +140,8 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     stats: createStatsReader(sandboxes.cgroups),
     name: options.runtimeName ?? 'nodelet',
     version: await ownVersion(),
-    features: await featuresOf(runc),
+    features: await featuresOf(runc, noUserNamespaces),
+    ...(noUserNamespaces === undefined ? {} : { noUserNamespaces }),
     ...(streaming ? { streaming } : {}),
   }
   const resources = opening.move()
@@ -166,10 +169,17 @@ const eventTypes = {
 } as const
 
 /** What this machine's runc and kernel can do; a runc that does not tell can do neither. */
-async function featuresOf(runc: string): Promise<RuntimeHandlerFeatures> {
+async function featuresOf(runc: string, noUserNamespaces: string | undefined): Promise<RuntimeHandlerFeatures> {
   const { code, stdout } = await execFile(runc, ['features'])
-  const { mountOptions = [] } = (code === 0 ? JSON.parse(stdout) : {}) as { mountOptions?: string[] }
+  const { mountOptions = [], linux } = (code === 0 ? JSON.parse(stdout) : {}) as {
+    mountOptions?: string[]
+    linux?: { namespaces?: string[] }
+  }
   const [major = 0, minor = 0] = release().split('.').map(Number.parseFloat)
   const newEnough = major > 5 || (major === 5 && minor >= 12)
-  return { recursiveReadOnlyMounts: newEnough && mountOptions.includes('rro'), userNamespaces: false }
+  return {
+    recursiveReadOnlyMounts: newEnough && mountOptions.includes('rro'),
+    // It need not know of id-mapped mounts: those are made for it.
+    userNamespaces: noUserNamespaces === undefined && (linux?.namespaces?.includes('user') ?? false),
+  }
 }

@@ -23,6 +23,8 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
       runtimeApiVersion: 'v1',
     }),
     status: async ({ verbose }, { signal } = {}) => {
+      // There /sys is the node's, which only recursively read-only mounts keep from being written.
+      const hostNetwork = features.userNamespaces && features.recursiveReadOnlyMounts
       const network = await networkCondition(cni, signal)
       const ready = { type: 'RuntimeReady', status: true, reason: '', message: '' }
       const info = {
@@ -38,7 +40,7 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
         status: { conditions: [ready, network] },
         info: verbose ? info : {},
         runtimeHandlers: ['', 'runc'].map((handler) => ({ name: handler, features })),
-        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
+        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: hostNetwork },
       })
     },
     runtimeConfig: async () => RuntimeConfigResponse.fromPartial({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),

@@ -5,6 +5,18 @@ import type { ContainerConfig } from '@nodelet/cri-api'
 import { bindMount, rootfsPropagation } from './binds.ts'
 import type { ContainerFacts, HostFacts, SandboxFacts } from './facts.ts'
 import type { OciMount } from './oci.ts'
+import { hostId } from './user-namespace.ts'
+
+/** Whose group a terminal is. */
+const TTY_GROUP = 5
+
+/** Only who has rights over the network may mount it anew: a user namespace in the node's network has none. */
+const hostSysfs: OciMount = {
+  destination: '/sys',
+  type: 'bind',
+  source: '/sys',
+  options: ['rbind', 'rprivate', 'nosuid', 'noexec', 'nodev', 'rro'],
+}
 
 /** The mounts, and the propagation of the root that they need. */
 export interface MountPlan {
@@ -21,7 +33,7 @@ export interface MountPlan {
 export function buildMounts(
   config: ContainerConfig,
   sandbox: SandboxFacts,
-  container: Pick<ContainerFacts, 'sources' | 'imageVolumes' | 'imageMounts'>,
+  container: Pick<ContainerFacts, 'sources' | 'imageVolumes' | 'imageMounts' | 'idMapped'>,
   host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>,
 ): MountPlan {
   const security = config.linux?.securityContext
@@ -31,7 +43,7 @@ export function buildMounts(
     !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev'))
   const hostIpc = security?.namespaceOptions?.ipc === NamespaceMode.NODE
   const own = [
-    ...defaultMounts(security?.privileged ?? false, host),
+    ...defaultMounts(security?.privileged ?? false, sandbox, host),
     ...sandboxMounts(sandbox, security?.readonlyRootfs ?? false, hostIpc),
     ...Object.entries(container.imageVolumes).map(([path, source]) => bind(posix.resolve('/', path), source, 'rw')),
   ]
@@ -40,15 +52,20 @@ export function buildMounts(
   return { mounts, ...(propagation ? { rootfsPropagation: propagation } : {}) }
 }
 
-function defaultMounts(privileged: boolean, host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>): OciMount[] {
+function defaultMounts(
+  privileged: boolean,
+  { userNamespace: user, networkPath }: SandboxFacts,
+  host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>,
+): OciMount[] {
   const access = privileged ? 'rw' : 'ro'
   const cgroup = host.cgroupVersion === 2 && privileged ? host.cgroupOptions : []
+  const ttys = user && hostId(user.gids, TTY_GROUP) === undefined ? [] : [`gid=${TTY_GROUP}`]
   return [
     special('/proc', 'proc', 'nosuid', 'noexec', 'nodev'),
     special('/dev', 'tmpfs', 'nosuid', 'strictatime', 'mode=755', 'size=65536k'),
-    special('/dev/pts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'),
+    special('/dev/pts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', ...ttys),
     special('/dev/mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
-    special('/sys', 'sysfs', 'nosuid', 'noexec', 'nodev', access),
+    user && networkPath === undefined ? hostSysfs : special('/sys', 'sysfs', 'nosuid', 'noexec', 'nodev', access),
     special('/sys/fs/cgroup', 'cgroup', 'nosuid', 'noexec', 'nodev', 'relatime', access, ...cgroup),
   ]
 }
