@@ -22,6 +22,9 @@ export type SystemCall =
   | 'waitpid'
   | 'flock'
   | 'syscall'
+  | 'openTree'
+  | 'mountSetattr'
+  | 'moveMount'
   | TerminalCall
 type TerminalCall = 'posix_openpt' | 'grantpt' | 'unlockpt' | 'ioctl' | 'ioctlWith' | 'tcgetattr' | 'tcsetattr'
 
@@ -43,6 +46,9 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   flock: libc.func('int flock(int fd, int operation)'),
   // For what this libc may have no function of its own: all numbers above 424 are the same on every processor.
   syscall: libc.func('long syscall(long number, long first, long second)'),
+  openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']),
+  mountSetattr: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int', 'const uint8_t *', 'size_t']),
+  moveMount: libc.func('syscall', 'long', ['long', 'int', 'str', 'int', 'str', 'unsigned int']),
   mknod: libc.func('int mknod(const char *path, unsigned int mode, uint64_t device)'),
   lsetxattr: libc.func(
     'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',

@@ -41,8 +41,18 @@ export function pinNamespaces({ paths, hostname }: PinOptions): void {
 }
 
 function pin(kind: NamespaceKind, path: string): void {
+  pinFrom(`/proc/thread-self/ns/${kind}`, path)
+}
+
+/** Holds a namespace of /proc by a file. @throws LinuxError */
+export function pinFrom(source: string, path: string): void {
   writeFileSync(path, '', { flag: 'a' })
-  mount({ source: `/proc/thread-self/ns/${kind}`, target: path, options: ['bind'] })
+  mount({ source, target: path, options: ['bind'] })
+}
+
+/** Sets the name of a pinned UTS namespace. @throws LinuxError */
+export function nameHost(utsPath: string, name: string): void {
+  inNamespace('uts', utsPath, () => call('sethostname', name, name, Buffer.byteLength(name)))
 }
 
 /** Lets a pinned namespace go and removes its file. Nothing happens when there is none. @throws LinuxError */

@@ -15,6 +15,7 @@ import { createRuntimeService } from './service.ts'
 import { tell } from './service-context.ts'
 import type { ServiceContext } from './service-context.ts'
 import type { Streaming } from './streaming/server.ts'
+import { userNamespaceObstacle } from './user-namespace-support.ts'
 import { ownVersion } from './version.ts'
 
 /** What a streaming server works on. */
@@ -30,7 +31,7 @@ export interface StreamBackend {
   networkOf(sandboxId: string): string
 }
 
-export interface RuntimeOptions extends HandlersOptions {
+export interface RuntimeOptions extends Omit<HandlersOptions, 'hasUserNamespaces'> {
   /** Survives reboots, for instance `/var/lib/nodelet/runtime`. */
   stateDir: string
   /** On a tmpfs, at most 34 bytes long, for instance `/run/nodelet`. */
@@ -88,9 +89,11 @@ export interface Runtime extends AsyncDisposable {
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const { stateDir, runDir, cni, images, onProblem } = options
   await using opening = new AsyncDisposableStack()
+  const noUserNamespaces = await userNamespaceObstacle(images.root)
   const handlers = await openHandlers(runDir, {
     ...options,
     handlers: options.handlers ?? { runc: options.runc === undefined ? {} : { path: options.runc } },
+    hasUserNamespaces: noUserNamespaces === undefined,
   })
   // Nobody listens before all is open: recovery has no events.
   let context: ServiceContext | undefined
@@ -136,6 +139,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     name: options.runtimeName ?? 'nodelet',
     version: await ownVersion(),
     handlers,
+    ...(noUserNamespaces === undefined ? {} : { noUserNamespaces }),
     ...(streaming ? { streaming } : {}),
   }
   const resources = opening.move()

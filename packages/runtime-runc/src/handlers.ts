@@ -52,14 +52,14 @@ export interface HandlersOptions {
   defaultHandler?: string
   /** Default: `cgroupfs`. */
   cgroupDriver?: CgroupDriver
+  /** Whether this machine can have pods in user namespaces. Default: false. */
+  hasUserNamespaces?: boolean
 }
 
 /** What runtimes say of themselves. @see OCI runtime-spec, features.md */
 const featuresSchema = z.object({
   mountOptions: z.array(z.string()).nullish(),
-  linux: z
-    .object({ mountExtensions: z.object({ idmap: z.object({ enabled: z.boolean().nullish() }).nullish() }).nullish() })
-    .nullish(),
+  linux: z.object({ namespaces: z.array(z.string()).nullish() }).nullish(),
 })
 
 /**
@@ -68,7 +68,7 @@ const featuresSchema = z.object({
  * @throws Error when one is not there, or the default is not among them, or systemd is to make cgroups and is not there.
  */
 export async function openHandlers(runDir: string, options: HandlersOptions): Promise<Handlers> {
-  const { handlers = { runc: {} }, cgroupDriver = 'cgroupfs' } = options
+  const { handlers = { runc: {} }, cgroupDriver = 'cgroupfs', hasUserNamespaces = false } = options
   const names = Object.keys(handlers)
   const defaultName = options.defaultHandler ?? names[0] ?? ''
   if (!names.includes(defaultName)) {
@@ -86,7 +86,7 @@ export async function openHandlers(runDir: string, options: HandlersOptions): Pr
       const binary = await findProgram(own.path ?? name)
       const root = name === 'runc' ? join(runDir, 'runc') : join(runDir, 'oci', name)
       const runc = createRunc({ binary, root, systemdCgroup: cgroupDriver === 'systemd' })
-      return { name, options: own, runc, features: await featuresOf(binary) }
+      return { name, options: own, runc, features: await featuresOf(binary, hasUserNamespaces) }
     }),
   )
   const byName = new Map(found.map((handler) => [handler.name, handler]))
@@ -102,7 +102,7 @@ export async function openHandlers(runDir: string, options: HandlersOptions): Pr
 }
 
 /** A runtime that does not tell can do neither. */
-async function featuresOf(binary: string): Promise<RuntimeHandlerFeatures> {
+async function featuresOf(binary: string, hasUserNamespaces: boolean): Promise<RuntimeHandlerFeatures> {
   const { code, stdout } = await execFile(binary, ['features'])
   const [major = 0, minor = 0] = release().split('.').map(Number.parseFloat)
   const newEnough = major > 5 || (major === 5 && minor >= 12)
@@ -110,7 +110,8 @@ async function featuresOf(binary: string): Promise<RuntimeHandlerFeatures> {
   const told = featuresSchema.safeParse(jsonOf(stdout))
   return {
     recursiveReadOnlyMounts: told.data?.mountOptions?.includes('rro') ?? false,
-    userNamespaces: false,
+    // It need not know of id-mapped mounts: those are made for it.
+    userNamespaces: hasUserNamespaces && (told.data?.linux?.namespaces?.includes('user') ?? false),
   }
 }
 

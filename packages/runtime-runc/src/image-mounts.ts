@@ -4,6 +4,7 @@ import type { ContainerConfig, Mount } from '@nodelet/cri-api'
 import { existsSync } from 'node:fs'
 import { resolveInRoot } from './container/rootfs.ts'
 import type { Images } from './image/images.ts'
+import type { SandboxFacts } from './spec/facts.ts'
 
 /** A configuration whose image mounts say what they are of, and where each is, by container path. */
 export interface ImageMounts {
@@ -18,7 +19,7 @@ export interface ImageMounts {
  */
 export async function mountImages(
   images: Pick<Images, 'resolve' | 'prepareView'>,
-  sandboxId: string,
+  { id: sandboxId, userNamespace }: Pick<SandboxFacts, 'id' | 'userNamespace'>,
   config: ContainerConfig,
 ): Promise<ImageMounts> {
   const sources: Record<string, string> = {}
@@ -32,7 +33,9 @@ export async function mountImages(
     const found = images.resolve(image)
     if (!found) throw failed(mount, `image "${image}" is not here: pull it first`)
     const spec = { ...ImageSpec.fromPartial(mount.image ?? {}), imageRef: found.repoDigests[0] ?? found.id }
-    sources[mount.containerPath] = await sourceOf(images, sandboxId, mount, found.id)
+    sources[mount.containerPath] = await sourceOf(mount, async () =>
+      images.prepareView(sandboxId, found.id, userNamespace),
+    )
     mounts.push({ ...mount, image: spec })
   }
   return { config: { ...config, mounts }, sources }
@@ -41,19 +44,14 @@ export async function mountImages(
 const isImageMount = ({ hostPath, image }: Mount): boolean =>
   hostPath === '' && image !== undefined && image.image !== ''
 
-async function sourceOf(
-  images: Pick<Images, 'prepareView'>,
-  sandboxId: string,
-  mount: Mount,
-  imageId: string,
-): Promise<string> {
+async function sourceOf(mount: Mount, prepare: () => Promise<string>): Promise<string> {
   if (!mount.readonly) throw failed(mount, 'images are mounted read-only: set readonly')
   if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE) {
     throw failed(mount, 'images have no propagation but PROPAGATION_PRIVATE')
   }
   let view: string
   try {
-    view = await images.prepareView(sandboxId, imageId)
+    view = await prepare()
   } catch (cause) {
     throw failed(mount, (cause as Error).message, cause)
   }

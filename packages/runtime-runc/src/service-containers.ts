@@ -101,7 +101,7 @@ async function create(
     const asked = config.image?.image ?? ''
     const image = images.resolve(asked)
     if (!image) throw new CriError('NOT_FOUND', `failed to resolve image "${asked}": pull it first`)
-    const mounted = await mountImages(images, record.id, config)
+    const mounted = await mountImages(images, facts, config)
     return containers.create({
       config: mounted.config,
       imageMounts: mounted.sources,
@@ -112,7 +112,7 @@ async function create(
       imageName: image.repoTags[0] ?? asked,
       imageId: image.id,
       imageRef: image.repoDigests[0] ?? image.id,
-      rootfs: (id) => images.prepareRootfs(id, image.id),
+      rootfs: (id) => images.prepareRootfs(id, image.id, facts.userNamespace),
     })
   })
 }

@@ -25,6 +25,8 @@ export interface ServiceContext {
   name: string
   version: string
   handlers: Handlers
+  /** Why pods cannot have user namespaces on this machine; absent when they can. */
+  noUserNamespaces?: string
 }
 
 /** How many objects one message of a stream has. */

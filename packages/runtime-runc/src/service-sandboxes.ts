@@ -8,6 +8,7 @@ import type { ServiceContext } from './service-context.ts'
 import { batches, sandboxId, shownContainers, statusOf } from './service-context.ts'
 import type { SandboxRecord } from './sandbox/record.ts'
 import { createSharedCalls } from './shared-calls.ts'
+import { askedIdMappings } from './spec/user-namespace.ts'
 
 type SandboxCalls = Pick<
   RuntimeService,
@@ -34,6 +35,13 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
     )
   return {
     runPodSandbox: async ({ config, runtimeHandler }, { signal } = {}) => {
+      const options = config?.linux?.securityContext?.namespaceOptions
+      if (context.noUserNamespaces !== undefined && askedIdMappings(options)) {
+        throw new CriError(
+          'FAILED_PRECONDITION',
+          `this machine has no user namespaces for pods: ${context.noUserNamespaces}; set hostUsers to true`,
+        )
+      }
       const { name, namespace, uid, attempt } = config?.metadata ?? {}
       const key = [name, namespace, uid, attempt].join('_')
       const content = config ? JSON.stringify([PodSandboxConfig.toJSON(config), runtimeHandler]) : ''

@@ -24,6 +24,9 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
       runtimeApiVersion: 'v1',
     }),
     status: async ({ verbose }, { signal } = {}) => {
+      // There /sys is the node's, which only recursively read-only mounts keep from being written.
+      const { features } = handlers.of('')
+      const hostNetwork = features.userNamespaces && features.recursiveReadOnlyMounts
       const network = await networkCondition(cni, signal)
       const ready = { type: 'RuntimeReady', status: true, reason: '', message: '' }
       const info = {
@@ -41,7 +44,7 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
         status: { conditions: [ready, network] },
         info: verbose ? info : {},
         runtimeHandlers: runtimeHandlers(handlers),
-        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
+        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: hostNetwork },
       })
     },
     runtimeConfig: async () =>

@@ -13,7 +13,7 @@ const cni = createCni({
   hostNetns: join(folder, 'host-net'),
 })
 // The images are open in the test's own process, and pods need none.
-const images = { releaseRootfs: async () => {}, releaseViews: async () => {} } as unknown as Images
+const images = { root: folder, releaseRootfs: async () => {}, releaseViews: async () => {} } as unknown as Images
 const { runtimeService } = await openRuntime({
   stateDir: join(folder, 'state'),
   runDir: join(folder, 'run'),

@@ -218,8 +218,56 @@ describe('namespaces', () => {
     expect(of({ pid: NamespaceMode.CONTAINER }, { host: { cgroupVersion: 2 } })).toContainEqual({ type: 'cgroup' })
   })
 
-  test('user namespaces are refused', () => {
-    expect(() => of({ usernsOptions: { mode: NamespaceMode.POD } })).toThrow('user namespaces are not supported')
+  test("the pod's user namespace comes first, and is asked for by each container", () => {
+    const line = { containerId: 0, hostId: 100_000, length: 5 }
+    const userNamespace = { path: '/ns/user', uids: [line], gids: [line] }
+    const usernsOptions = { mode: NamespaceMode.POD, uids: [line], gids: [line] }
+    const namespaceOptions = { pid: NamespaceMode.CONTAINER, usernsOptions }
+    const config = { linux: { securityContext: { namespaceOptions } } }
+    const { linux, mounts } = spec(config, { Cmd: ['true'] }, { sandbox: { userNamespace } })
+    expect(linux.namespaces[0]).toEqual({ type: 'user', path: '/ns/user' })
+    const mapping = [{ containerID: 0, hostID: 100_000, size: 5 }]
+    expect(linux).toMatchObject({ uidMappings: mapping, gidMappings: mapping })
+    // Group 5 is not mapped.
+    expect(mounts.find(({ destination }) => destination === '/dev/pts')?.options).not.toContain('gid=5')
+    expect(mounts.find(({ destination }) => destination === '/sys')?.type).toBe('sysfs')
+    const differs = "the container's user namespace differs from its sandbox's"
+    expect(() => of({ usernsOptions })).toThrow(differs)
+    expect(() => of({}, { sandbox: { userNamespace } })).toThrow(differs)
+    const one = { mode: NamespaceMode.POD, uids: [line], gids: [] }
+    expect(() => of({ usernsOptions: one }, { sandbox: { userNamespace } })).toThrow('exactly one gid mapping, not 0')
+  })
+
+  test("a user namespace in the node's network sees the node's /sys, read-only", () => {
+    const line = { containerId: 0, hostId: 100_000, length: 65_536 }
+    const { networkPath: _net, utsPath: _uts, ...rest } = sandbox
+    const options = { network: NamespaceMode.NODE, pid: NamespaceMode.CONTAINER }
+    const usernsOptions = { mode: NamespaceMode.POD, uids: [line], gids: [line] }
+    const config = { linux: { securityContext: { namespaceOptions: { ...options, usernsOptions } } } }
+    const { mounts } = buildSpec({
+      container: ContainerConfig.fromPartial(config),
+      sandbox: PodSandboxConfig.fromPartial({ linux: { cgroupParent: '/p' } }),
+      image: { Cmd: ['true'] },
+      facts: {
+        container: {
+          id: 'c',
+          rootfs: '/root',
+          user: { uid: 0, gid: 0, additionalGids: [] },
+          sources: {},
+          imageVolumes: {},
+          devices: {},
+          hostDevices: [],
+        },
+        sandbox: { ...rest, userNamespace: { path: '/ns/user', uids: [line], gids: [line] } },
+        host,
+      },
+    })
+    expect(mounts.find(({ destination }) => destination === '/sys')).toMatchObject({
+      type: 'bind',
+      source: '/sys',
+      options: expect.arrayContaining(['rbind', 'rro']),
+    })
+    expect(mounts.find(({ destination }) => destination === '/dev/pts')?.options).toContain('gid=5')
   })
 })
 

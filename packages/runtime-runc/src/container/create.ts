@@ -16,6 +16,7 @@ import { watchProcesses } from './exits.ts'
 import { gatherFacts } from './facts.ts'
 import type { ContainerRecord } from './record.ts'
 import { discard } from './remove.ts'
+import { giveStreams, hideShown, showRootfs } from './shown.ts'
 import { saveRecord } from './store.ts'
 import { crashPoint } from '../crash-points.ts'
 
@@ -87,10 +88,13 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
     crashPoint('container/bundle-written')
   } catch (error) {
     monitor.cancel()
+    hideShown(join(context.folders.shown, entry.record.id))
     throw error
   }
-  const monitored = await monitor.create()
+  const monitored = await monitor.create().finally(() => hideShown(join(context.folders.shown, entry.record.id)))
   crashPoint('container/made')
+  const { userNamespace } = options.sandbox
+  if (userNamespace && !options.config.tty) giveStreams(monitored.init.pid, spec.process.user, userNamespace)
   const ownPidNamespace = spec.linux.namespaces.some(({ type, path }) => type === 'pid' && path === undefined)
   await update(context, entry, { ...monitored, ownPidNamespace, user: spec.process.user, phase: 'created' })
   crashPoint('container/created')
@@ -126,9 +130,13 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
   const targetId = options.config.linux?.securityContext?.namespaceOptions?.targetId
   const target = targetId ? context.entries.get(targetId)?.record : undefined
   const targetPid = target?.phase === 'running' && target.sandboxId === record.sandboxId ? target.init?.pid : undefined
+  const shownDir = join(context.folders.shown, record.id)
+  const { userNamespace } = options.sandbox
   const container = await gatherFacts({
     id: record.id,
-    rootfs: record.rootfs,
+    rootfs: userNamespace ? showRootfs(shownDir, record.rootfs) : record.rootfs,
+    userNamespace,
+    shownDir,
     config: options.config,
     image: options.image,
     imageName: options.imageName,

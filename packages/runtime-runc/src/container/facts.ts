@@ -10,9 +10,12 @@ import { SpecError } from '../spec/errors.ts'
 import type { ContainerFacts, ImageConfig, SourcePropagation } from '../spec/facts.ts'
 import type { OciSeccomp } from '../spec/oci.ts'
 import { askedSeccomp } from '../spec/seccomp.ts'
+import { podRoot } from '../spec/user-namespace.ts'
+import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
 import { resolveUser } from '../spec/users.ts'
 import { devicesAt, hostDevices } from './devices.ts'
 import { copyFromRoot, readInRoot } from './rootfs.ts'
+import { showIdMapped } from './shown.ts'
 
 /** What `gatherFacts` needs to know already. */
 export interface FactsInput {
@@ -22,6 +25,9 @@ export interface FactsInput {
   image: ImageConfig
   imageName?: string
   imageMounts: Readonly<Record<string, string>>
+  userNamespace: UserNamespaceFacts | undefined
+  /** Folder where sources are shown under other ids until the container is made. */
+  shownDir: string
   /** Folder where the image's volumes are made. */
   volumesDir: string
   targetPid?: number
@@ -33,12 +39,14 @@ export async function gatherFacts(input: FactsInput): Promise<ContainerFacts> {
   const { id, rootfs, config, image, imageName, targetPid } = input
   const security = config.linux?.securityContext
   const [passwd, group] = ['/etc/passwd', '/etc/group'].map((path) => readInRoot(rootfs, path))
+  const sources = await mountSources(config)
   const localhostSeccomp = security?.privileged ? undefined : await seccompFile(config)
   return {
     id,
     rootfs,
     user: resolveUser(security, image.User ?? '', passwd ?? '', group ?? ''),
-    sources: await mountSources(config),
+    sources,
+    idMapped: await showIdMapped(input.shownDir, config, sources, input.userNamespace),
     imageMounts: input.imageMounts,
     imageVolumes: await imageVolumes(input),
     devices: Object.fromEntries(
@@ -96,6 +104,7 @@ async function imageVolumes({
   config,
   rootfs,
   volumesDir,
+  userNamespace,
   signal,
 }: FactsInput): Promise<Record<string, string>> {
   const covered = new Set(config.mounts.map(({ containerPath }) => join('/', containerPath)))
@@ -103,7 +112,7 @@ async function imageVolumes({
   const volumes: Record<string, string> = {}
   for (const [index, path] of paths.entries()) {
     const target = join(volumesDir, String(index))
-    await copyFromRoot(rootfs, path, target, signal)
+    await copyFromRoot(rootfs, path, target, { owner: podRoot(userNamespace), ...(signal ? { signal } : {}) })
     volumes[path] = target
   }
   return volumes

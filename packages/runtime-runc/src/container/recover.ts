@@ -8,6 +8,7 @@ import { locked, newEntry, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
 import { finishUnknown, settleEnd, settleExit, watchProcesses } from './exits.ts'
 import { discard, endMaking, removeTraces } from './remove.ts'
+import { hideShown } from './shown.ts'
 import { loadRecords } from './store.ts'
 import { applyPending } from './update.ts'
 import { endCommands, findStrays, monitoredId } from './strays.ts'
@@ -18,6 +19,7 @@ export async function recover(context: Context): Promise<void> {
   const { records, damaged } = await loadRecords(folders, onProblem)
   for (const record of records) entries.set(record.id, newEntry(record))
   await endCommands(folders)
+  for (const id of await readdir(folders.shown)) hideShown(join(folders.shown, id))
   const listed = await Promise.all(context.handlers.list().map(async ({ runc }) => runc.list()))
   const states = new Map(listed.flat().map(({ id, status }) => [id, status]))
   await Promise.all(
@@ -64,7 +66,9 @@ async function sweep(context: Context, known: readonly string[]): Promise<void> 
     for (const name of await namesIn(folder)) if (name.startsWith('exec-')) await removeTree(join(folder, name))
   }
   const monitored = (await findStrays(folders)).flatMap((stray) => monitoredId(stray) ?? [])
-  const listed = await Promise.all([folders.bundles, folders.exits, folders.sockets].map((folder) => readdir(folder)))
+  const listed = await Promise.all(
+    [folders.bundles, folders.exits, folders.sockets, folders.shown].map((folder) => readdir(folder)),
+  )
   const orphans = new Set([...known, ...monitored, ...listed.flat()].filter((id) => isId(id) && !entries.has(id)))
   for (const id of orphans) {
     try {

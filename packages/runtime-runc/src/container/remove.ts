@@ -9,6 +9,7 @@ import { endsWithin, killNow } from '../pids.ts'
 import type { ProcessRef } from '../pids.ts'
 import { locked, note, runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
+import { removeShown } from './shown.ts'
 import { removeRecord } from './store.ts'
 import type { Runc } from '../runc.ts'
 import { stop } from './stop.ts'
@@ -64,6 +65,7 @@ export async function removeTraces(context: Context, id: string, monitor?: Proce
   // conmon ends after its container; until then it may still write files.
   if (monitor && !(await endsWithin(monitor, MONITOR_WAIT_MS))) killNow(monitor.pid)
   crashPoint('container/monitor-ended')
+  removeShown(join(folders.shown, id))
   await removeBundle(join(folders.bundles, id))
   crashPoint('container/bundle-removed')
   await rm(join(folders.exits, id), { force: true })

@@ -1,6 +1,6 @@
 // Paths inside a root file system that is not trusted. The few calls on files at hand are faster than a thread's turn.
 import { closeSync, fstatSync, lstatSync, openSync, readlinkSync, readSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { chown, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { execFile } from '../exec-file.ts'
 import { isMissing } from '../files.ts'
@@ -54,9 +54,15 @@ export function readInRoot(root: string, path: string): string {
   }
 }
 
-/** Makes `target` with what the root has at `path`: owners, modes, links and attributes included. */
-export async function copyFromRoot(root: string, path: string, target: string, signal?: AbortSignal): Promise<void> {
+/** Makes `target` with what the root has at `path`: owners, modes, links and attributes included. Else it is `owner`'s. */
+export async function copyFromRoot(
+  root: string,
+  path: string,
+  target: string,
+  { owner = { uid: 0, gid: 0 }, signal }: { owner?: { uid: number; gid: number }; signal?: AbortSignal } = {},
+): Promise<void> {
   await mkdir(target, { recursive: true, mode: 0o755 })
+  await chown(target, owner.uid, owner.gid)
   const source = resolveInRoot(root, path)
   if (!isFolder(source)) return
   const { code, stderr } = await execFile('cp', ['-a', '--', `${source}/.`, target], signal)

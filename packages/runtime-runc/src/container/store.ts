@@ -18,6 +18,8 @@ export interface Folders {
   exits: string
   sockets: string
   runc: string
+  /** What is shown to the OCI runtime while it makes a container. */
+  shown: string
 }
 
 /**
@@ -39,7 +41,11 @@ export async function makeFolders(stateDir: string, runDir: string): Promise<Fol
     exits: join(runDir, 'exits'),
     sockets,
     runc: join(runDir, 'runc'),
+    shown: join(runDir, 'shown'),
   }
+  // Pods in user namespaces pass through it, and through nothing below but what is shown.
+  await mkdir(runDir, { recursive: true, mode: 0o711 })
+  await mkdir(folders.shown, { recursive: true, mode: 0o711 })
   await Promise.all(Object.values(folders).map((path) => mkdir(path, { recursive: true, mode: 0o700 })))
   return folders
 }

@@ -9,6 +9,7 @@ import { createDiskUsageMeter } from '../snapshot/disk-usage.ts'
 import type { DiskUsage } from '../snapshot/disk-usage.ts'
 import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
+import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
 import { openLayout } from './layout.ts'
 import { createDownloads } from './downloads.ts'
 import { readPlatform } from './platform.ts'
@@ -55,10 +56,13 @@ export interface Images extends AsyncDisposable {
   list(): ImageRecord[]
   /** Removes an image with all its names. Fine when there is none. Layers that containers use stay until they are released. */
   remove(referenceOrId: string): Promise<void>
-  /** Mounts a writable file system of an image for a container; safe to run again. Answers its path. */
-  prepareRootfs(key: string, imageId: string): Promise<string>
+  /**
+   * Mounts a writable file system of an image for a container; safe to run again. Answers its path. With a user namespace
+   * its files belong to that one's ids, for which Linux 5.19 is needed and a disk that can be id-mapped.
+   */
+  prepareRootfs(key: string, imageId: string, userNamespace?: UserNamespaceFacts): Promise<string>
   /** Mounts an image read-only for an owner, such as a pod, whose parts share it. Answers its path. */
-  prepareView(owner: string, imageId: string): Promise<string>
+  prepareView(owner: string, imageId: string, userNamespace?: UserNamespaceFacts): Promise<string>
   /** Unmounts all of an owner. Fine when there is none. */
   releaseViews(owner: string): Promise<void>
   /** Unmounts it and removes what was written. Fine when there is none. */
@@ -171,11 +175,16 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
   }
 
   // Not in line with the others: from its first step on the layers are in use, which collections see.
-  const prepare = async (key: string, imageId: string, isView: boolean): Promise<string> => {
+  const prepare = async (
+    key: string,
+    imageId: string,
+    isView: boolean,
+    userNamespace?: UserNamespaceFacts,
+  ): Promise<string> => {
     const used = rootfs.records().find((one) => one.key === key)
     const chain = used?.chain ?? store.list().find(({ id }) => id === imageId)?.chain
     if (!chain) throw new CriError('NOT_FOUND', `image ${imageId} is not here: pull it first`)
-    return rootfs.prepare({ key, imageId, chain, folders: layers.folders(chain), isView })
+    return rootfs.prepare({ key, imageId, chain, folders: layers.folders(chain), isView, userNamespace })
   }
 
   const release = async (key: string): Promise<void> => {
@@ -233,9 +242,9 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         await store.remove(image.id)
         await collect()
       }),
-    prepareRootfs: async (key, imageId) => prepare(key, imageId, false),
-    prepareView: async (owner, imageId) =>
-      prepare(`${viewKey(owner)}${imageId.replace(/^sha256:/, '')}`, imageId, true),
+    prepareRootfs: async (key, imageId, user) => prepare(key, imageId, false, user),
+    prepareView: async (owner, imageId, user) =>
+      prepare(`${viewKey(owner)}${imageId.replace(/^sha256:/, '')}`, imageId, true, user),
     releaseViews: async (owner) => {
       const keys = rootfs.records().flatMap(({ key }) => (key.startsWith(viewKey(owner)) ? [key] : []))
       for (const key of keys) await release(key)

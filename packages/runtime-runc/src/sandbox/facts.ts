@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { PodSandboxConfig } from '@nodelet/cri-api'
 import { LinuxPodSandboxConfig } from '@nodelet/cri-api'
 import type { SandboxFacts } from '../spec/facts.ts'
-import { pinPaths, podHostname } from './namespaces.ts'
+import { pinPaths, podHostname, podUserNamespace } from './namespaces.ts'
 import { podFiles } from './pod-files.ts'
 import type { SandboxRecord } from './record.ts'
 import type { SandboxFolders } from './store.ts'
@@ -15,6 +15,7 @@ export function sandboxFacts(
   infraPid?: number,
 ): SandboxFacts {
   const { net, ipc, uts } = pinPaths(folders.namespaces, id, config)
+  const userNamespace = podUserNamespace(folders.namespaces, id, config)
   return {
     id,
     hostname: podHostname(config),
@@ -22,6 +23,7 @@ export function sandboxFacts(
     ...(uts === undefined ? {} : { utsPath: uts }),
     ...(ipc === undefined ? {} : { ipcPath: ipc }),
     ...(infraPid === undefined ? {} : { pidPath: `/proc/${infraPid}/ns/pid` }),
+    ...(userNamespace ? { userNamespace } : {}),
     ...podFiles(join(folders.pods, id), config),
   }
 }

@@ -6,9 +6,12 @@ import { join } from 'node:path'
 import { NamespaceMode } from '@nodelet/cri-api'
 import type { NamespaceOption, PodSandboxConfig } from '@nodelet/cri-api'
 import { inNamespace, isNamespacePinned, mount, openNetlink, pinNamespaces, readMountInfo } from '@nodelet/linux'
-import { unpinNamespace } from '@nodelet/linux'
+import { pinOwnedNamespaces, unpinNamespace } from '@nodelet/linux'
 import type { NamespaceKind } from '@nodelet/linux'
-import { sandboxSysctls } from './sysctls.ts'
+import { askedIdMappings } from '../spec/user-namespace.ts'
+import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
+import { sandboxSysctls, setAsPodRoot } from './sysctls.ts'
+import type { Sysctl } from './sysctls.ts'
 
 /** Makes the folder a mount that is private and cannot be bound: pins must not live on in containers that bind /run. */
 export async function protectPins(folder: string): Promise<void> {
@@ -30,6 +33,12 @@ export function pinPaths(folder: string, id: string, config: PodSandboxConfig): 
   }
 }
 
+/** The file that holds the pod's user namespace, and its mappings; undefined for a pod in the node's. */
+export function podUserNamespace(folder: string, id: string, config: PodSandboxConfig): UserNamespaceFacts | undefined {
+  const mappings = askedIdMappings(namespaceOptions(config))
+  return mappings && { path: join(folder, `${id}.user`), ...mappings }
+}
+
 /** The name that the pod's containers see: the node's own when none is asked for or the network is the node's. */
 export function podHostname(config: PodSandboxConfig): string {
   if (namespaceOptions(config)?.network === NamespaceMode.NODE) return hostName()
@@ -40,9 +49,20 @@ export function podHostname(config: PodSandboxConfig): string {
 export async function makeNamespaces(
   paths: Partial<Record<NamespaceKind, string>>,
   config: PodSandboxConfig,
+  user: UserNamespaceFacts | undefined,
 ): Promise<void> {
-  const sysctls = sandboxSysctls(config.linux?.sysctls ?? {}, paths)
-  if (Object.keys(paths).length > 0) pinNamespaces({ paths, hostname: podHostname(config) })
+  const sysctls = sandboxSysctls(config.linux?.sysctls ?? {}, paths, user)
+  const hostname = podHostname(config)
+  if (user) await pinOwnedNamespaces({ mappings: user, user: user.path, paths, hostname })
+  else if (Object.keys(paths).length > 0) pinNamespaces({ paths, hostname })
+  if (user) await setAsPodRoot(sysctls, paths, user)
+  else setAsRoot(sysctls, paths)
+  if (paths.net === undefined) return
+  using netlink = openNetlink({ netns: paths.net })
+  await netlink.setUp('lo')
+}
+
+function setAsRoot(sysctls: readonly Sysctl[], paths: Partial<Record<NamespaceKind, string>>): void {
   for (const { kind, file, value, name } of sysctls) {
     const path = paths[kind]
     if (path === undefined) continue
@@ -53,18 +73,18 @@ export async function makeNamespaces(
       throw new Error(`setting sysctl ${name}=${value} in the sandbox: ${message}`, { cause })
     }
   }
-  if (paths.net === undefined) return
-  using netlink = openNetlink({ netns: paths.net })
-  await netlink.setUp('lo')
 }
 
 /** Lets the namespaces go; fine when there are none. */
 export function dropNamespaces(folder: string, id: string): void {
-  for (const kind of ['net', 'ipc', 'uts']) unpinNamespace(join(folder, `${id}.${kind}`))
+  for (const kind of ['net', 'ipc', 'uts', 'user']) unpinNamespace(join(folder, `${id}.${kind}`))
 }
 
-export function arePinned(paths: Partial<Record<NamespaceKind, string>>): boolean {
-  return Object.values(paths).every((path) => isNamespacePinned(path))
+/** Whether all namespaces of a pod are there. */
+export function arePinned(folder: string, id: string, config: PodSandboxConfig): boolean {
+  const user = podUserNamespace(folder, id, config)
+  const paths = [...Object.values(pinPaths(folder, id, config)), ...(user ? [user.path] : [])]
+  return paths.every((path) => isNamespacePinned(path))
 }
 
 /** IDs whose pins are in the folder. */

@@ -13,6 +13,9 @@ export async function makePauseRootfs(stateDir: string): Promise<string> {
   await mkdir(rootfs, { recursive: true, mode: 0o755 })
   await writeFile(`${file}.tmp`, pauseProgram(process.arch), { mode: 0o755 })
   await rename(`${file}.tmp`, file)
+  // Made beforehand: the root of a user namespace may not.
+  for (const name of ['proc', 'dev', 'sys', 'etc']) await mkdir(join(rootfs, name), { recursive: true, mode: 0o755 })
+  for (const name of ['hostname', 'hosts', 'resolv.conf']) await writeFile(join(rootfs, 'etc', name), '', { flag: 'a' })
   return rootfs
 }
 

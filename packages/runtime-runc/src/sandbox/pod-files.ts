@@ -1,10 +1,11 @@
 // The files that a sandbox's containers see, and their shared memory.
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { NamespaceMode } from '@nodelet/cri-api'
 import type { DNSConfig, PodSandboxConfig } from '@nodelet/cri-api'
 import { isMountPoint, mount, unmountIfMounted } from '@nodelet/linux'
 import { readText } from '../files.ts'
+import { askedIdMappings, podRoot } from '../spec/user-namespace.ts'
 import { namespaceOptions, podHostname } from './namespaces.ts'
 
 const SHM_OPTIONS = ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k']
@@ -28,8 +29,9 @@ export function podFiles(folder: string, config: PodSandboxConfig): PodFiles {
   }
 }
 
-/** Writes the files and mounts the shared memory. */
+/** Writes the files and mounts the shared memory; all belong to the pod's root. */
 export async function makePodFiles(folder: string, config: PodSandboxConfig): Promise<void> {
+  const { uid, gid } = podRoot(askedIdMappings(namespaceOptions(config)))
   // 0711: programs of any user in the pod reach the files through their bind mounts, nobody lists the folder.
   await mkdir(folder, { recursive: true, mode: 0o711 })
   const { hostnameFile, hostsFile, resolvConfFile, shmPath } = podFiles(folder, config)
@@ -37,9 +39,11 @@ export async function makePodFiles(folder: string, config: PodSandboxConfig): Pr
   await writeFile(hostnameFile, `${podHostname(config)}\n`, { mode: 0o644 })
   await writeFile(hostsFile, await readFile('/etc/hosts'), { mode: 0o644 })
   await writeFile(resolvConfFile, resolvConf, { mode: 0o644 })
+  for (const path of [hostnameFile, hostsFile, resolvConfFile]) await chown(path, uid, gid)
   if (shmPath === undefined) return
   await mkdir(shmPath, { recursive: true })
-  if (!isMountPoint(shmPath)) mount({ source: 'shm', target: shmPath, type: 'tmpfs', options: SHM_OPTIONS })
+  const options = [...SHM_OPTIONS, `uid=${uid}`, `gid=${gid}`]
+  if (!isMountPoint(shmPath)) mount({ source: 'shm', target: shmPath, type: 'tmpfs', options })
 }
 
 /** Fine when there are none. */

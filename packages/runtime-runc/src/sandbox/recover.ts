@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { removeSandboxCgroup } from './cgroup.ts'
 import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
-import { arePinned, dropNamespaces, pinnedIds, pinPaths } from './namespaces.ts'
+import { arePinned, dropNamespaces, pinnedIds } from './namespaces.ts'
 import { removePodFiles } from './pod-files.ts'
 import { discardSandbox, endSandbox } from './stop.ts'
 import { isId } from '../record-folders.ts'
@@ -33,8 +33,7 @@ export async function recoverSandboxes(context: SandboxContext): Promise<void> {
 async function settle(context: SandboxContext, entry: SandboxEntry): Promise<void> {
   const { phase, removing, bootId, id, config } = entry.record
   if (phase === 'stopped' && !removing) return
-  if (phase === 'ready' && bootId === context.bootId && arePinned(pinPaths(context.folders.namespaces, id, config)))
-    return
+  if (phase === 'ready' && bootId === context.bootId && arePinned(context.folders.namespaces, id, config)) return
   // A restart of the machine ended it: its network is still to be given back.
   if (phase === 'ready') await updateSandbox(context, entry, { phase: 'stopping' })
   await endSandbox(context, entry)

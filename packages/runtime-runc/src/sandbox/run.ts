@@ -7,7 +7,7 @@ import { checkCgroupParent } from '../spec/cgroup-path.ts'
 import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { effectiveConfig, sandboxFacts } from './facts.ts'
-import { makeNamespaces, namespaceOptions, pinPaths } from './namespaces.ts'
+import { makeNamespaces, namespaceOptions, pinPaths, podUserNamespace } from './namespaces.ts'
 import { podNetwork } from './network.ts'
 import { makePauseRootfs } from './pause.ts'
 import { makePodFiles } from './pod-files.ts'
@@ -15,6 +15,7 @@ import type { SandboxRecord } from './record.ts'
 import { saveSandbox } from './store.ts'
 import { discardSandbox, endSandbox } from './stop.ts'
 import { crashPoint } from '../crash-points.ts'
+import { askedIdMappings } from '../spec/user-namespace.ts'
 
 const NETWORK_LIMIT_MS = 3 * 60_000
 
@@ -51,7 +52,7 @@ async function make(context: SandboxContext, entry: SandboxEntry): Promise<void>
   const { id, config, cgroupParent } = entry.record
   const isSystemd = context.handlers.cgroupDriver === 'systemd'
   const pins = pinPaths(folders.namespaces, id, config)
-  await makeNamespaces(pins, config)
+  await makeNamespaces(pins, config, podUserNamespace(folders.namespaces, id, config))
   crashPoint('sandbox/pinned')
   await Promise.all([
     makePodFiles(join(folders.pods, id), config),
@@ -89,6 +90,7 @@ async function makeInfra(context: SandboxContext, entry: SandboxEntry): Promise<
           network: options?.network ?? NamespaceMode.POD,
           ipc: options?.ipc ?? NamespaceMode.POD,
           pid: NamespaceMode.CONTAINER,
+          usernsOptions: options?.usernsOptions,
         },
       },
     },
@@ -129,10 +131,7 @@ function newRecord(
 ): SandboxRecord {
   if (!config?.metadata?.name) throw new CriError('INVALID_ARGUMENT', 'sandbox config has no metadata: set its name')
   context.handlers.of(runtimeHandler)
-  const options = namespaceOptions(config)
-  if (options?.usernsOptions && options.usernsOptions.mode !== NamespaceMode.NODE) {
-    throw new CriError('UNIMPLEMENTED', 'user namespaces are not supported by this runtime: set hostUsers to true')
-  }
+  askedIdMappings(namespaceOptions(config)) // throws for what cannot be
   const id = randomBytes(32).toString('hex')
   const asked = config.linux?.cgroupParent ?? ''
   checkCgroupParent(context.handlers.cgroupDriver, asked)

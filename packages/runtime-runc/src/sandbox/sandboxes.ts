@@ -11,7 +11,7 @@ import type { Cni } from '@nodelet/cni-plugins'
 import { sandboxEntryOf } from './context.ts'
 import type { SandboxContext, SandboxEvent } from './context.ts'
 import { sandboxFacts } from './facts.ts'
-import { arePinned, pinPaths, protectPins } from './namespaces.ts'
+import { arePinned, protectPins } from './namespaces.ts'
 import type { SandboxRecord } from './record.ts'
 import { recoverSandboxes } from './recover.ts'
 import { runSandbox } from './run.ts'
@@ -90,7 +90,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<Sandboxe
     const record = context.entries.get(id)?.record
     if (record?.phase !== 'ready') return false
     if (record.infraId !== undefined && infraPid(record) === undefined) return false
-    return arePinned(pinPaths(folders.namespaces, id, record.config))
+    return arePinned(folders.namespaces, id, record.config)
   }
   const assertReady = (id: string): void => {
     sandboxEntryOf(context, id)

@@ -1,6 +1,7 @@
 // The kernel settings of a pod: only those that namespaces keep apart.
 import { CriError } from '@nodelet/cri-api'
-import type { NamespaceKind } from '@nodelet/linux'
+import type { IdMappings, NamespaceKind } from '@nodelet/linux'
+import { execFile } from '../exec-file.ts'
 
 export interface Sysctl {
   name: string
@@ -11,10 +12,10 @@ export interface Sysctl {
 }
 
 /** Every pod with a network of its own gets these, unless it asks for others: low ports and ping for any user. */
-const defaults: Readonly<Record<string, string>> = {
+const defaults = (user: IdMappings | undefined): Readonly<Record<string, string>> => ({
   'net.ipv4.ip_unprivileged_port_start': '0',
-  'net.ipv4.ping_group_range': '0 2147483647',
-}
+  'net.ipv4.ping_group_range': `0 ${(user?.gids[0]?.length ?? 2 ** 31) - 1}`,
+})
 
 /**
  * What is to be written, and in which namespace. Names may have dots or slashes.
@@ -24,8 +25,9 @@ const defaults: Readonly<Record<string, string>> = {
 export function sandboxSysctls(
   asked: Readonly<Record<string, string>>,
   own: Partial<Record<NamespaceKind, string>>,
+  user?: IdMappings,
 ): Sysctl[] {
-  const entries = Object.entries({ ...(own.net === undefined ? {} : defaults), ...asked })
+  const entries = Object.entries({ ...(own.net === undefined ? {} : defaults(user)), ...asked })
   return entries.map(([name, value]) => {
     const path = name.includes('/') ? name : name.replaceAll('.', '/')
     const kind = kindOf(path)
@@ -43,4 +45,27 @@ export function sandboxSysctls(
 function kindOf(path: string): NamespaceKind | undefined {
   if (path.startsWith('net/')) return 'net'
   return /^(kernel\/(shm|msg|sem$)|fs\/mqueue\/)/.test(path) ? 'ipc' : undefined
+}
+
+/** Of pairs of file and value. */
+const writer = 'while [ $# -gt 0 ]; do printf %s "$2" > "$1" || { echo "$1=$2" >&2; exit 1; }; shift 2; done'
+
+/**
+ * Sets them as the root of the pod's user namespace: the kernel takes those of IPC from nobody else, and counts groups
+ * as the writer does.
+ */
+export async function setAsPodRoot(
+  sysctls: readonly Sysctl[],
+  own: Partial<Record<NamespaceKind, string>>,
+  { path }: { path: string },
+): Promise<void> {
+  if (sysctls.length === 0) return
+  const namespaces = [
+    `--user=${path}`,
+    ...(own.net === undefined ? [] : [`--net=${own.net}`]),
+    ...(own.ipc === undefined ? [] : [`--ipc=${own.ipc}`]),
+  ]
+  const pairs = sysctls.flatMap(({ file, value }) => [file, value])
+  const { code, stderr } = await execFile('nsenter', [...namespaces, 'sh', '-c', writer, 'sh', ...pairs])
+  if (code !== 0) throw new Error(`setting a sysctl in the sandbox: ${stderr.trim()}`)
 }

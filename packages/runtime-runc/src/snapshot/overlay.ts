@@ -3,8 +3,10 @@ import { chmodSync, chownSync, mkdirSync, statSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
-import { isMountPoint, mount, unmountIfMounted } from '@nodelet/linux'
+import { isMountPoint, mount, mountIdMapped, unmountIfMounted } from '@nodelet/linux'
 import { writeJson } from '../files.ts'
+import { hostId, podRoot } from '../spec/user-namespace.ts'
+import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
 import { crashPoint } from '../crash-points.ts'
 
 interface RootfsRecord {
@@ -24,6 +26,8 @@ export interface RootfsInput {
   folders: readonly string[]
   /** Read-only, so that many may share it. */
   isView?: boolean
+  /** Whose ids the files are to have: the layers are shown under them, not changed. */
+  userNamespace?: UserNamespaceFacts | undefined
 }
 
 export interface RootFileSystems {
@@ -46,6 +50,9 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
   if (/[:,\\]/.test(root)) throw new RangeError(`${root}: overlay mounts can't have ":", "," or "\\" in a path`)
   const base = join(root, 'rootfs')
   await mkdir(base, { recursive: true, mode: 0o711 })
+  // Where all layers are shown under other ids, for as long as a mount of them is made.
+  const mapped = join(root, 'mapped')
+  while (unmountIfMounted(mapped, { detach: true }));
   const known = new Map<string, RootfsRecord>()
   const at = (key: string, ...parts: string[]): string => join(base, key, ...parts)
 
@@ -63,7 +70,24 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
     }
   }
 
-  const mountLayers = (key: string, folders: readonly string[], isView: boolean): void => {
+  /** Nothing else runs meanwhile. What is mounted keeps the ids when the layers are no longer shown so. */
+  const mountMapped = (key: string, folders: readonly string[], isView: boolean, userNamespace: string): void => {
+    const layers = join(root, 'l')
+    mkdirSync(mapped, { recursive: true, mode: 0o700 })
+    mountIdMapped({ source: layers, target: mapped, userNamespace, readOnly: true })
+    try {
+      mountLayers(
+        key,
+        folders.map((folder) => join(mapped, relative(layers, folder))),
+        isView,
+        mapped,
+      )
+    } finally {
+      unmountIfMounted(mapped, { detach: true })
+    }
+  }
+
+  const mountLayers = (key: string, folders: readonly string[], isView: boolean, layers = join(root, 'l')): void => {
     const [only] = folders
     if (isView && only !== undefined && folders.length === 1) {
       mount({ source: only, target: at(key, 'merged'), options: ['bind'] })
@@ -81,7 +105,6 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
       return
     }
     // Paths of many layers are too long in full. Nothing else runs before the folder is set back.
-    const layers = join(root, 'l')
     const before = process.cwd()
     process.chdir(layers)
     try {
@@ -91,7 +114,14 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
     }
   }
 
-  const prepare = async ({ key, imageId, chain, folders, isView = false }: RootfsInput): Promise<string> => {
+  const prepare = async ({
+    key,
+    imageId,
+    chain,
+    folders,
+    isView = false,
+    userNamespace,
+  }: RootfsInput): Promise<string> => {
     if (!/^\w[\w.-]*$/.test(key)) {
       throw new RangeError(`rootfs key ${JSON.stringify(key)}: letters, digits, "_", "." and "-"`)
     }
@@ -108,11 +138,12 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
       for (const name of names) mkdirSync(at(key, name), { recursive: true })
       crashPoint('container/rootfs-folders-made')
       if (!present) {
-        if (!isView) copyOwner(folders[0] ?? at(key, 'empty'), at(key, 'upper'))
+        if (!isView) copyOwner(folders[0] ?? at(key, 'empty'), at(key, 'upper'), userNamespace)
         await writeJson(at(key, 'rootfs.json'), record)
       }
       crashPoint('container/rootfs-recorded')
-      mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')], isView)
+      if (userNamespace && folders.length > 0) mountMapped(key, folders, isView, userNamespace.path)
+      else mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')], isView)
       crashPoint('container/rootfs-mounted')
     } catch (error) {
       if (!present) await release(key)
@@ -140,8 +171,10 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
 }
 
 /** The upper folder's owner and mode are those of the root that a container sees. */
-function copyOwner(from: string, to: string): void {
+function copyOwner(from: string, to: string, user: UserNamespaceFacts | undefined): void {
   const { uid, gid, mode } = statSync(from)
-  chownSync(to, uid, gid)
+  const root = podRoot(user)
+  if (user) chownSync(to, hostId(user.uids, uid) ?? root.uid, hostId(user.gids, gid) ?? root.gid)
+  else chownSync(to, uid, gid)
   chmodSync(to, mode & 0o7777)
 }

@@ -13,7 +13,7 @@ import type { OciMount } from './oci.ts'
  */
 export function bindMount(
   mount: Mount,
-  { sources, imageMounts }: Pick<ContainerFacts, 'sources' | 'imageMounts'>,
+  { sources, imageMounts, idMapped }: Pick<ContainerFacts, 'sources' | 'imageMounts' | 'idMapped'>,
   features?: RuntimeHandlerFeatures,
 ): OciMount {
   const destination = posix.resolve('/', mount.containerPath)
@@ -22,14 +22,16 @@ export function bindMount(
     if (view === undefined) throw new SpecError(`mount ${mount.containerPath} has neither a host path nor an image`)
     return { destination, type: 'bind', source: view, options: ['rbind', 'rprivate', 'ro'] }
   }
-  if (mount.uidMappings.length > 0 || mount.gidMappings.length > 0) {
-    throw new SpecError(`mount ${mount.containerPath} asks for id mappings: they are not supported by this runtime`)
-  }
   const source = sources[mount.hostPath]
   if (!source)
     throw new SpecError(`mount ${mount.containerPath}: host path ${mount.hostPath} does not exist; create it`)
   const options = ['rbind', propagationOption(mount, source), access(mount, features)]
-  return { destination, type: 'bind', source: source.path, options }
+  if (mount.uidMappings.length === 0 && mount.gidMappings.length === 0) {
+    return { destination, type: 'bind', source: source.path, options }
+  }
+  const mapped = idMapped?.[mount.containerPath]
+  if (mapped === undefined) throw new SpecError(`mount ${mount.containerPath}: its source is not id-mapped`)
+  return { destination, type: 'bind', source: mapped, options }
 }
 
 /** What the root needs so that the mounts' propagation reaches the host; undefined when none does. */

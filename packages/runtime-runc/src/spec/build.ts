@@ -9,6 +9,7 @@ import { buildProcess } from './process.ts'
 import { cgroupsPath } from './cgroup-path.ts'
 import { buildDevices, buildResources } from './resources.ts'
 import { buildSeccomp } from './seccomp.ts'
+import { ociIdMappings } from './user-namespace.ts'
 
 /** What `buildSpec` reads. */
 export interface SpecInput {
@@ -32,6 +33,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
   if (facts.host.selinux && (security?.selinuxOptions || container.mounts.some((mount) => mount.selinuxRelabel))) {
     throw new SpecError('SELinux labels are not supported by this runtime: leave seLinuxOptions out')
   }
+  const user = facts.sandbox.userNamespace
   const process = buildProcess(container, image, facts.sandbox.hostname, facts.container.user, facts.host)
   const { devices, rules } = buildDevices(
     container,
@@ -58,6 +60,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
         facts.container.targetPid,
         facts.host,
       ),
+      ...(user ? { uidMappings: ociIdMappings(user.uids), gidMappings: ociIdMappings(user.gids) } : {}),
       devices,
       resources: buildResources(container.linux?.resources, rules, facts.host),
       cgroupsPath: cgroupsPath(

@@ -2,6 +2,7 @@
 import type { RuntimeHandlerFeatures } from '@nodelet/cri-api'
 import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
 import type { OciDevice, OciSeccomp } from './oci.ts'
+import type { UserNamespaceFacts } from './user-namespace.ts'
 import type { ResolvedUser } from './users.ts'
 
 /** The `config` object of an image, as far as a container's process depends on it. */
@@ -30,6 +31,8 @@ export interface SandboxFacts {
   resolvConfFile?: string
   /** The pod's own tmpfs for /dev/shm. */
   shmPath?: string
+  /** Present when the pod has a user namespace of its own: all else that is pinned belongs to it, and the files to its root. */
+  userNamespace?: UserNamespaceFacts
 }
 
 /** The machine. `readHostFacts` gathers it once. */
@@ -79,6 +82,8 @@ export interface ContainerFacts {
   sources: Readonly<Record<string, { path: string; propagation: SourcePropagation }>>
   /** By container path of a mount that has an image: what is mounted there. */
   imageMounts?: Readonly<Record<string, string>>
+  /** By container path of a mount with id mappings: where its source is mounted so. */
+  idMapped?: Readonly<Record<string, string>>
   /** By volume path of the image: the host directory that holds it. */
   imageVolumes: Readonly<Record<string, string>>
   /** By CRI host path: the device nodes found there. */

@@ -5,6 +5,18 @@ import type { ContainerConfig } from '@nodelet/cri-api'
 import { bindMount, rootfsPropagation } from './binds.ts'
 import type { ContainerFacts, HandlerFacts, HostFacts, SandboxFacts } from './facts.ts'
 import type { OciMount } from './oci.ts'
+import { hostId } from './user-namespace.ts'
+
+/** Whose group a terminal is. */
+const TTY_GROUP = 5
+
+/** Only who has rights over the network may mount it anew: a user namespace in the node's network has none. */
+const hostSysfs: OciMount = {
+  destination: '/sys',
+  type: 'bind',
+  source: '/sys',
+  options: ['rbind', 'rprivate', 'nosuid', 'noexec', 'nodev', 'rro'],
+}
 
 /** The mounts, and the propagation of the root that they need. */
 export interface MountPlan {
@@ -15,9 +27,9 @@ export interface MountPlan {
 /** What the mounts depend on. */
 export interface MountFacts {
   sandbox: SandboxFacts
-  container: Pick<ContainerFacts, 'sources' | 'imageVolumes' | 'imageMounts'>
+  container: Pick<ContainerFacts, 'sources' | 'imageVolumes' | 'imageMounts' | 'idMapped'>
   host: Pick<HostFacts, 'cgroupVersion' | 'cgroupOptions'>
-  handler?: Pick<HandlerFacts, 'features' | 'cgroupWritable'>
+  handler?: Pick<HandlerFacts, 'features' | 'cgroupWritable'> | undefined
 }
 
 /**
@@ -34,7 +46,7 @@ export function buildMounts(config: ContainerConfig, { sandbox, container, host,
     !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev'))
   const hostIpc = security?.namespaceOptions?.ipc === NamespaceMode.NODE
   const own = [
-    ...defaultMounts(security?.privileged ?? false, handler?.cgroupWritable ?? false, host),
+    ...defaultMounts(security?.privileged ?? false, { sandbox, host, handler }),
     ...sandboxMounts(sandbox, security?.readonlyRootfs ?? false, hostIpc),
     ...Object.entries(container.imageVolumes).map(([path, source]) => bind(posix.resolve('/', path), source, 'rw')),
   ]
@@ -43,16 +55,20 @@ export function buildMounts(config: ContainerConfig, { sandbox, container, host,
   return { mounts, ...(propagation ? { rootfsPropagation: propagation } : {}) }
 }
 
-function defaultMounts(privileged: boolean, cgroupWritable: boolean, host: MountFacts['host']): OciMount[] {
+function defaultMounts(
+  privileged: boolean,
+  { sandbox: { userNamespace: user, networkPath }, host, handler }: Omit<MountFacts, 'container'>,
+): OciMount[] {
   const access = privileged ? 'rw' : 'ro'
-  const cgroupAccess = privileged || cgroupWritable ? 'rw' : 'ro'
+  const cgroupAccess = privileged || handler?.cgroupWritable ? 'rw' : 'ro'
   const cgroup = host.cgroupVersion === 2 && privileged ? host.cgroupOptions : []
+  const ttys = user && hostId(user.gids, TTY_GROUP) === undefined ? [] : [`gid=${TTY_GROUP}`]
   return [
     special('/proc', 'proc', 'nosuid', 'noexec', 'nodev'),
     special('/dev', 'tmpfs', 'nosuid', 'strictatime', 'mode=755', 'size=65536k'),
-    special('/dev/pts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'),
+    special('/dev/pts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', ...ttys),
     special('/dev/mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
-    special('/sys', 'sysfs', 'nosuid', 'noexec', 'nodev', access),
+    user && networkPath === undefined ? hostSysfs : special('/sys', 'sysfs', 'nosuid', 'noexec', 'nodev', access),
     special('/sys/fs/cgroup', 'cgroup', 'nosuid', 'noexec', 'nodev', 'relatime', cgroupAccess, ...cgroup),
   ]
 }

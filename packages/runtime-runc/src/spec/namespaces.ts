@@ -4,6 +4,7 @@ import type { NamespaceOption } from '@nodelet/cri-api'
 import { SpecError } from './errors.ts'
 import type { HostFacts, SandboxFacts } from './facts.ts'
 import type { OciNamespace } from './oci.ts'
+import { assertPodsIdMappings } from './user-namespace.ts'
 
 /**
  * Lists the namespaces of a container in a pod. What is not listed is the host's.
@@ -17,11 +18,12 @@ export function buildNamespaces(
   targetPid: number | undefined,
   host: Pick<HostFacts, 'cgroupVersion'>,
 ): OciNamespace[] {
-  if (options?.usernsOptions && options.usernsOptions.mode !== NamespaceMode.NODE) {
-    throw new SpecError('user namespaces are not supported by this runtime: set hostUsers to true or leave it out')
-  }
+  assertPodsIdMappings(options, sandbox.userNamespace)
   const network = options?.network ?? NamespaceMode.POD
-  const result: OciNamespace[] = [{ type: 'mount' }]
+  const result: OciNamespace[] = []
+  // First: the right to join the others comes with it.
+  if (sandbox.userNamespace) result.push({ type: 'user', path: sandbox.userNamespace.path })
+  result.push({ type: 'mount' })
   if (network !== NamespaceMode.NODE) {
     result.push({ type: 'network', path: pinned(sandbox, 'network', sandbox.networkPath) })
     result.push({ type: 'uts', path: pinned(sandbox, 'uts', sandbox.utsPath) })

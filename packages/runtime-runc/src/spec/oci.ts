@@ -48,8 +48,15 @@ export interface OciDeviceRule {
   access: string
 }
 
+/** A line of a user namespace's mappings. */
+export interface OciIdMapping {
+  containerID: number
+  hostID: number
+  size: number
+}
+
 export interface OciNamespace {
-  type: 'mount' | 'pid' | 'network' | 'ipc' | 'uts' | 'cgroup'
+  type: 'user' | 'mount' | 'pid' | 'network' | 'ipc' | 'uts' | 'cgroup'
   path?: string
 }
 
@@ -85,6 +92,9 @@ export interface OciSpec {
   annotations: Record<string, string>
   linux: {
     namespaces: OciNamespace[]
+    /** Of the user namespace that is joined: its mappings, which are there already. */
+    uidMappings?: OciIdMapping[]
+    gidMappings?: OciIdMapping[]
     devices: OciDevice[]
     resources: OciResources
     cgroupsPath: string
