@@ -184,9 +184,9 @@ test('images are volumes of the pod, too', async () => {
     Mount.fromPartial({ containerPath, readonly: true, image: ImageSpec.fromPartial({ image: name }) })
   const one = await pod()
   const script =
-    'cat /many/model /one/model; echo; ls -ln /many/model /one/model | while read _ _ uid _; do echo $uid; done'
+    'for x in many one; do cat /$x/model; echo; done; ls -ln /many/model /one/model | while read _ _ uid _; do echo $uid; done'
   const id = await one.run('c', script, { mounts: [volume(image, '/many'), volume(single, '/one')] })
-  expect((await output(id)).join('|')).toBe('heavylight||0|0')
+  expect((await output(id)).filter(Boolean)).toEqual(['heavy', 'light', '0', '0'])
 })
 
 test('a pod that shares its PID namespace, and one in the network of the node', async () => {
@@ -197,6 +197,27 @@ test('a pod that shares its PID namespace, and one in the network of the node', 
   const lines = await output(await host.run('c', script))
   expect(lines).toEqual(expect.arrayContaining(['lo', '0'])) // the two streams have no order
   expect(lines.join()).toContain('Read-only file system')
+})
+
+test('a privileged container, a read-only one and one with a terminal, for users other than root', async () => {
+  const privilegedPod = owned().securityContext
+  const one = await pod({}, { linux: { securityContext: { ...privilegedPod, privileged: true } } })
+  const withSecurity = async (name: string, script: string, fields: object, more = {}): Promise<string[]> => {
+    const linux = { securityContext: { ...owned().securityContext, ...fields } }
+    return output(await one.run(name, script, { linux, ...more }))
+  }
+  // All rights in the namespace, none over the node's devices.
+  const script = 'mount -t tmpfs tmpfs /tmp && echo mounted; cat /proc/1/uid_map; ls -ln /dev/null | cat'
+  const lines = await withSecurity('all', script, { privileged: true })
+  expect(lines.map((text) => text.replace(/\s+/g, ' ').trim())).toEqual([
+    'mounted',
+    `0 ${HOST} 65536`,
+    expect.stringContaining('65534 65534') as string,
+  ])
+  const user = { runAsUser: { value: 1000n }, runAsGroup: { value: 1001n }, readonlyRootfs: true }
+  const web = 'id -u; echo said > /dev/stdout; touch /x 2> /dev/null || echo read-only'
+  expect(await withSecurity('web', web, user)).toEqual(['1000', 'said', 'read-only'])
+  expect((await withSecurity('tty', web, user, { tty: true })).join('\n')).toBe('1000\r\nsaid\r\nread-only')
 })
 
 test('sysctls are those of the pod', async () => {
