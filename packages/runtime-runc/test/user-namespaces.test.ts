@@ -10,11 +10,14 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ImageSpec, Mount, NamespaceMode } from '@nodelet/cri-api'
 import type { ContainerConfig, DeepPartial, NamespaceOption, PodSandboxConfig } from '@nodelet/cri-api'
-import { mount, readMountInfo, unmount } from '@nodelet/linux'
+import { mount, readMountInfo, unmount, unmountIfMounted } from '@nodelet/linux'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { openRuntime } from '../src/index.ts'
+import { userNamespaceObstacle } from '../src/user-namespace-support.ts'
 import { makeImage } from './registry.ts'
 import { leftovers, makeRuntime } from './runtime-fixture.ts'
 
@@ -27,6 +30,10 @@ const owned = (options: DeepPartial<NamespaceOption> = {}) => ({
     namespaceOptions: { pid: CONTAINER, usernsOptions: { mode: POD, uids: [line], gids: [line] }, ...options },
   },
 })
+
+// A machine without them has to say so, and no more.
+const obstacle = await userNamespaceObstacle(tmpdir())
+const ifPossible = test.skipIf(obstacle !== undefined)
 
 let f: Awaited<ReturnType<typeof makeRuntime>>
 beforeAll(async () => {
@@ -74,7 +81,7 @@ async function output(containerId: string): Promise<string[]> {
   return lines.map((text) => text.split(' ').slice(3).join(' '))
 }
 
-test('root of a container is nobody on the node, and owns its files, network and volumes', async () => {
+ifPossible('root of a container is nobody on the node, and owns its files, network and volumes', async () => {
   const one = await pod()
   const script = [
     'cat /proc/self/uid_map',
@@ -111,54 +118,61 @@ test('root of a container is nobody on the node, and owns its files, network and
   const lines = readFileSync(status?.logPath ?? '', 'utf8')
     .trim()
     .split('\n')
-  expect(lines.map((text) => text.split(' ').slice(3).join(' ').trim().replace(/\s+/g, ' '))).toEqual([
-    `0 ${HOST} 65536`,
-    ...Array<string>(7).fill('0:0'),
-    'written',
-    'network',
-    'mounted',
-    'to stderr',
-    '0 65535',
-  ])
+  const said = lines.map((text) => text.split(' ').slice(3).join(' ').trim().replace(/\s+/g, ' '))
+  // The two streams have no order.
+  expect(said.toSorted()).toEqual(
+    [
+      `0 ${HOST} 65536`,
+      ...Array<string>(7).fill('0:0'),
+      'written',
+      'network',
+      'mounted',
+      'to stderr',
+      '0 65535',
+    ].toSorted(),
+  )
 })
 
-test('volumes are shown with the ids of the pod, and keep those of the disk; nothing of it stays mounted', async () => {
-  const volume = mkdtempSync(join(f.folder, 'volume-'))
-  const memory = join(f.folder, 'memory')
-  const file = join(f.folder, 'file')
-  for (const path of [join(volume, 'sub'), memory]) mkdirSync(path)
-  chmodSync(volume, 0o755)
-  writeFileSync(join(volume, 'web'), 'x')
-  chownSync(join(volume, 'web'), 1000, 1001)
-  writeFileSync(file, 'one file')
-  mount({ source: 'tmpfs', target: memory, type: 'tmpfs', options: ['size=1m', 'mode=0700'] })
-  try {
-    const one = await pod()
-    const shift = [{ containerId: 0, hostId: 1_000_000, length: 2000 }]
-    const mounts = [
-      { hostPath: volume, containerPath: '/volume', ...mappings },
-      { hostPath: memory, containerPath: '/memory', ...mappings },
-      { hostPath: file, containerPath: '/file', readonly: true, ...mappings },
-      { hostPath: volume, containerPath: '/others', uidMappings: shift, gidMappings: shift },
-      { hostPath: volume, containerPath: '/plain' },
-    ].map((fields) => Mount.fromPartial(fields))
-    const script = [
-      'for x in /volume/web /memory /file /others/web /plain/web; do ls -lnd $x; done | while read _ _ uid gid _; do echo $uid:$gid; done',
-      'touch /volume/mine /memory/mine && echo written',
-      'cat /file',
-    ]
-    const lines = await output(await one.run('c', script.join('; '), { mounts }))
-    expect(lines).toEqual(['1000:1001', '0:0', '0:0', '65534:65534', '65534:65534', 'written', 'one file'])
-    expect([statSync(join(volume, 'mine')).uid, statSync(join(memory, 'mine')).uid]).toEqual([0, 0])
-    const shown = (await readMountInfo()).filter(({ mountPoint }) => mountPoint.includes('/shown/'))
-    expect(shown).toEqual([])
-  } finally {
-    unmount(memory)
-  }
-  expect(readdirSync(volume).toSorted()).toEqual(['mine', 'sub', 'web'])
-})
+ifPossible(
+  'volumes are shown with the ids of the pod, and keep those of the disk; nothing of it stays mounted',
+  async () => {
+    const volume = mkdtempSync(join(f.folder, 'volume-'))
+    const memory = join(f.folder, 'memory')
+    const file = join(f.folder, 'file')
+    for (const path of [join(volume, 'sub'), memory]) mkdirSync(path)
+    chmodSync(volume, 0o755)
+    writeFileSync(join(volume, 'web'), 'x')
+    chownSync(join(volume, 'web'), 1000, 1001)
+    writeFileSync(file, 'one file')
+    mount({ source: 'tmpfs', target: memory, type: 'tmpfs', options: ['size=1m', 'mode=0700'] })
+    try {
+      const one = await pod()
+      const shift = [{ containerId: 0, hostId: 1_000_000, length: 2000 }]
+      const mounts = [
+        { hostPath: volume, containerPath: '/volume', ...mappings },
+        { hostPath: memory, containerPath: '/memory', ...mappings },
+        { hostPath: file, containerPath: '/file', readonly: true, ...mappings },
+        { hostPath: volume, containerPath: '/others', uidMappings: shift, gidMappings: shift },
+        { hostPath: volume, containerPath: '/plain' },
+      ].map((fields) => Mount.fromPartial(fields))
+      const script = [
+        'for x in /volume/web /memory /file /others/web /plain/web; do ls -lnd $x; done | while read _ _ uid gid _; do echo $uid:$gid; done',
+        'touch /volume/mine /memory/mine && echo written',
+        'cat /file',
+      ]
+      const lines = await output(await one.run('c', script.join('; '), { mounts }))
+      expect(lines).toEqual(['1000:1001', '0:0', '0:0', '65534:65534', '65534:65534', 'written', 'one file'])
+      expect([statSync(join(volume, 'mine')).uid, statSync(join(memory, 'mine')).uid]).toEqual([0, 0])
+      const shown = (await readMountInfo()).filter(({ mountPoint }) => mountPoint.includes('/shown/'))
+      expect(shown).toEqual([])
+    } finally {
+      unmount(memory)
+    }
+    expect(readdirSync(volume).toSorted()).toEqual(['mine', 'sub', 'web'])
+  },
+)
 
-test('what cannot be id-mapped is named, and half a mapping refused', async () => {
+ifPossible('what cannot be id-mapped is named, and half a mapping refused', async () => {
   const one = await pod()
   const withMount = async (fields: DeepPartial<Mount>): Promise<string> =>
     one.run('c', 'true', { mounts: [Mount.fromPartial({ containerPath: '/x', ...fields })] })
@@ -170,7 +184,7 @@ test('what cannot be id-mapped is named, and half a mapping refused', async () =
   )
 })
 
-test('images are volumes of the pod, too', async () => {
+ifPossible('images are volumes of the pod, too', async () => {
   const image = `${f.registry.host}/apps/data:1`
   await f.registry.push(
     'apps/data:1',
@@ -189,7 +203,7 @@ test('images are volumes of the pod, too', async () => {
   expect((await output(id)).filter(Boolean)).toEqual(['heavy', 'light', '0', '0'])
 })
 
-test('a pod that shares its PID namespace, and one in the network of the node', async () => {
+ifPossible('a pod that shares its PID namespace, and one in the network of the node', async () => {
   const shared = await pod({ pid: POD })
   expect(await output(await shared.run('c', 'ps | grep -c [p]ause; touch /ok && echo ok'))).toEqual(['1', 'ok'])
   const host = await pod({ network: NODE })
@@ -199,7 +213,7 @@ test('a pod that shares its PID namespace, and one in the network of the node', 
   expect(lines.join()).toContain('Read-only file system')
 })
 
-test('a privileged container, a read-only one and one with a terminal, for users other than root', async () => {
+ifPossible('a privileged container, a read-only one and one with a terminal, for users other than root', async () => {
   const privilegedPod = owned().securityContext
   const one = await pod({}, { linux: { securityContext: { ...privilegedPod, privileged: true } } })
   const withSecurity = async (name: string, script: string, fields: object, more = {}): Promise<string[]> => {
@@ -220,7 +234,7 @@ test('a privileged container, a read-only one and one with a terminal, for users
   expect((await withSecurity('tty', web, user, { tty: true })).join('\n')).toBe('1000\r\nsaid\r\nread-only')
 })
 
-test('sysctls are those of the pod', async () => {
+ifPossible('sysctls are those of the pod', async () => {
   const sysctls = { 'kernel.shm_rmid_forced': '1', 'net.ipv4.ip_default_ttl': '42' }
   const one = await pod({}, { linux: { ...owned(), sysctls } })
   const files = ['kernel/shm_rmid_forced', 'net/ipv4/ip_default_ttl'].map((path) => `/proc/sys/${path}`)
@@ -230,7 +244,7 @@ test('sysctls are those of the pod', async () => {
   )
 })
 
-test('a pod goes on over a restart, and nothing of it remains', async () => {
+ifPossible('a pod goes on over a restart, and nothing of it remains', async () => {
   const one = await pod()
   const containerId = await one.run('c', 'sleep 600')
   // As a crash while a container was made leaves it.
@@ -269,7 +283,7 @@ test('what the pod has of the node must be within its rights', async () => {
   await expect(pod({ ipc: NODE })).rejects.toThrow("cannot use the node's IPC namespace")
 })
 
-test("a container's mappings are its pod's", async () => {
+ifPossible("a container's mappings are its pod's", async () => {
   const one = await pod()
   const other = { mode: POD, uids: [{ ...line, hostId: 1 }], gids: [line] }
   for (const usernsOptions of [other, { mode: NODE }, undefined]) {
@@ -278,7 +292,7 @@ test("a container's mappings are its pod's", async () => {
   }
 })
 
-test('a folder that the pod may not pass is named', async () => {
+ifPossible('a folder that the pod may not pass is named', async () => {
   const one = await pod()
   chmodSync(f.folder, 0o700)
   try {
@@ -290,6 +304,36 @@ test('a folder that the pod may not pass is named', async () => {
 
 test('the feature is told, as this machine has it', async () => {
   const { runtimeHandlers, features } = await f.runtime.runtimeService.status({ verbose: false })
-  expect(runtimeHandlers.map((handler) => handler.features?.userNamespaces)).toEqual([true, true])
-  expect(features?.userNamespacesHostNetwork).toBe(true)
+  expect(runtimeHandlers.map((handler) => handler.features?.userNamespaces)).toEqual([
+    obstacle === undefined,
+    obstacle === undefined,
+  ])
+  expect(features?.userNamespacesHostNetwork).toBe(obstacle === undefined)
+})
+
+test('a disk that cannot be id-mapped is the reason for none, and a pod that wants one is refused', async () => {
+  const at = (name: string): string => join(f.folder, 'overlay', name)
+  for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(at(name), { recursive: true })
+  const options = [`lowerdir=${at('lower')}`, `upperdir=${at('upper')}`, `workdir=${at('work')}`]
+  mount({ source: 'overlay', target: at('merged'), type: 'overlay', options })
+  const [stateDir, runDir] = [join(f.folder, 'state2'), join(f.folder, 'run2')]
+  try {
+    await using runtime = await openRuntime({
+      stateDir,
+      runDir,
+      cni: f.cni,
+      images: { ...f.images, root: at('merged') },
+      cgroupParentDefault: f.cgroup,
+    })
+    const { runtimeHandlers } = await runtime.runtimeService.status({ verbose: false })
+    expect(runtimeHandlers.map((handler) => handler.features?.userNamespaces)).toEqual([false, false])
+    const config = f.pod({ linux: owned() })
+    await expect(runtime.runtimeService.runPodSandbox({ config, runtimeHandler: '' })).rejects.toThrow(
+      /^this machine has no user namespaces for pods: EINVAL: mount_setattr .*cannot be id-mapped\); set hostUsers to true$/,
+    )
+    expect(readdirSync(at('merged'))).toEqual([])
+  } finally {
+    unmountIfMounted(join(runDir, 'ns'))
+    unmount(at('merged'))
+  }
 })
