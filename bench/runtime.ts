@@ -12,7 +12,7 @@ import { startRegistry } from '../packages/runtime-runc/test/registry.ts'
 import { MiB, Times } from './runtime/figures.ts'
 import { appImage, bigImage, pauseImage } from './runtime/images.ts'
 import { listOften } from './runtime/lists.ts'
-import { hasContainerd, startContainerd, startNodelet } from './runtime/peers.ts'
+import { hasContainerd, hasCrun, startContainerd, startNodelet, withCrun } from './runtime/peers.ts'
 import type { Peer } from './runtime/peers.ts'
 import { execIn, removeAllPods, removePod, startPod } from './runtime/pods.ts'
 import type { Pod, Setting } from './runtime/pods.ts'
@@ -46,7 +46,9 @@ if (values.help) {
 // The links, rules and mounts of the machine stay as they are, and no process stays, however this one ends. The shell is
 // the first of the new processes: it reaps orphans.
 if (process.env.NODELET_BENCH_INSIDE === undefined) {
-  const inside = 'ip link set lo up; "$@"; exit $?'
+  // crun refuses a machine with both versions of cgroups: here it has one, and what is made in the other's place is lost.
+  const v2 = '/sys/fs/cgroup/unified'
+  const inside = `ip link set lo up; umount ${v2} 2>/dev/null && mount -t tmpfs none ${v2}; "$@"; exit $?`
   const command = ['sh', '-c', inside, 'sh', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
   const { status } = spawnSync(
     'unshare',
@@ -78,7 +80,9 @@ function removeCgroup(path: string): void {
   const base = '/sys/fs/cgroup'
   const roots = existsSync(join(base, 'cgroup.controllers'))
     ? [base]
-    : readdirSync(base).map((controller) => join(base, controller))
+    : readdirSync(base)
+        .map((controller) => join(base, controller))
+        .filter((root) => existsSync(join(root, 'cgroup.procs')))
   for (const root of roots) {
     const top = join(root, path)
     if (!existsSync(top)) continue
@@ -182,12 +186,14 @@ try {
     peers.push(peer)
   }
   await open(startNodelet(place(0)))
+  const [first] = peers
+  if (first && hasCrun()) peers.push(withCrun(first))
   if (!values['no-containerd']) {
     if (hasContainerd()) await open(startContainerd(place(1), `${registry.host}/bench/pause:1`))
     else tell('containerd is not here: apt-get install containerd containernetworking-plugins to compare')
   }
   const empty = (peer: Peer): Figures => ({
-    idle: idle.get(peer)!,
+    ...(idle.has(peer) ? { idle: idle.get(peer)! } : {}),
     single: new Times(),
     burst: new Times(),
     lists: new Times(),
@@ -199,12 +205,13 @@ try {
   await oneByOne(peers, settings, figures)
   tell(`${rounds} × ${burst} pods at once`)
   await atOnce(peers, settings, figures)
+  const daemons = peers.filter(({ isVariant }) => !isVariant)
   for (const round of range(pulls)) {
     stopping.signal.throwIfAborted()
     tell(`pull ${round + 1} of ${pulls}`)
-    for (const peer of peers) figures.get(peer)!.pulls.push(await pullBig(peer, big))
+    for (const peer of daemons) figures.get(peer)!.pulls.push(await pullBig(peer, big))
   }
-  for (const peer of pods > 0 ? peers : []) {
+  for (const peer of pods > 0 ? daemons : []) {
     tell(`${peer.name}: ${pods} pods`)
     await many(peer, settings, figures.get(peer)!)
   }

@@ -15,6 +15,10 @@ export interface Peer extends AsyncDisposable {
   pid: number
   client: CriClient
   handler: string
+  /** Another handler of a daemon whose pulls, lists and memory are measured already. */
+  isVariant?: boolean
+  /** What the first is compared with. */
+  isReference?: boolean
   /** The processes that it keeps for its pods. */
   helpers(): number[]
   /** How late its event loop came since this was asked before, in milliseconds. */
@@ -54,7 +58,20 @@ export async function startNodelet(place: Place): Promise<Peer> {
   const { folder, run } = place
   const confDir = writeNetwork(place)
   const socket = join(run, 'runtime.sock')
-  const flags = ['--root', join(folder, 'root'), '--run', run, '--listen', socket, '--cni-conf-dir', confDir]
+  const config = join(folder, 'runtime.json')
+  writeFileSync(config, JSON.stringify({ handlers: { runc: {}, ...(hasCrun() ? { crun: {} } : {}) } }))
+  const flags = [
+    '--config',
+    config,
+    '--root',
+    join(folder, 'root'),
+    '--run',
+    run,
+    '--listen',
+    socket,
+    '--cni-conf-dir',
+    confDir,
+  ]
   const [program = '', ...args] = command
   const child = spawn(program, [...args, ...flags], {
     stdio: ['ignore', 'inherit', 'pipe'],
@@ -91,6 +108,11 @@ export async function startNodelet(place: Place): Promise<Peer> {
     },
   }
 }
+
+export const hasCrun = (): boolean => existsSync('/usr/bin/crun')
+
+/** The same daemon with its other OCI runtime. */
+export const withCrun = (peer: Peer): Peer => ({ ...peer, name: 'with crun', handler: 'crun', isVariant: true })
 
 const containerdProgram = '/usr/bin/containerd'
 export const hasContainerd = (): boolean => existsSync(containerdProgram) && existsSync('/usr/lib/cni/bridge')
@@ -141,6 +163,7 @@ disabled_plugins = [${['aufs', 'btrfs', 'devmapper', 'native', 'zfs'].map((name)
     pid: child.pid ?? 0,
     client,
     handler: '',
+    isReference: true,
     helpers: () => helpersOf(run, 'containerd-shim-runc-v2'),
     [Symbol.asyncDispose]: async () => {
       client.close()

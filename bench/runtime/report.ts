@@ -8,7 +8,7 @@ import type { Memory } from './processes.ts'
 import type { PullFigures } from './pull.ts'
 
 export interface Figures {
-  idle: Memory
+  idle?: Memory
   single: Times
   burst: Times
   lists: Times
@@ -30,12 +30,13 @@ type Cell = (figures: Figures) => number | undefined
 export function print(peers: readonly Peer[], figures: ReadonlyMap<Peer, Figures>, sizes: Sizes): void {
   const all = peers.map((peer) => figures.get(peer)!)
   const ratio = (cell: Cell): string[] => {
-    const [ours, theirs] = all.map(cell)
+    const [ours] = all.map(cell)
+    const theirs = all.map(cell)[peers.findIndex(({ isReference }) => isReference)]
     return ours === undefined || theirs === undefined || Number.isNaN(theirs) ? [] : [(ours / theirs).toFixed(2)]
   }
   const heads = (columns: string): string[] => [
     ...peers.map(({ name }) => `${name}${columns}`),
-    ...(peers.length > 1 ? ['ratio'] : []),
+    ...(peers.some(({ isReference }) => isReference) ? ['ratio'] : []),
   ]
   const timeRow = (title: string, pick: (one: Figures) => Times): string[] => [
     `  ${title}`,
@@ -110,8 +111,8 @@ export function print(peers: readonly Peer[], figures: ReadonlyMap<Peer, Figures
       ...listSteps.map((step) => timeRow(step, ({ lists }) => lists)),
       [],
       ['memory, MiB', ...heads('')],
-      row('daemon at its start, resident', ({ idle }) => idle.resident),
-      row('daemon at its start, proportional', ({ idle }) => idle.proportional),
+      row('daemon at its start, resident', ({ idle }) => idle?.resident),
+      row('daemon at its start, proportional', ({ idle }) => idle?.proportional),
       row(`daemon at ${sizes.pods} pods, resident`, ({ memory }) => memory?.full.resident),
       row(`daemon at ${sizes.pods} pods, proportional`, ({ memory }) => memory?.full.proportional),
       row(

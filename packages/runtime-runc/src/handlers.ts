@@ -56,6 +56,9 @@ export interface HandlersOptions {
   hasUserNamespaces?: boolean
 }
 
+/** As RuntimeClasses may name them. */
+export const handlerNames: RegExp = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/
+
 /** What runtimes say of themselves. @see OCI runtime-spec, features.md */
 const featuresSchema = z.object({
   mountOptions: z.array(z.string()).nullish(),
@@ -79,7 +82,7 @@ export async function openHandlers(runDir: string, options: HandlersOptions): Pr
   }
   const found = await Promise.all(
     names.map(async (name): Promise<Handler> => {
-      if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
+      if (!handlerNames.test(name)) {
         throw new Error(`handler name "${name}": use lower-case letters, digits and "-"`)
       }
       const own = handlers[name] ?? {}

@@ -11,9 +11,6 @@ import { createGate } from '../src/command/gate.ts'
 test('nothing said is the default of everything', () => {
   expect(parseConfig({}, 'flags')).toEqual({
     root: '/var/lib/nodelet',
-    handlers: { runc: {} },
-    cgroupDriver: 'cgroupfs',
-    registry: { configPath: '/etc/containerd/certs.d' },
     run: '/run/nodelet',
     listen: '/run/nodelet/runtime.sock',
     cni: { confDir: '/etc/cni/net.d', binDirs: ['/opt/cni/bin'] },
@@ -21,7 +18,12 @@ test('nothing said is the default of everything', () => {
     streamServerAddress: '127.0.0.1',
     streamServerPort: 0,
     streamIdleTimeout: 14_400_000,
+    registry: { configPath: '/etc/containerd/certs.d' },
     maxConcurrentDownloads: 3,
+    imagePullProgressTimeout: 300_000,
+    handlers: { runc: {} },
+    defaultHandler: 'runc',
+    cgroupDriver: 'cgroupfs',
     logLevel: 'info',
   })
 })
@@ -34,6 +36,12 @@ test.each<[input: object, message: RegExp]>([
   [{ listen: `/${'x'.repeat(107)}` }, /listen: must be at most 107 bytes long/],
   [{ listen: 'unix://relative' }, /listen: must be an absolute path, is "unix:\/\/relative"/],
   [{ streamServerPort: 70_000 }, /streamServerPort: .*65535, is 70000/],
+  [{ registry: { configPath: '/a:b' } }, /registry\.configPath: must be absolute paths .*, is "\/a:b"/],
+  [{ handlers: {} }, /handlers: must have a handler/],
+  [{ handlers: { crun: { pth: '/x' } } }, /handlers\.crun\.pth: there is no such option, is "\/x"/],
+  [{ handlers: { Kata: {} } }, /handlers\.Kata: must be lower-case letters/],
+  [{ handlers: { crun: {} }, defaultHandler: 'runc' }, /defaultHandler: must be one of the handlers crun, is "runc"/],
+  [{ cgroupDriver: 'cgroup' }, /cgroupDriver: .*, is "cgroup"/],
   [{ streamIdleTimeout: 'soon' }, /streamIdleTimeout: must be a span of time such as 90s, 5m or 4h, is "soon"/],
   [{ root: 5, maxConcurrentDownloads: 0 }, /root: .*\n {2}maxConcurrentDownloads: .*, is 0/],
 ])('%j is refused by name and value', (input, message) => {
@@ -100,5 +108,9 @@ test('before recovery is done only Version and Status answer', async () => {
 test('the page of the runtime has every option, with its default', () => {
   const page = readFileSync(join(import.meta.dirname, '../../../docs/runtime.md'), 'utf8')
   const [, example = ''] = /```yaml\n([\s\S]*?)```/.exec(page) ?? []
-  expect(parse(example)).toEqual({ ...parseConfig({}, 'flags'), streamIdleTimeout: '4h' })
+  expect(parse(example)).toEqual({
+    ...parseConfig({}, 'flags'),
+    streamIdleTimeout: '4h',
+    imagePullProgressTimeout: '5m',
+  })
 })

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { handlerNames } from '../handlers.ts'
 import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
 import { parseDuration } from './duration.ts'
 
@@ -31,25 +32,27 @@ export interface DaemonConfig {
   streamIdleTimeout: number
   /** Blobs of one image that come at once; default 3. */
   maxConcurrentDownloads: number
+  /** Milliseconds without a byte after which a pull is given up; 0: never; default `5m`. */
+  imagePullProgressTimeout: number
   /** OCI runtimes by the names of RuntimeClasses' handlers; default `runc`. */
   handlers: Record<string, HandlerOptions>
   /** Default: the first. */
-  defaultHandler?: string | undefined
+  defaultHandler: string
   /** Default `cgroupfs`. */
   cgroupDriver: CgroupDriver
   registry: {
-    /** Folder of `HOST/hosts.toml` files; default `/etc/containerd/certs.d`. */
+    /** Folders of `HOST/hosts.toml` files, colons between; default `/etc/containerd/certs.d`. */
     configPath: string
   }
   logLevel: 'error' | 'warn' | 'info' | 'debug'
 }
 
-type Times = 'streamIdleTimeout'
+type Times = 'streamIdleTimeout' | 'imagePullProgressTimeout'
+type Parts = 'cni' | 'registry'
 
 /** What a file or flags may say; spans of time are texts such as `90s`. */
-export type DaemonConfigInput = Partial<Omit<DaemonConfig, 'cni' | 'registry' | Times> & Record<Times, string>> & {
-  cni?: Partial<DaemonConfig['cni']>
-  registry?: Partial<DaemonConfig['registry']>
+export type DaemonConfigInput = Partial<Omit<DaemonConfig, Parts | Times> & Record<Times, string>> & {
+  [K in Parts]?: Partial<DaemonConfig[K]>
 }
 
 const path = z.string().regex(/^\//, 'must be an absolute path')
@@ -64,14 +67,21 @@ const duration = z.string().transform((text, context) => {
 })
 
 const handler: z.ZodType<HandlerOptions> = z.strictObject({
-  path: z.string().exactOptional(),
+  path: z.string().min(1).exactOptional(),
   podAnnotations: z.array(z.string()).exactOptional(),
   containerAnnotations: z.array(z.string()).exactOptional(),
   privilegedWithoutHostDevices: z.boolean().exactOptional(),
   cgroupWritable: z.boolean().exactOptional(),
 })
 
-const schema: z.ZodType<Omit<DaemonConfig, 'listen'> & { listen?: string | undefined }> = z.strictObject({
+const handlers = z
+  .record(z.string().regex(handlerNames, 'must be lower-case letters, digits and "-"'), handler)
+  .refine((all) => Object.keys(all).length > 0, 'must have a handler')
+const folders = z.string().regex(/^\/[^:]*(:\/[^:]*)*$/, 'must be absolute paths with colons between')
+
+type Unfinished = 'listen' | 'defaultHandler'
+type Parsed = Omit<DaemonConfig, Unfinished> & { [K in Unfinished]?: string | undefined }
+const schema: z.ZodType<Parsed> = z.strictObject({
   root: path.default('/var/lib/nodelet'),
   run: short(34).default('/run/nodelet'),
   listen: z
@@ -90,10 +100,11 @@ const schema: z.ZodType<Omit<DaemonConfig, 'listen'> & { listen?: string | undef
   streamServerPort: z.number().int().min(0).max(65_535).default(0),
   streamIdleTimeout: duration.prefault('4h'),
   maxConcurrentDownloads: z.number().int().min(1).default(3),
-  handlers: z.record(z.string(), handler).default({ runc: {} }),
+  imagePullProgressTimeout: duration.prefault('5m'),
+  handlers: handlers.default({ runc: {} }),
   defaultHandler: z.string().optional(),
   cgroupDriver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs'),
-  registry: z.strictObject({ configPath: path.default('/etc/containerd/certs.d') }).prefault({}),
+  registry: z.strictObject({ configPath: folders.default('/etc/containerd/certs.d') }).prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 })
 
@@ -109,7 +120,14 @@ export function parseConfig(input: unknown, source: string): DaemonConfig {
     const problems = result.error.issues.flatMap((issue) => problemsOf(issue, input))
     throw new ConfigError(`${source}:\n${problems.map((problem) => `  ${problem}`).join('\n')}`)
   }
-  return { ...result.data, listen: result.data.listen ?? join(result.data.run, 'runtime.sock') }
+  const { run, handlers: all } = result.data
+  const names = Object.keys(all)
+  const { listen = join(run, 'runtime.sock'), defaultHandler = names[0] ?? '' } = result.data
+  if (!names.includes(defaultHandler)) {
+    const told = `must be one of the handlers ${names.join(', ')}, is ${JSON.stringify(defaultHandler)}`
+    throw new ConfigError(`${source}:\n  defaultHandler: ${told}`)
+  }
+  return { ...result.data, listen, defaultHandler }
 }
 
 function problemsOf(issue: z.core.$ZodIssue, input: unknown): string[] {
@@ -121,6 +139,7 @@ function problemsOf(issue: z.core.$ZodIssue, input: unknown): string[] {
     const shown = value === undefined ? '' : `, is ${JSON.stringify(value)}`
     return `${at.join('.') || '(top)'}: ${message}${shown}`
   }
+  if (issue.code === 'invalid_key') return issue.issues.map(({ message }) => tell(issue.path, message))
   if (issue.code !== 'unrecognized_keys') return [tell(issue.path, issue.message)]
   return issue.keys.map((key) => tell([...issue.path, key], 'there is no such option'))
 }
@@ -138,6 +157,6 @@ export async function readConfig(file: string | undefined, flags: DaemonConfigIn
   const said = content as DaemonConfigInput
   // What the file alone says wrong is told of the file.
   parseConfig(said, file)
-  const cni = { ...said.cni, ...flags.cni }
+  const cni = { ...said.cni, ...flags.cni } // the only part that flags have
   return parseConfig({ ...said, ...flags, cni }, `${file} and flags`)
 }

@@ -43,6 +43,7 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       root: join(root, 'images'),
       maxParallelLayers: config.maxConcurrentDownloads,
       registryConfigPath: config.registry.configPath,
+      imagePullProgressTimeout: config.imagePullProgressTimeout,
       onProblem,
     }),
   )
@@ -53,7 +54,7 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       runtimeName: name,
       handlers: config.handlers,
       cgroupDriver: config.cgroupDriver,
-      ...(config.defaultHandler === undefined ? {} : { defaultHandler: config.defaultHandler }),
+      defaultHandler: config.defaultHandler,
       cni: createCni({ ...cni, cacheDir: join(root, 'cni'), log }),
       images,
       streaming: async (backend) =>
