@@ -11,11 +11,14 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
+import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { AuthConfig } from '@nodelet/cri-api'
 import { unmountIfMounted } from '@nodelet/linux'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { createSharedPulls } from '../src/image/shared-pulls.ts'
 import { openImages } from '../src/index.ts'
 import type { Images } from '../src/index.ts'
 import { indexOf, makeImage, sha256, startRegistry, tarOf } from './registry.ts'
@@ -159,6 +162,24 @@ test('an unknown image and an unreachable registry are told apart and leave noth
     message: expect.stringContaining(`couldn't parse image name "Not A Name": invalid reference format`),
   })
   expect([blobs(), layers()]).toEqual([[], []])
+})
+
+test('a download that everybody has left is at its end when the last one is told', async () => {
+  const pulls = createSharedPulls<void>({ windsDown: true })
+  let isOver = false
+  const fetch = async (leaving: AbortSignal): Promise<void> => {
+    await once(leaving, 'abort')
+    await setImmediate()
+    isOver = true
+  }
+  const leaving = [new AbortController(), new AbortController()]
+  const [one, two] = leaving.map(async ({ signal }) => pulls.join('blob', fetch, signal, undefined))
+  leaving[0]?.abort(new Error('enough'))
+  await expect(one).rejects.toThrow('enough')
+  expect(isOver).toBe(false)
+  leaving[1]?.abort(new Error('enough'))
+  await expect(two).rejects.toThrow('enough')
+  expect(isOver).toBe(true)
 })
 
 test('a corrupt layer is refused by its digest and leaves nothing', async () => {

@@ -38,7 +38,7 @@ export interface Downloads {
 /** @param most downloads at once */
 export function createDownloads(content: ContentStore, most: number): Downloads {
   const slots = createSlots(most)
-  const running = createSharedPulls<void>()
+  const running = createSharedPulls<void>({ windsDown: true })
 
   const download = async (
     source: Source,

@@ -22,7 +22,8 @@ interface Shared<T> {
   work: Promise<T>
 }
 
-export function createSharedPulls<T>(): SharedPulls<T> {
+/** @param windsDown the last caller that leaves waits for the work's end: nothing of it comes after that */
+export function createSharedPulls<T>({ windsDown = false } = {}): SharedPulls<T> {
   const running = new Map<string, Shared<T>>()
 
   const begin = (key: string, fetch: Fetch<T>): Shared<T> => {
@@ -56,6 +57,7 @@ export function createSharedPulls<T>(): SharedPulls<T> {
         if (shared.waiters === 0) {
           if (running.get(key) === shared) running.delete(key) // who comes now begins anew
           shared.leaving.abort(new CriError('CANCELLED', 'nobody waits for this pull any more'))
+          if (windsDown) await Promise.allSettled([shared.work])
         }
       }
     },
