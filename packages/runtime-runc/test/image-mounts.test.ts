@@ -45,16 +45,17 @@ async function pod(): Promise<(name: string, script: string, mounts: Mount[]) =>
   }
 }
 
-const logOf = async (containerId: string): Promise<string> => {
-  const { runtimeService } = f.runtime
-  for (;;) {
-    const { status } = await runtimeService.containerStatus({ containerId, verbose: false })
-    if (status?.state === 2) {
-      const lines = readFileSync(status.logPath, 'utf8').trim().split('\n')
-      return lines.map((line) => line.split(' ').slice(3).join(' ')).join('\n')
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20))
+/** What it wrote, by stream: one line of output may be several of the log, and the streams have no order. */
+const outputOf = async (containerId: string): Promise<{ stdout: string; stderr: string }> => {
+  const { exitCode } = await f.runtime.wait(containerId)
+  expect(exitCode).toBe(0)
+  const { status } = await f.runtime.runtimeService.containerStatus({ containerId, verbose: false })
+  const output = { stdout: '', stderr: '' }
+  for (const line of readFileSync(status?.logPath ?? '', 'utf8').split('\n')) {
+    const [, stream, tag, text = ''] = /^\S+ (stdout|stderr) ([PF]) (.*)$/.exec(line) ?? []
+    if (stream === 'stdout' || stream === 'stderr') output[stream] += tag === 'F' ? `${text}\n` : text
   }
+  return output
 }
 
 test('an image of many layers, a part of it and one of a single layer are read-only volumes, until the pod stops', async () => {
@@ -67,9 +68,9 @@ test('an image of many layers, a part of it and one of a single layer are read-o
     mount(data, '/file', { imageSubPath: '/readme' }),
     mount(one, '/one'),
   ])
-  const text = await logOf(container)
-  expect(text).toContain('heavyheavyread meone layer')
-  expect(text.match(/Read-only file system/g)).toHaveLength(2)
+  const { stdout, stderr } = await outputOf(container)
+  expect(stdout).toBe('heavyheavyread meone layer\n')
+  expect(stderr.match(/Read-only file system/g)).toHaveLength(2)
   expect(await views()).toHaveLength(2)
   const { status } = await runtimeService.containerStatus({ containerId: container, verbose: false })
   const image = f.images.resolve(data)
@@ -117,5 +118,6 @@ test('links in the image do not lead out of it', async () => {
   const links = `${f.registry.host}/apps/links:1`
   await f.images.pull(links)
   const start = await pod()
-  expect(await logOf(await start('c', 'cat /x', [mount(links, '/x', { imageSubPath: 'out' })]))).toBe('inside')
+  const container = await start('c', 'cat /x', [mount(links, '/x', { imageSubPath: 'out' })])
+  expect((await outputOf(container)).stdout).toBe('inside')
 })
