@@ -1,6 +1,5 @@
 // The ends of children that Node does not know of.
 import { constants } from 'node:os'
-import { isMainThread } from 'node:worker_threads'
 import { call } from './libc.ts'
 
 /** How a program ended: with a code, or by a signal. */
@@ -24,7 +23,6 @@ const longestTimer = 2 ** 31 - 1
 
 /** Watches a child of this process, which must not have been waited for. Node waits only for its own. */
 export function watchChild(pid: number): Child {
-  if (!isMainThread) throw new Error('programs are started by the main thread: others hear of no ends')
   if (children.size === 0) {
     process.on('SIGCHLD', reap)
     hold = setInterval(() => {}, longestTimer)

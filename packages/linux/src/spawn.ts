@@ -5,6 +5,7 @@ import { Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
+import { isMainThread } from 'node:worker_threads'
 import { watchChild } from './children.ts'
 import type { Ended } from './children.ts'
 import { LinuxError } from './errors.ts'
@@ -53,12 +54,14 @@ const signalSetBytes = 128
 const [noSignals, allSignals] = [Buffer.alloc(signalSetBytes), Buffer.alloc(signalSetBytes, 0xff)]
 
 /**
- * Starts a program, which is looked for on the PATH that it gets unless its name has a slash. For the main thread.
+ * Starts a program, which is looked for on the PATH that it gets unless its name has a slash.
  *
- * @throws LinuxError such as `ENOENT: posix_spawn NAME` when it cannot be started, the signal's reason when aborted.
+ * @throws LinuxError such as `ENOENT: posix_spawn NAME` when it cannot be started, the signal's reason when aborted,
+ *   Error on any but the main thread.
  */
 export function startProgram(file: string, args: readonly string[], options: ProgramOptions = {}): Program {
   const { env = process.env, cwd, stdio = [], inputs = [0], detached = false, netns, signal } = options
+  if (!isMainThread) throw new Error(`starting ${file}: only the main thread hears of its end; start it from there`)
   signal?.throwIfAborted()
   const opened: number[] = []
   const ours: (number | undefined)[] = []

@@ -1,9 +1,11 @@
 // Programs started by posix_spawn.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readlinkSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
+import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
 import { finished, pinNamespaces, startProgram, unpinNamespace } from '../src/index.ts'
 import type { Program } from '../src/index.ts'
@@ -92,5 +94,20 @@ test("many at once end each on its own, beside children of Node's", async () => 
 test('one that ends at once is noticed, time after time', async () => {
   for (let at = 0; at < 100; at += 1) {
     expect(await startProgram('true', []).ended).toEqual({ code: 0, signal: null })
+  }
+})
+
+test('another thread is refused before anything is started', async () => {
+  const folder = mkdtempSync(join(import.meta.dirname, 'worker-'))
+  try {
+    const file = join(folder, 'worker.ts')
+    const script = `import { parentPort } from 'node:worker_threads'
+      import { startProgram } from '../../src/index.ts'
+      try { startProgram('true', []) } catch (error) { parentPort?.postMessage(String(error)) }`
+    writeFileSync(file, script)
+    const [told] = (await once(new Worker(file), 'message')) as [string]
+    expect(told).toContain('starting true: only the main thread hears of its end')
+  } finally {
+    rmSync(folder, { recursive: true })
   }
 })
