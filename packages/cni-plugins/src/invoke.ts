@@ -13,10 +13,19 @@ const errorSchema = z.object({ code: z.number().int(), msg: z.string(), details:
 export async function findPlugin(type: string, binDirs: readonly string[]): Promise<string> {
   for (const folder of binDirs) {
     const path = join(folder, type)
-    const found = await stat(path).catch(() => undefined) // the next folder may have it
-    if (found?.isFile()) return path
+    if (await isFile(path)) return path
   }
   throw new CniError(cniCode.badConfig, `failed to find plugin "${type}" in path [${binDirs.join(' ')}]`)
+}
+
+/** False for what is not there: another folder may have it. */
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile()
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
+    throw error
+  }
 }
 
 interface Run {
@@ -43,7 +52,8 @@ export function executablePlugin(type: string, binDirs: readonly string[]): Plug
     stdin?.on('error', () => undefined) // it did not read all: its answer tells
     stdin?.end(JSON.stringify(input))
     // A child of its own may hold the pipes open after it was killed.
-    limit.addEventListener('abort', () => [stdout, stderr].forEach((stream) => stream?.destroy()))
+    const letGo = (): void => [stdout, stderr].forEach((stream) => stream?.destroy())
+    limit.addEventListener('abort', letGo)
     try {
       const { stdout: out, stderr: err, code: number, signal: killedBy } = await finished(started)
       const code = number ?? killedBy ?? 0
@@ -56,6 +66,8 @@ export function executablePlugin(type: string, binDirs: readonly string[]): Plug
       throw new CniError(cniCode.tryAgain, `plugin "${type}" gave no answer to ${command} in time and was killed`, {
         cause: error,
       })
+    } finally {
+      limit.removeEventListener('abort', letGo)
     }
   }
   const runFor = async (command: 'ADD' | 'DEL', call: PluginCall, host: Host, signal: AbortSignal): Promise<string> => {

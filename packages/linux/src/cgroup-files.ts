@@ -81,13 +81,13 @@ export async function removeBelow(folder: string, signal: AbortSignal): Promise<
       if (isGone(error)) return
       if (codeOf(error) !== 'EBUSY' || signal.aborted) throw new LinuxError(codeOf(error), 'rmdir', folder)
     }
-    await pause(signal)
+    await pause()
   }
 }
 
-/** Waits for the next look; an abort ends the wait, and the caller's next look decides. */
-export async function pause(signal: AbortSignal): Promise<void> {
-  await sleep(lookMs, undefined, { signal }).catch(() => undefined)
+/** Waits for the next look. It is short, so an abort need not end it: the caller's next look sees that. */
+export async function pause(): Promise<void> {
+  await sleep(lookMs)
 }
 
 /** The caller's signal, or a deadline when there is none. */

@@ -76,7 +76,7 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
       await put(folder, 'freezer.state', 'FROZEN')
       for (const limit = deadline(signal); (await read(folder, 'freezer.state')) === 'FREEZING';) {
         if (limit.aborted) throw new LinuxError('ETIMEDOUT', 'freeze', folder)
-        await pause(limit)
+        await pause()
       }
     },
     thaw: async (path) => put(at('freezer', path), 'freezer.state', 'THAWED'),
@@ -87,7 +87,7 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
         if (limit.aborted) throw new LinuxError('ETIMEDOUT', 'kill', `${folder}: ${alive.join(', ')} still there`)
         killAll(alive)
         if (roots.has('freezer')) await thawBelow(at('freezer', path)) // the frozen do not die
-        await pause(limit)
+        await pause()
       }
     },
     async remove(path, signal) {

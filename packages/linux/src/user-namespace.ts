@@ -1,5 +1,4 @@
 // User namespaces that live without a process, and namespaces that they own. Needs root.
-import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { finished, startProgram } from './spawn.ts'
 import type { Program } from './spawn.ts'
@@ -94,9 +93,10 @@ async function isUnshared(child: Program, kinds: readonly NamespaceKind[]): Prom
   if (!stdin || !stdout) throw new Error('unshare: no pipes')
   stdin.on('error', () => {}) // one that ended early says why on its standard error
   stdin.write('.')
-  const echoed = once(stdout, 'data').then(() => true)
-  echoed.catch(() => {}) // the end below tells
-  if (await Promise.race([echoed, child.ended.then(() => false)])) return
+  const echoed = Promise.withResolvers<boolean>()
+  stdout.once('data', () => echoed.resolve(true))
+  void child.ended.then(() => echoed.resolve(false))
+  if (await echoed.promise) return
   const { stderr } = await finished(child)
   throw new Error(
     `making a user namespace with ${['user', ...kinds].join(', ')}: ${stderr.trim()}; see sysctl user.max_user_namespaces`,

@@ -9,7 +9,7 @@ export function makeBundle(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 })
 }
 
-/** Writes a bundle's config.json, for now: neither a crash nor a reboot leaves a use for it. */
+/** Writes a bundle's config.json. It is not synced: after a crash or a reboot the container is made anew. */
 export function writeBundle(path: string, spec: OciSpec): void {
   writeFileSync(join(path, 'config.json'), JSON.stringify(spec), { mode: 0o600 })
 }

@@ -93,9 +93,11 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
   const [, , , answers, start] = program.stdio
   if (!answers || !start) throw new Error('conmon: no pipes')
   start.on('error', () => {}) // a conmon that died early says why on the sync pipe or in its error file
-  const line = readLine(answers)
-  line.catch(() => {}) // awaited below, unless it is cancelled
-  const cancel = (): void => void program.kill('SIGKILL') // it would go on at the start pipe's end
+  const cancel = (): void => {
+    program.kill('SIGKILL') // it would go on at the start pipe's end
+    start.destroy()
+    answers.destroy()
+  }
   return {
     cancel,
     create: async () => {
@@ -107,7 +109,7 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
       }
       start.end('\0')
       crashPoint('container/monitor-told')
-      const answer = parseSyncLine(await line)
+      const answer = parseSyncLine(await readLine(answers))
       options.signal?.throwIfAborted()
       if (answer.pid <= 0) {
         const reason = runcReason(answer.message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'

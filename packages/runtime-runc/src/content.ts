@@ -103,8 +103,9 @@ export async function openContent(root: string): Promise<ContentStore> {
     },
     write: async (expected, chunksFrom, onBytes = () => undefined) => {
       const { digest } = expected
-      const before = writing.get(digest) ?? Promise.resolve()
-      const work = before.catch(() => undefined).then(async () => receiveAs(expected, chunksFrom, onBytes)) // told to its own caller
+      // After the one before, however that ended: its own caller is told.
+      const before = Promise.allSettled([writing.get(digest)])
+      const work = before.then(async () => receiveAs(expected, chunksFrom, onBytes))
       writing.set(digest, work)
       try {
         await work

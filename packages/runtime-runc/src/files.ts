@@ -28,7 +28,8 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
     await rename(temporary, path)
     await syncFolder(folder)
   } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => {}) // the write's own failure is the one to tell of
+    // On a read-only disk this fails as the write did, and that is the failure to tell of.
+    await Promise.allSettled([rm(temporary, { force: true })])
     const remedy = isFull(cause) ? ': free space on its disk and try again' : ''
     throw new Error(`writing ${path}: ${(cause as Error).message}${remedy}`, { cause })
   }

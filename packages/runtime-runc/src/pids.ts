@@ -1,6 +1,5 @@
 // Processes that are not our children, told apart from later ones with the same number.
 import { readFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { onProcessEnd } from '@nodelet/linux'
 
 /** A process: its number and when it started, in clock ticks since boot. */
@@ -33,9 +32,9 @@ export async function endsWithin(ref: ProcessRef, ms: number): Promise<boolean> 
   const end = Promise.withResolvers<void>()
   using _watch = onProcessEnd(ref.pid, end.resolve)
   if (!isAlive(ref)) return true
-  const timer = new AbortController()
-  await Promise.race([end.promise, sleep(ms, undefined, { signal: timer.signal }).catch(() => {})])
-  timer.abort()
+  const timer = setTimeout(end.resolve, ms)
+  await end.promise
+  clearTimeout(timer)
   return !isAlive(ref)
 }
 

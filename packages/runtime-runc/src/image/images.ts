@@ -108,7 +108,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
   /** Records and collection of content change one after the other. */
   const alone = async <T>(change: () => Promise<T>): Promise<T> => {
     const done = changes.then(change)
-    changes = done.catch(() => undefined) // told to the caller
+    changes = Promise.allSettled([done]) // the next comes after it, however it ended: its own caller is told
     return done
   }
 

@@ -69,7 +69,7 @@ export async function fetchImage(
       if (!layers.has(chain[index] ?? '')) await downloads.fetch(source, layer, limits)
     }, limits.signal),
   )
-  for (const one of fetched) one.catch(() => undefined) // told when it is awaited
+  void Promise.allSettled(fetched) // one that fails before its turn is told of when it is awaited
   try {
     for (const [index, layer] of manifest.layers.entries()) {
       await fetched[index]

@@ -1,5 +1,4 @@
 // How much of the disk folders take, measured by another process and never while somebody waits for a known one.
-import { setTimeout as sleep } from 'node:timers/promises'
 import { execFile } from '../exec-file.ts'
 
 /** What a folder and all below take: hard links are counted once. */
@@ -62,10 +61,10 @@ export function createDiskUsageMeter(onProblem: (error: Error) => void): DiskUsa
   return {
     of: async (folders) => {
       if ([...folders.keys()].some((key) => !measures.has(key))) {
-        const patience = new AbortController()
-        const late = sleep(patienceMs, undefined, { signal: patience.signal }).catch(() => undefined) // it was in time
-        await Promise.race([measureNew(folders, patience.signal), late])
-        patience.abort()
+        const over = Promise.withResolvers<void>()
+        const patience = AbortSignal.timeout(patienceMs)
+        patience.addEventListener('abort', () => over.resolve(), { once: true })
+        await Promise.race([measureNew(folders, patience), over.promise])
       }
       const isOld = (key: string): boolean => (measures.get(key)?.at ?? 0) < Date.now() - freshMs
       if ([...folders.keys()].some(isOld)) void start([...folders])

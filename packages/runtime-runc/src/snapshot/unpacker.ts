@@ -68,7 +68,7 @@ export function createUnpacker(): Unpacker {
   return {
     unpack: async (task) => {
       const done = line.then(async () => run(task))
-      line = done.catch(() => undefined) // each caller has its own failure
+      line = Promise.allSettled([done]) // the next comes after it, however it ended: its own caller is told
       return done
     },
     [Symbol.asyncDispose]: async () => {
