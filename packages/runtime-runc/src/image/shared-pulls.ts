@@ -23,7 +23,7 @@ interface Shared<T> {
 }
 
 /** @param windsDown the last caller that leaves waits for the work's end: nothing of it comes after that */
-export function createSharedPulls<T>({ windsDown = false } = {}): SharedPulls<T> {
+export function createSharedPulls<T>({ windsDown = false }: { windsDown?: boolean } = {}): SharedPulls<T> {
   const running = new Map<string, Shared<T>>()
 
   const begin = (key: string, fetch: Fetch<T>): Shared<T> => {
