@@ -1,13 +1,14 @@
 // The RuntimeService's calls about containers.
-import { ContainerConfig, CriError } from '@nodelet/cri-api'
-import type { Container, ContainerFilter, CreateContainerRequest, RuntimeService } from '@nodelet/cri-api'
+import { Container, ContainerConfig, CriError } from '@nodelet/cri-api'
+import type { ContainerFilter, CreateContainerRequest, RuntimeService } from '@nodelet/cri-api'
+import { batches } from './batches.ts'
 import { filterContainers } from './container/filter.ts'
 import type { ContainerRecord } from './container/record.ts'
 import { containerOf } from './container/status.ts'
 import { effectiveConfig } from './sandbox/facts.ts'
 import { mountImages } from './image-mounts.ts'
 import type { ServiceContext } from './service-context.ts'
-import { batches, containerId as wholeId, sandboxId, shownContainers, statusOf } from './service-context.ts'
+import { containerId as wholeId, sandboxId, shownContainers, statusOf } from './service-context.ts'
 import { createSharedCalls } from './shared-calls.ts'
 import type { Streaming } from './streaming/server.ts'
 
@@ -62,7 +63,7 @@ export function containerCalls(context: ServiceContext): ContainerCalls {
     },
     listContainers: async ({ filter }) => ({ containers: list(filter) }),
     async *streamContainers({ filter }) {
-      for await (const found of batches(list(filter))) yield { containers: found }
+      for await (const found of batches(list(filter), Container)) yield { containers: found }
     },
     containerStatus: async ({ containerId, verbose }) => {
       const record = containers.status(idOf(containerId))

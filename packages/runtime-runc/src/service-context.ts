@@ -29,13 +29,6 @@ export interface ServiceContext {
   noUserNamespaces?: string
 }
 
-/** How many objects one message of a stream has. */
-const BATCH = 500
-
-export async function* batches<T>(items: readonly T[]): AsyncGenerator<T[]> {
-  for (let at = 0; at < items.length; at += BATCH) yield items.slice(at, at + BATCH)
-}
-
 /** The containers that CRI shows: those that are made, without the sandboxes' own. */
 export function shownContainers({ containers, sandboxes }: ServiceContext): Readonly<ContainerRecord>[] {
   const hidden = new Set(
@@ -64,13 +57,15 @@ export function statusOf({ images }: ServiceContext, record: Readonly<ContainerR
 /** Tells the readers what happened, with the pod as it is after it. */
 export function tell(context: ServiceContext, type: ContainerEventType, id: string, podId: string): void {
   const { sandboxes, events } = context
-  const sandbox = sandboxes.list().find((one) => one.id === podId)
-  const statuses = shownContainers(context).filter((record) => record.sandboxId === podId)
-  events.emit({
-    containerId: id,
-    containerEventType: type,
-    createdAt: BigInt(Date.now()) * 1_000_000n,
-    ...(sandbox && { podSandboxStatus: sandboxStatusOf(sandbox, sandboxes.isReady(podId)) }),
-    containersStatuses: statuses.map((record) => statusOf(context, record)),
+  events.emit(() => {
+    const sandbox = sandboxes.list().find((one) => one.id === podId)
+    const statuses = shownContainers(context).filter((record) => record.sandboxId === podId)
+    return {
+      containerId: id,
+      containerEventType: type,
+      createdAt: BigInt(Date.now()) * 1_000_000n,
+      ...(sandbox && { podSandboxStatus: sandboxStatusOf(sandbox, sandboxes.isReady(podId)) }),
+      containersStatuses: statuses.map((record) => statusOf(context, record)),
+    }
   })
 }

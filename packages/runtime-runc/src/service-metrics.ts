@@ -1,7 +1,9 @@
 // The RuntimeService's calls about metrics.
 import { realpath, statfs } from 'node:fs/promises'
-import type { ContainerMetrics, LinuxContainerResources, PodSandboxMetrics, RuntimeService } from '@nodelet/cri-api'
+import { PodSandboxMetrics } from '@nodelet/cri-api'
+import type { ContainerMetrics, LinuxContainerResources, RuntimeService } from '@nodelet/cri-api'
 import { readMountInfo } from '@nodelet/linux'
+import { batches } from './batches.ts'
 import { mountOf } from './container/facts.ts'
 import type { ContainerRecord } from './container/record.ts'
 import { parseLinks } from './metrics/links.ts'
@@ -11,7 +13,7 @@ import type { StoreFilesystem, Subject } from './metrics/subject.ts'
 import type { SandboxRecord } from './sandbox/record.ts'
 import { parentCgroup } from './spec/cgroup-path.ts'
 import type { ServiceContext } from './service-context.ts'
-import { batches, shownContainers } from './service-context.ts'
+import { shownContainers } from './service-context.ts'
 import { cgroupOf, devicesOf, eachInTurn, writtenBy } from './service-stats.ts'
 
 type MetricsCalls = Pick<RuntimeService, 'listMetricDescriptors' | 'listPodSandboxMetrics' | 'streamPodSandboxMetrics'>
@@ -83,7 +85,7 @@ export function metricsCalls(context: ServiceContext): MetricsCalls {
     listMetricDescriptors: async () => ({ descriptors: metricDescriptors }),
     listPodSandboxMetrics: async () => ({ podMetrics: await list() }),
     async *streamPodSandboxMetrics() {
-      for await (const podSandboxMetrics of batches(await list())) yield { podSandboxMetrics }
+      for await (const podSandboxMetrics of batches(await list(), PodSandboxMetrics)) yield { podSandboxMetrics }
     },
   }
 }

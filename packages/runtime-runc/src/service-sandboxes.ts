@@ -1,11 +1,12 @@
 // The RuntimeService's calls about sandboxes.
 import { CriError } from '@nodelet/cri-api'
-import type { PodSandbox, PodSandboxFilter, RuntimeService } from '@nodelet/cri-api'
-import { PodSandboxConfig } from '@nodelet/cri-api'
+import type { PodSandboxFilter, RuntimeService } from '@nodelet/cri-api'
+import { PodSandbox, PodSandboxConfig } from '@nodelet/cri-api'
+import { batches } from './batches.ts'
 import { filterSandboxes } from './container/filter.ts'
 import { sandboxOf, sandboxStatusOf } from './sandbox/status.ts'
 import type { ServiceContext } from './service-context.ts'
-import { batches, sandboxId, shownContainers, statusOf } from './service-context.ts'
+import { sandboxId, shownContainers, statusOf } from './service-context.ts'
 import type { SandboxRecord } from './sandbox/record.ts'
 import { createSharedCalls } from './shared-calls.ts'
 import { askedIdMappings } from './spec/user-namespace.ts'
@@ -69,7 +70,7 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
     },
     listPodSandbox: async ({ filter }) => ({ items: list(filter) }),
     async *streamPodSandboxes({ filter }) {
-      for await (const podSandboxes of batches(list(filter))) yield { podSandboxes }
+      for await (const podSandboxes of batches(list(filter), PodSandbox)) yield { podSandboxes }
     },
     // The kubelet sets the pod's cgroup itself; there is nothing else that depends on it.
     updatePodSandboxResources: async ({ podSandboxId }) => {

@@ -1,15 +1,10 @@
 // The RuntimeService's calls about usage.
 import { readFileSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
-import type {
-  ContainerAttributes,
-  ContainerStats,
-  ContainerStatsFilter,
-  PodSandboxStats,
-  PodSandboxStatsFilter,
-  RuntimeService,
-} from '@nodelet/cri-api'
+import { ContainerStats, PodSandboxStats } from '@nodelet/cri-api'
+import type { ContainerAttributes, ContainerStatsFilter, PodSandboxStatsFilter, RuntimeService } from '@nodelet/cri-api'
 import { inNamespace, isNamespacePinned } from '@nodelet/linux'
+import { batches } from './batches.ts'
 import { filterContainers, filterSandboxes } from './container/filter.ts'
 import type { ContainerRecord } from './container/record.ts'
 import { containerStatsOf, podStatsOf } from './container/stats.ts'
@@ -19,7 +14,7 @@ import type { SandboxRecord } from './sandbox/record.ts'
 import { sandboxOf } from './sandbox/status.ts'
 import { containerCgroup, parentCgroup } from './spec/cgroup-path.ts'
 import type { ServiceContext } from './service-context.ts'
-import { batches, containerId as wholeId, sandboxId, shownContainers } from './service-context.ts'
+import { containerId as wholeId, sandboxId, shownContainers } from './service-context.ts'
 
 type StatsCalls = Pick<
   RuntimeService,
@@ -119,14 +114,14 @@ export function statsCalls(context: ServiceContext): StatsCalls {
     }),
     listContainerStats: async ({ filter }) => ({ stats: await listContainers(filter) }),
     async *streamContainerStats({ filter }) {
-      for await (const containerStats of batches(await listContainers(filter))) yield { containerStats }
+      for await (const containerStats of batches(await listContainers(filter), ContainerStats)) yield { containerStats }
     },
     podSandboxStats: async ({ podSandboxId }) => ({
       stats: (await ofPods([sandboxes.status(sandboxId(context, podSandboxId))]))[0],
     }),
     listPodSandboxStats: async ({ filter }) => ({ stats: await listPods(filter) }),
     async *streamPodSandboxStats({ filter }) {
-      for await (const podSandboxStats of batches(await listPods(filter))) yield { podSandboxStats }
+      for await (const podSandboxStats of batches(await listPods(filter), PodSandboxStats)) yield { podSandboxStats }
     },
   }
 }

@@ -13,7 +13,6 @@ import { filterContainers, filterSandboxes, findById } from '../src/container/fi
 import { networkUsageOf, rateOf } from '../src/container/stats.ts'
 import { containerStatusOf } from '../src/container/status.ts'
 import { mergeResources } from '../src/container/update.ts'
-import { createEventHub } from '../src/events.ts'
 import { networkStatusOf, podNetwork } from '../src/sandbox/network.ts'
 import { pauseProgram } from '../src/sandbox/pause.ts'
 import { resolvConfOf } from '../src/sandbox/pod-files.ts'
@@ -196,29 +195,6 @@ test('an end is never shown before its start', () => {
   const { startedAt: _, ...failed } = record
   expect(containerStatusOf(failed)).toMatchObject({ startedAt: 0n, finishedAt: 1_999_250_000n })
   expect(containerStatusOf({ ...record, phase: 'running' })).toMatchObject({ finishedAt: 0n })
-})
-
-test('readers of events get them in order; a slow one is told to list anew and holds up nobody', async () => {
-  const hub = createEventHub<number>(3)
-  const leaving = new AbortController()
-  const [fast, slow] = [hub.read(leaving.signal), hub.read()]
-  const got: number[] = []
-  const reading = (async () => {
-    for await (const event of fast) got.push(event)
-  })()
-  for (const event of [1, 2, 3, 4, 5]) {
-    hub.emit(event)
-    await new Promise(setImmediate)
-  }
-  expect(got).toEqual([1, 2, 3, 4, 5])
-  leaving.abort()
-  await reading
-  const seen: number[] = []
-  const all = (async () => {
-    for await (const event of slow) seen.push(event)
-  })()
-  await expect(all).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' })
-  expect(seen).toEqual([1, 2, 3])
 })
 
 test('a call that is asked again shares its work; what its client did not fetch waits for it', async () => {

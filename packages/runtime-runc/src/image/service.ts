@@ -1,11 +1,9 @@
 // The images as CRI calls.
 import { Image, ImageStatusResponse } from '@nodelet/cri-api'
 import type { FilesystemUsage, ImageService } from '@nodelet/cri-api'
+import { batches } from '../batches.ts'
 import type { Images } from './images.ts'
 import type { ImageRecord } from './store.ts'
-
-/** How many images one message of a stream has. */
-const batch = 500
 
 export function createImageService(images: Omit<Images, 'imageService'>): ImageService {
   const list = (wanted: string | undefined): Image[] => {
@@ -16,8 +14,7 @@ export function createImageService(images: Omit<Images, 'imageService'>): ImageS
   return {
     listImages: async ({ filter }) => ({ images: list(filter?.image?.image) }),
     async *streamImages({ filter }) {
-      const all = list(filter?.image?.image)
-      for (let at = 0; at < all.length; at += batch) yield { images: all.slice(at, at + batch) }
+      for await (const found of batches(list(filter?.image?.image), Image)) yield { images: found }
     },
     imageStatus: async ({ image, verbose }) => {
       const found = images.resolve(image?.image ?? '')
