@@ -46,7 +46,7 @@ export async function readRecords<T>(
       }
       await rename(folder, `${folder}${DAMAGED}`)
       damaged.push(id)
-      const { message } = cause as Error
+      const message = (cause as Error).message.replaceAll(/\s+/g, ' ')
       onProblem(
         new Error(
           `${what} ${id} has no readable record (${message}): its folder is now ${folder}${DAMAGED}; it is unknown from now on`,
