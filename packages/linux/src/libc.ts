@@ -15,6 +15,7 @@ export type SystemCall =
   | 'mknod'
   | 'lsetxattr'
   | 'lgetxattr'
+  | 'utimensat'
   | 'socket'
   | 'connect'
   | 'close'
@@ -54,6 +55,7 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
     'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
   ),
   lgetxattr: libc.func('long lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)'),
+  utimensat: libc.func('int utimensat(int folder, const char *path, const uint8_t *times, int flags)'),
   posix_openpt: libc.func('int posix_openpt(int flags)'),
   grantpt: libc.func('int grantpt(int fd)'),
   unlockpt: libc.func('int unlockpt(int fd)'),

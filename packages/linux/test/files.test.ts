@@ -1,8 +1,8 @@
-import { constants, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { constants, lstatSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { getXattr, makeNode, setXattr } from '../src/index.ts'
+import { getXattr, makeNode, setTimes, setXattr } from '../src/index.ts'
 
 let folder: string
 const at = (name: string) => join(folder, name)
@@ -32,4 +32,19 @@ test('device nodes work, with numbers beyond a byte', () => {
   makeNode(at('pipe'), constants.S_IFIFO | 0o600)
   expect(statSync(at('pipe')).isFIFO()).toBe(true)
   expect(() => makeNode(at('pipe'), constants.S_IFIFO)).toThrow(`EEXIST: mknod ${at('pipe')}`)
+})
+
+test('times are exact to the nanosecond, also before 1970 and of a link itself', () => {
+  writeFileSync(at('file'), '')
+  symlinkSync('file', at('link'))
+  setTimes(at('file'), -1n, 1_700_000_000_123_456_789n)
+  setTimes(at('link'), 5n, -152_218_432_876_543_211n)
+  const timesOf = (path: string): bigint[] => {
+    const { atimeNs, mtimeNs } = lstatSync(path, { bigint: true })
+    return [atimeNs, mtimeNs]
+  }
+  expect(timesOf(at('file'))).toEqual([-1n, 1_700_000_000_123_456_789n])
+  expect(timesOf(at('link'))).toEqual([5n, -152_218_432_876_543_211n])
+  setTimes(at('file'), 0n, 10n ** 30n) // clamped by the file system
+  expect(() => setTimes(at('missing'), 0n, 0n)).toThrow(`ENOENT: utimensat ${at('missing')}`)
 })

@@ -199,12 +199,14 @@ test('names move, names that look like IDs are names, usage counts each layer on
 })
 
 test('closing in the middle of unpacking does not wait for it', async () => {
-  const noise = Array.from({ length: 20_000 }, (_, at) => ({ name: `f${at}`, content: '' }))
+  const noise = Array.from({ length: 50_000 }, (_, at) => ({ name: `f${at}`, content: '' }))
   const layout = writeLayout('large', await makeImage([noise]))
   const importing = images.importArchive(layout, { reference: 'large' })
   importing.catch(() => undefined) // looked at below
   await expect
-    .poll(() => readdirSync(join(root, 'l')).some((name) => existsSync(join(root, 'l', name, 'fs/f10'))))
+    .poll(() => readdirSync(join(root, 'l')).some((name) => existsSync(join(root, 'l', name, 'fs/f10'))), {
+      timeout: 20_000,
+    })
     .toBe(true)
   await images[Symbol.asyncDispose]()
   await expect(importing).rejects.toThrow('the unpacker is closed')

@@ -10,6 +10,7 @@ import type { DiskUsage } from '../snapshot/disk-usage.ts'
 import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
 import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
+import type { UnpackerOptions } from '../snapshot/unpacker.ts'
 import { openLayout } from './layout.ts'
 import { createDownloads } from './downloads.ts'
 import { readPlatform } from './platform.ts'
@@ -32,6 +33,8 @@ export interface ImagesOptions extends RegistriesOptions {
   maxParallelLayers?: number | undefined
   /** Blobs of all images together that come at once; default 12. */
   maxParallelDownloads?: number | undefined
+  /** How layers are unpacked: threads, limits, how long one may stand still. */
+  unpack?: UnpackerOptions | undefined
   /** Told of what went wrong where nobody waits, such as content that can't be removed. Default: nobody is. */
   onProblem?: ((error: Error) => void) | undefined
 }
@@ -81,13 +84,13 @@ export interface Images extends AsyncDisposable {
 
 /** @throws Error when another process has the folder */
 export async function openImages(options: ImagesOptions): Promise<Images> {
-  const { root, maxParallelLayers = 3, maxParallelDownloads = 12, onProblem = () => undefined } = options
+  const { root, maxParallelLayers = 3, maxParallelDownloads = 12, unpack, onProblem = () => undefined } = options
   await using opening = new AsyncDisposableStack()
   opening.use(await lockFolder(root)) // first: opening removes what a crash left half-made
   const content = await openContent(root)
   const scratch = join(root, 'scratch')
   await rm(scratch, { recursive: true, force: true })
-  const layers = opening.use(await openLayers(root))
+  const layers = opening.use(await openLayers(root, { onProblem, ...unpack }))
   const rootfs = await openRootFileSystems(root)
   const store = await openImageStore(root, onProblem)
   for (const { id, chain } of store.list()) {

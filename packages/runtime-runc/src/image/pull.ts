@@ -70,15 +70,17 @@ export async function fetchImage(
     }, limits.signal),
   )
   void Promise.allSettled(fetched) // one that fails before its turn is told of when it is awaited
+  const unpacking: Promise<void>[] = []
   try {
     for (const [index, layer] of manifest.layers.entries()) {
-      await fetched[index]
+      await Promise.race([fetched[index], failureOf(unpacking)])
       signal.throwIfAborted()
-      await layers.unpack(chain.slice(0, index + 1), diffIds[index] ?? '', content.pathOf(layer.digest))
+      unpacking.push(layers.unpack(chain.slice(0, index + 1), diffIds[index] ?? '', content.pathOf(layer.digest)))
     }
+    await Promise.all(unpacking)
   } catch (error) {
     ending.abort(error)
-    await Promise.allSettled(fetched)
+    await Promise.allSettled([...fetched, ...unpacking])
     throw error
   }
   const manifestDigest = sha256(bytes)
@@ -101,6 +103,10 @@ function warnOfOther({ os, architecture, variant }: ConfigFile, what: string, co
   const own = printPlatform(normalise(context.machine))
   context.onProblem(new Error(`image ${what} is for ${printPlatform(platform)}, this machine is ${own}`))
 }
+
+/** Never ends well. */
+const failureOf = async (works: readonly Promise<void>[]): Promise<never> =>
+  new Promise((_, reject) => void Promise.all(works).catch(reject))
 
 async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array, void> {
   yield bytes

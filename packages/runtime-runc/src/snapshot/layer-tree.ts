@@ -8,6 +8,8 @@ import { copyUp } from './copy-up.ts'
 
 /** As many symlinks as the kernel follows. */
 const mostLinks = 40
+/** They are asked for one after the other: more would cost memory for nothing. */
+const mostPlaces = 1000
 const opaque = 'trusted.overlay.opaque'
 
 interface Found {
@@ -20,6 +22,8 @@ export interface LayerTree {
   place(name: string): { folder: string; path: string; base: string }
   /** The file that a hard link names, taken into this layer when a lower one has it. */
   source(name: string): string
+  /** To be called when something is removed: names may lead elsewhere now. */
+  forget(): void
   /** Whether the path is in this layer only because a hard link needed it. */
   isCopy(path: string): boolean
 }
@@ -61,13 +65,17 @@ function look(layer: string, parts: readonly string[]): Found | 'hidden' | undef
   return hides ? 'hidden' : undefined
 }
 
-/** @param lowers folders of the layers below, topmost first */
-export function createLayerTree(folder: string, lowers: readonly string[]): LayerTree {
+/** @param lowersOf answers the folders of the layers below, topmost first; asked only when they matter */
+export function createLayerTree(folder: string, lowersOf: () => readonly string[]): LayerTree {
   const copies = new Set<string>()
+  /** Folders that were found or made, by the name they were asked for. */
+  const places = new Map<string, string>()
 
   /** What is at a path of the merged tree. Every part but the last is a folder of it, not a symlink. */
   const find = (parts: readonly string[]): Found | undefined => {
-    for (const layer of [folder, ...lowers]) {
+    const own = look(folder, parts)
+    if (own) return own === 'hidden' ? undefined : own
+    for (const layer of lowersOf()) {
       const found = look(layer, parts)
       if (found) return found === 'hidden' ? undefined : found
     }
@@ -113,9 +121,16 @@ export function createLayerTree(folder: string, lowers: readonly string[]): Laye
       const parts = partsOf(name)
       const base = parts.pop()
       if (base === undefined) return { folder, path: folder, base: '' }
-      const parent = join(folder, ...makeFolders(parts))
-      return { folder: parent, path: join(parent, base), base }
+      const asked = parts.join('/')
+      let parent = places.get(asked)
+      if (parent === undefined) {
+        parent = [folder, ...makeFolders(parts)].join('/')
+        if (places.size >= mostPlaces) places.clear()
+        places.set(asked, parent)
+      }
+      return { folder: parent, path: `${parent}/${base}`, base }
     },
+    forget: () => places.clear(),
     source: (name) => {
       const parts = partsOf(name)
       const base = parts.pop() ?? ''

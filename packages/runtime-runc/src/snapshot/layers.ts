@@ -1,11 +1,13 @@
 // Unpacked layers, by chain ID: the digest of a layer and all below it.
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdirSync } from 'node:fs'
+import { chmod, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
-import { execFile } from '../exec-file.ts'
-import { syncFolder, writeJson } from '../files.ts'
+import { isFull, syncFolder, writeJson } from '../files.ts'
+import { createGroupSync } from './group-sync.ts'
 import { createUnpacker } from './unpacker.ts'
+import type { UnpackerOptions } from './unpacker.ts'
 import { crashPoint } from '../crash-points.ts'
 
 /** The chain IDs of layers, lowest first. @see OCI image-spec, layer ChainID */
@@ -27,7 +29,10 @@ interface LayerRecord {
 
 export interface Layers extends AsyncDisposable {
   has(chainId: string): boolean
-  /** Unpacks a layer on top of those below it; callers that ask for the same one share the work. */
+  /**
+   * Unpacks a layer on top of those below it, which are here or asked for before; those may still be unpacking.
+   * Callers that ask for the same one share the work.
+   */
   unpack(chain: readonly string[], diffId: string, blob: string): Promise<void>
   /** Folders of a chain, topmost first, as overlay wants them. */
   folders(chain: readonly string[]): string[]
@@ -36,11 +41,19 @@ export interface Layers extends AsyncDisposable {
   keepOnly(chains: Iterable<readonly string[]>): Promise<void>
 }
 
+export interface LayersOptions extends UnpackerOptions {
+  /** Told of entries that were passed over. Default: nobody is. */
+  onProblem?: ((error: Error) => void) | undefined
+}
+
 /** Opens the layers; what a crash left half-unpacked is removed. */
-export async function openLayers(root: string): Promise<Layers> {
+export async function openLayers(root: string, options: LayersOptions = {}): Promise<Layers> {
+  const { onProblem = () => undefined, ...unpacking } = options
   // Names are short numbers: a mount has one page for the paths of all layers.
   const base = join(root, 'l')
-  await mkdir(base, { recursive: true, mode: 0o711 })
+  // Layers have folders that everybody may write to: nobody but root comes near them.
+  await mkdir(base, { recursive: true, mode: 0o700 })
+  await chmod(base, 0o700)
   const known = new Map<string, LayerRecord & { name: string }>()
   let last = 0
   for (const name of await readdir(base)) {
@@ -49,7 +62,8 @@ export async function openLayers(root: string): Promise<Layers> {
     else await rm(join(base, name), { recursive: true, force: true })
     last = Math.max(last, Number.parseInt(name, 36) || 0)
   }
-  const unpacker = createUnpacker()
+  const unpacker = createUnpacker(unpacking)
+  const sync = createGroupSync(base)
   const running = new Map<string, Promise<void>>()
   const folderOf = (chainId: string): string => {
     const layer = known.get(chainId)
@@ -61,27 +75,39 @@ export async function openLayers(root: string): Promise<Layers> {
     return chain.slice(Math.max(0, lowest)).map(folderOf).toReversed()
   }
 
+  /** Of the layers below. Those that are being unpacked are waited for. */
+  const lowersOf = async (chain: readonly string[]): Promise<string[]> => {
+    for (const chainId of chain) await running.get(chainId)
+    return folders(chain)
+  }
+
   const unpack = async (chain: readonly string[], diffId: string, blob: string): Promise<void> => {
     const chainId = chain.at(-1) ?? ''
-    const lowers = folders(chain.slice(0, -1))
+    const lowers = lowersOf(chain.slice(0, -1))
+    lowers.catch(() => undefined) // told when the layer needs them
     const name = (++last).toString(36)
     const temporary = join(base, `${name}.tmp`)
     try {
       const folder = join(temporary, 'fs')
-      await mkdir(temporary, { mode: 0o711 })
-      await mkdir(folder, { mode: 0o755 })
-      const record = { chainId, ...(await unpacker.unpack({ blob, folder, lowers, diffId })) }
+      // At once: layers are unpacked in the order in which they are asked for.
+      mkdirSync(temporary, { mode: 0o700 })
+      mkdirSync(folder)
+      const { skipped, ...unpacked } = await unpacker.unpack({ blob, folder, diffId }, lowers)
+      const record = { chainId, ...unpacked }
+      if (skipped.length > 0) onProblem(new Error(`layer ${diffId}: passed over ${skipped.join(', ')}`))
       crashPoint('image/layer-unpacked')
-      await syncFiles(folder)
+      await sync() // its files reach the disk before its record: after a power cut a layer is whole or not there
       await writeJson(join(temporary, 'layer.json'), record)
       crashPoint('image/layer-recorded')
       await rename(temporary, join(base, name))
       crashPoint('image/layer-stored')
       await syncFolder(base)
       known.set(chainId, { ...record, name })
-    } catch (error) {
+    } catch (cause) {
       await rm(temporary, { recursive: true, force: true })
-      throw new CriError('UNKNOWN', `failed to unpack layer ${diffId}: ${(error as Error).message}`, { cause: error })
+      const remedy =
+        isFull(cause) || /ENOSPC|EDQUOT/.test(String(cause)) ? ': free space on the disk of the images' : ''
+      throw new CriError('UNKNOWN', `failed to unpack layer ${diffId}: ${(cause as Error).message}${remedy}`, { cause })
     }
   }
 
@@ -114,12 +140,6 @@ export async function openLayers(root: string): Promise<Layers> {
     },
     [Symbol.asyncDispose]: async () => unpacker[Symbol.asyncDispose](),
   }
-}
-
-/** Its files reach the disk before its record does: after a power cut a layer is whole or not there. */
-async function syncFiles(folder: string): Promise<void> {
-  const { code, stderr } = await execFile('sync', ['-f', folder])
-  if (code !== 0) throw new Error(`sync -f ${folder}: ${stderr.trim()}`)
 }
 
 async function readRecord(path: string): Promise<LayerRecord | undefined> {

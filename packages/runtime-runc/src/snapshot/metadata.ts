@@ -1,37 +1,42 @@
 // What a tar says of a file besides its content: owner, mode, times, attributes.
-import { chmodSync, lchownSync, lutimesSync } from 'node:fs'
-import { LinuxError, setXattr } from '@nodelet/linux'
-import type { Header } from 'tar-stream'
-
-/** Extended header records. */
-export type Records = ReadonlyMap<string, Buffer>
+import { chmodSync, fchmodSync, fchownSync, lchownSync } from 'node:fs'
+import { LinuxError, setTimes, setXattr } from '@nodelet/linux'
+import type { Records, TarEntry } from './tar/entry.ts'
+import { timeOf } from './tar/pax.ts'
 
 const rawKey = 'SCHILY.xattr.'
 const base64Key = 'LIBARCHIVE.xattr.'
 /** With these an image could show files of other layers, or hide them from whoever looks. */
 const reserved = /^(?:trusted|user)\.overlay\./
 
-/** Sets all but the times, which later entries change when the file is a folder. @throws Error naming the attribute */
-export function setMetadata(path: string, header: Header, records: Records): void {
-  const isSymlink = header.type === 'symlink'
-  lchownSync(path, numberOf(records, 'uid') ?? header.uid, numberOf(records, 'gid') ?? header.gid)
-  for (const [name, value] of attributesOf(records)) setAttribute(path, header, name, value)
-  if (!isSymlink) chmodSync(path, header.mode & 0o7777) // after chown, which drops setuid
+/**
+ * Sets all but the times, which later entries change when the file is a folder.
+ * @param fd the file, when it is open
+ * @throws Error naming the attribute
+ */
+export function setMetadata(path: string, entry: TarEntry, fd?: number): void {
+  const { uid, gid, mode, type, records } = entry
+  if (fd === undefined) lchownSync(path, uid, gid)
+  else fchownSync(fd, uid, gid)
+  // After chown, which drops setuid.
+  if (fd !== undefined) fchmodSync(fd, mode)
+  else if (type !== 'symlink') chmodSync(path, mode)
+  // After both: chown drops capabilities, and chmod changes what an access list says.
+  if (records.size > 0) for (const [name, value] of attributesOf(records)) setAttribute(path, entry, name, value)
 }
 
-/** Sets the times; they are exact to less than a microsecond. */
-export function setTimes(path: string, header: Header, records: Records): void {
-  const mtime = numberOf(records, 'mtime') ?? header.mtime.getTime() / 1000
-  lutimesSync(path, mtime, mtime)
+/** When an entry was read and changed, in nanoseconds. */
+export interface Times {
+  accessed: bigint
+  modified: bigint
 }
 
-function numberOf(records: Records, key: string): number | undefined {
-  const text = records.get(key)?.toString()
-  if (text === undefined || text === '') return undefined
-  const number = Number(text)
-  if (!Number.isFinite(number)) throw new Error(`extended header: ${key} is ${JSON.stringify(text)}, not a number`)
-  return number
+export function timesOf({ mtime, records }: TarEntry): Times {
+  const atime = records.get('atime')
+  return { accessed: atime ? timeOf('atime', atime) : mtime, modified: mtime }
 }
+
+export const setEntryTimes = (path: string, { accessed, modified }: Times): void => setTimes(path, accessed, modified)
 
 function* attributesOf(records: Records): Generator<[string, Buffer], void> {
   for (const [key, value] of records) {
@@ -42,7 +47,7 @@ function* attributesOf(records: Records): Generator<[string, Buffer], void> {
   }
 }
 
-function setAttribute(path: string, { type }: Header, name: string, value: Buffer): void {
+function setAttribute(path: string, { type }: TarEntry, name: string, value: Buffer): void {
   if (reserved.test(name)) throw new Error(`attribute ${name}: the overlay file system's own, images may not set it`)
   try {
     setXattr(path, name, value)

@@ -1,81 +1,80 @@
-// Unpacks layers off the event loop, in one worker that ends when it has been idle for a while.
-import { Worker } from 'node:worker_threads'
-import type { WorkerOptions } from 'node:worker_threads'
-import type { Unpacked, UnpackTask } from './unpack.ts'
+// Unpacks layers off the event loop, some side by side.
+import { availableParallelism } from 'node:os'
+import type { Unpacked } from './entry-writer.ts'
+import { defaultLimits } from './limits.ts'
+import type { LayerLimits } from './limits.ts'
+import type { UnpackTask } from './unpack.ts'
+import { createUnpackThread } from './unpack-thread.ts'
+import type { UnpackThread } from './unpack-thread.ts'
 
-export interface Unpacker extends AsyncDisposable {
-  /** One layer after the other. @throws Error also when the unpacker is closed meanwhile */
-  unpack(task: UnpackTask): Promise<Unpacked>
+export interface UnpackerOptions {
+  /** Layers that are unpacked side by side. Default: as many as there are processors, 4 at most. */
+  threads?: number | undefined
+  /** How long a layer may stand still, in milliseconds. Default 2 minutes. */
+  stallMs?: number | undefined
+  /** Those that are left out have their defaults. */
+  limits?: Partial<LayerLimits> | undefined
 }
 
-/** How long an idle worker stays, in milliseconds: it costs some 10 MB. */
-const idleMs = 5_000
+export interface Unpacker extends AsyncDisposable {
+  /**
+   * Begins in the order of the calls, so a layer is to be asked for after those below it.
+   * @param lowers answers folders of the layers below, topmost first; waited for only when the layer needs them
+   * @throws Error also when the unpacker is closed meanwhile
+   */
+  unpack(task: UnpackTask, lowers: Promise<readonly string[]>): Promise<Unpacked>
+}
 
-/**
- * A program given on the command line says of what type it is; the worker is a file. What else it inherits is left to
- * Node unless it must be said: flags of V8, fine for a process, are refused of a worker.
- */
-const isGiven = process.execArgv.some((option) => option.startsWith('--input-type'))
-const workerOptions: WorkerOptions = isGiven
-  ? { execArgv: process.execArgv.filter((option) => /^(--conditions|-C)=/.test(option)) }
-  : {}
+const mostThreads = 4
 
-export function createUnpacker(): Unpacker {
-  // Run from sources the file is TypeScript, from a build it is not.
-  const file = new URL(`./unpack-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)
-  let worker: Worker | undefined
-  let idle: NodeJS.Timeout | undefined
-  let line: Promise<unknown> = Promise.resolve()
+export function createUnpacker({ threads, stallMs = 120_000, limits }: UnpackerOptions = {}): Unpacker {
+  const free: UnpackThread[] = Array.from({ length: threads ?? Math.min(mostThreads, availableParallelism()) }, () =>
+    createUnpackThread(stallMs),
+  )
+  const all = [...free]
+  const waiting: ((thread: UnpackThread) => void)[] = []
+  const running = new Set<Promise<unknown>>()
   let isClosed = false
 
-  const end = async (): Promise<void> => {
-    clearTimeout(idle)
-    const ending = worker
-    worker = undefined
-    await ending?.terminate()
+  const take = async (): Promise<UnpackThread> => {
+    const thread = free.pop() // the one that was last at work is still warm
+    if (thread) return thread
+    const { promise, resolve } = Promise.withResolvers<UnpackThread>()
+    waiting.push(resolve)
+    return promise
   }
 
-  const run = async (task: UnpackTask): Promise<Unpacked> => {
-    if (isClosed) throw new Error('the unpacker is closed')
-    clearTimeout(idle)
-    const running = (worker ??= new Worker(file, workerOptions))
-    running.ref() // a process does not end in the middle of a layer
-    try {
-      return await ask(running, task)
-    } finally {
-      running.unref()
-      idle = setTimeout(() => void end(), idleMs).unref()
-    }
+  const give = (thread: UnpackThread): void => {
+    const next = waiting.shift()
+    if (next) next(thread)
+    else free.push(thread)
   }
 
-  const ask = async (running: Worker, task: UnpackTask): Promise<Unpacked> => {
-    const answer = Promise.withResolvers<Unpacked>()
-    const onMessage = ({ unpacked, error }: { unpacked?: Unpacked; error?: string }): void =>
-      unpacked ? answer.resolve(unpacked) : answer.reject(new Error(error))
-    const onExit = (code: number): void => {
-      if (worker === running) worker = undefined
-      answer.reject(new Error(isClosed ? 'the unpacker is closed' : `the unpacking thread ended with status ${code}`))
-    }
-    running.on('message', onMessage).on('error', answer.reject).on('exit', onExit)
-    running.postMessage(task)
+  const run = async (task: UnpackTask, lowers: Promise<readonly string[]>): Promise<Unpacked> => {
+    const thread = await take()
     try {
-      return await answer.promise
+      if (isClosed) throw new Error('the unpacker is closed')
+      return await thread.run({ ...task, limits: { ...defaultLimits, ...limits } }, lowers)
+    } catch (error) {
+      throw isClosed ? new Error('the unpacker is closed', { cause: error }) : error
     } finally {
-      running.off('message', onMessage).off('error', answer.reject).off('exit', onExit)
+      give(thread)
     }
   }
 
   return {
-    unpack: async (task) => {
-      const done = line.then(async () => run(task))
-      line = Promise.allSettled([done]) // the next comes after it, however it ended: its own caller is told
+    unpack: async (task, lowers) => {
+      void Promise.allSettled([lowers]) // the thread is told, should it ask
+      const done = run(task, lowers)
+      running.add(done)
+      void Promise.allSettled([done]).then(() => running.delete(done)) // each caller has its own failure
       return done
     },
     [Symbol.asyncDispose]: async () => {
       isClosed = true
-      await end()
-      await line
-      clearTimeout(idle)
+      await Promise.all(all.map(async (thread) => thread.end()))
+      await Promise.allSettled(running)
+      await Promise.all(all.map(async (thread) => thread.end())) // and the timers of idle ones
     },
   }
 }
