@@ -32,6 +32,7 @@ export const crashPoints = [
   'container/rootfs-known',
   'container/bundle-written',
   'container/monitor-spawned',
+  'container/monitor-placed',
   'container/monitor-told',
   'container/made',
   'container/created',

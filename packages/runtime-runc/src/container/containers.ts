@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import type { LinuxContainerResources } from '@nodelet/cri-api'
+import { openCgroups } from '@nodelet/linux'
 import { reopenLog } from '../conmon.ts'
 import { findProgram } from '../exec-file.ts'
 import { readText } from '../files.ts'
@@ -79,6 +80,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
   opening.use(await lockFolder(options.stateDir))
   const context: Context = {
     folders,
+    cgroups: await openCgroups(),
     handlers: options.handlers ?? (await openHandlers(options.runDir, {})),
     conmon: await findProgram(options.conmon ?? 'conmon'),
     host: options.host ?? (await readHostFacts()),

@@ -1,5 +1,6 @@
 // What the container operations share.
 import { CriError } from '@nodelet/cri-api'
+import type { Cgroups } from '@nodelet/linux'
 import { isFull } from '../files.ts'
 import type { Handlers } from '../handlers.ts'
 import type { Runc } from '../runc.ts'
@@ -32,6 +33,7 @@ export interface Entry {
 /** One runtime's containers. */
 export interface Context {
   folders: Folders
+  cgroups: Cgroups
   handlers: Handlers
   conmon: string
   host: HostFacts

@@ -34,6 +34,8 @@ export interface ContainerRecord {
   user?: ResolvedUser
   init?: ProcessRef
   monitor?: ProcessRef
+  /** The monitor's own cgroup, made before the monitor is told to begin. */
+  monitorCgroup?: string
   /** Limits that were being applied: to be applied again, should that have been cut off. */
   pendingResources?: LinuxContainerResources
   createdAt: number

@@ -48,6 +48,7 @@ test.each([
   'record/written',
   'container/recorded',
   'container/monitor-spawned',
+  'container/monitor-placed',
   'container/rootfs-folders-made',
   'container/rootfs-recorded',
   'container/rootfs-mounted',
