@@ -22,7 +22,6 @@ import { runcError } from '../src/runc.ts'
 import { cgroupFolders, makeFixture, until } from './fixture.ts'
 import type { Config } from './fixture.ts'
 
-const cgroupVersion = existsSync('/sys/fs/cgroup/cgroup.controllers') ? 2 : 1
 let f: Awaited<ReturnType<typeof makeFixture>>
 beforeEach(async () => {
   f = await makeFixture()
@@ -42,23 +41,6 @@ async function finished(script: string, config: Config = {}): Promise<Readonly<C
 }
 
 const texts = (): string[] => f.logLines().map((line) => line.split(' ').slice(1).join(' '))
-
-test('the monitor is in a cgroup of its own beside the container, which goes with it', async () => {
-  const id = await running('sleep 600')
-  const { monitor, init } = f.containers.status(id)
-  const cgroupsOf = (pid = 0): string[] =>
-    readFileSync(`/proc/${pid}/cgroup`, 'utf8')
-      .split('\n')
-      .filter((line) => /[:,](memory|cpu|pids|freezer|name=systemd)[:,]|^0::/.test(line))
-      .filter((line) => cgroupVersion === 2 || !line.startsWith('0::'))
-      .map((line) => line.split(':')[2] ?? '')
-  const own = `${f.cgroupParent}/nodelet-conmon-${id}`
-  expect(new Set(cgroupsOf(monitor?.pid))).toEqual(new Set([own]))
-  expect(new Set(cgroupsOf(init?.pid))).toEqual(new Set([`${f.cgroupParent}/${id}`]))
-  await f.reopen()
-  await f.containers.remove(id)
-  expect([...cgroupFolders(own), ...cgroupFolders(`${f.cgroupParent}/${id}`)]).toEqual([])
-})
 
 test('runs a program to its end: states, log lines, exit code, events, no rest', async () => {
   const id = await f.containers.create(f.options('echo out; echo err >&2; printf part; exit 3'))
