@@ -61,6 +61,12 @@ export const crashPoints = [
   'update/recorded',
   'update/applied',
   'update/stored',
+  // CheckpointContainer
+  'checkpoint/recorded',
+  'checkpoint/paused',
+  'checkpoint/dumped',
+  'checkpoint/packed',
+  'checkpoint/resumed',
   // ReopenContainerLog
   'log/told',
   // Every record

@@ -24,6 +24,8 @@ export interface Entry {
   tail: Promise<void>
   /** The stop signal was sent in this process's life: it is never sent twice. */
   signalled: boolean
+  /** While it stands still for a checkpoint: its abort ends that. */
+  standstill?: AbortController
   /** Tells of the end of its monitor. */
   watch?: Disposable
   /** The disk did not take the last change. */

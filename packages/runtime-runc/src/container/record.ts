@@ -38,6 +38,8 @@ export interface ContainerRecord {
   monitorCgroup?: string
   /** Limits that were being applied: to be applied again, should that have been cut off. */
   pendingResources?: LinuxContainerResources
+  /** Where a checkpoint is being written: it stands still meanwhile. */
+  checkpointTo?: string
   createdAt: number
   startedAt?: number
   finishedAt?: number

@@ -167,6 +167,19 @@ test.each(['update/recorded', 'update/applied', 'update/stored'])(
   },
 )
 
+test.each(['checkpoint/recorded', 'checkpoint/paused'])(
+  'CheckpointContainer, killed at %s: it goes on, and nothing is left of the archive',
+  async (point) => {
+    const id = await daemon.run(pod, 'while sleep 0.05; do echo line; done')
+    const made = await daemon.state()
+    const request = { containerId: id, location: join(daemon.folder, 'checkpoint.tar'), timeout: 0n }
+    await daemon.dieAt(point, async () => daemon.runtime.checkpointContainer(request))
+    await daemon.expectState(made)
+    const { length } = await daemon.log(id)
+    await expect.poll(async () => (await daemon.log(id)).length).toBeGreaterThan(length)
+  },
+)
+
 test('ReopenContainerLog, killed when the monitor is told: the log goes on in the new file', async () => {
   const id = await daemon.run(pod, 'while sleep 0.05; do echo line; done')
   const path = (await daemon.status(id))?.logPath ?? ''
