@@ -26,6 +26,7 @@ const aptPackages = {
 
 /** What only the tests need. */
 const testPackages = {
+  criu: ['/usr/sbin/criu'],
   crun: ['/usr/bin/crun'],
   'docker-registry': ['/usr/bin/docker-registry'],
   'user-mode-linux': ['/usr/bin/linux'],

@@ -16,8 +16,8 @@ import {
 import { usageV1 } from './cgroup-usage.ts'
 import { LinuxError } from './errors.ts'
 
-/** The controllers that we use, where they are there. */
-const used = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'freezer']
+/** What we use, where it is there. By the last one systemd knows what belongs to a service, to end it. */
+const used = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'freezer', 'name=systemd']
 /** Those that tell of use. */
 const measured = ['cpu', 'cpuacct', 'memory', 'pids', 'blkio', 'hugetlb']
 

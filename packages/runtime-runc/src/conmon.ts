@@ -35,8 +35,8 @@ export interface ConmonOptions {
   /** Default: `conmon` on the PATH. */
   binary?: string
   signal?: AbortSignal
-  /** Called with conmon's number before it makes the container: the place to move it to a cgroup. */
-  beforeCreate?: (pid: number) => Promise<void>
+  /** Called with conmon's number while it waits for the word to create: the place to move it to a cgroup. */
+  place?: (pid: number) => Promise<void>
 }
 
 /** A container that is created and watched. */
@@ -54,8 +54,8 @@ export interface WaitingMonitor {
    *   the caller to delete.
    */
   create(): Promise<Monitored>
-  /** Ends it without a container. */
-  cancel(): void
+  /** Ends it without a container; returns when nothing is done to it any more. */
+  cancel(): Promise<void>
 }
 
 /**
@@ -93,19 +93,27 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
   const [, , , answers, start] = program.stdio
   if (!answers || !start) throw new Error('conmon: no pipes')
   start.on('error', () => {}) // a conmon that died early says why on the sync pipe or in its error file
-  const cancel = (): void => {
+  const placed = options.place?.(program.pid)
+  const isPlaced = Promise.allSettled([placed]) // awaited below, unless it is cancelled
+  const cancel = async (): Promise<void> => {
     program.kill('SIGKILL') // it would go on at the start pipe's end
     start.destroy()
     answers.destroy()
+    await isPlaced
   }
   return {
     cancel,
     create: async () => {
       try {
-        await options.beforeCreate?.(program.pid)
+        await placed
       } catch (error) {
-        cancel()
-        throw error
+        await cancel()
+        throw new Error(
+          `creating container ${options.id}: moving its monitor to its cgroup: ${(error as Error).message}`,
+          {
+            cause: error,
+          },
+        )
       }
       start.end('\0')
       crashPoint('container/monitor-told')

@@ -32,6 +32,7 @@ export const crashPoints = [
   'container/rootfs-known',
   'container/bundle-written',
   'container/monitor-spawned',
+  'container/monitor-placed',
   'container/monitor-told',
   'container/made',
   'container/created',
@@ -60,6 +61,12 @@ export const crashPoints = [
   'update/recorded',
   'update/applied',
   'update/stored',
+  // CheckpointContainer
+  'checkpoint/recorded',
+  'checkpoint/paused',
+  'checkpoint/dumped',
+  'checkpoint/packed',
+  'checkpoint/resumed',
   // ReopenContainerLog
   'log/told',
   // Every record

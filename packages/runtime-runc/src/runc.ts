@@ -49,6 +49,11 @@ export interface Runc {
   kill(id: string, name: string, options?: { all?: boolean }, signal?: AbortSignal): Promise<void>
   /** Applies the limits of a JSON file of OCI resources. */
   update(id: string, file: string, signal?: AbortSignal): Promise<void>
+  /** Stops all processes of the container until `resume`. */
+  pause(id: string, signal?: AbortSignal): Promise<void>
+  resume(id: string, signal?: AbortSignal): Promise<void>
+  /** Has criu write the processes to the folder `images`, and its log to `work`. They stay as they are. */
+  checkpoint(id: string, folders: { images: string; work: string }, signal?: AbortSignal): Promise<void>
   /** Removes what runc keeps, and the cgroup; `force` kills first. An unknown container is fine. */
   delete(id: string, options?: { force?: boolean }, signal?: AbortSignal): Promise<void>
 }
@@ -82,6 +87,12 @@ export function createRunc({ binary = 'runc', root, systemdCgroup = false }: Run
     kill: async (id, name, { all = false } = {}, signal) =>
       void (await runc(['kill', ...(all ? ['--all'] : []), id, name], signal)),
     update: async (id, file, signal) => void (await runc(['update', '-r', file, id], signal)),
+    pause: async (id, signal) => void (await runc(['pause', id], signal)),
+    resume: async (id, signal) => void (await runc(['resume', id], signal)),
+    checkpoint: async (id, { images, work }, signal) => {
+      const paths = ['--image-path', images, '--work-path', work]
+      await runc(['checkpoint', ...paths, '--leave-running', '--tcp-established', '--file-locks', id], signal)
+    },
     delete: async (id, { force = false } = {}, signal) =>
       void (await unlessUnknown(runc(['delete', ...(force ? ['--force'] : []), id], signal))),
   }

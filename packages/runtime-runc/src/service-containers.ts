@@ -23,6 +23,7 @@ type ContainerCalls = Pick<
   | 'containerStatus'
   | 'updateContainerResources'
   | 'reopenContainerLog'
+  | 'checkpointContainer'
   | 'execSync'
   | 'exec'
   | 'attach'
@@ -81,6 +82,11 @@ export function containerCalls(context: ServiceContext): ContainerCalls {
       await containers.reopenLog(idOf(containerId), signal)
       return {}
     },
+    checkpointContainer: async ({ containerId, location, timeout }, { signal } = {}) => {
+      const id = idOf(containerId)
+      await withinSeconds(Number(timeout), signal, async (limit) => containers.checkpoint(id, location, limit))
+      return {}
+    },
     execSync: async ({ containerId, cmd, timeout }, { signal } = {}) =>
       containers.execSync(idOf(containerId), cmd, Number(timeout) * 1000, signal),
     exec: async (request) => {
@@ -100,6 +106,10 @@ async function create(
 ): Promise<string> {
   return sandboxes.use(podSandboxId, async (record, facts) => {
     const asked = config.image?.image ?? ''
+    if (asked.startsWith('/')) {
+      const message = `image "${asked}" is a path: this runtime cannot restore containers from checkpoints`
+      throw new CriError('UNIMPLEMENTED', message)
+    }
     const image = images.resolve(asked)
     if (!image) throw new CriError('NOT_FOUND', `failed to resolve image "${asked}": pull it first`)
     const mounted = await mountImages(images, facts, config)
@@ -116,6 +126,23 @@ async function create(
       rootfs: (id) => images.prepareRootfs(id, image.id, facts.userNamespace),
     })
   })
+}
+
+/** Zero is no limit. */
+async function withinSeconds(
+  seconds: number,
+  signal: AbortSignal | undefined,
+  work: (signal: AbortSignal | undefined) => Promise<void>,
+): Promise<void> {
+  if (seconds <= 0) return work(signal)
+  const late = new AbortController()
+  const error = new CriError('DEADLINE_EXCEEDED', `it took more than ${seconds} s: give it a longer timeout`)
+  const timer = setTimeout(() => late.abort(error), Math.min(seconds * 1000, 2 ** 31 - 1))
+  try {
+    await work(AbortSignal.any([late.signal, ...(signal ? [signal] : [])]))
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** @throws CriError UNIMPLEMENTED without a streaming server, NOT_FOUND, or FAILED_PRECONDITION when it does not run. */

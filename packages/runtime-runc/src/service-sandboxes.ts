@@ -72,9 +72,9 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
     async *streamPodSandboxes({ filter }) {
       for await (const podSandboxes of batches(list(filter), PodSandbox)) yield { podSandboxes }
     },
-    // The kubelet sets the pod's cgroup itself; there is nothing else that depends on it.
-    updatePodSandboxResources: async ({ podSandboxId }) => {
-      sandboxes.status(sandboxId(context, podSandboxId))
+    // The kubelet sets the pod's cgroup itself: this is for those who ask for the sandbox's configuration.
+    updatePodSandboxResources: async ({ podSandboxId, overhead, resources }) => {
+      await sandboxes.noteResources(sandboxId(context, podSandboxId), { overhead, resources })
       return {}
     },
     portForward: async (request) => {

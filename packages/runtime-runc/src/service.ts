@@ -1,5 +1,5 @@
 // The RuntimeService of CRI v1.
-import { CgroupDriver, CriError, RuntimeConfigResponse, StatusResponse } from '@nodelet/cri-api'
+import { CgroupDriver, RuntimeConfigResponse, StatusResponse } from '@nodelet/cri-api'
 import type { RuntimeCondition, RuntimeHandler, RuntimeService } from '@nodelet/cri-api'
 import type { Cni } from '@nodelet/cni-plugins'
 import type { Handlers } from './handlers.ts'
@@ -54,9 +54,6 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
     // The pods' addresses are the network list's: the node has no other use for the range.
     updateRuntimeConfig: async () => ({}),
     getContainerEvents: (_request, { signal } = {}) => events.read(signal),
-    checkpointContainer: async () => {
-      throw new CriError('UNIMPLEMENTED', 'checkpoints need CRIU, which this runtime does not use')
-    },
   }
 }
 

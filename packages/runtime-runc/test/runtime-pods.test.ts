@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { ContainerState, NamespaceMode, PodSandboxState } from '@nodelet/cri-api'
+import { ContainerState, LinuxContainerResources, NamespaceMode, PodSandboxState } from '@nodelet/cri-api'
 import type { ContainerConfig, DeepPartial, PodSandboxConfig } from '@nodelet/cri-api'
 import { isNamespacePinned, openCgroups, readMountInfo } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -205,4 +205,27 @@ test('what has no record any more is swept: pins, files, containers, networks', 
   await f.reopen(() => rmSync(join(f.folder, 'state/sandboxes', pod), { recursive: true }))
   expect(leftovers(f)).toEqual([])
   expect(readdirSync(join(f.folder, 'cni/results'))).toEqual([])
+})
+
+test('what a pod as a whole may use is remembered and changes no cgroup', async () => {
+  const pod = await runPod()
+  const overhead = LinuxContainerResources.fromPartial({ cpuShares: 10n })
+  const resources = LinuxContainerResources.fromPartial({ memoryLimitInBytes: 64n << 20n })
+  const { runtimeService } = f.runtime
+  await runtimeService.updatePodSandboxResources({ podSandboxId: pod, overhead, resources: undefined })
+  await runtimeService.updatePodSandboxResources({ podSandboxId: pod.slice(0, 20), overhead: undefined, resources })
+  await f.reopen()
+  const { info } = await podStatus(pod, true)
+  const { config } = JSON.parse(info['info'] ?? '{}') as { config: { linux: object } }
+  expect(config.linux).toMatchObject({
+    overhead: { cpuShares: '10' },
+    resources: { memoryLimitInBytes: `${64 << 20}` },
+  })
+  expect((await (await openCgroups()).stats(join(f.cgroup, pod))).memory?.limit).toBeUndefined()
+  const unknown = f.runtime.runtimeService.updatePodSandboxResources({
+    podSandboxId: 'f'.repeat(64),
+    overhead,
+    resources,
+  })
+  await expect(unknown).rejects.toMatchObject({ code: 'NOT_FOUND' })
 })

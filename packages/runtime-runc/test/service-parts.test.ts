@@ -1,7 +1,6 @@
 import {
   ContainerFilter,
   ContainerState,
-  LinuxContainerResources,
   PodSandboxConfig,
   PodSandboxFilter,
   PodSandboxState,
@@ -12,7 +11,6 @@ import { expect, test } from 'vitest'
 import { filterContainers, filterSandboxes, findById } from '../src/container/filter.ts'
 import { networkUsageOf, rateOf } from '../src/container/stats.ts'
 import { containerStatusOf } from '../src/container/status.ts'
-import { mergeResources } from '../src/container/update.ts'
 import { networkStatusOf, podNetwork } from '../src/sandbox/network.ts'
 import { pauseProgram } from '../src/sandbox/pause.ts'
 import { resolvConfOf } from '../src/sandbox/pod-files.ts'
@@ -134,18 +132,6 @@ test('asks CNI for the ports that have one on the node, and shows IPv4 first', (
     additionalIps: [{ ip: 'fd00::2' }],
   })
   expect(networkStatusOf(undefined)).toEqual({ ip: '', additionalIps: [] })
-})
-
-test('an update keeps what it does not name', () => {
-  const stored = LinuxContainerResources.fromPartial({ cpuShares: 5n, memoryLimitInBytes: 9n, unified: { a: '1' } })
-  const change = LinuxContainerResources.fromPartial({ cpuShares: 7n, cpusetCpus: '0' })
-  expect(mergeResources(stored, change)).toMatchObject({
-    cpuShares: 7n,
-    memoryLimitInBytes: 9n,
-    cpusetCpus: '0',
-    unified: { a: '1' },
-  })
-  expect(mergeResources(undefined, change).cpuShares).toBe(7n)
 })
 
 test('a CPU rate needs two readings of one counter', () => {

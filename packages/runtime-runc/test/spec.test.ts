@@ -14,7 +14,7 @@ import type { HandlerFacts, HostFacts, ImageConfig, OciSpec, SandboxFacts } from
 import { parseLog } from '../src/log.ts'
 import { parseSignal } from '../src/signals.ts'
 import { clampOomScore, containerArgs, containerEnv } from '../src/spec/process.ts'
-import { cgroupsPath, containerCgroup, expandSlice } from '../src/spec/cgroup-path.ts'
+import { cgroupsPath, containerCgroup, expandSlice, monitorCgroup } from '../src/spec/cgroup-path.ts'
 import { defaultSeccomp } from '../src/spec/seccomp.ts'
 
 const host: HostFacts = {
@@ -351,6 +351,11 @@ describe('resources', () => {
     expect(cgroupsPath('cgroupfs', '/kubepods/pod1/', 'c')).toBe('/kubepods/pod1/c')
     expect(cgroupsPath('cgroupfs', '', 'c')).toBe('/nodelet/c')
     expect(() => cgroupsPath('cgroupfs', '/kubepods.slice', 'c')).toThrow('cgroupDriver to cgroupfs')
+  })
+
+  test('the monitor is below the pod, too, where not only systemd may make cgroups', () => {
+    expect(monitorCgroup('cgroupfs', '/kubepods/pod1/', 'c')).toBe('/kubepods/pod1/nodelet-conmon-c')
+    expect(monitorCgroup('systemd', 'kubepods.slice', 'c')).toBeUndefined()
   })
 
   test('with systemd the cgroup is a scope of the last slice', () => {

@@ -3,6 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import type { LinuxContainerResources } from '@nodelet/cri-api'
+import { openCgroups } from '@nodelet/linux'
+import { checkpoint } from '../checkpoint/checkpoint.ts'
 import { reopenLog } from '../conmon.ts'
 import { findProgram } from '../exec-file.ts'
 import { readText } from '../files.ts'
@@ -57,6 +59,8 @@ export interface Containers extends AsyncDisposable {
   reopenLog(id: string, signal?: AbortSignal): Promise<void>
   /** Merges the limits that are not zero into the container's; they hold when this returns. */
   updateResources(id: string, limits: LinuxContainerResources): Promise<void>
+  /** Writes a checkpoint by criu to a tar file; the container goes on afterwards. */
+  checkpoint(id: string, location: string, signal?: AbortSignal): Promise<void>
   /** The OCI runtime of a container. @throws CriError NOT_FOUND */
   runc(id: string): Runc
   /** The OCI spec; undefined when a reboot lost it. */
@@ -79,6 +83,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
   opening.use(await lockFolder(options.stateDir))
   const context: Context = {
     folders,
+    cgroups: await openCgroups(),
     handlers: options.handlers ?? (await openHandlers(options.runDir, {})),
     conmon: await findProgram(options.conmon ?? 'conmon'),
     host: options.host ?? (await readHostFacts()),
@@ -99,6 +104,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
     execSync: (id, command, timeoutMs, signal) => execSync(context, id, command, timeoutMs, signal),
     reopenLog: (id, signal) => reopen(context, id, signal),
     updateResources: (id, limits) => updateResources(context, id, limits),
+    checkpoint: (id, location, signal) => checkpoint(context, id, location, signal),
     runc: (id) => runcOf(context, entryOf(context, id).record),
     spec: async (id) => {
       const text = await readText(join(context.folders.bundles, entryOf(context, id).record.id, 'config.json'))

@@ -1,5 +1,6 @@
 // What the container operations share.
 import { CriError } from '@nodelet/cri-api'
+import type { Cgroups } from '@nodelet/linux'
 import { isFull } from '../files.ts'
 import type { Handlers } from '../handlers.ts'
 import type { Runc } from '../runc.ts'
@@ -23,6 +24,8 @@ export interface Entry {
   tail: Promise<void>
   /** The stop signal was sent in this process's life: it is never sent twice. */
   signalled: boolean
+  /** While it stands still for a checkpoint: its abort ends that. */
+  standstill?: AbortController
   /** Tells of the end of its monitor. */
   watch?: Disposable
   /** The disk did not take the last change. */
@@ -32,6 +35,7 @@ export interface Entry {
 /** One runtime's containers. */
 export interface Context {
   folders: Folders
+  cgroups: Cgroups
   handlers: Handlers
   conmon: string
   host: HostFacts

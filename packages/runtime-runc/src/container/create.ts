@@ -7,6 +7,7 @@ import { makeBundle, writeBundle } from '../bundle.ts'
 import { prepareMonitor } from '../conmon.ts'
 import type { ConmonOptions } from '../conmon.ts'
 import { parseSignal, signalName } from '../signals.ts'
+import { monitorCgroup } from '../spec/cgroup-path.ts'
 import { buildSpec } from '../spec/build.ts'
 import type { HandlerFacts, ImageConfig, SandboxFacts } from '../spec/facts.ts'
 import type { OciSpec } from '../spec/oci.ts'
@@ -87,7 +88,7 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
     writeBundle(bundle, spec)
     crashPoint('container/bundle-written')
   } catch (error) {
-    monitor.cancel()
+    await monitor.cancel()
     hideShown(join(context.folders.shown, entry.record.id))
     throw error
   }
@@ -108,7 +109,7 @@ function monitorOptions(
   { config, signal }: CreateOptions,
 ): ConmonOptions {
   const { folders, conmon } = context
-  const { id, logPath } = record
+  const { id, logPath, monitorCgroup: cgroup } = record
   return {
     id,
     name: config.metadata?.name ?? id,
@@ -123,7 +124,15 @@ function monitorOptions(
     binary: conmon,
     ...(logPath ? { logPath } : {}),
     ...(signal ? { signal } : {}),
+    ...(cgroup ? { place: (pid) => placeMonitor(context, cgroup, pid) } : {}),
   }
+}
+
+/** In a cgroup of its own: on v2 the pod's, which has cgroups below it, takes no process. */
+async function placeMonitor({ cgroups }: Context, cgroup: string, pid: number): Promise<void> {
+  await cgroups.create(cgroup)
+  await cgroups.attach(cgroup, pid)
+  crashPoint('container/monitor-placed')
 }
 
 async function specFor(context: Context, record: ContainerRecord, options: CreateOptions): Promise<OciSpec> {
@@ -164,8 +173,11 @@ function newRecord(
 ): ContainerRecord {
   const logPath =
     sandboxConfig.logDirectory && config.logPath ? join(sandboxConfig.logDirectory, config.logPath) : undefined
+  const id = randomBytes(32).toString('hex')
+  const parent = sandboxConfig.linux?.cgroupParent ?? ''
+  const cgroup = monitorCgroup(context.handlers.cgroupDriver, parent, id)
   return {
-    id: randomBytes(32).toString('hex'),
+    id,
     sandboxId: sandbox.id,
     config,
     imageName,
@@ -179,6 +191,7 @@ function newRecord(
     removing: false,
     bootId: context.bootId,
     createdAt: Date.now(),
+    ...(cgroup ? { monitorCgroup: cgroup } : {}),
     ...(logPath ? { logPath } : {}),
   }
 }

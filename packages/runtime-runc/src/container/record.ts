@@ -34,8 +34,12 @@ export interface ContainerRecord {
   user?: ResolvedUser
   init?: ProcessRef
   monitor?: ProcessRef
+  /** The monitor's own cgroup, made before the monitor is told to begin. */
+  monitorCgroup?: string
   /** Limits that were being applied: to be applied again, should that have been cut off. */
   pendingResources?: LinuxContainerResources
+  /** Where a checkpoint is being written: it stands still meanwhile. */
+  checkpointTo?: string
   createdAt: number
   startedAt?: number
   finishedAt?: number

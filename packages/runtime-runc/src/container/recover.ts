@@ -1,6 +1,7 @@
 // What is left of a former life: adopted, settled or removed.
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { endCheckpoint } from '../checkpoint/checkpoint.ts'
 import { isMissing, removeTree } from '../files.ts'
 import { beginOf, isAlive } from '../pids.ts'
 import { isId } from '../record-folders.ts'
@@ -38,6 +39,7 @@ export async function recover(context: Context): Promise<void> {
 
 async function settle(context: Context, entry: Entry, status: string | undefined): Promise<void> {
   const { phase, removing, bootId, monitor, init, createdAt } = entry.record
+  await locked(entry, () => endCheckpoint(context, entry))
   if (phase === 'creating' || removing) return locked(entry, () => discard(context, entry))
   if (phase === 'exited') return
   const isWatched = monitor !== undefined && isAlive(monitor)

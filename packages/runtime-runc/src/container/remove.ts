@@ -1,15 +1,15 @@
 // Removing a container and all that was made for it.
 import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import { openCgroups } from '@nodelet/linux'
+import { dirname, join } from 'node:path'
 import { removeBundle } from '../bundle.ts'
 import { crashPoint } from '../crash-points.ts'
 import { readText } from '../files.ts'
+import { monitorCgroup } from '../spec/cgroup-path.ts'
 import { endsWithin, killNow } from '../pids.ts'
-import type { ProcessRef } from '../pids.ts'
 import { locked, note, runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
 import { removeShown } from './shown.ts'
+import type { ContainerRecord } from './record.ts'
 import { removeRecord } from './store.ts'
 import type { Runc } from '../runc.ts'
 import { stop } from './stop.ts'
@@ -33,12 +33,12 @@ export async function remove(context: Context, id: string, signal?: AbortSignal)
 
 /** Takes away everything of a container, from whatever point it came to; may be run again. */
 export async function discard(context: Context, entry: Entry): Promise<void> {
-  const { id, phase, monitor } = entry.record
+  const { id, phase } = entry.record
   entry.watch?.[Symbol.dispose]()
   if (phase === 'creating') await endMaking(context, id, runcOf(context, entry.record))
   // Whoever stored the end has deleted it before.
   if (phase !== 'exited') await runcOf(context, entry.record).delete(id, { force: true })
-  await removeTraces(context, id, monitor)
+  await removeTraces(context, id, entry.record)
   await removeRecord(context.folders, id)
   crashPoint('container/removed')
   context.entries.delete(id)
@@ -46,26 +46,32 @@ export async function discard(context: Context, entry: Entry): Promise<void> {
 }
 
 /** Ends what makes a container, or made one that nothing is known of. */
-export async function endMaking({ folders }: Context, id: string, runc: Runc): Promise<void> {
+export async function endMaking({ folders, cgroups }: Context, id: string, runc: Runc): Promise<void> {
   await endCreation(folders, id)
   await runc.delete(id, { force: true })
   // An OCI runtime that was killed early has a cgroup, and no state by which it would find it again.
   const config = await readText(join(folders.bundles, id, 'config.json'))
   const path = config === undefined ? undefined : cgroupOf(config)
   if (!path?.startsWith('/')) return
-  const cgroups = await openCgroups()
   await cgroups.kill(path)
   await cgroups.remove(path)
+  const monitors = monitorCgroup('cgroupfs', dirname(path), id) // of one whose record cannot be read
+  if (monitors) await cgroups.remove(monitors)
 }
 
 /** All but the record and what the OCI runtime has. */
-export async function removeTraces(context: Context, id: string, monitor?: ProcessRef): Promise<void> {
+export async function removeTraces(
+  context: Context,
+  id: string,
+  { monitor, monitorCgroup }: Pick<ContainerRecord, 'monitor' | 'monitorCgroup'> = {},
+): Promise<void> {
   const { folders } = context
   crashPoint('container/runtime-removed')
   // conmon ends after its container; until then it may still write files.
   if (monitor && !(await endsWithin(monitor, MONITOR_WAIT_MS))) killNow(monitor.pid)
   crashPoint('container/monitor-ended')
   removeShown(join(folders.shown, id))
+  if (monitorCgroup) await context.cgroups.remove(monitorCgroup)
   await removeBundle(join(folders.bundles, id))
   crashPoint('container/bundle-removed')
   await rm(join(folders.exits, id), { force: true })

@@ -22,6 +22,7 @@ export async function stop(context: Context, id: string, timeoutMs: number, sign
   const entry = context.entries.get(id)
   if (!entry || entry.record.phase !== 'running') return
   signal?.throwIfAborted()
+  entry.standstill?.abort(new CriError('ABORTED', `container ${id} is being stopped: there is no checkpoint`))
   if (timeoutMs > 0) {
     if (!entry.signalled) {
       entry.signalled = true

@@ -1,17 +1,22 @@
 // New limits for a container that is there.
-import { writeFile } from 'node:fs/promises'
+import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CriError, LinuxContainerConfig, LinuxContainerResources } from '@nodelet/cri-api'
-import { buildResources } from '../spec/resources.ts'
+import { CriError, LinuxContainerConfig } from '@nodelet/cri-api'
+import type { LinuxContainerResources } from '@nodelet/cri-api'
 import { crashPoint } from '../crash-points.ts'
+import { readText } from '../files.ts'
+import { mergeResources } from '../spec/merge-resources.ts'
+import type { OciResources, OciSpec } from '../spec/oci.ts'
+import { buildResources } from '../spec/resources.ts'
 import { entryOf, locked, replace, runcOf, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
 
 /**
- * Merges the limits that are not zero into the container's and has runc apply them; stored only when runc could. One
- * that a crash cuts off is done at the next start.
+ * Merges the limits that are not zero into the container's and has the OCI runtime apply them, also to one that is only
+ * created: its cgroup is there. Stored only when that went well. One that a crash cuts off is done at the next start.
  *
  * @throws CriError NOT_FOUND; FAILED_PRECONDITION for a container that has ended.
+ * @throws Error when the kernel does not take a limit, or the memory in use is above the new one. The limits are then as before.
  */
 export async function updateResources(context: Context, id: string, limits: LinuxContainerResources): Promise<void> {
   const entry = entryOf(context, id)
@@ -33,9 +38,11 @@ export async function applyPending(context: Context, entry: Entry): Promise<void
   const { pendingResources, ...settled } = entry.record
   if (!pendingResources) return
   const { id, config } = settled
+  const bundle = join(context.folders.bundles, id)
+  const { devices: _, ...oci } = buildResources(pendingResources, [], context.host)
   try {
-    const { devices: _, ...oci } = buildResources(pendingResources, [], context.host)
-    const file = join(context.folders.bundles, id, 'update.json')
+    await checkMemory(context, entry, Number(pendingResources.memoryLimitInBytes))
+    const file = join(bundle, 'update.json')
     await writeFile(file, JSON.stringify(oci), { mode: 0o600 })
     await runcOf(context, entry.record).update(id, file)
   } catch (error) {
@@ -43,21 +50,36 @@ export async function applyPending(context: Context, entry: Entry): Promise<void
     throw error
   }
   crashPoint('update/applied')
+  await changeSpec(bundle, oci)
   const linux = { ...LinuxContainerConfig.fromPartial(config.linux ?? {}), resources: pendingResources }
   await replace(context, entry, { ...settled, config: { ...config, linux } })
   crashPoint('update/stored')
 }
 
-/** The stored limits with those of the update that are not zero. */
-export function mergeResources(
-  stored: LinuxContainerResources | undefined,
-  change: LinuxContainerResources,
-): LinuxContainerResources {
-  const set = Object.entries(change).filter(([, value]) => isSet(value))
-  return LinuxContainerResources.fromPartial({ ...stored, ...Object.fromEntries(set) })
+/** Cgroups v2 take any limit, and kill what does not fit; v1 refuse. */
+async function checkMemory({ cgroups }: Context, { record }: Entry, limit: number): Promise<void> {
+  if (cgroups.version === 1 || limit <= 0 || !record.init) return
+  const path = /^0::(.+)$/m.exec((await readText(`/proc/${record.init.pid}/cgroup`)) ?? '')?.[1]
+  if (path === undefined || path === '/' || path.includes('..')) return // ended, or outside of what is seen here
+  const used = (await cgroups.stats(path)).memory?.workingSet ?? 0
+  if (used > limit) {
+    throw new Error(
+      `container ${record.id}: a memory limit of ${limit} bytes is below the ${used} in use: nothing was changed`,
+    )
+  }
 }
 
-function isSet(value: unknown): boolean {
-  if (Array.isArray(value)) return value.length > 0
-  return typeof value === 'object' ? Object.keys(value ?? {}).length > 0 : Boolean(value)
+/** What tools read that ask for the spec. */
+async function changeSpec(bundle: string, { memory, cpu, ...others }: Omit<OciResources, 'devices'>): Promise<void> {
+  const file = join(bundle, 'config.json')
+  const spec = JSON.parse((await readText(file)) ?? '{}') as OciSpec
+  const before = spec.linux.resources
+  const resources = {
+    ...before,
+    ...others,
+    ...(memory ? { memory: { ...before.memory, ...memory } } : {}),
+    ...(cpu ? { cpu: { ...before.cpu, ...cpu } } : {}),
+  }
+  await writeFile(`${file}.tmp`, JSON.stringify({ ...spec, linux: { ...spec.linux, resources } }), { mode: 0o600 })
+  await rename(`${file}.tmp`, file)
 }

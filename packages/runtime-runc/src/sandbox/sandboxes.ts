@@ -14,6 +14,8 @@ import { sandboxFacts } from './facts.ts'
 import { arePinned, protectPins } from './namespaces.ts'
 import type { SandboxRecord } from './record.ts'
 import { recoverSandboxes } from './recover.ts'
+import { noteResources } from './resources.ts'
+import type { PodResources } from './resources.ts'
 import { runSandbox } from './run.ts'
 import { removeSandbox, stopSandbox } from './stop.ts'
 import { makeSandboxFolders } from './store.ts'
@@ -58,6 +60,8 @@ export interface Sandboxes {
    * @throws CriError NOT_FOUND, or FAILED_PRECONDITION when it is not ready.
    */
   use<T>(id: string, work: (record: Readonly<SandboxRecord>, facts: SandboxFacts) => Promise<T>): Promise<T>
+  /** Stores what the pod as a whole may use; what is undefined stays. @throws CriError NOT_FOUND */
+  noteResources(id: string, resources: PodResources): Promise<void>
   /** Whether the container is the sandbox's own first process and none of the pod's. */
   isInfra(containerId: string, sandboxId: string): boolean
 }
@@ -125,6 +129,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<Sandboxe
         entry.uses.delete(use)
       }
     },
+    noteResources: (id, resources) => noteResources(context, sandboxEntryOf(context, id), resources),
     isInfra: (containerId, sandboxId) => context.entries.get(sandboxId)?.record.infraId === containerId,
   }
 }

@@ -50,6 +50,11 @@ export function containerCgroup(driver: CgroupDriver, parent: string, id: string
   return cgroupsPath(driver, parent, id)
 }
 
+/** Where a container's monitor is, so that the pod pays for it; undefined where only systemd may make cgroups. */
+export function monitorCgroup(driver: CgroupDriver, parent: string, id: string): string | undefined {
+  return driver === 'systemd' ? undefined : cgroupsPath(driver, parent, `nodelet-conmon-${id}`)
+}
+
 /** The same for the pod's cgroup. */
 export function parentCgroup(driver: CgroupDriver, parent: string): string {
   return driver === 'systemd' ? expandSlice(sliceOf(parent)).replace(/\/$/, '') : parent

@@ -48,6 +48,7 @@ test.each([
   'record/written',
   'container/recorded',
   'container/monitor-spawned',
+  'container/monitor-placed',
   'container/rootfs-folders-made',
   'container/rootfs-recorded',
   'container/rootfs-mounted',
@@ -163,6 +164,19 @@ test.each(['update/recorded', 'update/applied', 'update/stored'])(
     expect(shown).toMatchObject({ memoryLimitInBytes: 128n << 20n, cpuShares: 512n })
     const cgroups = await openCgroups()
     expect((await cgroups.stats(join(daemon.cgroup, pod, id))).memory?.limit).toBe(128 << 20)
+  },
+)
+
+test.each(['checkpoint/recorded', 'checkpoint/paused'])(
+  'CheckpointContainer, killed at %s: it goes on, and nothing is left of the archive',
+  async (point) => {
+    const id = await daemon.run(pod, 'while sleep 0.05; do echo line; done')
+    const made = await daemon.state()
+    const request = { containerId: id, location: join(daemon.folder, 'checkpoint.tar'), timeout: 0n }
+    await daemon.dieAt(point, async () => daemon.runtime.checkpointContainer(request))
+    await daemon.expectState(made)
+    const { length } = await daemon.log(id)
+    await expect.poll(async () => (await daemon.log(id)).length).toBeGreaterThan(length)
   },
 )
 

@@ -1,0 +1,22 @@
+import { execFile } from 'node:child_process'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+
+const files = ['update', 'monitor-cgroup'].map((name) => `packages/runtime-runc/test/${name}.test.ts`)
+const root = resolve(import.meta.dirname, '../../..')
+
+// The machine may have v1 only: a guest with its own kernel has v2.
+test.skipIf(process.env.UML)(
+  'limits and monitors are where they belong on cgroups v2 as well',
+  { timeout: 180_000 },
+  async () => {
+    const inGuest = ['-d', '0', '-m', '1G', '-t', '150', '--', join(root, 'node_modules/.bin/vitest'), 'run']
+    const { stdout } = await promisify(execFile)(
+      join(root, 'tools/uml-run'),
+      [...inGuest, '--root', root, '--testTimeout', '60000', ...files],
+      { cwd: root, env: { ...process.env, NO_COLOR: '1' } },
+    )
+    expect(stdout).toMatch(/Tests +[1-9]\d* passed \(/)
+  },
+)
