@@ -325,7 +325,6 @@ describe('mounts', () => {
     ['missing source', { mounts: [mount('/m', '/none')] }, 'host path /none does not exist'],
     ['image volume', { mounts: [mount('/m', '', { image: { image: 'x' } })] }, 'has neither a host path nor an image'],
     ['unknown device', { devices: [{ hostPath: '/dev/none' }] }, 'device /dev/none is not a device'],
-    ['CDI', { CDIDevices: [{ name: 'v/c=1' }] }, 'unresolvable CDI devices v/c=1'],
     [
       'privileged in a plain pod',
       { linux: { securityContext: { privileged: true } } },

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { CDI_SPEC_DIRS } from '../cdi/cdi.ts'
 import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
 import { parseDuration } from './duration.ts'
 
@@ -37,6 +38,8 @@ export interface DaemonConfig {
   defaultHandler?: string | undefined
   /** Default `cgroupfs`. */
   cgroupDriver: CgroupDriver
+  /** Folders of CDI files, a later one wins; default `/etc/cdi` and `/var/run/cdi`. */
+  cdiSpecDirs: string[]
   registry: {
     /** Folder of `HOST/hosts.toml` files; default `/etc/containerd/certs.d`. */
     configPath: string
@@ -93,6 +96,7 @@ const schema: z.ZodType<Omit<DaemonConfig, 'listen'> & { listen?: string | undef
   handlers: z.record(z.string(), handler).default({ runc: {} }),
   defaultHandler: z.string().optional(),
   cgroupDriver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs'),
+  cdiSpecDirs: z.array(path).default([...CDI_SPEC_DIRS]),
   registry: z.strictObject({ configPath: path.default('/etc/containerd/certs.d') }).prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 })

@@ -53,6 +53,7 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       runtimeName: name,
       handlers: config.handlers,
       cgroupDriver: config.cgroupDriver,
+      cdiSpecDirs: config.cdiSpecDirs,
       ...(config.defaultHandler === undefined ? {} : { defaultHandler: config.defaultHandler }),
       cni: createCni({ ...cni, cacheDir: join(root, 'cni'), log }),
       images,

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import type { LinuxContainerResources } from '@nodelet/cri-api'
+import { createCdi } from '../cdi/cdi.ts'
 import { reopenLog } from '../conmon.ts'
 import { findProgram } from '../exec-file.ts'
 import { readText } from '../files.ts'
@@ -40,6 +41,8 @@ export interface ContainersOptions {
   conmon?: string
   /** Default: looked up. */
   host?: HostFacts
+  /** Folders of CDI files, a later one wins. Default: `/etc/cdi` and `/var/run/cdi`. */
+  cdiSpecDirs?: readonly string[]
   /** Takes away what `CreateOptions.rootfs` mounted as a function; also called for what a crash left. */
   releaseRootfs?: (id: string) => Promise<void>
   onEvent?: (event: ContainerEvent) => void
@@ -82,6 +85,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
     handlers: options.handlers ?? (await openHandlers(options.runDir, {})),
     conmon: await findProgram(options.conmon ?? 'conmon'),
     host: options.host ?? (await readHostFacts()),
+    cdi: createCdi(options.cdiSpecDirs),
     bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
     entries: new Map(),
     releaseRootfs: options.releaseRootfs ?? (async (): Promise<void> => {}),

@@ -1,5 +1,6 @@
 // What the container operations share.
 import { CriError } from '@nodelet/cri-api'
+import type { Cdi } from '../cdi/cdi.ts'
 import { isFull } from '../files.ts'
 import type { Handlers } from '../handlers.ts'
 import type { Runc } from '../runc.ts'
@@ -35,6 +36,7 @@ export interface Context {
   handlers: Handlers
   conmon: string
   host: HostFacts
+  cdi: Cdi
   bootId: string
   entries: Map<string, Entry>
   /** Undoes what `CreateOptions.rootfs` did as a function; may be called again, and for a container that has none. */

@@ -141,6 +141,7 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
     image: options.image,
     imageName: options.imageName,
     imageMounts: options.imageMounts ?? {},
+    cdi: context.cdi,
     volumesDir: join(context.folders.containers, record.id, 'volumes'),
     ...(targetPid === undefined ? {} : { targetPid }),
     ...(options.signal ? { signal: options.signal } : {}),
@@ -154,8 +155,8 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
 }
 
 function handlerFacts({ handlers }: Context, { handler }: ContainerRecord): HandlerFacts {
-  const { options, features } = handlers.of(handler)
-  return { ...options, features, cgroupDriver: handlers.cgroupDriver }
+  const { options, features, netDevices } = handlers.of(handler)
+  return { ...options, features, netDevices, cgroupDriver: handlers.cgroupDriver }
 }
 
 function newRecord(

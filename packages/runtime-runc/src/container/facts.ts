@@ -5,6 +5,8 @@ import { MountPropagation, SecurityProfile_ProfileType as ProfileType } from '@n
 import type { ContainerConfig } from '@nodelet/cri-api'
 import { readMountInfo } from '@nodelet/linux'
 import type { MountInfo } from '@nodelet/linux'
+import { askedCdiDevices } from '../cdi/asked.ts'
+import type { Cdi } from '../cdi/cdi.ts'
 import { isMissing } from '../files.ts'
 import { SpecError } from '../spec/errors.ts'
 import type { ContainerFacts, ImageConfig, SourcePropagation } from '../spec/facts.ts'
@@ -31,6 +33,7 @@ export interface FactsInput {
   /** Folder where the image's volumes are made. */
   volumesDir: string
   targetPid?: number
+  cdi: Cdi
   signal?: AbortSignal
 }
 
@@ -52,6 +55,7 @@ export async function gatherFacts(input: FactsInput): Promise<ContainerFacts> {
     devices: Object.fromEntries(
       await Promise.all(config.devices.map(async ({ hostPath }) => [hostPath, await devicesIfAny(hostPath)] as const)),
     ),
+    cdi: await input.cdi.resolve(askedCdiDevices(config)),
     hostDevices: security?.privileged ? await hostDevices() : [],
     ...(imageName === undefined ? {} : { imageName }),
     ...(targetPid === undefined ? {} : { targetPid }),

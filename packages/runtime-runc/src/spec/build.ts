@@ -1,5 +1,6 @@
 // The whole OCI spec as one function of data.
 import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
+import { applyEdits } from './edits.ts'
 import { SpecError } from './errors.ts'
 import type { ContainerFacts, HandlerFacts, HostFacts, ImageConfig, SandboxFacts } from './facts.ts'
 import { buildMounts } from './mounts.ts'
@@ -42,7 +43,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
   )
   const { mounts, rootfsPropagation } = buildMounts(container, facts)
   const seccomp = buildSeccomp(security, process.capabilities.bounding, facts.container, facts.host)
-  return {
+  const spec: OciSpec = {
     ociVersion: '1.0.2',
     process,
     root: { path: facts.container.rootfs, readonly: security?.readonlyRootfs ?? false },
@@ -74,6 +75,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
       ...(rootfsPropagation ? { rootfsPropagation } : {}),
     },
   }
+  return applyEdits(spec, facts.container.cdi ?? [], facts.handler?.netDevices)
 }
 
 /** Those that a handler's runtime is to see: by name, or by a beginning with `*` after it. */

@@ -1,5 +1,6 @@
 // What the spec depends on besides the two CRI messages: all of it data, gathered at the edge.
 import type { RuntimeHandlerFeatures } from '@nodelet/cri-api'
+import type { ResolvedEdits } from '../cdi/cdi.ts'
 import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
 import type { OciDevice, OciSeccomp } from './oci.ts'
 import type { UserNamespaceFacts } from './user-namespace.ts'
@@ -64,6 +65,8 @@ export interface HandlerFacts extends Pick<
 > {
   features: RuntimeHandlerFeatures
   cgroupDriver: CgroupDriver
+  /** Whether network devices of the host can be moved into containers. Default: false. */
+  netDevices?: boolean
 }
 
 /** How the file system under a mount's host path propagates. */
@@ -90,6 +93,8 @@ export interface ContainerFacts {
   devices: Readonly<Record<string, readonly OciDevice[]>>
   /** All device nodes of the host, for privileged containers. */
   hostDevices: readonly OciDevice[]
+  /** What its CDI devices change. */
+  cdi?: readonly ResolvedEdits[]
   /** The parsed file of a `Localhost` seccomp profile. */
   localhostSeccomp?: OciSeccomp
 }

@@ -39,15 +39,10 @@ export function buildResources(
  * @throws SpecError for a device that is not on the host, or permissions outside `rwm`.
  */
 export function buildDevices(
-  config: Pick<ContainerConfig, 'devices' | 'CDIDevices'>,
+  config: Pick<ContainerConfig, 'devices'>,
   { privileged, withoutHostDevices }: { privileged: boolean; withoutHostDevices: boolean },
   facts: Pick<ContainerFacts, 'devices' | 'hostDevices'>,
 ): { devices: OciDevice[]; rules: OciDeviceRule[] } {
-  if (config.CDIDevices.length > 0) {
-    throw new SpecError(
-      `unresolvable CDI devices ${config.CDIDevices.map((d) => d.name).join(', ')}: CDI is not supported`,
-    )
-  }
   if (privileged && !withoutHostDevices)
     return { devices: [...facts.hostDevices], rules: [{ allow: true, access: 'rwm' }] }
   const rules: OciDeviceRule[] = [{ allow: false, access: 'rwm' }]
