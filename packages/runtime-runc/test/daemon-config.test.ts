@@ -13,6 +13,7 @@ test('nothing said is the default of everything', () => {
     root: '/var/lib/nodelet',
     handlers: { runc: {} },
     cgroupDriver: 'cgroupfs',
+    deviceOwnershipFromSecurityContext: false,
     cdiSpecDirs: ['/etc/cdi', '/var/run/cdi'],
     registry: { configPath: '/etc/containerd/certs.d' },
     run: '/run/nodelet',

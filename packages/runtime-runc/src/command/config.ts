@@ -40,6 +40,8 @@ export interface DaemonConfig {
   cgroupDriver: CgroupDriver
   /** Folders of CDI files, a later one wins; default `/etc/cdi` and `/var/run/cdi`. */
   cdiSpecDirs: string[]
+  /** Devices belong to the user of the container that names them; default false. */
+  deviceOwnershipFromSecurityContext: boolean
   registry: {
     /** Folder of `HOST/hosts.toml` files; default `/etc/containerd/certs.d`. */
     configPath: string
@@ -96,6 +98,7 @@ const schema: z.ZodType<Omit<DaemonConfig, 'listen'> & { listen?: string | undef
   handlers: z.record(z.string(), handler).default({ runc: {} }),
   defaultHandler: z.string().optional(),
   cgroupDriver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs'),
+  deviceOwnershipFromSecurityContext: z.boolean().default(false),
   cdiSpecDirs: z.array(path).default([...CDI_SPEC_DIRS]),
   registry: z.strictObject({ configPath: path.default('/etc/containerd/certs.d') }).prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),

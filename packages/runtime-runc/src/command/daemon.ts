@@ -54,6 +54,7 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       handlers: config.handlers,
       cgroupDriver: config.cgroupDriver,
       cdiSpecDirs: config.cdiSpecDirs,
+      deviceOwnershipFromSecurityContext: config.deviceOwnershipFromSecurityContext,
       ...(config.defaultHandler === undefined ? {} : { defaultHandler: config.defaultHandler }),
       cni: createCni({ ...cni, cacheDir: join(root, 'cni'), log }),
       images,

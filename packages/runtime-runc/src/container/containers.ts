@@ -43,6 +43,8 @@ export interface ContainersOptions {
   host?: HostFacts
   /** Folders of CDI files, a later one wins. Default: `/etc/cdi` and `/var/run/cdi`. */
   cdiSpecDirs?: readonly string[]
+  /** Devices belong to run_as_user and run_as_group of the container that names them. Default: to their owner here. */
+  deviceOwnershipFromSecurityContext?: boolean
   /** Takes away what `CreateOptions.rootfs` mounted as a function; also called for what a crash left. */
   releaseRootfs?: (id: string) => Promise<void>
   onEvent?: (event: ContainerEvent) => void
@@ -86,6 +88,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
     conmon: await findProgram(options.conmon ?? 'conmon'),
     host: options.host ?? (await readHostFacts()),
     cdi: createCdi(options.cdiSpecDirs),
+    ownsDevices: options.deviceOwnershipFromSecurityContext ?? false,
     bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
     entries: new Map(),
     releaseRootfs: options.releaseRootfs ?? (async (): Promise<void> => {}),

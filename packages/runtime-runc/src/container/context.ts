@@ -37,6 +37,8 @@ export interface Context {
   conmon: string
   host: HostFacts
   cdi: Cdi
+  /** Whether devices belong to the users of the containers that name them. */
+  ownsDevices: boolean
   bootId: string
   entries: Map<string, Entry>
   /** Undoes what `CreateOptions.rootfs` did as a function; may be called again, and for a container that has none. */

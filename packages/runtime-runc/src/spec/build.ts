@@ -35,7 +35,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
     throw new SpecError('SELinux labels are not supported by this runtime: leave seLinuxOptions out')
   }
   const user = facts.sandbox.userNamespace
-  const process = buildProcess(container, image, facts.sandbox.hostname, facts.container.user, facts.host)
+  const process = buildProcess(container, image, facts)
   const { devices, rules } = buildDevices(
     container,
     { privileged, withoutHostDevices: facts.handler?.privilegedWithoutHostDevices ?? false },
@@ -93,12 +93,26 @@ function annotations(
   { id }: SandboxFacts,
 ): Record<string, string> {
   const prefix = 'io.kubernetes.cri.'
-  return {
-    [`${prefix}container-type`]: 'container',
+  const ofPod = {
+    [`${prefix}container-type`]: facts.isInfra ? 'sandbox' : 'container',
     [`${prefix}sandbox-id`]: id,
     [`${prefix}sandbox-name`]: sandbox.metadata?.name ?? '',
     [`${prefix}sandbox-namespace`]: sandbox.metadata?.namespace ?? '',
     [`${prefix}sandbox-uid`]: sandbox.metadata?.uid ?? '',
+  }
+  if (facts.isInfra) {
+    const { cpuPeriod = 0n, cpuQuota = 0n, cpuShares = 0n, memoryLimitInBytes = 0n } = sandbox.linux?.resources ?? {}
+    return {
+      ...ofPod,
+      [`${prefix}sandbox-log-directory`]: sandbox.logDirectory,
+      [`${prefix}sandbox-cpu-period`]: String(cpuPeriod),
+      [`${prefix}sandbox-cpu-quota`]: String(cpuQuota),
+      [`${prefix}sandbox-cpu-shares`]: String(cpuShares),
+      [`${prefix}sandbox-memory`]: String(memoryLimitInBytes),
+    }
+  }
+  return {
+    ...ofPod,
     [`${prefix}container-name`]: container.metadata?.name ?? '',
     [`${prefix}image-name`]: facts.imageName ?? container.image?.image ?? '',
   }

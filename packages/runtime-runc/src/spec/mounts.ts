@@ -43,7 +43,7 @@ export function buildMounts(config: ContainerConfig, { sandbox, container, host,
   const asked = config.mounts.map((mount) => bindMount(mount, container, handler?.features))
   const taken = new Set(asked.map((mount) => mount.destination))
   const free = (mount: OciMount): boolean =>
-    !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev'))
+    !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev/'))
   const hostIpc = security?.namespaceOptions?.ipc === NamespaceMode.NODE
   const own = [
     ...defaultMounts(security?.privileged ?? false, { sandbox, host, handler }),
