@@ -1,6 +1,5 @@
 // Which capabilities a container gets.
 import type { Capability } from '@nodelet/cri-api'
-import { SpecError } from './spec/errors.ts'
 import type { OciCapabilities } from './spec/oci.ts'
 
 /** All capabilities, at the index of their bit (linux/capability.h). */
@@ -29,9 +28,7 @@ export function capabilitiesOfMask(hex: string): string[] {
 
 /**
  * Computes the sets: `ALL` first, then single additions, then single drops. What is not in `available` is left out,
- * because no runtime could give it.
- *
- * @throws SpecError for a name that no kernel has.
+ * because no runtime could give it: `missingCapabilities` tells.
  */
 export function containerCapabilities(
   asked: Capability | undefined,
@@ -59,11 +56,13 @@ function sets(names: readonly string[], ambient: readonly string[]): OciCapabili
   return { bounding: all, permitted: all, effective: all, inheritable: [...ambient], ambient: [...ambient] }
 }
 
+/** Those that are asked for by name and cannot be given. */
+export function missingCapabilities(asked: Capability | undefined, available: readonly string[]): string[] {
+  const names = [...(asked?.addCapabilities ?? []), ...(asked?.addAmbientCapabilities ?? [])].map(normalize)
+  return [...new Set(names)].filter((name) => name !== 'ALL' && !available.includes(name))
+}
+
 function normalize(name: string): string {
   const upper = name.toUpperCase()
-  if (upper === 'ALL') return upper
-  const full = upper.startsWith('CAP_') ? upper : `CAP_${upper}`
-  if (!CAPABILITIES.includes(full))
-    throw new SpecError(`unknown capability "${name}": see capabilities(7) for the names`)
-  return full
+  return upper === 'ALL' || upper.startsWith('CAP_') ? upper : `CAP_${upper}`
 }

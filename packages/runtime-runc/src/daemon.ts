@@ -64,6 +64,10 @@ export interface RuntimeOptions extends Omit<HandlersOptions, 'hasUserNamespaces
   runc?: string
   /** Default: `conmon` on the PATH. */
   conmon?: string
+  /** Folders of CDI files, a later one wins. Default: `/etc/cdi` and `/var/run/cdi`. */
+  cdiSpecDirs?: readonly string[]
+  /** Devices belong to run_as_user and run_as_group of the container that names them. Default: to their owner here. */
+  deviceOwnershipFromSecurityContext?: boolean
   /** Told of what went wrong in the background. Default: a process warning. */
   onProblem?: (error: Error) => void
 }
@@ -107,6 +111,8 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
         if (context && !context.sandboxes.isInfra(id, sandboxId)) tell(context, eventTypes[type], id, sandboxId)
       },
       ...(options.conmon === undefined ? {} : { conmon: options.conmon }),
+      ...(options.cdiSpecDirs === undefined ? {} : { cdiSpecDirs: options.cdiSpecDirs }),
+      deviceOwnershipFromSecurityContext: options.deviceOwnershipFromSecurityContext ?? false,
       ...(onProblem ? { onProblem } : {}),
     }),
   )

@@ -32,6 +32,8 @@ export interface Handler {
   options: HandlerOptions
   runc: Runc
   features: RuntimeHandlerFeatures
+  /** Whether it moves network devices into containers. */
+  netDevices: boolean
 }
 
 export interface Handlers {
@@ -62,7 +64,12 @@ export const handlerNames: RegExp = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/
 /** What runtimes say of themselves. @see OCI runtime-spec, features.md */
 const featuresSchema = z.object({
   mountOptions: z.array(z.string()).nullish(),
-  linux: z.object({ namespaces: z.array(z.string()).nullish() }).nullish(),
+  linux: z
+    .object({
+      namespaces: z.array(z.string()).nullish(),
+      netDevices: z.object({ enabled: z.boolean().nullish() }).nullish(),
+    })
+    .nullish(),
 })
 
 /**
@@ -89,7 +96,7 @@ export async function openHandlers(runDir: string, options: HandlersOptions): Pr
       const binary = await findProgram(own.path ?? name)
       const root = name === 'runc' ? join(runDir, 'runc') : join(runDir, 'oci', name)
       const runc = createRunc({ binary, root, systemdCgroup: cgroupDriver === 'systemd' })
-      return { name, options: own, runc, features: await featuresOf(binary, hasUserNamespaces) }
+      return { name, options: own, runc, ...(await featuresOf(binary, hasUserNamespaces)) }
     }),
   )
   const byName = new Map(found.map((handler) => [handler.name, handler]))
@@ -105,16 +112,21 @@ export async function openHandlers(runDir: string, options: HandlersOptions): Pr
 }
 
 /** A runtime that does not tell can do neither. */
-async function featuresOf(binary: string, hasUserNamespaces: boolean): Promise<RuntimeHandlerFeatures> {
+async function featuresOf(
+  binary: string,
+  hasUserNamespaces: boolean,
+): Promise<Pick<Handler, 'features' | 'netDevices'>> {
   const { code, stdout } = await execFile(binary, ['features'])
   const [major = 0, minor = 0] = release().split('.').map(Number.parseFloat)
   const newEnough = major > 5 || (major === 5 && minor >= 12)
-  if (code !== 0 || !newEnough) return { recursiveReadOnlyMounts: false, userNamespaces: false }
-  const told = featuresSchema.safeParse(jsonOf(stdout))
+  const { data } = featuresSchema.safeParse(code === 0 ? jsonOf(stdout) : {})
   return {
-    recursiveReadOnlyMounts: told.data?.mountOptions?.includes('rro') ?? false,
-    // It need not know of id-mapped mounts: those are made for it.
-    userNamespaces: hasUserNamespaces && (told.data?.linux?.namespaces?.includes('user') ?? false),
+    features: {
+      recursiveReadOnlyMounts: newEnough && (data?.mountOptions?.includes('rro') ?? false),
+      // It need not know of id-mapped mounts: those are made for it.
+      userNamespaces: newEnough && hasUserNamespaces && (data?.linux?.namespaces?.includes('user') ?? false),
+    },
+    netDevices: data?.linux?.netDevices?.enabled ?? false,
   }
 }
 

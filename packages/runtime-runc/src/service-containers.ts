@@ -155,11 +155,12 @@ function streamingFor({ containers, streaming }: ServiceContext, id: string): St
 
 /** The keys that users of other runtimes read. */
 async function containerInfo({ containers }: ServiceContext, record: Readonly<ContainerRecord>): Promise<object> {
-  const { id, sandboxId: podId, phase, init, removing, config, rootfs } = record
+  const { id, sandboxId: podId, phase, init, removing, config, rootfs, notes = [] } = record
   return {
     sandboxID: podId,
     pid: phase === 'running' || phase === 'created' ? (init?.pid ?? 0) : 0,
     removing,
+    notes,
     snapshotKey: id,
     snapshotter: 'overlay',
     rootfs,

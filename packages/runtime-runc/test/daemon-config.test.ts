@@ -11,6 +11,8 @@ import { createGate } from '../src/command/gate.ts'
 test('nothing said is the default of everything', () => {
   expect(parseConfig({}, 'flags')).toEqual({
     root: '/var/lib/nodelet',
+    deviceOwnershipFromSecurityContext: false,
+    cdiSpecDirs: ['/etc/cdi', '/var/run/cdi'],
     run: '/run/nodelet',
     listen: '/run/nodelet/runtime.sock',
     cni: { confDir: '/etc/cni/net.d', binDirs: ['/opt/cni/bin'] },

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ContainerConfig, NamespaceMode, PodSandboxConfig } from '@nodelet/cri-api'
 import type { DeepPartial } from '@nodelet/cri-api'
-import type { ContainerEvent, CreateOptions } from '../src/index.ts'
+import type { ContainerEvent, ContainersOptions, CreateOptions } from '../src/index.ts'
 import { openContainers } from '../src/index.ts'
 import type { Containers } from '../src/index.ts'
 
@@ -37,7 +37,7 @@ export interface Fixture {
 
 let count = 0
 
-export async function makeFixture(): Promise<Fixture & AsyncDisposable> {
+export async function makeFixture(overrides: Partial<ContainersOptions> = {}): Promise<Fixture & AsyncDisposable> {
   const folder = mkdtempSync(join(tmpdir(), 'nr-'))
   const rootfs = join(folder, 'rootfs')
   const cgroupParent = `/nodelet-test-${process.pid}`
@@ -52,6 +52,7 @@ export async function makeFixture(): Promise<Fixture & AsyncDisposable> {
       runDir: join(folder, 'run'),
       onEvent: (event) => fixture.events.push(event),
       onProblem: (error) => fixture.problems.push(error),
+      ...overrides,
     })
   const fixture: Fixture = {
     folder,

@@ -76,7 +76,18 @@ test('sysctls are written where they belong, and none that is of the node', () =
     'ipc /proc/sys/kernel/sem 1',
     'net /proc/sys/net/ipv4/conf/eth0.1/forwarding 1',
   ])
-  for (const name of ['vm.swappiness', 'kernel.semaphore', 'net/../kernel/panic', 'kernel.hostname']) {
+  const sysctls = { 'net.ipv4.conf.eth0/1.forwarding': '1', 'kernel/msgmax': '2' }
+  expect(written(sysctls).slice(2)).toEqual([
+    'net /proc/sys/net/ipv4/conf/eth0.1/forwarding 1',
+    'ipc /proc/sys/kernel/msgmax 2',
+  ])
+  for (const name of [
+    'net.//.kernel.panic',
+    'vm.swappiness',
+    'kernel.semaphore',
+    'net/../kernel/panic',
+    'kernel.hostname',
+  ]) {
     expect(() => written({ [name]: '1' }), name).toThrow(/is of the whole node/)
   }
   expect(() => sandboxSysctls({ 'fs.mqueue.msg_max': '1' }, { net: '/n' })).toThrow(/the node's IPC namespace/)

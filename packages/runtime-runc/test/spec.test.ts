@@ -1,96 +1,14 @@
-import {
-  ContainerConfig,
-  MountPropagation,
-  NamespaceMode,
-  PodSandboxConfig,
-  SecurityProfile_ProfileType,
-} from '@nodelet/cri-api'
-import type { DeepPartial } from '@nodelet/cri-api'
+import { ContainerConfig, MountPropagation, NamespaceMode, PodSandboxConfig } from '@nodelet/cri-api'
 import { describe, expect, test } from 'vitest'
-import { CAPABILITIES, capabilitiesOfMask, containerCapabilities, DEFAULT_CAPABILITIES } from '../src/capabilities.ts'
 import { deviceNumbers } from '../src/container/devices.ts'
 import { buildSpec } from '../src/index.ts'
-import type { HandlerFacts, HostFacts, ImageConfig, OciSpec, SandboxFacts } from '../src/index.ts'
+import type { ImageConfig } from '../src/index.ts'
 import { parseLog } from '../src/log.ts'
 import { parseSignal } from '../src/signals.ts'
 import { clampOomScore, containerArgs, containerEnv } from '../src/spec/process.ts'
 import { cgroupsPath, containerCgroup, expandSlice, monitorCgroup } from '../src/spec/cgroup-path.ts'
-import { defaultSeccomp } from '../src/spec/seccomp.ts'
-
-const host: HostFacts = {
-  arch: 'amd64',
-  kernel: [6, 18],
-  cgroupVersion: 1,
-  cgroupOptions: [],
-  swapLimit: true,
-  capabilities: CAPABILITIES,
-  oomScoreAdj: 0,
-  canLowerOomScore: true,
-  seccomp: true,
-  selinux: false,
-}
-const sandbox: SandboxFacts = {
-  id: 'pod1',
-  hostname: 'web-0',
-  networkPath: '/ns/net',
-  ipcPath: '/ns/ipc',
-  utsPath: '/ns/uts',
-  hostnameFile: '/pod/hostname',
-  hostsFile: '/pod/hosts',
-  shmPath: '/pod/shm',
-}
-
-type Config = DeepPartial<ContainerConfig>
-type Overrides = {
-  host?: Partial<HostFacts>
-  sandbox?: Partial<SandboxFacts>
-  privilegedPod?: boolean
-  targetPid?: number
-  handler?: Partial<HandlerFacts>
-  podAnnotations?: Record<string, string>
-}
-
-const noFeatures = { recursiveReadOnlyMounts: false, userNamespaces: false }
-
-function spec(config: Config, image: ImageConfig = { Cmd: ['/bin/true'] }, more: Overrides = {}): OciSpec {
-  const container = ContainerConfig.fromPartial({
-    ...config,
-    linux: {
-      ...config.linux,
-      securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, ...config.linux?.securityContext },
-    },
-  })
-  return buildSpec({
-    container,
-    sandbox: PodSandboxConfig.fromPartial({
-      metadata: { name: 'web', namespace: 'default', uid: 'u1' },
-      annotations: more.podAnnotations ?? {},
-      linux: { cgroupParent: '/kubepods/podu1', securityContext: { privileged: more.privilegedPod ?? false } },
-    }),
-    image,
-    facts: {
-      ...(more.handler && { handler: { features: noFeatures, cgroupDriver: 'cgroupfs' as const, ...more.handler } }),
-      container: {
-        id: 'c1',
-        rootfs: '/root',
-        user: { uid: 0, gid: 0, additionalGids: [0] },
-        sources: {
-          '/shared': { path: '/shared', propagation: 'shared' },
-          '/slave': { path: '/slave', propagation: 'slave' },
-          '/private': { path: '/real/private', propagation: 'private' },
-        },
-        imageVolumes: Object.fromEntries(Object.keys(image.Volumes ?? {}).map((path) => [path, `/volumes${path}`])),
-        devices: {
-          '/dev/fuse': [{ path: '/dev/fuse', type: 'c', major: 10, minor: 229, fileMode: 0o666, uid: 0, gid: 0 }],
-        },
-        hostDevices: [{ path: '/dev/vda', type: 'b', major: 254, minor: 0, fileMode: 0o660, uid: 0, gid: 6 }],
-        ...(more.targetPid === undefined ? {} : { targetPid: more.targetPid }),
-      },
-      sandbox: { ...sandbox, ...more.sandbox },
-      host: { ...host, ...more.host },
-    },
-  })
-}
+import { host, sandbox, spec } from './spec-input.ts'
+import type { Config, Overrides } from './spec-input.ts'
 
 test.each<[string, string[], string[], ImageConfig, string[]]>([
   ['command and args replace the image', ['c'], ['a'], { Entrypoint: ['E'], Cmd: ['C'] }, ['c', 'a']],
@@ -136,50 +54,6 @@ test.each([
   [1000, false, 0, 1000],
 ])('oom score %i, may lower %s, own %i gives %i', (asked, canLowerOomScore, oomScoreAdj, expected) => {
   expect(clampOomScore(asked, { canLowerOomScore, oomScoreAdj })).toBe(expected)
-})
-
-describe('capabilities', () => {
-  const of = (add: string[], drop: string[], ambient: string[] = [], available: readonly string[] = CAPABILITIES) =>
-    containerCapabilities(
-      { addCapabilities: add, dropCapabilities: drop, addAmbientCapabilities: ambient },
-      false,
-      available,
-    )
-
-  test.each<[string, string[], string[], string[]]>([
-    ['defaults', [], [], [...DEFAULT_CAPABILITIES]],
-    ['drop all, add one', ['net_bind_service'], ['ALL'], ['CAP_NET_BIND_SERVICE']],
-    ['add all', ['all'], [], [...CAPABILITIES]],
-    ['add all, drop one', ['ALL'], ['CAP_SYS_ADMIN'], CAPABILITIES.filter((name) => name !== 'CAP_SYS_ADMIN')],
-    ['drop one', [], ['Chown'], DEFAULT_CAPABILITIES.filter((name) => name !== 'CAP_CHOWN')],
-  ])('%s', (_, add, drop, expected) => {
-    const sets = of(add, drop)
-    expect(sets.bounding.toSorted()).toEqual(expected.toSorted())
-    expect([sets.permitted, sets.effective, sets.inheritable, sets.ambient]).toEqual([
-      sets.bounding,
-      sets.bounding,
-      [],
-      [],
-    ])
-  })
-
-  test('what this process does not hold is left out', () => {
-    expect(of(['SYS_ADMIN'], [], [], DEFAULT_CAPABILITIES).bounding).not.toContain('CAP_SYS_ADMIN')
-  })
-
-  test('ambient ones are in all sets', () => {
-    const sets = of([], ['ALL'], ['NET_ADMIN'])
-    expect(Object.values(sets)).toEqual(Array.from({ length: 5 }, () => ['CAP_NET_ADMIN']))
-  })
-
-  test('an unknown name is an error', () => {
-    expect(() => of(['FLY'], [])).toThrow('unknown capability "FLY"')
-  })
-
-  test('a mask is read by bits', () => {
-    expect(capabilitiesOfMask('0000000000000401')).toEqual(['CAP_CHOWN', 'CAP_NET_BIND_SERVICE'])
-    expect(capabilitiesOfMask('000001ffffffffff')).toEqual(CAPABILITIES)
-  })
 })
 
 describe('namespaces', () => {
@@ -302,12 +176,44 @@ describe('mounts', () => {
     ])
   })
 
+  test('a volume of the image is not below /dev because its name begins so', () => {
+    const image = { Cmd: ['x'], Volumes: { '/devel': {} } }
+    expect(destinations({ mounts: [mount('/dev', '/shared')] }, image)).toContain('/devel')
+  })
+
+  test('mounts of one depth keep their order', () => {
+    const mounts = [mount('/b/x', '/private'), mount('/a/x', '/private'), mount('/z', '/private')]
+    expect(destinations({ mounts }).filter((path) => /^.(a|b|z)/.test(path))).toEqual(['/z', '/b/x', '/a/x'])
+  })
+
+  test('both propagations need the root shared', () => {
+    const mounts = [mount('/m', '/shared', { propagation: 1 }), mount('/n', '/shared', { propagation: 2 })]
+    expect(spec({ mounts }).linux.rootfsPropagation).toBe('rshared')
+  })
+
+  test('files of the pod are read-only with the root', () => {
+    const linux = { securityContext: { readonlyRootfs: true } }
+    const { mounts, root } = spec({ linux })
+    expect(root.readonly).toBe(true)
+    expect(mounts.find(({ destination }) => destination === '/etc/hosts')?.options).toContain('ro')
+    expect(mounts.find(({ destination }) => destination === '/dev/shm')?.options).toContain('rw')
+  })
+
+  test('masked and read-only paths are those that are given, none by default', () => {
+    const lists = { maskedPaths: ['/proc/kcore'], readonlyPaths: ['/proc/sys'] }
+    expect(spec({ linux: { securityContext: lists } }).linux).toMatchObject(lists)
+    expect(spec({}).linux).toMatchObject({ maskedPaths: [], readonlyPaths: [] })
+  })
+
   test('read-only ways', () => {
-    const options = (more: object) =>
-      spec({ mounts: [mount('/m', '/private', more)] }).mounts.find(({ destination }) => destination === '/m')?.options
+    const options = (more: object, hostPath = '/private') =>
+      spec({ mounts: [mount('/m', hostPath, more)] }).mounts.find(({ destination }) => destination === '/m')?.options
     expect(options({ readonly: true })).toEqual(['rbind', 'rprivate', 'ro'])
     expect(options({ readonly: true, recursiveReadOnly: true })).toEqual(['rbind', 'rprivate', 'rro'])
     expect(() => options({ recursiveReadOnly: true })).toThrow('conflicts with RW mount')
+    expect(() => options({ readonly: true, recursiveReadOnly: true, propagation: 1 }, '/slave')).toThrow(
+      'needs private propagation',
+    )
   })
 
   test.each([
@@ -321,11 +227,31 @@ describe('mounts', () => {
   })
 
   test.each<[string, Config, string]>([
-    ['bidirectional on private', { mounts: [mount('/m', '/private', { propagation: 2 })] }, 'is not on a shared mount'],
+    [
+      'bidirectional on private',
+      { mounts: [mount('/m', '/private', { propagation: 2 })] },
+      'path "/real/private" is mounted on "/real" but it is not a shared mount',
+    ],
+    [
+      'bidirectional on a slave',
+      { mounts: [mount('/m', '/slave', { propagation: 2 })] },
+      'path "/slave" is mounted on "/slave" but it is not a shared mount',
+    ],
+    [
+      'host to container on private',
+      { mounts: [mount('/m', '/private', { propagation: 1 })] },
+      'path "/real/private" is mounted on "/real" but it is not a shared or slave mount',
+    ],
+    ['unknown propagation', { mounts: [mount('/m', '/shared', { propagation: 7 })] }, 'propagation 7 is unknown'],
+    ['wrong permissions', { devices: [{ hostPath: '/dev/fuse', permissions: 'rx' }] }, 'are not among rwm'],
+    [
+      'keys of cgroup v2 on version 1',
+      { linux: { resources: { unified: { 'memory.high': '1' } } } },
+      'resources memory.high are of cgroup v2',
+    ],
     ['missing source', { mounts: [mount('/m', '/none')] }, 'host path /none does not exist'],
     ['image volume', { mounts: [mount('/m', '', { image: { image: 'x' } })] }, 'has neither a host path nor an image'],
     ['unknown device', { devices: [{ hostPath: '/dev/none' }] }, 'device /dev/none is not a device'],
-    ['CDI', { CDIDevices: [{ name: 'v/c=1' }] }, 'unresolvable CDI devices v/c=1'],
     [
       'privileged in a plain pod',
       { linux: { securityContext: { privileged: true } } },
@@ -345,6 +271,23 @@ describe('resources', () => {
     })
     expect(spec({ linux }, undefined, { host: { swapLimit: false } }).linux.resources.memory).toEqual({ limit: 1024 })
     expect(spec({ linux: { resources: {} } }).linux.resources).toEqual({ devices: [{ allow: false, access: 'rwm' }] })
+  })
+
+  test('huge pages are limited where the kernel counts them; keys of cgroup v2 pass', () => {
+    const linux = { resources: { hugepageLimits: [{ pageSize: '2MB', limit: 4n }], unified: { 'memory.high': '1' } } }
+    const v2 = { cgroupVersion: 2 as const }
+    const { resources } = spec({ linux }, undefined, { host: v2 }).linux
+    expect(resources).toMatchObject({
+      hugepageLimits: [{ pageSize: '2MB', limit: 4 }],
+      unified: { 'memory.high': '1' },
+    })
+    const without = spec({ linux }, undefined, { host: { ...v2, hugetlb: false } }).linux
+    expect(without.resources).not.toHaveProperty('hugepageLimits')
+  })
+
+  test('swap as it is asked for', () => {
+    const linux = { resources: { memoryLimitInBytes: 1024n, memorySwapLimitInBytes: 4096n } }
+    expect(spec({ linux }).linux.resources.memory).toEqual({ limit: 1024, swap: 4096 })
   })
 
   test('the cgroup is below the pod; slices are of the other driver', () => {
@@ -408,71 +351,57 @@ test.each([
   expect(deviceNumbers(rdev)).toEqual({ major, minor })
 })
 
-describe('seccomp', () => {
-  const RuntimeDefault = SecurityProfile_ProfileType.RuntimeDefault
-  const seccomp = (context: object, more: Overrides = {}) =>
-    spec({ linux: { securityContext: context } }, undefined, more).linux.seccomp
-
-  test('none unless asked, none for privileged, an error where the kernel has none', () => {
-    expect(seccomp({})).toBeUndefined()
-    expect(seccomp({ seccomp: { profileType: RuntimeDefault } })?.defaultAction).toBe('SCMP_ACT_ERRNO')
-    expect(seccomp({ seccompProfilePath: 'runtime/default' })?.architectures).toContain('SCMP_ARCH_X86_64')
-    expect(
-      seccomp({ privileged: true, seccomp: { profileType: RuntimeDefault } }, { privilegedPod: true }),
-    ).toBeUndefined()
-    expect(() => seccomp({ seccomp: { profileType: RuntimeDefault } }, { host: { seccomp: false } })).toThrow(
-      'not supported',
-    )
-    expect(() => seccomp({ seccomp: { profileType: 2, localhostRef: '/p.json' } })).toThrow('/p.json is missing')
+test('a folder of devices keeps its shape at the path in the container', () => {
+  const node = { type: 'c' as const, major: 1, minor: 2, fileMode: 0o600, uid: 0, gid: 44 }
+  const nodes = [
+    { path: '/dev/snd/a', ...node },
+    { path: '/dev/snd/by/b', ...node },
+  ]
+  const config = { devices: [{ hostPath: '/dev/snd', containerPath: '/dev/sound', permissions: 'r' }] }
+  const { devices } = spec(config, undefined, { container: { devices: { '/dev/snd': nodes } } }).linux
+  expect(devices.map(({ path, gid }) => [path, gid])).toEqual([
+    ['/dev/sound/a', 44],
+    ['/dev/sound/by/b', 44],
+  ])
+  const owned = spec(config, undefined, {
+    container: { devices: { '/dev/snd': nodes }, deviceOwner: { uid: 7, gid: 8 } },
   })
-
-  test('follows capabilities, architecture and kernel', () => {
-    const allowed = (bounding: string[], kernel: readonly [number, number] = [6, 1], arch = 'amd64') =>
-      defaultSeccomp(bounding, { arch, kernel }).syscalls?.flatMap(({ names, action }) =>
-        action === 'SCMP_ACT_ALLOW' ? names : [],
-      ) ?? []
-    expect(allowed([])).toContain('arch_prctl')
-    expect(allowed([], [6, 1], 'arm64')).not.toContain('arch_prctl')
-    expect(allowed([])).not.toContain('mount')
-    expect(allowed(['CAP_SYS_ADMIN'])).toContain('mount')
-    expect(allowed([], [4, 7])).not.toContain('ptrace')
-    expect(allowed([], [4, 10])).toContain('ptrace')
-    const clone3 = defaultSeccomp([], { arch: 'amd64', kernel: [6, 1] }).syscalls?.find(({ names }) =>
-      names.includes('clone3'),
-    )
-    expect(clone3).toEqual({ names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: 38 })
-  })
+  expect(owned.linux.devices[0]).toMatchObject({ uid: 7, gid: 8 })
 })
 
-test('apparmor: an error without kernel support, a loaded profile with it', () => {
-  const profile = { linux: { securityContext: { apparmorProfile: 'localhost/web' } } }
-  expect(() => spec(profile)).toThrow('apparmor is not supported')
-  expect(() => spec(profile, undefined, { host: { apparmorProfiles: [] } })).toThrow('profile not found web')
-  expect(spec(profile, undefined, { host: { apparmorProfiles: ['web'] } }).process.apparmorProfile).toBe('web')
-  expect(
-    spec({ linux: { securityContext: { apparmorProfile: 'unconfined' } } }).process.apparmorProfile,
-  ).toBeUndefined()
+test('a privileged container has the devices that it names besides those of the host', () => {
+  const config = {
+    devices: [{ hostPath: '/dev/fuse', containerPath: '/dev/mine' }],
+    linux: { securityContext: { privileged: true } },
+  }
+  const { devices, resources } = spec(config, undefined, { privilegedPod: true }).linux
+  expect(devices.map(({ path }) => path)).toEqual(['/dev/vda', '/dev/mine'])
+  expect(resources.devices).toEqual([{ allow: true, access: 'rwm' }])
 })
 
-test('privileged: all devices, writable /sys, nothing masked', () => {
-  const { linux, mounts } = spec(
-    { linux: { securityContext: { privileged: true, maskedPaths: ['/proc/kcore'] } } },
-    undefined,
-    { privilegedPod: true },
-  )
-  expect(linux).toMatchObject({
-    maskedPaths: [],
-    devices: [{ path: '/dev/vda' }],
-    resources: { devices: [{ allow: true, access: 'rwm' }] },
+test("a pod's own container says so, and what the pod may use", () => {
+  const pod = { logDirectory: '/logs', linux: { cgroupParent: '/p', resources: { cpuShares: 512n, cpuPeriod: 1000n } } }
+  const { annotations } = spec({}, undefined, { container: { isInfra: true }, pod })
+  expect(annotations).toMatchObject({
+    'io.kubernetes.cri.container-type': 'sandbox',
+    'io.kubernetes.cri.sandbox-log-directory': '/logs',
+    'io.kubernetes.cri.sandbox-cpu-shares': '512',
+    'io.kubernetes.cri.sandbox-cpu-period': '1000',
+    'io.kubernetes.cri.sandbox-cpu-quota': '0',
+    'io.kubernetes.cri.sandbox-memory': '0',
   })
-  expect(mounts.find(({ destination }) => destination === '/sys')?.options).toContain('rw')
+  expect(annotations).not.toHaveProperty('io.kubernetes.cri.container-name')
 })
 
 test('annotations name the pod', () => {
-  expect(spec({ metadata: { name: 'app' } }).annotations).toMatchObject({
+  expect(spec({ metadata: { name: 'app' }, image: { image: 'busybox:1' } }).annotations).toMatchObject({
+    'io.kubernetes.cri.container-type': 'container',
     'io.kubernetes.cri.sandbox-id': 'pod1',
     'io.kubernetes.cri.sandbox-name': 'web',
+    'io.kubernetes.cri.sandbox-namespace': 'default',
+    'io.kubernetes.cri.sandbox-uid': 'u1',
     'io.kubernetes.cri.container-name': 'app',
+    'io.kubernetes.cri.image-name': 'busybox:1',
   })
 })
 

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { CDI_SPEC_DIRS } from '../cdi/cdi.ts'
 import { handlerNames } from '../handlers.ts'
 import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
 import { parseDuration } from './duration.ts'
@@ -40,6 +41,10 @@ export interface DaemonConfig {
   defaultHandler: string
   /** Default `cgroupfs`. */
   cgroupDriver: CgroupDriver
+  /** Folders of CDI files, a later one wins; default `/etc/cdi` and `/var/run/cdi`. */
+  cdiSpecDirs: string[]
+  /** Devices belong to the user of the container that names them; default false. */
+  deviceOwnershipFromSecurityContext: boolean
   registry: {
     /** Folders of `HOST/hosts.toml` files, colons between; default `/etc/containerd/certs.d`. */
     configPath: string
@@ -104,6 +109,8 @@ const schema: z.ZodType<Parsed> = z.strictObject({
   handlers: handlers.default({ runc: {} }),
   defaultHandler: z.string().optional(),
   cgroupDriver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs'),
+  deviceOwnershipFromSecurityContext: z.boolean().default(false),
+  cdiSpecDirs: z.array(path).default([...CDI_SPEC_DIRS]),
   registry: z.strictObject({ configPath: folders.default('/etc/containerd/certs.d') }).prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 })

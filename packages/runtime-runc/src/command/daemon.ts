@@ -55,6 +55,8 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       handlers: config.handlers,
       cgroupDriver: config.cgroupDriver,
       defaultHandler: config.defaultHandler,
+      cdiSpecDirs: config.cdiSpecDirs,
+      deviceOwnershipFromSecurityContext: config.deviceOwnershipFromSecurityContext,
       cni: createCni({ ...cni, cacheDir: join(root, 'cni'), log }),
       images,
       streaming: async (backend) =>

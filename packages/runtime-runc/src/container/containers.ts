@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import type { LinuxContainerResources } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
+import { createCdi } from '../cdi/cdi.ts'
 import { checkpoint } from '../checkpoint/checkpoint.ts'
 import { reopenLog } from '../conmon.ts'
 import { findProgram } from '../exec-file.ts'
@@ -42,6 +43,10 @@ export interface ContainersOptions {
   conmon?: string
   /** Default: looked up. */
   host?: HostFacts
+  /** Folders of CDI files, a later one wins. Default: `/etc/cdi` and `/var/run/cdi`. */
+  cdiSpecDirs?: readonly string[]
+  /** Devices belong to run_as_user and run_as_group of the container that names them. Default: to their owner here. */
+  deviceOwnershipFromSecurityContext?: boolean
   /** Takes away what `CreateOptions.rootfs` mounted as a function; also called for what a crash left. */
   releaseRootfs?: (id: string) => Promise<void>
   onEvent?: (event: ContainerEvent) => void
@@ -87,6 +92,8 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
     handlers: options.handlers ?? (await openHandlers(options.runDir, {})),
     conmon: await findProgram(options.conmon ?? 'conmon'),
     host: options.host ?? (await readHostFacts()),
+    cdi: createCdi(options.cdiSpecDirs),
+    ownsDevices: options.deviceOwnershipFromSecurityContext ?? false,
     bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
     entries: new Map(),
     releaseRootfs: options.releaseRootfs ?? (async (): Promise<void> => {}),

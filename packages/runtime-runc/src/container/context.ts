@@ -1,6 +1,7 @@
 // What the container operations share.
 import { CriError } from '@nodelet/cri-api'
 import type { Cgroups } from '@nodelet/linux'
+import type { Cdi } from '../cdi/cdi.ts'
 import { isFull } from '../files.ts'
 import type { Handlers } from '../handlers.ts'
 import type { Runc } from '../runc.ts'
@@ -39,6 +40,9 @@ export interface Context {
   handlers: Handlers
   conmon: string
   host: HostFacts
+  cdi: Cdi
+  /** Whether devices belong to the users of the containers that name them. */
+  ownsDevices: boolean
   bootId: string
   entries: Map<string, Entry>
   /** Undoes what `CreateOptions.rootfs` did as a function; may be called again, and for a container that has none. */

@@ -10,6 +10,7 @@ import { parseSignal, signalName } from '../signals.ts'
 import { monitorCgroup } from '../spec/cgroup-path.ts'
 import { buildSpec } from '../spec/build.ts'
 import type { HandlerFacts, ImageConfig, SandboxFacts } from '../spec/facts.ts'
+import { specNotes } from '../spec/notes.ts'
 import type { OciSpec } from '../spec/oci.ts'
 import { locked, newEntry, runcOf, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
@@ -40,6 +41,8 @@ export interface CreateOptions {
    * `remove`. A function mounts it for the container of that ID; `ContainersOptions.releaseRootfs` undoes that.
    */
   rootfs: string | ((id: string) => Promise<string>)
+  /** Whether it only holds the sandbox's namespaces. Default: false. */
+  isInfra?: boolean
   /** By container path of a mount that has an image and no host path: what is mounted there. */
   imageMounts?: Readonly<Record<string, string>>
   signal?: AbortSignal
@@ -97,7 +100,13 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
   const { userNamespace } = options.sandbox
   if (userNamespace && !options.config.tty) giveStreams(monitored.init.pid, spec.process.user, userNamespace)
   const ownPidNamespace = spec.linux.namespaces.some(({ type, path }) => type === 'pid' && path === undefined)
-  await update(context, entry, { ...monitored, ownPidNamespace, user: spec.process.user, phase: 'created' })
+  await update(context, entry, {
+    ...monitored,
+    ownPidNamespace,
+    user: spec.process.user,
+    notes: specNotes(options.config, context.host),
+    phase: 'created',
+  })
   crashPoint('container/created')
   watchProcesses(context, entry)
 }
@@ -150,6 +159,9 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
     image: options.image,
     imageName: options.imageName,
     imageMounts: options.imageMounts ?? {},
+    cdi: context.cdi,
+    isInfra: options.isInfra ?? false,
+    ownsDevices: context.ownsDevices,
     volumesDir: join(context.folders.containers, record.id, 'volumes'),
     ...(targetPid === undefined ? {} : { targetPid }),
     ...(options.signal ? { signal: options.signal } : {}),
@@ -163,8 +175,8 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
 }
 
 function handlerFacts({ handlers }: Context, { handler }: ContainerRecord): HandlerFacts {
-  const { options, features } = handlers.of(handler)
-  return { ...options, features, cgroupDriver: handlers.cgroupDriver }
+  const { options, features, netDevices } = handlers.of(handler)
+  return { ...options, features, netDevices, cgroupDriver: handlers.cgroupDriver }
 }
 
 function newRecord(

@@ -2,6 +2,7 @@
 import { lstat, readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Stats } from 'node:fs'
+import { isMissing } from '../files.ts'
 import type { OciDevice } from '../spec/oci.ts'
 
 /** Below /dev these are the container's own. */
@@ -21,7 +22,11 @@ export async function hostDevices(): Promise<OciDevice[]> {
 }
 
 async function devicesOf(path: string): Promise<OciDevice[]> {
-  const stats = await lstat(path)
+  const stats = await lstat(path).catch((error: unknown) => {
+    if (isMissing(error)) return undefined // unplugged since its folder was read
+    throw error
+  })
+  if (!stats) return []
   if (stats.isDirectory()) {
     const names = await readdir(path)
     return (await Promise.all(names.map((name) => devicesOf(join(path, name))))).flat()

@@ -1,18 +1,23 @@
 // What one container's spec depends on, looked up.
 import { mkdir, readFile, realpath } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, posix } from 'node:path'
 import { MountPropagation, SecurityProfile_ProfileType as ProfileType } from '@nodelet/cri-api'
 import type { ContainerConfig } from '@nodelet/cri-api'
 import { readMountInfo } from '@nodelet/linux'
 import type { MountInfo } from '@nodelet/linux'
+import { askedCdiDevices } from '../cdi/asked.ts'
+import type { Cdi } from '../cdi/cdi.ts'
 import { isMissing } from '../files.ts'
 import { SpecError } from '../spec/errors.ts'
-import type { ContainerFacts, ImageConfig, SourcePropagation } from '../spec/facts.ts'
+import type { ContainerFacts, ImageConfig, MountSource, SourcePropagation } from '../spec/facts.ts'
 import type { OciSeccomp } from '../spec/oci.ts'
+import { askedApparmor } from '../spec/apparmor.ts'
 import { askedSeccomp } from '../spec/seccomp.ts'
+import { parseSeccompFile } from '../spec/seccomp-file.ts'
 import { podRoot } from '../spec/user-namespace.ts'
 import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
 import { resolveUser } from '../spec/users.ts'
+import { loadedProfiles } from './apparmor.ts'
 import { devicesAt, hostDevices } from './devices.ts'
 import { copyFromRoot, readInRoot } from './rootfs.ts'
 import { showIdMapped } from './shown.ts'
@@ -31,6 +36,11 @@ export interface FactsInput {
   /** Folder where the image's volumes are made. */
   volumesDir: string
   targetPid?: number
+  cdi: Cdi
+  /** Whether it only holds its pod's namespaces. */
+  isInfra: boolean
+  /** Whether devices belong to the container's user. */
+  ownsDevices: boolean
   signal?: AbortSignal
 }
 
@@ -40,7 +50,8 @@ export async function gatherFacts(input: FactsInput): Promise<ContainerFacts> {
   const security = config.linux?.securityContext
   const [passwd, group] = ['/etc/passwd', '/etc/group'].map((path) => readInRoot(rootfs, path))
   const sources = await mountSources(config)
-  const localhostSeccomp = security?.privileged ? undefined : await seccompFile(config)
+  const localhostSeccomp = await seccompFile(config)
+  const apparmorType = askedApparmor(security).type
   return {
     id,
     rootfs,
@@ -52,10 +63,23 @@ export async function gatherFacts(input: FactsInput): Promise<ContainerFacts> {
     devices: Object.fromEntries(
       await Promise.all(config.devices.map(async ({ hostPath }) => [hostPath, await devicesIfAny(hostPath)] as const)),
     ),
+    cdi: await input.cdi.resolve(askedCdiDevices(config)),
     hostDevices: security?.privileged ? await hostDevices() : [],
     ...(imageName === undefined ? {} : { imageName }),
     ...(targetPid === undefined ? {} : { targetPid }),
+    ...(apparmorType === ProfileType.Localhost ? { apparmorProfiles: await loadedProfiles() } : {}),
+    ...(input.isInfra ? { isInfra: true } : {}),
+    ...(input.ownsDevices ? { deviceOwner: deviceOwner(config) } : {}),
     ...(localhostSeccomp ? { localhostSeccomp } : {}),
+  }
+}
+
+/** As far as the security context names its user. */
+function deviceOwner({ linux }: ContainerConfig): { uid?: number; gid?: number } {
+  const { runAsUser, runAsGroup } = linux?.securityContext ?? {}
+  return {
+    ...(runAsUser ? { uid: Number(runAsUser.value) } : {}),
+    ...(runAsGroup ? { gid: Number(runAsGroup.value) } : {}),
   }
 }
 
@@ -63,10 +87,15 @@ async function mountSources(config: ContainerConfig): Promise<ContainerFacts['so
   const asked = config.mounts.filter(({ hostPath }) => hostPath !== '')
   const needsMounts = asked.some(({ propagation }) => propagation !== MountPropagation.PROPAGATION_PRIVATE)
   const mounts = needsMounts ? await readMountInfo() : []
-  const sources: Record<string, { path: string; propagation: SourcePropagation }> = {}
+  const sources: Record<string, MountSource> = {}
   for (const { hostPath } of asked) {
     const path = await realpathOrMake(hostPath)
-    sources[hostPath] = { path, propagation: propagationOf(path, mounts) }
+    const mountPoint = mountOf(path, mounts)?.mountPoint
+    sources[hostPath] = {
+      path,
+      propagation: propagationOf(path, mounts),
+      ...(mountPoint === undefined ? {} : { mountPoint }),
+    }
   }
   return sources
 }
@@ -76,8 +105,13 @@ async function realpathOrMake(path: string): Promise<string> {
     return await realpath(path)
   } catch (error) {
     if (!isMissing(error)) throw error
-    await mkdir(path, { recursive: true, mode: 0o755 }) // as other runtimes do
-    return realpath(path)
+    try {
+      await mkdir(path, { recursive: true, mode: 0o755 }) // as other runtimes do
+      return await realpath(path)
+    } catch (cause) {
+      const { message } = cause as Error
+      throw new SpecError(`host path ${path} is not there and cannot be made: ${message}`, { cause })
+    }
   }
 }
 
@@ -107,8 +141,8 @@ async function imageVolumes({
   userNamespace,
   signal,
 }: FactsInput): Promise<Record<string, string>> {
-  const covered = new Set(config.mounts.map(({ containerPath }) => join('/', containerPath)))
-  const paths = Object.keys(image.Volumes ?? {}).filter((path) => !covered.has(join('/', path)))
+  const covered = new Set(config.mounts.map(({ containerPath }) => posix.resolve('/', containerPath)))
+  const paths = Object.keys(image.Volumes ?? {}).filter((path) => !covered.has(posix.resolve('/', path)))
   const volumes: Record<string, string> = {}
   for (const [index, path] of paths.entries()) {
     const target = join(volumesDir, String(index))
@@ -131,8 +165,9 @@ async function seccompFile(config: ContainerConfig): Promise<OciSeccomp | undefi
   const { type, ref } = askedSeccomp(config.linux?.securityContext)
   if (type !== ProfileType.Localhost) return undefined
   try {
-    return JSON.parse(await readFile(ref, 'utf8')) as OciSeccomp
+    return parseSeccompFile(await readFile(ref, 'utf8'))
   } catch (cause) {
-    throw new SpecError(`seccomp profile ${ref} cannot be read as JSON: put a valid one on this node`, { cause })
+    const { message } = cause as Error
+    throw new SpecError(`seccomp profile ${ref} cannot be used: ${message}; put a valid one on this node`, { cause })
   }
 }

@@ -1,11 +1,10 @@
 // The machine's facts.
-import { spawn } from 'node:child_process'
 import { access, readFile, writeFile } from 'node:fs/promises'
 import { release } from 'node:os'
-import { readMountInfo } from '@nodelet/linux'
+import { readMountInfo, startProgram } from '@nodelet/linux'
 import { capabilitiesOfMask } from '../capabilities.ts'
-import { readText } from '../files.ts'
 import type { HostFacts } from '../spec/facts.ts'
+import { hasApparmor, loadDefaultProfile } from './apparmor.ts'
 
 const GO_ARCH: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' }
 
@@ -15,26 +14,28 @@ export async function readHostFacts(): Promise<HostFacts> {
   const cgroupVersion = (await exists('/sys/fs/cgroup/cgroup.controllers')) ? 2 : 1
   const status = await readFile('/proc/self/status', 'utf8')
   const oomScoreAdj = Number(await readFile('/proc/self/oom_score_adj', 'utf8'))
-  const apparmorProfiles = await apparmor()
+  const apparmor = await hasApparmor()
+  const profile = apparmor ? await apparmorDefault() : undefined
   return {
     arch: GO_ARCH[process.arch] ?? process.arch,
     kernel: [major, minor],
     cgroupVersion,
     cgroupOptions: cgroupVersion === 2 ? await cgroupOptions() : [],
+    hugetlb: await hasHugetlb(cgroupVersion),
     swapLimit: await hasSwapLimit(cgroupVersion),
     capabilities: capabilitiesOfMask(/^CapBnd:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'),
     oomScoreAdj,
     canLowerOomScore: oomScoreAdj <= -1000 || (await canLowerOomScore(oomScoreAdj)),
     seccomp: await exists('/proc/sys/kernel/seccomp/actions_avail'),
     selinux: await exists('/sys/fs/selinux/enforce'),
-    ...(apparmorProfiles ? { apparmorProfiles } : {}),
+    apparmor,
+    ...(profile === undefined ? {} : { apparmorDefault: profile }),
   }
 }
 
 /** Tried on a child that is thrown away: capabilities do not tell, as they may be those of a user namespace. */
 async function canLowerOomScore(own: number): Promise<boolean> {
-  const child = spawn('sleep', ['10'], { stdio: 'ignore' })
-  const ended = new Promise((resolve) => child.once('exit', resolve).once('error', resolve))
+  const child = startProgram('sleep', ['10'])
   try {
     await writeFile(`/proc/${child.pid}/oom_score_adj`, String(own - 1))
     return true
@@ -42,7 +43,7 @@ async function canLowerOomScore(own: number): Promise<boolean> {
     return false // the kernel's refusal is the answer
   } finally {
     child.kill('SIGKILL')
-    await ended
+    await child.ended
   }
 }
 
@@ -57,10 +58,19 @@ async function cgroupOptions(): Promise<string[]> {
   return ['nsdelegate', 'memory_recursiveprot'].filter((option) => mount?.superOptions.includes(option))
 }
 
-async function apparmor(): Promise<string[] | undefined> {
-  if (!(await readText('/sys/module/apparmor/parameters/enabled'))?.startsWith('Y')) return undefined
-  const text = (await readText('/sys/kernel/security/apparmor/profiles')) ?? ''
-  return text.split('\n').flatMap((line) => /^(.*) \(\w+\)$/.exec(line)?.[1] ?? [])
+async function hasHugetlb(version: 1 | 2): Promise<boolean> {
+  if (version === 1) return exists('/sys/fs/cgroup/hugetlb')
+  return (await readFile('/sys/fs/cgroup/cgroup.controllers', 'utf8')).trim().split(' ').includes('hugetlb')
+}
+
+/** A profile that cannot be loaded is told of only to who asks for it. */
+async function apparmorDefault(): Promise<string | undefined> {
+  try {
+    return await loadDefaultProfile()
+  } catch (error) {
+    process.emitWarning(`containers have no AppArmor profile: ${(error as Error).message}`)
+    return undefined
+  }
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -32,6 +32,8 @@ export interface ContainerRecord {
   /** Of the boot in which it was made: a later boot has none of its processes. */
   bootId: string
   user?: ResolvedUser
+  /** What it asked for and did not get. */
+  notes?: string[]
   init?: ProcessRef
   monitor?: ProcessRef
   /** The monitor's own cgroup, made before the monitor is told to begin. */

@@ -101,6 +101,7 @@ async function makeInfra(context: SandboxContext, entry: SandboxEntry): Promise<
     sandbox: sandboxFacts(context.folders, entry.record),
     image: {},
     imageName: 'pause',
+    isInfra: true,
     handler: entry.record.runtimeHandler,
     rootfs: await makePauseRootfs(context.pauseDir),
   })

@@ -18,7 +18,7 @@ const defaults = (user: IdMappings | undefined): Readonly<Record<string, string>
 })
 
 /**
- * What is to be written, and in which namespace. Names may have dots or slashes.
+ * What is to be written, and in which namespace.
  *
  * @throws CriError INVALID_ARGUMENT for one that would change the node.
  */
@@ -29,7 +29,7 @@ export function sandboxSysctls(
 ): Sysctl[] {
   const entries = Object.entries({ ...(own.net === undefined ? {} : defaults(user)), ...asked })
   return entries.map(([name, value]) => {
-    const path = name.includes('/') ? name : name.replaceAll('.', '/')
+    const path = sysctlPath(name)
     const kind = kindOf(path)
     if (!kind || path.split('/').includes('..')) {
       throw new CriError('INVALID_ARGUMENT', `sysctl "${name}" is of the whole node: set it there, not in a pod`)
@@ -40,6 +40,12 @@ export function sandboxSysctls(
     }
     return { name, kind, file: `/proc/sys/${path}`, value }
   })
+}
+
+/** Whichever of `.` and `/` comes first parts the name; the other is a dot within a part, as in `eth0/1`. */
+function sysctlPath(name: string): string {
+  const separator = /[./]/.exec(name)?.[0]
+  return separator === '.' ? name.replace(/[./]/g, (one) => (one === '.' ? '/' : '.')) : name
 }
 
 function kindOf(path: string): NamespaceKind | undefined {

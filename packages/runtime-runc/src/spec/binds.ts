@@ -3,7 +3,7 @@ import { posix } from 'node:path'
 import { MountPropagation } from '@nodelet/cri-api'
 import type { Mount, RuntimeHandlerFeatures } from '@nodelet/cri-api'
 import { SpecError } from './errors.ts'
-import type { ContainerFacts } from './facts.ts'
+import type { ContainerFacts, MountSource } from './facts.ts'
 import type { OciMount } from './oci.ts'
 
 /**
@@ -41,19 +41,25 @@ export function rootfsPropagation(mounts: readonly Mount[]): 'rshared' | 'rslave
   return undefined
 }
 
-function propagationOption(mount: Mount, source: { path: string; propagation: string }): string {
+function propagationOption(mount: Mount, source: MountSource): string {
   switch (mount.propagation) {
     case MountPropagation.PROPAGATION_PRIVATE:
       return 'rprivate'
     case MountPropagation.PROPAGATION_HOST_TO_CONTAINER:
       if (source.propagation !== 'private') return 'rslave'
-      throw new SpecError(`path "${source.path}" is not on a shared or slave mount: mount --make-rshared what holds it`)
+      throw notPropagating(source, 'shared or slave')
     case MountPropagation.PROPAGATION_BIDIRECTIONAL:
       if (source.propagation === 'shared') return 'rshared'
-      throw new SpecError(`path "${source.path}" is not on a shared mount: mount --make-rshared what holds it`)
+      throw notPropagating(source, 'shared')
     default:
       throw new SpecError(`mount ${mount.containerPath}: propagation ${mount.propagation} is unknown`)
   }
+}
+
+function notPropagating({ path, mountPoint = '/' }: MountSource, wanted: string): SpecError {
+  return new SpecError(
+    `path "${path}" is mounted on "${mountPoint}" but it is not a ${wanted} mount: mount --make-rshared ${mountPoint}`,
+  )
 }
 
 function access(mount: Mount, features: RuntimeHandlerFeatures | undefined): 'ro' | 'rw' | 'rro' {

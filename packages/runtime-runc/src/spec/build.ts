@@ -1,5 +1,6 @@
 // The whole OCI spec as one function of data.
 import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
+import { applyEdits } from './edits.ts'
 import { SpecError } from './errors.ts'
 import type { ContainerFacts, HandlerFacts, HostFacts, ImageConfig, SandboxFacts } from './facts.ts'
 import { buildMounts } from './mounts.ts'
@@ -34,7 +35,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
     throw new SpecError('SELinux labels are not supported by this runtime: leave seLinuxOptions out')
   }
   const user = facts.sandbox.userNamespace
-  const process = buildProcess(container, image, facts.sandbox.hostname, facts.container.user, facts.host)
+  const process = buildProcess(container, image, facts)
   const { devices, rules } = buildDevices(
     container,
     { privileged, withoutHostDevices: facts.handler?.privilegedWithoutHostDevices ?? false },
@@ -42,7 +43,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
   )
   const { mounts, rootfsPropagation } = buildMounts(container, facts)
   const seccomp = buildSeccomp(security, process.capabilities.bounding, facts.container, facts.host)
-  return {
+  const spec: OciSpec = {
     ociVersion: '1.0.2',
     process,
     root: { path: facts.container.rootfs, readonly: security?.readonlyRootfs ?? false },
@@ -74,6 +75,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
       ...(rootfsPropagation ? { rootfsPropagation } : {}),
     },
   }
+  return applyEdits(spec, facts.container.cdi ?? [], facts.handler?.netDevices)
 }
 
 /** Those that a handler's runtime is to see: by name, or by a beginning with `*` after it. */
@@ -91,12 +93,26 @@ function annotations(
   { id }: SandboxFacts,
 ): Record<string, string> {
   const prefix = 'io.kubernetes.cri.'
-  return {
-    [`${prefix}container-type`]: 'container',
+  const ofPod = {
+    [`${prefix}container-type`]: facts.isInfra ? 'sandbox' : 'container',
     [`${prefix}sandbox-id`]: id,
     [`${prefix}sandbox-name`]: sandbox.metadata?.name ?? '',
     [`${prefix}sandbox-namespace`]: sandbox.metadata?.namespace ?? '',
     [`${prefix}sandbox-uid`]: sandbox.metadata?.uid ?? '',
+  }
+  if (facts.isInfra) {
+    const { cpuPeriod = 0n, cpuQuota = 0n, cpuShares = 0n, memoryLimitInBytes = 0n } = sandbox.linux?.resources ?? {}
+    return {
+      ...ofPod,
+      [`${prefix}sandbox-log-directory`]: sandbox.logDirectory,
+      [`${prefix}sandbox-cpu-period`]: String(cpuPeriod),
+      [`${prefix}sandbox-cpu-quota`]: String(cpuQuota),
+      [`${prefix}sandbox-cpu-shares`]: String(cpuShares),
+      [`${prefix}sandbox-memory`]: String(memoryLimitInBytes),
+    }
+  }
+  return {
+    ...ofPod,
     [`${prefix}container-name`]: container.metadata?.name ?? '',
     [`${prefix}image-name`]: facts.imageName ?? container.image?.image ?? '',
   }

@@ -1,5 +1,6 @@
 // What the spec depends on besides the two CRI messages: all of it data, gathered at the edge.
 import type { RuntimeHandlerFeatures } from '@nodelet/cri-api'
+import type { ResolvedEdits } from '../cdi/cdi.ts'
 import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
 import type { OciDevice, OciSeccomp } from './oci.ts'
 import type { UserNamespaceFacts } from './user-namespace.ts'
@@ -44,6 +45,8 @@ export interface HostFacts {
   cgroupVersion: 1 | 2
   /** Which of `nsdelegate` and `memory_recursiveprot` the host's cgroup v2 mount has: a mount without them drops them. */
   cgroupOptions: readonly string[]
+  /** Whether huge pages can be limited. */
+  hugetlb: boolean
   /** Whether memory+swap can be limited. */
   swapLimit: boolean
   /** Capabilities that this process may hand out, `CAP_` names. */
@@ -52,8 +55,9 @@ export interface HostFacts {
   /** Whether a score below `oomScoreAdj` may be set; without it runc fails on a lower one. */
   canLowerOomScore: boolean
   seccomp: boolean
-  /** Names of the loaded profiles; absent when the kernel has no AppArmor. */
-  apparmorProfiles?: readonly string[]
+  apparmor: boolean
+  /** The profile of containers that ask for none; absent when it could not be loaded. */
+  apparmorDefault?: string
   selinux: boolean
 }
 
@@ -64,10 +68,21 @@ export interface HandlerFacts extends Pick<
 > {
   features: RuntimeHandlerFeatures
   cgroupDriver: CgroupDriver
+  /** Whether network devices of the host can be moved into containers. Default: false. */
+  netDevices?: boolean
 }
 
 /** How the file system under a mount's host path propagates. */
 export type SourcePropagation = 'shared' | 'slave' | 'private'
+
+/** What a mount's host path is on this machine. */
+export interface MountSource {
+  /** Without links. */
+  path: string
+  propagation: SourcePropagation
+  /** What holds it; looked up only when the propagation matters. */
+  mountPoint?: string
+}
 
 /** Everything about one container that is looked up before its spec is built. */
 export interface ContainerFacts {
@@ -78,8 +93,8 @@ export interface ContainerFacts {
   imageName?: string
   /** Process whose PID namespace is joined when the configuration says TARGET. */
   targetPid?: number
-  /** By CRI host path: the resolved path and how it propagates. */
-  sources: Readonly<Record<string, { path: string; propagation: SourcePropagation }>>
+  /** By CRI host path. */
+  sources: Readonly<Record<string, MountSource>>
   /** By container path of a mount that has an image: what is mounted there. */
   imageMounts?: Readonly<Record<string, string>>
   /** By container path of a mount with id mappings: where its source is mounted so. */
@@ -90,6 +105,14 @@ export interface ContainerFacts {
   devices: Readonly<Record<string, readonly OciDevice[]>>
   /** All device nodes of the host, for privileged containers. */
   hostDevices: readonly OciDevice[]
+  /** What its CDI devices change. */
+  cdi?: readonly ResolvedEdits[]
+  /** Names of the AppArmor profiles that are loaded now, if one of them is asked for. */
+  apparmorProfiles?: readonly string[]
+  /** Whose devices it has that it names, if not their owner's on the host. */
+  deviceOwner?: { uid?: number; gid?: number }
+  /** Whether it only holds its pod's namespaces. */
+  isInfra?: boolean
   /** The parsed file of a `Localhost` seccomp profile. */
   localhostSeccomp?: OciSeccomp
 }

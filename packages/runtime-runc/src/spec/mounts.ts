@@ -43,14 +43,14 @@ export function buildMounts(config: ContainerConfig, { sandbox, container, host,
   const asked = config.mounts.map((mount) => bindMount(mount, container, handler?.features))
   const taken = new Set(asked.map((mount) => mount.destination))
   const free = (mount: OciMount): boolean =>
-    !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev'))
+    !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev/'))
   const hostIpc = security?.namespaceOptions?.ipc === NamespaceMode.NODE
   const own = [
     ...defaultMounts(security?.privileged ?? false, { sandbox, host, handler }),
     ...sandboxMounts(sandbox, security?.readonlyRootfs ?? false, hostIpc),
     ...Object.entries(container.imageVolumes).map(([path, source]) => bind(posix.resolve('/', path), source, 'rw')),
   ]
-  const mounts = [...own.filter(free), ...asked].toSorted((a, b) => depth(a.destination) - depth(b.destination))
+  const mounts = [...own.filter(free), ...asked].toSorted(byDepth)
   const propagation = rootfsPropagation(config.mounts)
   return { mounts, ...(propagation ? { rootfsPropagation: propagation } : {}) }
 }
@@ -91,6 +91,11 @@ function special(destination: string, type: string, ...options: string[]): OciMo
 
 function bind(destination: string, source: string, access: string): OciMount {
   return { destination, type: 'bind', source, options: ['rbind', 'rprivate', access] }
+}
+
+/** Parents before what is mounted in them; sorts are stable. */
+export function byDepth(a: OciMount, b: OciMount): number {
+  return depth(a.destination) - depth(b.destination)
 }
 
 function depth(path: string): number {

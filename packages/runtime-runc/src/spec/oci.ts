@@ -32,17 +32,18 @@ export interface OciMount {
 
 export interface OciDevice {
   path: string
-  type: 'b' | 'c'
+  type: 'b' | 'c' | 'u' | 'p'
   major: number
   minor: number
-  fileMode: number
+  /** Default: 0666. */
+  fileMode?: number
   uid: number
   gid: number
 }
 
 export interface OciDeviceRule {
   allow: boolean
-  type?: 'a' | 'b' | 'c'
+  type?: OciDevice['type'] | 'a'
   major?: number
   minor?: number
   access: string
@@ -83,6 +84,14 @@ export interface OciSeccomp {
   [field: string]: unknown
 }
 
+/** Programs that the OCI runtime starts at the steps of a container's life. */
+export type OciHooks = Partial<
+  Record<
+    'prestart' | 'createRuntime' | 'createContainer' | 'startContainer' | 'poststart' | 'poststop',
+    { path: string; args?: string[]; env?: string[]; timeout?: number }[]
+  >
+>
+
 /** config.json. */
 export interface OciSpec {
   ociVersion: string
@@ -90,6 +99,7 @@ export interface OciSpec {
   root: { path: string; readonly: boolean }
   mounts: OciMount[]
   annotations: Record<string, string>
+  hooks?: OciHooks
   linux: {
     namespaces: OciNamespace[]
     /** Of the user namespace that is joined: its mappings, which are there already. */
@@ -102,5 +112,7 @@ export interface OciSpec {
     readonlyPaths: string[]
     seccomp?: OciSeccomp
     rootfsPropagation?: string
+    intelRdt?: Record<string, unknown>
+    netDevices?: Record<string, { name: string }>
   }
 }

@@ -1,27 +1,31 @@
-// What is run: arguments, environment, working directory, OOM score, AppArmor profile.
-import { SecurityProfile_ProfileType as ProfileType } from '@nodelet/cri-api'
-import type { ContainerConfig, LinuxContainerSecurityContext } from '@nodelet/cri-api'
+// What is run: arguments, environment, working directory, OOM score.
+import type { ContainerConfig } from '@nodelet/cri-api'
 import { containerCapabilities } from '../capabilities.ts'
+import { buildApparmor } from './apparmor.ts'
 import { SpecError } from './errors.ts'
-import type { HostFacts, ImageConfig } from './facts.ts'
+import type { ContainerFacts, HostFacts, ImageConfig, SandboxFacts } from './facts.ts'
 import type { OciProcess } from './oci.ts'
-import type { ResolvedUser } from './users.ts'
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+/** What a process depends on. */
+export interface ProcessFacts {
+  sandbox: Pick<SandboxFacts, 'hostname'>
+  container: Pick<ContainerFacts, 'user' | 'apparmorProfiles'>
+  host: HostFacts
+}
 
 /** Builds `process` of the spec. */
 export function buildProcess(
   config: ContainerConfig,
   image: ImageConfig,
-  hostname: string,
-  user: ResolvedUser,
-  host: HostFacts,
+  { sandbox: { hostname }, container, host }: ProcessFacts,
 ): OciProcess {
   const security = config.linux?.securityContext
-  const apparmorProfile = apparmor(security, host)
+  const apparmorProfile = buildApparmor(security, container, host)
   return {
     terminal: config.tty,
-    user: { ...user },
+    user: { ...container.user },
     args: containerArgs(config, image),
     env: containerEnv(config, image, hostname),
     cwd: workingDirectory(config, image),
@@ -73,31 +77,4 @@ function workingDirectory(config: ContainerConfig, image: ImageConfig): string {
 /** Without the right to lower the score, runc dies on a lower one: then ours is the lowest. */
 export function clampOomScore(asked: number, host: Pick<HostFacts, 'oomScoreAdj' | 'canLowerOomScore'>): number {
   return host.canLowerOomScore ? asked : Math.max(asked, host.oomScoreAdj)
-}
-
-function apparmor(security: LinuxContainerSecurityContext | undefined, host: HostFacts): string | undefined {
-  const { type, ref } = askedProfile(security)
-  if (type === undefined || type === ProfileType.Unconfined) return undefined
-  if (!host.apparmorProfiles) {
-    throw new SpecError('apparmor is not supported: this kernel has none; leave the profile out or use Unconfined')
-  }
-  if (type === ProfileType.RuntimeDefault) {
-    if (security?.privileged) return undefined
-    throw new SpecError('no default apparmor profile is provided: use Localhost with a loaded profile, or Unconfined')
-  }
-  if (!host.apparmorProfiles.includes(ref)) {
-    throw new SpecError(`apparmor profile not found ${ref}: load it with apparmor_parser on this node`)
-  }
-  return ref
-}
-
-function askedProfile(security: LinuxContainerSecurityContext | undefined): { type?: ProfileType; ref: string } {
-  const strip = (text: string): string => text.replace(/^localhost\//, '')
-  if (security?.apparmor) return { type: security.apparmor.profileType, ref: strip(security.apparmor.localhostRef) }
-  const text = security?.apparmorProfile ?? ''
-  if (text === '') return { ref: '' }
-  if (text === 'unconfined') return { type: ProfileType.Unconfined, ref: '' }
-  if (text === 'runtime/default') return { type: ProfileType.RuntimeDefault, ref: '' }
-  if (text.startsWith('localhost/')) return { type: ProfileType.Localhost, ref: strip(text) }
-  throw new SpecError(`apparmor profile "${text}" is unknown: use runtime/default, unconfined or localhost/NAME`)
 }

@@ -4,13 +4,22 @@ import { SpecError } from './errors.ts'
 import type { ContainerFacts, HostFacts } from './facts.ts'
 import type { OciDevice, OciDeviceRule, OciResources } from './oci.ts'
 
-/** Translates CRI limits; zero is unset, a quota of −1 is no limit. */
+/**
+ * Translates CRI limits; zero is unset, a quota of −1 is no limit. Limits of huge pages are left out where the kernel
+ * has none.
+ *
+ * @throws SpecError for keys of cgroup v2 on version 1.
+ */
 export function buildResources(
   resources: LinuxContainerResources | undefined,
   devices: OciDeviceRule[],
-  host: Pick<HostFacts, 'swapLimit'>,
+  host: Pick<HostFacts, 'swapLimit' | 'hugetlb' | 'cgroupVersion'>,
 ): OciResources {
   if (!resources) return { devices }
+  const unified = Object.keys(resources.unified)
+  if (unified.length > 0 && host.cgroupVersion === 1) {
+    throw new SpecError(`resources ${unified.join(', ')} are of cgroup v2: this machine has version 1; leave them out`)
+  }
   const limit = Number(resources.memoryLimitInBytes)
   // A limit without a word on swap means no swapping, where the kernel can count it.
   const swap = Number(resources.memorySwapLimitInBytes) || (limit > 0 && host.swapLimit ? limit : 0)
@@ -26,10 +35,10 @@ export function buildResources(
     devices,
     ...(Object.keys(memory).length > 0 ? { memory } : {}),
     ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
-    ...(resources.hugepageLimits.length > 0
+    ...(resources.hugepageLimits.length > 0 && host.hugetlb
       ? { hugepageLimits: resources.hugepageLimits.map((h) => ({ pageSize: h.pageSize, limit: Number(h.limit) })) }
       : {}),
-    ...(Object.keys(resources.unified).length > 0 ? { unified: resources.unified } : {}),
+    ...(unified.length > 0 ? { unified: resources.unified } : {}),
   }
 }
 
@@ -39,19 +48,13 @@ export function buildResources(
  * @throws SpecError for a device that is not on the host, or permissions outside `rwm`.
  */
 export function buildDevices(
-  config: Pick<ContainerConfig, 'devices' | 'CDIDevices'>,
+  config: Pick<ContainerConfig, 'devices'>,
   { privileged, withoutHostDevices }: { privileged: boolean; withoutHostDevices: boolean },
-  facts: Pick<ContainerFacts, 'devices' | 'hostDevices'>,
+  facts: Pick<ContainerFacts, 'devices' | 'hostDevices' | 'deviceOwner'>,
 ): { devices: OciDevice[]; rules: OciDeviceRule[] } {
-  if (config.CDIDevices.length > 0) {
-    throw new SpecError(
-      `unresolvable CDI devices ${config.CDIDevices.map((d) => d.name).join(', ')}: CDI is not supported`,
-    )
-  }
-  if (privileged && !withoutHostDevices)
-    return { devices: [...facts.hostDevices], rules: [{ allow: true, access: 'rwm' }] }
-  const rules: OciDeviceRule[] = [{ allow: false, access: 'rwm' }]
-  const devices: OciDevice[] = []
+  const everything = privileged && !withoutHostDevices
+  const rules: OciDeviceRule[] = [{ allow: everything, access: 'rwm' }]
+  const devices = new Map((everything ? facts.hostDevices : []).map((node) => [node.path, node]))
   for (const { hostPath, containerPath, permissions } of config.devices) {
     const found = facts.devices[hostPath] ?? []
     if (found.length === 0) throw new SpecError(`device ${hostPath} is not a device on this node`)
@@ -59,9 +62,10 @@ export function buildDevices(
     if (!/^[rwm]+$/.test(access))
       throw new SpecError(`device ${hostPath}: permissions "${permissions}" are not among rwm`)
     for (const node of found) {
-      devices.push({ ...node, path: (containerPath || hostPath) + node.path.slice(hostPath.length) })
-      rules.push({ allow: true, type: node.type, major: node.major, minor: node.minor, access })
+      const path = (containerPath || hostPath) + node.path.slice(hostPath.length)
+      devices.set(path, { ...node, ...facts.deviceOwner, path })
+      if (!everything) rules.push({ allow: true, type: node.type, major: node.major, minor: node.minor, access })
     }
   }
-  return { devices, rules }
+  return { devices: [...devices.values()], rules }
 }

@@ -20,19 +20,29 @@ export function buildSeccomp(
   host: Pick<HostFacts, 'seccomp' | 'arch' | 'kernel'>,
 ): OciSeccomp | undefined {
   const { type, ref } = askedSeccomp(security)
-  if (security?.privileged || type === ProfileType.Unconfined) return undefined
+  if (type === ProfileType.Unconfined) return undefined
   if (!host.seccomp) throw new SpecError('seccomp is not supported: this kernel has none; use Unconfined')
   if (type === ProfileType.RuntimeDefault) return defaultSeccomp(bounding, host)
   if (!facts.localhostSeccomp) throw new SpecError(`seccomp profile ${ref} is missing: put the file on this node`)
   return facts.localhostSeccomp
 }
 
-/** Which profile is asked for, by message or by the older string; none is Unconfined. */
+export const isProfileType = (type: number): boolean =>
+  type === ProfileType.RuntimeDefault || type === ProfileType.Unconfined || type === ProfileType.Localhost
+
+/**
+ * Which profile is asked for, by message or by the older string; none is Unconfined, and so is all for privileged ones.
+ *
+ * @throws SpecError for an unknown one, or a file that the type has no use for.
+ */
 export function askedSeccomp(security: LinuxContainerSecurityContext | undefined): { type: ProfileType; ref: string } {
+  if (security?.privileged) return { type: ProfileType.Unconfined, ref: '' }
   if (security?.seccomp) {
     const { profileType: type, localhostRef: ref } = security.seccomp
-    if (ref && type !== ProfileType.Localhost)
-      throw new SpecError('seccomp localhost_ref is set but type is not Localhost')
+    if (!isProfileType(type)) throw new SpecError(`seccomp profile type ${type} is unknown: use RuntimeDefault`)
+    if (ref && type !== ProfileType.Localhost) {
+      throw new SpecError(`seccomp localhost_ref ${ref} is set but the type is not Localhost: leave one out`)
+    }
     return { type, ref }
   }
   const text = security?.seccompProfilePath ?? ''
