@@ -12,27 +12,31 @@ export interface Child {
   ended: Promise<Ended>
   /** False when it has ended. */
   kill(signal: NodeJS.Signals): boolean
+  /** This process may end before it. */
+  unref(): void
 }
 
 const noHang = 1
 const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]))
 const children = new Map<number, (ended: Ended) => void>()
-/** Keeps the process running while there are children: a signal's listener alone does not. */
+/** Children that are waited for. */
+const held = new Set<number>()
+/** Keeps the process running while there are some: a signal's listener alone does not. */
 let hold: NodeJS.Timeout | undefined
 const longestTimer = 2 ** 31 - 1
 
 /** Watches a child of this process, which must not have been waited for. Node waits only for its own. */
 export function watchChild(pid: number): Child {
-  if (children.size === 0) {
-    process.on('SIGCHLD', reap)
-    hold = setInterval(() => {}, longestTimer)
-  }
+  if (children.size === 0) process.on('SIGCHLD', reap)
+  if (held.size === 0) hold = setInterval(() => {}, longestTimer)
+  held.add(pid)
   const ended = Promise.withResolvers<Ended>()
   children.set(pid, ended.resolve)
   reap() // one that has ended before anybody listened
   return {
     ended: ended.promise,
     kill: (signal) => children.has(pid) && process.kill(pid, signal),
+    unref: () => letGo(pid),
   }
 }
 
@@ -42,11 +46,14 @@ function reap(): void {
   for (const [pid, resolve] of children) {
     if (call('waitpid', `process ${pid}`, pid, status, noHang) === 0) continue
     children.delete(pid)
+    letGo(pid)
     resolve(endOf(status.readInt32LE(0)))
   }
-  if (children.size > 0) return
-  process.off('SIGCHLD', reap)
-  clearInterval(hold)
+  if (children.size === 0) process.off('SIGCHLD', reap)
+}
+
+function letGo(pid: number): void {
+  if (held.delete(pid) && held.size === 0) clearInterval(hold)
 }
 
 function endOf(status: number): Ended {

@@ -43,6 +43,8 @@ export interface Program {
   readonly ended: Promise<Ended>
   /** False when it has ended. */
   kill(signal: NodeJS.Signals): boolean
+  /** This process may end before it, and leave it running. */
+  unref(): void
 }
 
 const flag = { setSignalDefaults: 0x04, setSignalMask: 0x08, setSession: 0x80 }
@@ -152,7 +154,7 @@ function program(
   signal?.addEventListener('abort', onAbort)
   void child.ended.then(() => signal?.removeEventListener('abort', onAbort))
   const [stdin, stdout, stderr] = stdio
-  return { pid, stdio, stdin, stdout, stderr, ended: child.ended, kill: child.kill }
+  return { pid, stdio, stdin, stdout, stderr, ...child }
 }
 
 /** Waits for a program's end and for all of its output, as text. */

@@ -97,6 +97,23 @@ test('one that ends at once is noticed, time after time', async () => {
   }
 })
 
+test('a process may end before a program that it lets go, and only then', async () => {
+  const script = (seconds: number, then: string): string =>
+    `import { startProgram } from ${JSON.stringify(join(import.meta.dirname, '../src/index.ts'))}
+    const program = startProgram('sleep', ['${seconds}'])
+    ${then}
+    process.stdout.write(String(program.pid))`
+  const run = async (seconds: number, then: string): Promise<number> => {
+    const args = ['--conditions=@nodelet/source', '--input-type=module', '-e', script(seconds, then)]
+    const { stdout, code } = await finished(startProgram(process.execPath, args, { stdio: ['ignore', 'pipe'] }))
+    expect(code).toBe(0)
+    return Number(stdout)
+  }
+  process.kill(await run(60, 'program.unref()'))
+  const waitedFor = await run(0.2, '')
+  expect(() => process.kill(waitedFor, 0)).toThrow(/ESRCH/)
+})
+
 test('another thread is refused before anything is started', async () => {
   const folder = mkdtempSync(join(import.meta.dirname, 'worker-'))
   try {

@@ -1,6 +1,6 @@
 // conmon: one small process per container, which owns its output, terminal and exit code.
-import { closeSync, constants, openSync } from 'node:fs'
-import { mkdir, open, readFile, stat } from 'node:fs/promises'
+import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
+import { mkdir, open, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -35,7 +35,7 @@ export interface ConmonOptions {
   /** Default: `conmon` on the PATH. */
   binary?: string
   signal?: AbortSignal
-  /** Called with conmon's number while it waits for the word to create: the place to move it to a cgroup. */
+  /** Called with conmon's number once it is there: the place to move it to a cgroup. */
   place?: (pid: number) => Promise<void>
 }
 
@@ -84,48 +84,49 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
       env: { ...programEnv(), _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
       stdio: ['ignore', 'ignore', stderr, 'pipe', 'pipe'],
       inputs: [4],
-      ...(options.signal ? { signal: options.signal } : {}),
     })
   } finally {
     closeSync(stderr)
   }
+  program.unref()
   crashPoint('container/monitor-spawned')
   const [, , , answers, start] = program.stdio
   if (!answers || !start) throw new Error('conmon: no pipes')
   start.on('error', () => {}) // a conmon that died early says why on the sync pipe or in its error file
-  const placed = options.place?.(program.pid)
-  const isPlaced = Promise.allSettled([placed]) // awaited below, unless it is cancelled
+  // Takes the kernel some milliseconds; conmon may begin meanwhile.
+  const placed = Promise.allSettled([options.place?.(program.pid)])
   const cancel = async (): Promise<void> => {
     program.kill('SIGKILL') // it would go on at the start pipe's end
     start.destroy()
     answers.destroy()
-    await isPlaced
+    await placed
   }
+  const answer = async (): Promise<Monitored> => {
+    writeFileSync(join(options.bundle, 'conmon.pid'), String(program.pid)) // for people: it is where peers have it
+    start.end('\0')
+    crashPoint('container/monitor-told')
+    const { pid, message } = parseSyncLine(await readLine(answers))
+    options.signal?.throwIfAborted()
+    if (pid <= 0) {
+      const reason = runcReason(message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'
+      throw new Error(`creating container ${options.id} with ${options.runc.binary}: ${reason}`)
+    }
+    const [{ reason: cause }] = (await placed) as [{ reason?: Error }]
+    if (cause) {
+      throw new Error(`creating container ${options.id}: moving its monitor to its cgroup: ${cause.message}`, { cause })
+    }
+    return { init: reference(pid), monitor: reference(program.pid) }
+  }
+  const onAbort = (): void => void program.kill('SIGKILL')
   return {
     cancel,
     create: async () => {
+      options.signal?.addEventListener('abort', onAbort)
       try {
+        return await answer()
+      } finally {
         await placed
-      } catch (error) {
-        await cancel()
-        throw new Error(
-          `creating container ${options.id}: moving its monitor to its cgroup: ${(error as Error).message}`,
-          {
-            cause: error,
-          },
-        )
-      }
-      start.end('\0')
-      crashPoint('container/monitor-told')
-      const answer = parseSyncLine(await readLine(answers))
-      options.signal?.throwIfAborted()
-      if (answer.pid <= 0) {
-        const reason = runcReason(answer.message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'
-        throw new Error(`creating container ${options.id} with ${options.runc.binary}: ${reason}`)
-      }
-      return {
-        init: reference(answer.pid),
-        monitor: reference(Number(await readFile(join(options.bundle, 'conmon.pid'), 'utf8'))),
+        options.signal?.removeEventListener('abort', onAbort)
       }
     },
   }
@@ -149,9 +150,10 @@ export function conmonArgs(options: ConmonOptions): string[] {
     ['-P', join(bundle, 'conmon.pid')],
     ['-p', join(bundle, 'pidfile')],
   ]
+  // --sync: it stays the process that was started, instead of forking once more.
   const systemd = runc.globalArgs.includes('--systemd-cgroup') ? ['-s'] : []
   const input = options.terminal ? ['-t'] : options.stdin ? ['-i'] : []
-  return [...values.flat(), ...systemd, ...input, ...(options.leaveStdinOpen ? ['--leave-stdin-open'] : [])]
+  return [...values.flat(), '--sync', ...systemd, ...input, ...(options.leaveStdinOpen ? ['--leave-stdin-open'] : [])]
 }
 
 /** Reads what conmon answers on its sync pipe; a `pid` of −1 is a failure. An empty line is conmon's death. */

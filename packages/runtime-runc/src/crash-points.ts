@@ -6,7 +6,6 @@ export const crashPoints = [
   'sandbox/recorded',
   'sandbox/pinned',
   'sandbox/files-made',
-  'sandbox/network-owed',
   'sandbox/network-added',
   'sandbox/infra-created',
   'sandbox/infra-started',

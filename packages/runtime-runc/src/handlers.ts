@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { execFile, findProgram } from './exec-file.ts'
 import { createRunc } from './runc.ts'
 import type { Runc } from './runc.ts'
+import { startGateOf } from './start-gate.ts'
 
 /** One OCI runtime: any program with runc's command line. */
 export interface HandlerOptions {
@@ -95,8 +96,13 @@ export async function openHandlers(runDir: string, options: HandlersOptions): Pr
       const own = handlers[name] ?? {}
       const binary = await findProgram(own.path ?? name)
       const root = name === 'runc' ? join(runDir, 'runc') : join(runDir, 'oci', name)
-      const runc = createRunc({ binary, root, systemdCgroup: cgroupDriver === 'systemd' })
-      return { name, options: own, runc, ...(await featuresOf(binary, hasUserNamespaces)) }
+      const [features, version] = await Promise.all([
+        featuresOf(binary, hasUserNamespaces),
+        execFile(binary, ['--version']),
+      ])
+      const startGate = startGateOf(version.stdout)
+      const runc = createRunc({ binary, root, startGate, systemdCgroup: cgroupDriver === 'systemd' })
+      return { name, options: own, runc, ...features }
     }),
   )
   const byName = new Map(found.map((handler) => [handler.name, handler]))

@@ -1,5 +1,8 @@
 // runc's commands, with its errors told apart.
+import { join } from 'node:path'
 import { execFile } from './exec-file.ts'
+import { openStartGate } from './start-gate.ts'
+import type { StartGate } from './start-gate.ts'
 
 /** What went wrong: the container is unknown, not running, or anything else. */
 export type RuncErrorCode = 'NOT_FOUND' | 'NOT_RUNNING' | 'FAILED'
@@ -32,6 +35,8 @@ export interface RuncOptions {
   root: string
   /** Cgroups are made by systemd. Default: by runc itself. */
   systemdCgroup?: boolean
+  /** How programs wait for their start. Default: only its own `start` knows. */
+  startGate?: StartGate | undefined
 }
 
 /** A runc with its root. Every call may be aborted. */
@@ -40,7 +45,8 @@ export interface Runc {
   readonly root: string
   /** What comes before every command. */
   readonly globalArgs: readonly string[]
-  start(id: string, signal?: AbortSignal): Promise<void>
+  /** `hasHooks`: there is something to be run after the start, which the OCI runtime must do itself. */
+  start(id: string, options?: { hasHooks?: boolean }, signal?: AbortSignal): Promise<void>
   /** Undefined for an unknown container. */
   state(id: string, signal?: AbortSignal): Promise<RuncState | undefined>
   /** All containers, by one process. */
@@ -59,7 +65,7 @@ export interface Runc {
 }
 
 /** Makes the commands. Nothing is run yet. */
-export function createRunc({ binary = 'runc', root, systemdCgroup = false }: RuncOptions): Runc {
+export function createRunc({ binary = 'runc', root, systemdCgroup = false, startGate }: RuncOptions): Runc {
   const globalArgs = [`--root=${root}`, ...(systemdCgroup ? ['--systemd-cgroup'] : [])]
   const runc = async (args: readonly string[], signal?: AbortSignal): Promise<string> => {
     const { code, stdout, stderr } = await execFile(binary, [...globalArgs, ...args], signal)
@@ -78,7 +84,10 @@ export function createRunc({ binary = 'runc', root, systemdCgroup = false }: Run
     binary,
     root,
     globalArgs,
-    start: async (id, signal) => void (await runc(['start', id], signal)),
+    start: async (id, { hasHooks = false } = {}, signal) => {
+      if (startGate && !hasHooks && (await openStartGate(join(root, id, 'exec.fifo'), startGate))) return
+      await runc(['start', id], signal)
+    },
     state: async (id, signal) => {
       const text = await unlessUnknown(runc(['state', id], signal))
       return text === undefined ? undefined : (JSON.parse(text) as RuncState)

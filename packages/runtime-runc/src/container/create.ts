@@ -5,7 +5,7 @@ import { CriError } from '@nodelet/cri-api'
 import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
 import { makeBundle, writeBundle } from '../bundle.ts'
 import { prepareMonitor } from '../conmon.ts'
-import type { ConmonOptions } from '../conmon.ts'
+import type { ConmonOptions, Monitored } from '../conmon.ts'
 import { parseSignal, signalName } from '../signals.ts'
 import { monitorCgroup } from '../spec/cgroup-path.ts'
 import { buildSpec } from '../spec/build.ts'
@@ -80,22 +80,7 @@ async function discardAfter(context: Context, entry: Entry, error: unknown): Pro
 async function make(context: Context, entry: Entry, options: CreateOptions): Promise<void> {
   const bundle = join(context.folders.bundles, entry.record.id)
   makeBundle(bundle)
-  const monitor = await prepareMonitor(monitorOptions(context, entry.record, bundle, options))
-  let spec: OciSpec
-  try {
-    if (typeof options.rootfs === 'function') {
-      await update(context, entry, { rootfs: await options.rootfs(entry.record.id) })
-      crashPoint('container/rootfs-known')
-    }
-    spec = await specFor(context, entry.record, options)
-    writeBundle(bundle, spec)
-    crashPoint('container/bundle-written')
-  } catch (error) {
-    await monitor.cancel()
-    hideShown(join(context.folders.shown, entry.record.id))
-    throw error
-  }
-  const monitored = await monitor.create().finally(() => hideShown(join(context.folders.shown, entry.record.id)))
+  const { spec, monitored } = await monitoredBundle(context, entry, bundle, options)
   crashPoint('container/made')
   const { userNamespace } = options.sandbox
   if (userNamespace && !options.config.tty) giveStreams(monitored.init.pid, spec.process.user, userNamespace)
@@ -104,11 +89,48 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
     ...monitored,
     ownPidNamespace,
     user: spec.process.user,
+    ...(spec.hooks?.poststart?.length ? { hasStartHooks: true } : {}),
     notes: specNotes(options.config, context.host),
     phase: 'created',
   })
   crashPoint('container/created')
   watchProcesses(context, entry)
+}
+
+/** The monitor's start and its move to its cgroup take as long as the rest: they go side by side. */
+async function monitoredBundle(
+  context: Context,
+  entry: Entry,
+  bundle: string,
+  options: CreateOptions,
+): Promise<{ spec: OciSpec; monitored: Monitored }> {
+  try {
+    const [prepared, filled] = await Promise.allSettled([
+      prepareMonitor(monitorOptions(context, entry.record, bundle, options)),
+      fillBundle(context, entry, bundle, options),
+    ])
+    if (prepared.status === 'rejected') throw prepared.reason
+    if (filled.status === 'rejected') {
+      await prepared.value.cancel()
+      throw filled.reason
+    }
+    return { spec: filled.value, monitored: await prepared.value.create() }
+  } finally {
+    hideShown(join(context.folders.shown, entry.record.id))
+  }
+}
+
+/** Mounts the root file system and writes `config.json`. */
+async function fillBundle(context: Context, entry: Entry, bundle: string, options: CreateOptions): Promise<OciSpec> {
+  if (typeof options.rootfs === 'function') {
+    const rootfs = await options.rootfs(entry.record.id)
+    entry.record = { ...entry.record, rootfs } // stored with the next change
+    crashPoint('container/rootfs-known')
+  }
+  const spec = await specFor(context, entry.record, options)
+  writeBundle(bundle, spec)
+  crashPoint('container/bundle-written')
+  return spec
 }
 
 function monitorOptions(

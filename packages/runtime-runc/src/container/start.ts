@@ -23,7 +23,8 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
     const runc = runcOf(context, entry.record)
     crashPoint('container/starting')
     try {
-      await runc.start(id) // not abortable: half a start would be neither created nor running
+      // Not abortable: half a start would be neither created nor running.
+      await runc.start(id, { hasHooks: entry.record.hasStartHooks ?? false })
     } catch (error) {
       await runc.delete(id, { force: true })
       const now = Date.now()

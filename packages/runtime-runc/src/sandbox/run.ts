@@ -8,7 +8,7 @@ import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { effectiveConfig, sandboxFacts } from './facts.ts'
 import { makeNamespaces, namespaceOptions, pinPaths, podUserNamespace } from './namespaces.ts'
-import { podNetwork } from './network.ts'
+import { podNetwork, usesHostNetwork } from './network.ts'
 import { makePauseRootfs } from './pause.ts'
 import { makePodFiles } from './pod-files.ts'
 import type { SandboxRecord } from './record.ts'
@@ -48,30 +48,33 @@ export async function runSandbox(
 }
 
 async function make(context: SandboxContext, entry: SandboxEntry): Promise<void> {
-  const { folders, cgroups, cni } = context
+  const { folders, cgroups } = context
   const { id, config, cgroupParent } = entry.record
-  const isSystemd = context.handlers.cgroupDriver === 'systemd'
   const pins = pinPaths(folders.namespaces, id, config)
   await makeNamespaces(pins, config, podUserNamespace(folders.namespaces, id, config))
   crashPoint('sandbox/pinned')
-  await Promise.all([
-    makePodFiles(join(folders.pods, id), config),
-    isSystemd ? undefined : cgroups.create(cgroupParent),
-  ])
-  crashPoint('sandbox/files-made')
-  if (pins.net !== undefined) {
-    const wanted = podNetwork(id, config, pins.net)
-    await updateSandbox(context, entry, { networkOwed: true })
-    crashPoint('sandbox/network-owed')
-    const network = await cni.add(wanted, AbortSignal.timeout(NETWORK_LIMIT_MS))
-    crashPoint('sandbox/network-added')
-    if (network.ips.length === 0)
-      throw new Error(`failed to find network info for sandbox "${id}": CNI gave no address`)
-    entry.record = { ...entry.record, network } // stored with the next change
+  const makeFiles = async (): Promise<void> => {
+    await makePodFiles(join(folders.pods, id), config)
+    if (context.handlers.cgroupDriver !== 'systemd') await cgroups.create(cgroupParent)
+    crashPoint('sandbox/files-made')
   }
+  const results = await Promise.allSettled([
+    makeFiles(),
+    pins.net === undefined ? undefined : joinNetwork(context, entry, pins.net),
+  ])
+  for (const result of results) if (result.status === 'rejected') throw result.reason
   if ((namespaceOptions(config)?.pid ?? NamespaceMode.POD) === NamespaceMode.POD) await makeInfra(context, entry)
   await updateSandbox(context, entry, { phase: 'ready' })
   crashPoint('sandbox/ready')
+}
+
+/** From the record on the network is owed: what ADD made is taken back by DEL, at the next start if need be. */
+async function joinNetwork(context: SandboxContext, entry: SandboxEntry, netns: string): Promise<void> {
+  const { id, config } = entry.record
+  const network = await context.cni.add(podNetwork(id, config, netns), AbortSignal.timeout(NETWORK_LIMIT_MS))
+  crashPoint('sandbox/network-added')
+  if (network.ips.length === 0) throw new Error(`failed to find network info for sandbox "${id}": CNI gave no address`)
+  entry.record = { ...entry.record, network } // stored with the next change
 }
 
 /** A PID namespace that is shared needs a first process. */
@@ -147,7 +150,7 @@ function newRecord(
     createdAt: Date.now(),
     cgroupParent: asked || (isSystemd ? 'system.slice' : `${context.cgroupParentDefault}/${id}`),
     ownCgroup: !asked && !isSystemd,
-    networkOwed: false,
+    networkOwed: !usesHostNetwork(config),
   }
 }
 

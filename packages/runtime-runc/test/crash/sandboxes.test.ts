@@ -35,7 +35,6 @@ test.each([
   'sandbox/pinned',
   'sandbox/files-made',
   'record/written#2',
-  'sandbox/network-owed',
   'sandbox/network-added',
   'container/recorded',
   'container/monitor-told',
@@ -43,7 +42,7 @@ test.each([
   'sandbox/infra-created',
   'container/started',
   'sandbox/infra-started',
-  'record/written#6',
+  'record/written#5',
 ])('RunPodSandbox, killed at %s: it never was', async (point) => {
   const linux = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } }
   await daemon.dieAt(point, async () => daemon.runPod({ portMappings, linux }))

@@ -1,0 +1,56 @@
+// The FIFO at which a created container's program waits: using it is all that the `start` of runc and crun does.
+import { closeSync, constants, openSync, rmSync, writeSync } from 'node:fs'
+import { Socket } from 'node:net'
+
+/** How the program waits: it writes a byte, which somebody is to read, or it reads one. */
+export type StartGate = 'reads' | 'writes'
+
+/** How long the program, which only has to write one byte, may take, in milliseconds. */
+const PATIENCE_MS = 5000
+
+/** How programs wait that a runtime starts which says this of its version; undefined for one that only itself knows. */
+export function startGateOf(version: string): StartGate | undefined {
+  const [name] = version.split(' ', 1)
+  return name === 'runc' ? 'writes' : name === 'crun' ? 'reads' : undefined
+}
+
+/**
+ * Lets the program go that waits at a FIFO, which is then removed, as the OCI runtime's own start does: one process less
+ * for each container. False when there is no such FIFO, or nobody waits at it: the OCI runtime knows why.
+ *
+ * @throws Error when the program does not come to the gate in time
+ */
+export async function openStartGate(path: string, kind: StartGate): Promise<boolean> {
+  const mode = kind === 'writes' ? constants.O_RDONLY : constants.O_WRONLY
+  let fd: number
+  try {
+    fd = openSync(path, mode | constants.O_NONBLOCK) // does not wait
+  } catch (error) {
+    // Not there, or nobody reads.
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENXIO')) return false
+    throw error
+  }
+  if (kind === 'writes') return comes(fd, path)
+  try {
+    rmSync(path)
+    return writeSync(fd, Buffer.alloc(1)) === 1
+  } finally {
+    closeSync(fd)
+  }
+}
+
+async function comes(fd: number, path: string): Promise<boolean> {
+  const gate = new Socket({ fd, readable: true, writable: false })
+  rmSync(path)
+  const came = Promise.withResolvers<boolean>()
+  gate.once('data', () => came.resolve(true))
+  gate.once('end', () => came.resolve(false))
+  gate.once('error', came.reject)
+  const timer = setTimeout(() => came.reject(new Error(`nobody came to ${path} in ${PATIENCE_MS} ms`)), PATIENCE_MS)
+  try {
+    return await came.promise
+  } finally {
+    clearTimeout(timer)
+    gate.destroy()
+  }
+}
