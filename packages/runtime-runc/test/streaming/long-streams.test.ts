@@ -101,7 +101,7 @@ test('a connection without a byte is closed after its time, and its program kill
   const running = (): boolean =>
     readdirSync('/proc').some((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8') === 'sleep\0987671\0'
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('sleep\x00987671')
       } catch {
         return false // no process, or one that has just ended
       }
