@@ -11,6 +11,7 @@ import { createStreamAdapters, openStreaming } from '../../src/index.ts'
 import type { Streaming } from '../../src/index.ts'
 import { makeFixture, until } from '../fixture.ts'
 import { spdyConnect } from './spdy-client.ts'
+import type { ClientStream } from './spdy-client.ts'
 import { channelConnect } from './web-socket-client.ts'
 
 const MB = 1 << 20
@@ -127,7 +128,7 @@ test.each(['127.0.0.1', '::1'])('many ports at once over one SPDY connection, to
   const { port } = server.address() as AddressInfo
   const url = streaming.portForward(PortForwardRequest.fromPartial({ podSandboxId: 'node' }))
   const client = await spdyConnect(url, { 'X-Stream-Protocol-Version': 'portforward.k8s.io' })
-  const streams = []
+  const streams: { error: ClientStream; data: ClientStream }[] = []
   for (let request = 0; request < 100; request++) {
     const headers = { port: String(port), requestid: String(request) }
     const error = await client.open({ streamtype: 'error', ...headers }, true)
