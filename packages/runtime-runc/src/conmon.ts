@@ -1,13 +1,12 @@
 // conmon: one small process per container, which owns its output, terminal and exit code.
-import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
-import { mkdir, open, stat } from 'node:fs/promises'
+import { closeSync, openSync, writeFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { startProgram } from '@nodelet/linux'
 import type { Program } from '@nodelet/linux'
 import { programEnv } from './exec-file.ts'
-import { isMissing, readText } from './files.ts'
+import { readText } from './files.ts'
 import { processRef } from './pids.ts'
 import type { ProcessRef } from './pids.ts'
 import type { Runc } from './runc.ts'
@@ -162,39 +161,6 @@ export function parseSyncLine(line: string): { pid: number; message?: string } {
   const value = JSON.parse(line) as { pid?: unknown; message?: unknown }
   const pid = typeof value.pid === 'number' ? value.pid : -1
   return { pid, ...(typeof value.message === 'string' ? { message: value.message } : {}) }
-}
-
-/**
- * Makes conmon open its log anew, as after a rotation, and returns when the file is there.
- *
- * @throws Error when no conmon listens, or none made the file within two seconds.
- */
-export async function reopenLog(bundle: string, logPath: string, signal?: AbortSignal): Promise<void> {
-  try {
-    await using control = await open(join(bundle, 'ctl'), constants.O_WRONLY | constants.O_NONBLOCK)
-    await control.write('2 0 0\n')
-    crashPoint('log/told')
-  } catch (error) {
-    throw new Error(`reopening log ${logPath}: no conmon listens on ${bundle}/ctl; is the container running?`, {
-      cause: error,
-    })
-  }
-  for (const deadline = Date.now() + 2000; Date.now() < deadline; await sleep(5, undefined, { signal })) {
-    if (await exists(logPath)) return
-  }
-  throw new Error(
-    `reopening log ${logPath}: conmon did not make it within 2 s; is its folder there and the disk not full?`,
-  )
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path)
-    return true
-  } catch (error) {
-    if (isMissing(error)) return false
-    throw error
-  }
 }
 
 async function readLine(stream: Readable): Promise<string> {

@@ -16,10 +16,11 @@ import { ImageSpec, Mount, NamespaceMode } from '@nodelet/cri-api'
 import type { ContainerConfig, DeepPartial, NamespaceOption, PodSandboxConfig } from '@nodelet/cri-api'
 import { mount, readMountInfo, unmount, unmountIfMounted } from '@nodelet/linux'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { openRuntime } from '../src/index.ts'
+import { createStreamAdapters, openRuntime, openStreaming } from '../src/index.ts'
 import { userNamespaceObstacle } from '../src/user-namespace-support.ts'
 import { makeImage } from './registry.ts'
 import { leftovers, makeRuntime } from './runtime-fixture.ts'
+import { channelConnect } from './streaming/web-socket-client.ts'
 
 const { POD, NODE, CONTAINER, TARGET } = NamespaceMode
 const HOST = 300_000
@@ -37,7 +38,7 @@ const ifPossible = test.skipIf(obstacle !== undefined)
 
 let f: Awaited<ReturnType<typeof makeRuntime>>
 beforeAll(async () => {
-  f = await makeRuntime()
+  f = await makeRuntime({ streaming: async (backend) => openStreaming(await createStreamAdapters(backend)) })
   chmodSync(f.folder, 0o711)
 })
 afterEach(async () => {
@@ -131,6 +132,23 @@ ifPossible('root of a container is nobody on the node, and owns its files, netwo
       '0 65535',
     ].toSorted(),
   )
+})
+
+ifPossible.each([0, 1000])('a command of exec may open its streams anew, as user %i', async (uid) => {
+  const one = await pod()
+  const security = { ...owned().securityContext, runAsUser: { value: BigInt(uid) } }
+  const container = await one.run('c', 'sleep 600', { linux: { securityContext: security } })
+  const cmd = ['/bin/sh', '-c', 'cat /dev/stdin > /dev/stdout; echo problem > /dev/stderr; exit 5']
+  const request = { containerId: container, cmd, tty: false, stdin: true, stdout: true, stderr: true }
+  const client = await channelConnect((await f.runtime.runtimeService.exec(request)).url, ['v5.channel.k8s.io'])
+  client.send(0, 'given')
+  client.send(255, Buffer.of(0))
+  await client.closed
+  expect([client.text(1), client.text(2)]).toEqual(['given', 'problem\n'])
+  expect(JSON.parse(client.text(3))).toMatchObject({
+    reason: 'NonZeroExitCode',
+    details: { causes: [{ message: '5' }] },
+  })
 })
 
 ifPossible(

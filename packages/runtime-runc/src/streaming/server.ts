@@ -86,10 +86,11 @@ export async function openStreaming(options: StreamingOptions): Promise<Streamin
     socket.once('close', () => sockets.delete(socket))
   })
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    socket.setTimeout(idleTimeoutMs, () => socket.destroy())
+    socket.on('timeout', () => socket.destroy())
     socket.setNoDelay(true)
     socket.on('error', () => {}) // 'close' follows, and whoever serves the socket sees that
     serveUpgrade({ request, socket, head }, { tokens, webSockets, adapters: options, probeMs })
+    socket.setTimeout(idleTimeoutMs) // not before: ws takes away what was set
   })
   server.listen(port, address)
   await once(server, 'listening')

@@ -71,6 +71,19 @@ test('headers survive compression, one stream for all blocks, large ones too', a
   inflater.close()
 })
 
+test('codecs hold nothing of the blocks that have passed', async () => {
+  const warnings: Error[] = []
+  const onWarning = (warning: Error): void => void warnings.push(warning)
+  process.on('warning', onWarning)
+  const [deflater, inflater] = [headerDeflater(), headerInflater()]
+  for (let count = 0; count < 30; count++) await inflater.code(await deflater.code({ count: String(count) }))
+  await new Promise((resolve) => setImmediate(resolve))
+  process.off('warning', onWarning)
+  expect(warnings).toEqual([])
+  deflater.close()
+  inflater.close()
+})
+
 test('a block that grows without bounds is refused', async () => {
   const [deflater, inflater] = [headerDeflater(), headerInflater()]
   const halves = [{ a: 'x'.repeat(200_000) }, { a: 'y'.repeat(300_000) }]

@@ -17,11 +17,13 @@ export interface HeaderCodec<From, To> {
 
 export function headerInflater(): HeaderCodec<Buffer, Headers> {
   const inflate = createInflate({ dictionary: headerDictionary, flush: constants.Z_SYNC_FLUSH })
+  inflate.on('error', () => {}) // told by the call that meets it
   return { code: async (block) => decodeHeaders(await pass(inflate, block)), close: () => void inflate.destroy() }
 }
 
 export function headerDeflater(): HeaderCodec<Headers, Buffer> {
   const deflate = createDeflate({ dictionary: headerDictionary, flush: constants.Z_SYNC_FLUSH })
+  deflate.on('error', () => {}) // told by the call that meets it
   return { code: (headers) => pass(deflate, encodeHeaders(headers)), close: () => void deflate.destroy() }
 }
 
@@ -47,7 +49,6 @@ async function pass(zlib: Inflate | Deflate, block: Buffer): Promise<Buffer> {
     return Buffer.concat(chunks)
   } finally {
     zlib.off('readable', take).off('error', done.reject)
-    zlib.on('error', () => {}) // told already by the call that met it
   }
 }
 
