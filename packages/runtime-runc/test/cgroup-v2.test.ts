@@ -3,12 +3,12 @@ import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
-const files = ['update', 'monitor-cgroup'].map((name) => `packages/runtime-runc/test/${name}.test.ts`)
+const files = ['update', 'monitor-cgroup', 'runtime'].map((name) => `packages/runtime-runc/test/${name}.test.ts`)
 const root = resolve(import.meta.dirname, '../../..')
 
 // The machine may have v1 only: a guest with its own kernel has v2.
 test.skipIf(process.env.UML)(
-  'limits and monitors are where they belong on cgroups v2 as well',
+  'cgroups v2: limits and monitors are where they belong, and the service is as any runtime',
   { timeout: 180_000 },
   async () => {
     const inGuest = ['-d', '0', '-m', '1G', '-t', '150', '--', join(root, 'node_modules/.bin/vitest'), 'run']
