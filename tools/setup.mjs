@@ -32,6 +32,7 @@ const testPackages = {
   'docker-registry': ['/usr/bin/docker-registry'],
   'user-mode-linux': ['/usr/bin/linux'],
   e2fsprogs: ['/usr/sbin/mkfs.ext4', '/sbin/mkfs.ext4'],
+  'qemu-user': ['/usr/bin/qemu-aarch64'],
   python3: ['/usr/bin/python3', '/usr/local/bin/python3'],
 }
 

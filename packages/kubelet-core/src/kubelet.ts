@@ -25,6 +25,7 @@ import { createPodManager, type PodManager } from './pod/manager.ts'
 import { createRuntimeReader } from './pod/runtime-read.ts'
 import type { NodeFacts, PodServices } from './pod/services.ts'
 import { createSlots } from './pod/slots.ts'
+import { openUserNamespaces } from './pod/user-namespaces.ts'
 import { removeEveryPod } from './pod/remove-all.ts'
 import { createProber } from './probe/prober.ts'
 import type { ExecInContainer } from './probe/types.ts'
@@ -116,6 +117,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     resolver: async () => parseResolvConf(await readFile(options.resolvConf ?? '/etc/resolv.conf', 'utf8')),
     networkProblem: health.networkProblem,
     runtimeHandler: async (pod) => handlerOf(client, pod),
+    userNamespaces: await openUserNamespaces(rootDir, maxPods),
+    hasUserNamespaces: (wanted) => {
+      const handler = health.answer()?.runtimeHandlers.find(({ name }) => name === wanted)
+      return handler && (handler.features?.userNamespaces ?? false)
+    },
     mirror: (pod) => {
       if (isStatic(pod) && ready.has('api')) mirrors?.ensure(pod)
     },
@@ -162,6 +168,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       manager.endOrphans(await services.reader.podUids(signal))
       const known = manager.uids()
       for (const uid of await cgroups.list()) if (!known.has(uid)) await cgroups.remove(uid)
+      for (const uid of services.userNamespaces.uids()) {
+        if (!manager.uids().has(uid)) await services.userNamespaces.release(uid)
+      }
       manager.wakeAll()
     },
   })

@@ -1,16 +1,21 @@
 // Pods in containers that really run: manifests folder → kubelet → the runtime of this repository → processes.
-import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { chmod, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openCgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import { request } from 'node:https'
+import { userNamespaceObstacle } from '../../runtime-runc/src/user-namespace-support.ts'
 import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
 import type { Kubelet } from '../src/config.ts'
 import { createKubelet } from '../src/kubelet.ts'
 import { removeFromAll } from '../src/resource/other-hierarchies.ts'
 import { type Authorities, makeAuthorities, type Pair } from './server/certificates.ts'
+
+// Not every kernel or disk has what they need.
+const noUserNamespaces = await userNamespaceObstacle(tmpdir())
 
 let f: Awaited<ReturnType<typeof makeRuntime>>
 let folder: string
@@ -71,6 +76,7 @@ const shell = (name: string, script: string, more: object = {}) => ({
 
 beforeAll(async () => {
   f = await makeRuntime()
+  await chmod(f.folder, 0o711) // the root of a user namespace passes it
   cgroupRoot = f.cgroup
   folder = await mkdtemp(join(tmpdir(), 'nk-'))
   authorities = makeAuthorities()
@@ -128,6 +134,37 @@ it('a pod runs, with its environment, hosts file, volume, cgroup and log', async
   expect((await cgroups.processes(path)).length).toBeGreaterThan(0)
   expect((await cgroups.stats(path)).memory?.limit).toBe(64 * 1024 * 1024)
 })
+
+it.skipIf(noUserNamespaces !== undefined)(
+  'a pod with hostUsers: false is root within, and nobody special on the node',
+  async () => {
+    const script = 'cat /proc/self/uid_map; id -u; echo data > /work/file; ls -ln /work /etc/hosts; exec sleep 600'
+    await put('userns', {
+      hostUsers: false,
+      volumes: [{ name: 'work' }],
+      containers: [shell('main', script, { volumeMounts: [{ name: 'work', mountPath: '/work' }] })],
+    })
+    const pod = await readyOf('userns')
+    const uid = pod.metadata?.uid ?? ''
+    await expect.poll(() => logOf(pod, 'main/0.log')).toMatch(/ \/etc\/hosts\n/)
+    const log = await logOf(pod, 'main/0.log')
+    expect(log).toMatch(/F +0 +65536 +65536\n.* F 0\n/)
+    // The file is root's within, by an id-mapped mount also on the node's disk.
+    expect(log).toMatch(/ 0 +0 .* file\n/)
+    expect(log).toMatch(/ 0 +0 .* \/etc\/hosts\n/)
+    const file = await stat(join(folder, 'root/pods', uid, 'volumes/kubernetes.io~empty-dir/work/file'))
+    expect([file.uid, file.gid]).toEqual([0, 0])
+    const cgroups = await openCgroups()
+    const [pid] = await cgroups.processes(`${cgroupRoot}/kubepods/besteffort/pod${uid}`)
+    expect((await stat(`/proc/${pid}`)).uid).toBe(65_536)
+    const record = join(folder, 'root/pods', uid, 'userns')
+    const mapping = [{ hostId: 65_536, containerId: 0, length: 65_536 }]
+    expect(JSON.parse(await readFile(record, 'utf8'))).toEqual({ uidMappings: mapping, gidMappings: mapping })
+    await rm(join(folder, 'manifests', 'userns.json'))
+    await expect.poll(() => existsSync(record), { timeout: 15_000 }).toBe(false)
+    expect(f.problems).toEqual([])
+  },
+)
 
 it('its log comes through the server', async () => {
   const { cert, key } = serving.client

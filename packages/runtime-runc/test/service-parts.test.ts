@@ -12,7 +12,6 @@ import { filterContainers, filterSandboxes, findById } from '../src/container/fi
 import { networkUsageOf, rateOf } from '../src/container/stats.ts'
 import { containerStatusOf } from '../src/container/status.ts'
 import { networkStatusOf, podNetwork } from '../src/sandbox/network.ts'
-import { pauseProgram } from '../src/sandbox/pause.ts'
 import { resolvConfOf } from '../src/sandbox/pod-files.ts'
 import { sandboxSysctls } from '../src/sandbox/sysctls.ts'
 import { createSharedCalls } from '../src/shared-calls.ts'
@@ -216,9 +215,4 @@ test('a call that is asked again shares its work; what its client did not fetch 
   const failing = calls.call({ key: 'b', content: 'x' }, async () => Promise.reject(new Error('no')))
   await expect(failing).rejects.toThrow('no')
   expect(await calls.call({ key: 'b', content: 'x' }, work)).toBe('5')
-})
-
-test('the pause program is only for processors that it was made for', () => {
-  expect(pauseProgram('x64').length).toBeLessThan(200)
-  expect(() => pauseProgram('arm64')).toThrow(/needs an x64 node/)
 })

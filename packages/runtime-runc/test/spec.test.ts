@@ -84,7 +84,9 @@ describe('namespaces', () => {
       type: 'pid',
       path: '/proc/42/ns/pid',
     })
-    expect(() => of({ pid: NamespaceMode.POD })).toThrow('has no pid namespace to join')
+    expect(() => of({ pid: NamespaceMode.POD })).toThrow(
+      'has no PID namespace to share: make the sandbox with PID mode POD',
+    )
     expect(() => of({ pid: NamespaceMode.TARGET, targetId: 'x' })).toThrow('target container "x" is not running')
   })
 

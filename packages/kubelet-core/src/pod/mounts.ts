@@ -1,8 +1,8 @@
 // The mounts of a container: its volumes, hosts file, termination message; and block devices.
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Device, Mount as MountMessage, type Mount, MountPropagation } from '@nodelet/cri-api'
+import { type Device, type IDMapping, Mount as MountMessage, type Mount, MountPropagation } from '@nodelet/cri-api'
 import type { Container, Pod, VolumeMount } from 'kubernetes-types/core/v1.d.ts'
 import { ContainerConfigError } from './config-error.ts'
 import { expand } from './environment.ts'
@@ -21,6 +21,8 @@ export interface MountFacts {
   volumes: ReadonlyMap<string, string>
   environment: ReadonlyMap<string, string>
   podIPs: readonly string[]
+  /** Those of a pod with a user namespace of its own: volumes are shown to it as if its ids were the node's. */
+  ids?: IDMapping | undefined
 }
 
 /** Prepares and lists what the container mounts. @throws ContainerConfigError for a volume or path that cannot be */
@@ -35,7 +37,7 @@ export async function containerMounts(
     mounts.push(await volumeMount(services, pod, container, mount, index, facts))
   }
   const taken = (path: string): boolean => mounts.some(({ containerPath }) => containerPath === path)
-  if (!taken('/etc/hosts')) mounts.push(await hostsMount(services, pod, facts.podIPs))
+  if (!taken('/etc/hosts')) mounts.push(await hostsMount(services, pod, facts))
   const messagePath = container.terminationMessagePath ?? '/dev/termination-log'
   if (messagePath.startsWith('/')) mounts.push(await terminationMount(services, pod, container, messagePath))
   return mounts
@@ -47,7 +49,7 @@ async function volumeMount(
   container: Container,
   mount: NewerMount,
   index: number,
-  { volumes, environment }: MountFacts,
+  { volumes, environment, ids }: MountFacts,
 ): Promise<Mount> {
   const volumePath = volumes.get(mount.name)
   if (volumePath === undefined) {
@@ -67,6 +69,7 @@ async function volumeMount(
     recursiveReadOnly: mount.recursiveReadOnly === 'Enabled',
     selinuxRelabel: !ofHost,
     propagation: propagations[mount.mountPropagation ?? ''] ?? MountPropagation.PROPAGATION_PRIVATE,
+    ...(ids && { uidMappings: [ids], gidMappings: [ids] }),
   })
 }
 
@@ -78,7 +81,11 @@ function expandStrictly(expression: string, environment: ReadonlyMap<string, str
 }
 
 /** The hosts file is written anew for each container that starts. */
-async function hostsMount({ node }: Pick<PodServices, 'node'>, pod: Pod, podIPs: readonly string[]): Promise<Mount> {
+async function hostsMount(
+  { node }: Pick<PodServices, 'node'>,
+  pod: Pod,
+  { podIPs, ids }: Pick<MountFacts, 'podIPs' | 'ids'>,
+): Promise<Mount> {
   const folder = join(node.rootDir, 'pods', pod.metadata?.uid ?? '')
   await mkdir(folder, { recursive: true, mode: 0o750 })
   const hostPath = join(folder, 'etc-hosts')
@@ -87,6 +94,7 @@ async function hostsMount({ node }: Pick<PodServices, 'node'>, pod: Pod, podIPs:
     ? hostNetworkHostsFile(await readFile('/etc/hosts', 'utf8'), aliases)
     : hostsFile(podIPs, podHostname(pod, node.clusterDomain), aliases)
   await writeFile(hostPath, text, { mode: 0o644 })
+  if (ids) await chown(hostPath, ids.hostId, ids.hostId)
   return MountMessage.fromPartial({ hostPath, containerPath: '/etc/hosts', selinuxRelabel: true })
 }
 

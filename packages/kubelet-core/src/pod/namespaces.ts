@@ -1,9 +1,15 @@
 // Which namespaces a pod's containers share. Pure.
-import { type NamespaceOption, NamespaceMode } from '@nodelet/cri-api'
+import { type IDMapping, type NamespaceOption, NamespaceMode, type UserNamespace } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 
+/** What the pod asks of user namespaces; `ids` are those of one that has its own. */
+export function userNamespaceOf({ spec }: Pod, ids: IDMapping | undefined): UserNamespace | undefined {
+  if (ids) return { mode: NamespaceMode.POD, uids: [ids], gids: [ids] }
+  return spec?.hostUsers === true ? { mode: NamespaceMode.NODE, uids: [], gids: [] } : undefined
+}
+
 /** @param targetId for an ephemeral container that looks into another's processes */
-export function namespaceOptions(pod: Pod, targetId = ''): NamespaceOption {
+export function namespaceOptions(pod: Pod, targetId = '', ids?: IDMapping): NamespaceOption {
   const { hostNetwork, hostIPC, hostPID, shareProcessNamespace } = pod.spec ?? {}
   const { NODE, POD, CONTAINER, TARGET } = NamespaceMode
   const ownPid = shareProcessNamespace ? POD : CONTAINER
@@ -12,5 +18,6 @@ export function namespaceOptions(pod: Pod, targetId = ''): NamespaceOption {
     ipc: hostIPC ? NODE : POD,
     pid: targetId ? TARGET : hostPID ? NODE : ownPid,
     targetId,
+    usernsOptions: userNamespaceOf(pod, ids),
   }
 }

@@ -23,15 +23,19 @@ export async function prunePod({ runtime: service }: Pick<PodServices, 'runtime'
 }
 
 /** Removes the last of a pod that is wanted no more: its dead containers, logs and files. */
-export async function removePod(services: Pick<PodServices, 'runtime' | 'reader' | 'node'>, pod: Pod): Promise<void> {
+export async function removePod(
+  services: Pick<PodServices, 'runtime' | 'reader' | 'node' | 'userNamespaces'>,
+  pod: Pod,
+): Promise<void> {
   const uid = pod.metadata?.uid ?? ''
   const { containers, sandboxes } = await services.reader.read(uid)
   for (const { id } of containers) await services.runtime.removeContainer({ containerId: id })
   for (const { id } of sandboxes) await services.runtime.removePodSandbox({ podSandboxId: id })
   services.reader.forget(uid)
+  await services.userNamespaces.release(uid)
   await rm(podLogFolder(pod, services.node.podLogsDir), { recursive: true, force: true })
   const folder = join(services.node.rootDir, 'pods', uid)
-  for (const name of ['containers', 'etc-hosts', 'journal.json', 'journal.json.tmp']) {
+  for (const name of ['containers', 'etc-hosts', 'journal.json', 'journal.json.tmp', 'userns.tmp']) {
     await rm(join(folder, name), { recursive: true, force: true })
   }
   // Only when it is empty: what is in it otherwise may be the user's data, on a mount that would not go.

@@ -1,6 +1,12 @@
 // A pod as CRI `PodSandboxConfig`. Pure.
 import { join } from 'node:path'
-import { type DNSConfig, type PodSandboxConfig, PodSandboxConfig as Message, Protocol } from '@nodelet/cri-api'
+import {
+  type DNSConfig,
+  type IDMapping,
+  type PodSandboxConfig,
+  PodSandboxConfig as Message,
+  Protocol,
+} from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { PodResources } from '../resource/pod-resources.ts'
 import { podLabels } from './labels.ts'
@@ -15,6 +21,8 @@ export interface SandboxFacts {
   /** For instance `/kubepods/burstable/pod1234`; empty: the runtime's own place. */
   cgroupParent: string
   resources: PodResources
+  /** Those of a pod with a user namespace of its own. */
+  ids?: IDMapping | undefined
 }
 
 const protocols: Record<string, Protocol> = { TCP: Protocol.TCP, UDP: Protocol.UDP, SCTP: Protocol.SCTP }
@@ -50,7 +58,7 @@ export function sandboxConfig(pod: Pod, facts: SandboxFacts): PodSandboxConfig {
     linux: {
       cgroupParent: facts.cgroupParent,
       sysctls: Object.fromEntries(sysctls),
-      securityContext: sandboxSecurityContext(pod),
+      securityContext: sandboxSecurityContext(pod, facts.ids),
       resources: {
         cpuPeriod: 100_000n,
         cpuShares: BigInt(cpuShares),

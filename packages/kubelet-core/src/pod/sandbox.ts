@@ -1,5 +1,5 @@
 // Making the sandbox of a pod.
-import type { PodSandboxConfig } from '@nodelet/cri-api'
+import type { IDMapping, PodSandboxConfig } from '@nodelet/cri-api'
 import { mkdir } from 'node:fs/promises'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { podResources } from '../resource/pod-resources.ts'
@@ -26,28 +26,43 @@ export async function prepareSandbox(
     podLogsDir: node.podLogsDir,
     cgroupParent,
     resources: podResources(pod),
+    ids: await reported(services, pod, async () => userIds(services, pod)),
   })
 }
 
 /** @throws Error after the event `FailedCreatePodSandBox` */
 export async function createSandbox(services: PodServices, pod: Pod, config: PodSandboxConfig): Promise<void> {
-  try {
+  return reported(services, pod, async () => {
     refuseUnsupported(pod)
     const runtimeHandler = await services.runtimeHandler(pod)
     await mkdir(config.logDirectory, { recursive: true, mode: 0o755 })
     await services.runtime.runPodSandbox({ config, runtimeHandler })
+  })
+}
+
+async function reported<T>({ events }: PodServices, pod: Pod, step: () => Promise<T>): Promise<T> {
+  try {
+    return await step()
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error)
     const message = `Failed to create pod sandbox: ${text}`
-    services.events.record(pod, { type: 'Warning', reason: 'FailedCreatePodSandBox', message })
+    events.record(pod, { type: 'Warning', reason: 'FailedCreatePodSandBox', message })
     throw error
   }
 }
 
+/** The ids of a pod that asks not to run with the node's. */
+async function userIds(services: PodServices, pod: Pod): Promise<IDMapping | undefined> {
+  if (pod.spec?.hostUsers !== false) return undefined
+  const handler = await services.runtimeHandler(pod)
+  const supported = services.hasUserNamespaces(handler)
+  if (supported === undefined) throw new Error(`the handler "${handler}" is not known`)
+  if (!supported) throw new Error(`runtime handler "${handler}" does not support user namespaces`)
+  return services.userNamespaces.take(pod.metadata?.uid ?? '')
+}
+
 /** What would silently be less than the pod asks for. */
 function refuseUnsupported({ spec }: Pod): void {
-  if (spec?.hostUsers === false)
-    throw new Error('spec.hostUsers: false: user namespaces are not supported on this node')
   if (spec?.resourceClaims?.length)
     throw new Error('spec.resourceClaims: dynamic resources are not supported on this node')
 }

@@ -1,5 +1,6 @@
 // The security contexts of a pod and its container as CRI carries them. Pure.
 import {
+  type IDMapping,
   type LinuxContainerSecurityContext,
   LinuxContainerSecurityContext as ContainerMessage,
   type LinuxSandboxSecurityContext,
@@ -28,6 +29,8 @@ export interface SecurityFacts {
   seccompDefault?: boolean
   /** The container whose processes an ephemeral container sees. */
   targetId?: string
+  /** Those of a pod with a user namespace of its own. */
+  ids?: IDMapping | undefined
   /** Those of `/sys/devices/system/cpu/cpuN/thermal_throttle` that exist. */
   thermalThrottle?: readonly string[]
 }
@@ -72,7 +75,7 @@ export function containerSecurityContext(
       addCapabilities: own.capabilities?.add ?? [],
       dropCapabilities: own.capabilities?.drop ?? [],
     },
-    namespaceOptions: namespaceOptions(pod, facts.targetId),
+    namespaceOptions: namespaceOptions(pod, facts.targetId, facts.ids),
     ...(selinux && { selinuxOptions: selinux }),
     ...(uid !== undefined && { runAsUser: { value: BigInt(uid) } }),
     runAsUsername: username,
@@ -88,11 +91,11 @@ export function containerSecurityContext(
   })
 }
 
-export function sandboxSecurityContext(pod: Pod): LinuxSandboxSecurityContext {
+export function sandboxSecurityContext(pod: Pod, ids?: IDMapping): LinuxSandboxSecurityContext {
   const { runAsUser, runAsGroup, seLinuxOptions } = pod.spec?.securityContext ?? {}
   const containers = [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])]
   return SandboxMessage.fromPartial({
-    namespaceOptions: namespaceOptions(pod),
+    namespaceOptions: namespaceOptions(pod, '', ids),
     ...(seLinuxOptions && { selinuxOptions: seLinuxOptions }),
     ...(runAsUser !== undefined && { runAsUser: { value: BigInt(runAsUser) } }),
     ...(runAsGroup !== undefined && { runAsGroup: { value: BigInt(runAsGroup) } }),

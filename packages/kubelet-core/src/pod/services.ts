@@ -14,6 +14,7 @@ import type { DnsConfig } from './dns.ts'
 import type { Images } from './images.ts'
 import type { RuntimeReader } from './runtime-read.ts'
 import type { Slots } from './slots.ts'
+import type { UserNamespaces } from './user-namespaces.ts'
 
 /** What a worker needs to know of its node. */
 export interface NodeFacts {
@@ -54,6 +55,9 @@ export interface PodServices {
   mirror?: ((pod: Pod) => void) | undefined
   /** The runtime handler of the pod's RuntimeClass; empty without one. */
   runtimeHandler(pod: Pod): Promise<string>
+  userNamespaces: UserNamespaces
+  /** Whether pods of the runtime handler may have them; undefined when the runtime does not have the handler. */
+  hasUserNamespaces(runtimeHandler: string): boolean | undefined
   /** Removes a deleted pod from the API for good; undefined without an API. */
   deleteForGood?: ((pod: Pod) => Promise<void>) | undefined
   clock: Clock

@@ -113,10 +113,11 @@ async function configure(
   container: Container,
   attempt: number,
   targetId: string,
-  { sandbox, image, volumes }: StartFacts,
+  { sandbox, sandboxConfig, image, volumes }: StartFacts,
 ): Promise<ContainerConfig> {
   const { node } = services
   const podIPs = pod.spec?.hostNetwork ? node.hostIPs : sandbox.ips
+  const [ids] = sandboxConfig.linux?.securityContext?.namespaceOptions?.usernsOptions?.uids ?? []
   const sources = await readEnvironmentSources(pod, container, services.objects)
   const fields = { nodeName: node.nodeName, hostIPs: node.hostIPs, podIPs, allocatable: node.allocatable }
   const environment = containerEnvironment(pod, container, sources, fields)
@@ -125,13 +126,14 @@ async function configure(
     image: image.spec,
     imageUser: image.user,
     environment,
-    mounts: await containerMounts(services, pod, container, { volumes, environment, podIPs }),
+    mounts: await containerMounts(services, pod, container, { volumes, environment, podIPs, ids }),
     devices: containerDevices(container, volumes),
     nodeMemoryBytes: node.memoryBytes,
     cgroupVersion: services.cgroups?.version ?? 1,
     seccompFolder: join(node.rootDir, 'seccomp'),
     thermalThrottle: node.thermalThrottle,
     targetId,
+    ids,
   })
 }
 

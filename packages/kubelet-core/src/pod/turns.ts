@@ -52,6 +52,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       await state.volumes?.catch(() => undefined)
       await services.volumes.unmount(uid)
       await services.cgroups?.remove(uid)
+      await services.userNamespaces.release(uid)
       state.publish(pod, await reader.read(uid), true)
       services.images.forget(uid)
       await statuses.flush(uid)

@@ -7,6 +7,7 @@ import { crashPoint } from '../crash-points.ts'
 import { isMissing } from '../files.ts'
 import { isAlive } from '../pids.ts'
 import { isId } from '../record-folders.ts'
+import { RuncError } from '../runc.ts'
 import { locked, note, runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
 
@@ -104,7 +105,12 @@ async function finish(context: Context, entry: Entry, end: Partial<Entry['record
 async function endOthers(context: Context, entry: Entry, watches: DisposableStack): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref())
   if (watches.disposed || !goesOn(context, entry)) return
-  await runcOf(context, entry.record).kill(entry.record.id, 'SIGKILL', { all: true })
+  try {
+    await runcOf(context, entry.record).kill(entry.record.id, 'SIGKILL', { all: true })
+  } catch (error) {
+    // There were no others: all of it has ended, and may be removed already.
+    if (!(error instanceof RuncError) || error.code === 'FAILED') throw error
+  }
 }
 
 async function lookAgain(context: Context, entry: Entry): Promise<void> {

@@ -20,20 +20,43 @@ export async function makePauseRootfs(stateDir: string): Promise<string> {
 }
 
 /**
- * A whole static program of less than 200 bytes: it ignores SIGCHLD, so that the kernel reaps for it, and calls
- * pause(2) for ever. As the first of its namespace it ignores every signal of its pod.
+ * A whole static program of less than 200 bytes: it ignores SIGCHLD, so that the kernel reaps for it, and waits
+ * for ever. As the first of its namespace it ignores every signal of its pod.
  *
- * @throws CriError UNIMPLEMENTED for a processor other than x64.
+ * @param arch as of `process.arch`
+ * @throws CriError UNIMPLEMENTED for a processor other than x64 and arm64.
  */
 export function pauseProgram(arch: string): Buffer {
-  if (arch !== 'x64') {
-    throw new CriError('UNIMPLEMENTED', `shareProcessNamespace needs an x64 node, this one is ${arch}: leave it out`)
+  const made = programs[arch]
+  if (!made) {
+    throw new CriError(
+      'UNIMPLEMENTED',
+      `shareProcessNamespace needs an x64 or arm64 node, this one is ${arch}: leave it out`,
+    )
   }
-  const code = Buffer.from(
-    [
+  const code = Buffer.from([...made.code, ignoreAction].join('').replaceAll(' ', ''), 'hex')
+  return Buffer.concat([elfHeaders(made, HEADERS + code.length), code])
+}
+
+/** The kernel's sigaction at the end of the code: SIG_IGN; no flags, restorer or mask. */
+const ignoreAction = `01 00000000000000 ${'00'.repeat(24)}`
+
+interface Program {
+  /** ELF's number of the processor. */
+  machine: number
+  /** The largest page that a kernel of it may have. */
+  pageSize: number
+  code: readonly string[]
+}
+
+const programs: Readonly<Record<string, Program>> = {
+  x64: {
+    machine: 62,
+    pageSize: 0x1000,
+    code: [
       'b8 0d000000', // mov eax, rt_sigaction
       'bf 11000000', // mov edi, SIGCHLD
-      '488d35 19000000', // lea rsi, [rip + 25]: the action below
+      '488d35 19000000', // lea rsi, [rip + 25]: the action
       '31d2', // xor edx, edx
       '41ba 08000000', // mov r10d, 8
       '0f05', // syscall
@@ -41,21 +64,36 @@ export function pauseProgram(arch: string): Buffer {
       '0f05', // syscall
       'ebf7', // jmp to mov eax, pause
       '90 90 90 90 90 90',
-      '01 00000000000000', // handler: SIG_IGN
-      '00'.repeat(24), // flags, restorer, mask
-    ]
-      .join('')
-      .replaceAll(' ', ''),
-    'hex',
-  )
-  return Buffer.concat([elfHeaders(HEADERS + code.length), code])
+    ],
+  },
+  // It has no pause(2): ppoll(2) of nothing, without a time limit, is the same.
+  arm64: {
+    machine: 183,
+    pageSize: 0x1_0000,
+    code: [
+      '200280d2', // mov x0, SIGCHLD
+      'a1010010', // adr x1, . + 52: the action
+      '020080d2', // mov x2, 0
+      '030180d2', // mov x3, 8
+      'c81080d2', // mov x8, rt_sigaction
+      '010000d4', // svc 0
+      '000080d2', // mov x0, 0
+      '010080d2', // mov x1, 0
+      '020080d2', // mov x2, 0
+      '030080d2', // mov x3, 0
+      '280980d2', // mov x8, ppoll
+      '010000d4', // svc 0
+      'faffff17', // b to mov x0, 0
+      '1f2003d5', // nop
+    ],
+  },
 }
 
-function elfHeaders(size: number): Buffer {
+function elfHeaders({ machine, pageSize }: Program, size: number): Buffer {
   const elf = Buffer.alloc(HEADERS)
   elf.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]) // 64 bits, little endian
   elf.writeUInt16LE(2, 16) // executable
-  elf.writeUInt16LE(62, 18) // x86-64
+  elf.writeUInt16LE(machine, 18)
   elf.writeUInt32LE(1, 20)
   elf.writeBigUInt64LE(BigInt(LOAD_ADDRESS + HEADERS), 24) // entry
   elf.writeBigUInt64LE(64n, 32) // program headers
@@ -68,6 +106,6 @@ function elfHeaders(size: number): Buffer {
   elf.writeBigUInt64LE(BigInt(LOAD_ADDRESS), 88)
   elf.writeBigUInt64LE(BigInt(size), 96)
   elf.writeBigUInt64LE(BigInt(size), 104)
-  elf.writeBigUInt64LE(0x1000n, 112)
+  elf.writeBigUInt64LE(BigInt(pageSize), 112)
   return elf
 }

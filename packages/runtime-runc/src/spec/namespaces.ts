@@ -49,7 +49,10 @@ function pidNamespace(
     case NamespaceMode.CONTAINER:
       return { type: 'pid' }
     case NamespaceMode.POD:
-      return { type: 'pid', path: pinned(sandbox, 'pid', sandbox.pidPath) }
+      if (sandbox.pidPath !== undefined) return { type: 'pid', path: sandbox.pidPath }
+      throw new SpecError(
+        `sandbox ${sandbox.id} has no PID namespace to share: make the sandbox with PID mode POD, or use CONTAINER`,
+      )
     case NamespaceMode.TARGET:
       if (targetPid === undefined) {
         throw new SpecError(
