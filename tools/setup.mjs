@@ -33,6 +33,7 @@ const testPackages = {
   'user-mode-linux': ['/usr/bin/linux'],
   e2fsprogs: ['/usr/sbin/mkfs.ext4', '/sbin/mkfs.ext4'],
   python3: ['/usr/bin/python3', '/usr/local/bin/python3'],
+  skopeo: ['/usr/bin/skopeo'],
 }
 
 class SetupError extends Error {}

@@ -11,6 +11,8 @@ import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
 import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
 import type { UnpackerOptions } from '../snapshot/unpacker.ts'
+import { exportImages } from './export.ts'
+import type { ExportOptions } from './export.ts'
 import { openLayout } from './layout.ts'
 import { createDownloads } from './downloads.ts'
 import { readPlatform } from './platform.ts'
@@ -49,11 +51,19 @@ export interface PullOptions {
 export interface Images extends AsyncDisposable {
   /** Fetches by tag or digest. Callers that pull the same name at the same time share the work. */
   pull(reference: string, options?: PullOptions): Promise<ImageRecord>
-  /** Takes in all images of an OCI layout: a folder, or a tar of one. `reference` names the only image of a layout. */
+  /**
+   * Takes in all images of an OCI layout (a folder, or a tar of one) or of what `docker save` writes. `reference` names
+   * the only image of an archive.
+   */
   importArchive(
     path: string,
     options?: { reference?: string | undefined; signal?: AbortSignal | undefined },
   ): Promise<ImageRecord[]>
+  /**
+   * Writes images to a tar, by temporary file and rename: an OCI layout, or what `docker load` reads.
+   * @throws CriError NOT_FOUND when an image or one of its blobs is not here
+   */
+  exportArchive(references: readonly string[], path: string, options?: ExportOptions): Promise<void>
   /** By name, digest or ID; an ID may be cut short. */
   resolve(referenceOrId: string): ImageRecord | undefined
   list(): ImageRecord[]
@@ -219,8 +229,8 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
           signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
           onProgress: (): void => {},
         }
-        await using layout = await openLayout(path, scratch)
-        if (reference !== undefined && layout.images.length > 1) {
+        await using layout = await openLayout(path, scratch, limits.signal)
+        if (reference !== undefined && new Set(layout.images.map(({ descriptor }) => descriptor.digest)).size > 1) {
           throw new CriError(
             'INVALID_ARGUMENT',
             `${path} has ${layout.images.length} images: one name can't stand for all`,
@@ -234,7 +244,18 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
             await fetchAs(layout.source, origin, called === undefined ? undefined : parseReference(called), limits),
           )
         }
-        return taken
+        // One with several names comes once per name; its last record has them all.
+        return [...new Map(taken.map((image) => [image.id, image])).values()]
+      }),
+    exportArchive: async (references, path, { format = 'oci', signal } = {}) =>
+      guarded(async () => {
+        const wanted = references.map((reference) => {
+          const image = store.find(reference)
+          if (!image) throw new CriError('NOT_FOUND', `image ${JSON.stringify(reference)} is not here: pull it first`)
+          return { image, reference }
+        })
+        const limit = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
+        await exportImages({ content, wanted, path, format, scratch, signal: limit })
       }),
     resolve: (text) => store.find(text),
     list: () => store.list(),
