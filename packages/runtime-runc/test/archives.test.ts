@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { unmountIfMounted } from '@nodelet/linux'
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { matchesPinned } from '../src/image/pinned.ts'
 import { openImages } from '../src/index.ts'
 import type { Images } from '../src/index.ts'
 import { writeLayout } from './layout.ts'
@@ -135,4 +136,29 @@ test('what is not an archive, not here or not whole is named', async () => {
   await expect(images.exportArchive([name], at('out.tar'))).rejects.toThrow(`blob ${image.layers[1]} is not kept here`)
   expect(existsSync(at('out.tar'))).toBe(false)
   expect(readdirSync(folder).filter((file) => file.endsWith('.half'))).toEqual([])
+})
+
+test.each([
+  ['example.test/a:1', true],
+  ['example.test/a', false],
+  ['example.test/*', true],
+  ['other.test/*', false],
+  ['*/a:*', true],
+  ['*b:*', false],
+  ['*', true],
+  ['*a:1', false],
+])('pinned by %s: %s', (pattern, isPinned) => {
+  expect(matchesPinned([pattern], ['example.test/a:1'])).toBe(isPinned)
+})
+
+test('a pinned image says so, and its verbose status has the whole configuration', async () => {
+  const root = at('other')
+  await using other = await openImages({ root, pinnedImages: ['example.test/apps/*'] })
+  await other.importArchive(at('layout'))
+  const asked = { image: name, annotations: {}, userSpecifiedImage: '', runtimeHandler: '', imageRef: '' }
+  const status = await other.imageService.imageStatus({ image: asked, verbose: true })
+  expect(status.image?.pinned).toBe(true)
+  const file: unknown = JSON.parse(image.blobs.get(image.id)?.toString() ?? '')
+  expect(JSON.parse(status.info.info ?? '')).toEqual({ chainID: other.list()[0]?.chain.at(-1), imageSpec: file })
+  expect((await other.imageService.listImages({})).images.map(({ pinned }) => pinned)).toEqual([true])
 })

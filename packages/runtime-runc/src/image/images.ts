@@ -15,6 +15,7 @@ import { exportImages } from './export.ts'
 import type { ExportOptions } from './export.ts'
 import { openLayout } from './layout.ts'
 import { createDownloads } from './downloads.ts'
+import { matchesPinned } from './pinned.ts'
 import { readPlatform } from './platform.ts'
 import { fetchImage } from './pull.ts'
 import type { FetchContext, FetchedImage, Progress, Source } from './pull.ts'
@@ -35,6 +36,11 @@ export interface ImagesOptions extends RegistriesOptions {
   maxParallelLayers?: number | undefined
   /** Blobs of all images together that come at once; default 12. */
   maxParallelDownloads?: number | undefined
+  /**
+   * Canonical names that are pinned, which says to kubelet's garbage collection: leave them. Exact, `prefix*` or
+   * `*keyword*`; `*` is all. Default: none.
+   */
+  pinnedImages?: readonly string[] | undefined
   /** How layers are unpacked: threads, limits, how long one may stand still. */
   unpack?: UnpackerOptions | undefined
   /** Told of what went wrong where nobody waits, such as content that can't be removed. Default: nobody is. */
@@ -94,7 +100,14 @@ export interface Images extends AsyncDisposable {
 
 /** @throws Error when another process has the folder */
 export async function openImages(options: ImagesOptions): Promise<Images> {
-  const { root, maxParallelLayers = 3, maxParallelDownloads = 12, unpack, onProblem = () => undefined } = options
+  const {
+    root,
+    maxParallelLayers = 3,
+    maxParallelDownloads = 12,
+    unpack,
+    pinnedImages = [],
+    onProblem = () => undefined,
+  } = options
   await using opening = new AsyncDisposableStack()
   opening.use(await lockFolder(root)) // first: opening removes what a crash left half-made
   const content = await openContent(root)
@@ -209,6 +222,12 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     if (!store.list().some(({ id }) => id === imageId)) await alone(collect)
   }
 
+  // Not in the record: another configuration pins others.
+  const withPin = (image: ImageRecord): ImageRecord => ({
+    ...image,
+    pinned: image.pinned || matchesPinned(pinnedImages, [...image.repoTags, ...image.repoDigests]),
+  })
+
   const images: Omit<Images, 'imageService'> = {
     root,
     pull: async (text, { auth, signal, onProgress } = {}) => {
@@ -257,8 +276,11 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         const limit = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
         await exportImages({ content, wanted, path, format, scratch, signal: limit })
       }),
-    resolve: (text) => store.find(text),
-    list: () => store.list(),
+    resolve: (text) => {
+      const image = store.find(text)
+      return image && withPin(image)
+    },
+    list: () => store.list().map(withPin),
     remove: async (text) =>
       alone(async () => {
         const image = store.find(text)
@@ -297,7 +319,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     },
   }
   const opened = opening.move()
-  return { ...images, imageService: createImageService(images) }
+  return { ...images, imageService: createImageService(images, async (id) => content.read(id)) }
 }
 
 const viewKey = (owner: string): string => `view-${owner}-`
