@@ -27,7 +27,7 @@ export type { OciDevice, OciMount, OciNamespace, OciProcess, OciResources, OciSe
 export { resolveUser } from './spec/users.ts'
 export type { ResolvedUser } from './spec/users.ts'
 export { openImages } from './image/images.ts'
-export type { Images, ImagesOptions, PullOptions } from './image/images.ts'
+export type { Images, ImagesOptions, PullOptions } from './image/images-api.ts'
 export type { ExportOptions } from './image/export.ts'
 export type { Progress } from './image/pull.ts'
 export type { LayerLimits } from './snapshot/limits.ts'

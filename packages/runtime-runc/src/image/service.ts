@@ -2,7 +2,7 @@
 import { Image, ImageStatusResponse } from '@nodelet/cri-api'
 import type { FilesystemUsage, ImageService } from '@nodelet/cri-api'
 import { batches } from '../batches.ts'
-import type { Images } from './images.ts'
+import type { Images } from './images-api.ts'
 import type { ImageRecord } from './store.ts'
 
 /** @param readConfig an image's configuration file, by its ID */
