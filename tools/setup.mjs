@@ -34,6 +34,7 @@ const testPackages = {
   e2fsprogs: ['/usr/sbin/mkfs.ext4', '/sbin/mkfs.ext4'],
   'qemu-user': ['/usr/bin/qemu-aarch64'],
   python3: ['/usr/bin/python3', '/usr/local/bin/python3'],
+  skopeo: ['/usr/bin/skopeo'],
 }
 
 class SetupError extends Error {}

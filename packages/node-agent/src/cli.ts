@@ -95,7 +95,11 @@ export function createCli(): Command {
   withPlaces(images.command('pull <reference>').description('fetch from a registry')).action(
     async (reference: string, flags: Flags) => image(await configOf(flags), { command: 'pull', reference }),
   )
-  withPlaces(images.command('import <path>').description('an OCI layout: a folder, or a tar of one'))
+  withPlaces(
+    images
+      .command('import <path>')
+      .description('an OCI layout (folder or tar) or what docker save writes; - is standard input'),
+  )
     .option('--name <reference>', 'call it so')
     .action(async (path: string, flags: Flags & { name?: string }) =>
       image(await configOf(flags), {
@@ -104,6 +108,15 @@ export function createCli(): Command {
         ...(flags.name !== undefined && { reference: flags.name }),
       }),
     )
+  withPlaces(images.command('export <references...>').description('write images to a tar'))
+    .requiredOption('-o, --output <file>', 'the tar')
+    .addOption(new Option('--format <format>').choices(['oci', 'docker']).default('oci'))
+    .action(async (references: string[], flags: Flags & { output: string; format: 'oci' | 'docker' }) =>
+      image(await configOf(flags), { command: 'export', references, path: flags.output, format: flags.format }),
+    )
+  withPlaces(images.command('inspect <reference>').description('what is known of one, as JSON')).action(
+    async (reference: string, flags: Flags) => image(await configOf(flags), { command: 'inspect', reference }),
+  )
   withPlaces(images.command('ls').description('list')).action(async (flags: Flags) =>
     image(await configOf(flags), { command: 'list' }),
   )

@@ -3,7 +3,7 @@ import { CriError, ImageSpec, MountPropagation } from '@nodelet/cri-api'
 import type { ContainerConfig, Mount } from '@nodelet/cri-api'
 import { existsSync } from 'node:fs'
 import { resolveInRoot } from './container/rootfs.ts'
-import type { Images } from './image/images.ts'
+import type { Images } from './image/images-api.ts'
 import type { SandboxFacts } from './spec/facts.ts'
 
 /** A configuration whose image mounts say what they are of, and where each is, by container path. */

@@ -20,6 +20,7 @@ test('nothing said is the default of everything', () => {
     streamServerAddress: '127.0.0.1',
     streamServerPort: 0,
     streamIdleTimeout: 14_400_000,
+    pinnedImages: [],
     registry: { configPath: '/etc/containerd/certs.d' },
     maxConcurrentDownloads: 3,
     imagePullProgressTimeout: 300_000,

@@ -1,5 +1,9 @@
 // `nodelet image …`: through the running agent, or on the store itself when none runs.
-import { resolve } from 'node:path'
+import { createWriteStream } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { openImages } from '@nodelet/runtime-runc'
 import { foldersOf } from '../config.ts'
 import type { NodeConfig } from '../config.ts'
@@ -10,20 +14,43 @@ import { openScreen } from '../demo/screen.ts'
 import { checkMachine } from '../machine.ts'
 import { untilSignal } from './session.ts'
 
+const barWidth = 24
+
+function barOf(done: number, total: number): string {
+  const full = total > 0 ? Math.min(barWidth, Math.floor((done / total) * barWidth)) : barWidth
+  return `[${'#'.repeat(full)}${' '.repeat(barWidth - full)}]`
+}
+
 const mib = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`
 
+/** Does one command; the path `-` of an import is standard input. */
 export async function image(config: NodeConfig, request: ImageRequest): Promise<void> {
   checkMachine()
   const signal = untilSignal()
+  if (request.command !== 'import' || request.path !== '-') return show(config, request, signal)
+  const folder = await mkdtemp(join(tmpdir(), 'nodelet-import-'))
+  try {
+    const path = join(folder, 'archive.tar')
+    await pipeline(process.stdin, createWriteStream(path, { mode: 0o600 }), { signal })
+    await show(config, { ...request, path }, signal)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function show(config: NodeConfig, request: ImageRequest, signal: AbortSignal): Promise<void> {
   const screen = openScreen(process.stdout)
   const layers = new Map<string, string>()
   const lines: string[][] = []
   for await (const answer of ask(config, request, signal)) {
     if ('progress' in answer) {
       const { digest, done, total } = answer.progress
-      layers.set(digest, `${digest.slice(7, 19)}  ${mib(done)} of ${mib(total)}`)
+      const bar = process.stdout.isTTY ? `${barOf(done, total)}  ` : ''
+      layers.set(digest, `${digest.slice(7, 19)}  ${bar}${mib(done)} of ${mib(total)}`)
       screen.draw([...layers.values()])
     } else if ('image' in answer) lines.push(...rowsOf(answer.image))
+    else if ('details' in answer) screen.print(JSON.stringify(answer.details, null, 2))
+    else if ('exported' in answer) screen.print(`wrote ${answer.exported}`)
     else if ('removed' in answer) screen.print(`removed ${answer.removed}`)
   }
   screen.keep()
@@ -35,7 +62,8 @@ export async function image(config: NodeConfig, request: ImageRequest): Promise<
 async function* ask(config: NodeConfig, request: ImageRequest, signal: AbortSignal): AsyncGenerator<Answer, void> {
   const folders = foldersOf(config)
   // The agent has another working directory.
-  const asked = request.command === 'import' ? { ...request, path: resolve(request.path) } : request
+  const asked =
+    request.command === 'import' || request.command === 'export' ? { ...request, path: resolve(request.path) } : request
   if (await agentStatus(folders.controlSocket)) {
     yield* askImages(folders.controlSocket, asked, signal)
     return

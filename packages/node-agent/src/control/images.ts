@@ -2,7 +2,7 @@
 import type { Images } from '@nodelet/runtime-runc'
 import type { Answer, ImageLine, ImageRequest } from './protocol.ts'
 
-type Store = Pick<Images, 'pull' | 'importArchive' | 'list' | 'remove' | 'resolve'>
+type Store = Pick<Images, 'pull' | 'importArchive' | 'exportArchive' | 'list' | 'remove' | 'resolve'>
 type Line = Pick<ReturnType<Images['list']>[number], 'id' | 'repoTags' | 'repoDigests' | 'size'>
 
 const lineOf = ({ id, repoTags, repoDigests, size }: Line): ImageLine => ({
@@ -11,6 +11,12 @@ const lineOf = ({ id, repoTags, repoDigests, size }: Line): ImageLine => ({
   digests: repoDigests,
   size,
 })
+
+function present(images: Store, reference: string): ReturnType<Images['list']>[number] {
+  const image = images.resolve(reference)
+  if (!image) throw new Error(`image "${reference}" is not here: nodelet image ls shows those that are`)
+  return image
+}
 
 /** Does what was asked; failures are thrown as the store names them. */
 export async function* runImageCommand(
@@ -22,9 +28,18 @@ export async function* runImageCommand(
     case 'list':
       for (const image of images.list()) yield { image: lineOf(image) }
       return
+    case 'inspect':
+      yield { details: present(images, request.reference) }
+      return
+    case 'export': {
+      const { references, path, format } = request
+      for (const reference of references) present(images, reference)
+      await images.exportArchive(references, path, { format, signal })
+      yield { exported: path }
+      return
+    }
     case 'remove': {
-      const image = images.resolve(request.reference)
-      if (!image) throw new Error(`image "${request.reference}" is not here: nodelet image ls shows those that are`)
+      present(images, request.reference)
       await images.remove(request.reference)
       yield { removed: request.reference }
       return

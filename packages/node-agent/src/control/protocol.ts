@@ -4,12 +4,21 @@ import { z } from 'zod'
 export type ImageRequest =
   | { command: 'pull'; reference: string }
   | { command: 'import'; path: string; reference?: string | undefined }
+  | { command: 'export'; references: string[]; path: string; format?: 'oci' | 'docker' | undefined }
+  | { command: 'inspect'; reference: string }
   | { command: 'list' }
   | { command: 'remove'; reference: string }
 
 export const imageRequest: z.ZodType<ImageRequest> = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('pull'), reference: z.string().min(1) }),
   z.strictObject({ command: z.literal('import'), path: z.string().regex(/^\//), reference: z.string().optional() }),
+  z.strictObject({
+    command: z.literal('export'),
+    references: z.array(z.string().min(1)).min(1),
+    path: z.string().regex(/^\//),
+    format: z.enum(['oci', 'docker']).optional(),
+  }),
+  z.strictObject({ command: z.literal('inspect'), reference: z.string().min(1) }),
   z.strictObject({ command: z.literal('list') }),
   z.strictObject({ command: z.literal('remove'), reference: z.string().min(1) }),
 ])
@@ -28,6 +37,8 @@ export type Answer =
   | { progress: { digest: string; done: number; total: number } }
   | { image: ImageLine }
   | { removed: string }
+  | { exported: string }
+  | { details: object }
   | { error: string }
 
 /** What a running agent says of itself. */

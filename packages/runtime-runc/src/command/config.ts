@@ -45,6 +45,8 @@ export interface DaemonConfig {
   cdiSpecDirs: string[]
   /** Devices belong to the user of the container that names them; default false. */
   deviceOwnershipFromSecurityContext: boolean
+  /** Images that kubelet's garbage collection leaves: names, `prefix*` or `*keyword*`. */
+  pinnedImages: string[]
   registry: {
     /** Folders of `HOST/hosts.toml` files, colons between; default `/etc/containerd/certs.d`. */
     configPath: string
@@ -111,6 +113,7 @@ const schema: z.ZodType<Parsed> = z.strictObject({
   cgroupDriver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs'),
   deviceOwnershipFromSecurityContext: z.boolean().default(false),
   cdiSpecDirs: z.array(path).default([...CDI_SPEC_DIRS]),
+  pinnedImages: z.array(z.string().min(1)).default([]),
   registry: z.strictObject({ configPath: folders.default('/etc/containerd/certs.d') }).prefault({}),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 })

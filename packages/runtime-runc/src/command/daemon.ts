@@ -42,6 +42,7 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
     await openImages({
       root: join(root, 'images'),
       maxParallelLayers: config.maxConcurrentDownloads,
+      pinnedImages: config.pinnedImages,
       registryConfigPath: config.registry.configPath,
       imagePullProgressTimeout: config.imagePullProgressTimeout,
       onProblem,

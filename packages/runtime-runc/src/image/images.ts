@@ -2,22 +2,21 @@
 import { join } from 'node:path'
 import { rm } from 'node:fs/promises'
 import { CriError } from '@nodelet/cri-api'
-import type { AuthConfig, ImageService } from '@nodelet/cri-api'
 import { lockFolder } from '../container/lock.ts'
 import { openContent } from '../content.ts'
 import { createDiskUsageMeter } from '../snapshot/disk-usage.ts'
-import type { DiskUsage } from '../snapshot/disk-usage.ts'
 import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
 import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
-import type { UnpackerOptions } from '../snapshot/unpacker.ts'
+import { exportImages } from './export.ts'
+import type { Images, ImagesOptions } from './images-api.ts'
 import { openLayout } from './layout.ts'
 import { createDownloads } from './downloads.ts'
+import { matchesPinned } from './pinned.ts'
 import { readPlatform } from './platform.ts'
 import { fetchImage } from './pull.ts'
 import type { FetchContext, FetchedImage, Progress, Source } from './pull.ts'
 import { createPuller } from './puller.ts'
-import type { RegistriesOptions } from './puller.ts'
 import { nameOf, parseReference, printReference, taggedName } from './reference.ts'
 import type { Reference } from './reference.ts'
 import { createImageService } from './service.ts'
@@ -26,65 +25,16 @@ import { openImageStore } from './store.ts'
 import type { ImageRecord } from './store.ts'
 import { crashPoint } from '../crash-points.ts'
 
-export interface ImagesOptions extends RegistriesOptions {
-  /** Everything is kept below this folder, for instance `/var/lib/nodelet/images`. */
-  root: string
-  /** Blobs of one image that come at once; default 3. */
-  maxParallelLayers?: number | undefined
-  /** Blobs of all images together that come at once; default 12. */
-  maxParallelDownloads?: number | undefined
-  /** How layers are unpacked: threads, limits, how long one may stand still. */
-  unpack?: UnpackerOptions | undefined
-  /** Told of what went wrong where nobody waits, such as content that can't be removed. Default: nobody is. */
-  onProblem?: ((error: Error) => void) | undefined
-}
-
-export interface PullOptions {
-  auth?: AuthConfig | undefined
-  signal?: AbortSignal | undefined
-  onProgress?: ((progress: Progress) => void) | undefined
-}
-
-/** Images on this machine. Failures are CriErrors. */
-export interface Images extends AsyncDisposable {
-  /** Fetches by tag or digest. Callers that pull the same name at the same time share the work. */
-  pull(reference: string, options?: PullOptions): Promise<ImageRecord>
-  /** Takes in all images of an OCI layout: a folder, or a tar of one. `reference` names the only image of a layout. */
-  importArchive(
-    path: string,
-    options?: { reference?: string | undefined; signal?: AbortSignal | undefined },
-  ): Promise<ImageRecord[]>
-  /** By name, digest or ID; an ID may be cut short. */
-  resolve(referenceOrId: string): ImageRecord | undefined
-  list(): ImageRecord[]
-  /** Removes an image with all its names. Fine when there is none. Layers that containers use stay until they are released. */
-  remove(referenceOrId: string): Promise<void>
-  /**
-   * Mounts a writable file system of an image for a container; safe to run again. Answers its path. With a user namespace
-   * its files belong to that one's ids, for which Linux 5.19 is needed and a disk that can be id-mapped.
-   */
-  prepareRootfs(key: string, imageId: string, userNamespace?: UserNamespaceFacts): Promise<string>
-  /** Mounts an image read-only for an owner, such as a pod, whose parts share it. Answers its path. */
-  prepareView(owner: string, imageId: string, userNamespace?: UserNamespaceFacts): Promise<string>
-  /** Unmounts all of an owner. Fine when there is none. */
-  releaseViews(owner: string): Promise<void>
-  /** Unmounts it and removes what was written. Fine when there is none. */
-  releaseRootfs(key: string): Promise<void>
-  /** Where it is; after a reboot it is mounted again by `prepareRootfs`. */
-  rootfsPath(key: string): string | undefined
-  /** The files of all layers and of what containers wrote, the latter as last measured. */
-  usage(): Promise<{ bytes: number; inodes: number }>
-  /** By key of a container's file system: what was written to it. Measured in the background, see `DiskUsageMeter`. */
-  rootfsUsage(keys: readonly string[]): Promise<ReadonlyMap<string, DiskUsage>>
-  /** Where the layers are. */
-  readonly root: string
-  /** The same as CRI calls. */
-  readonly imageService: ImageService
-}
-
 /** @throws Error when another process has the folder */
 export async function openImages(options: ImagesOptions): Promise<Images> {
-  const { root, maxParallelLayers = 3, maxParallelDownloads = 12, unpack, onProblem = () => undefined } = options
+  const {
+    root,
+    maxParallelLayers = 3,
+    maxParallelDownloads = 12,
+    unpack,
+    pinnedImages = [],
+    onProblem = () => undefined,
+  } = options
   await using opening = new AsyncDisposableStack()
   opening.use(await lockFolder(root)) // first: opening removes what a crash left half-made
   const content = await openContent(root)
@@ -199,6 +149,12 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     if (!store.list().some(({ id }) => id === imageId)) await alone(collect)
   }
 
+  // Not in the record: another configuration pins others.
+  const withPin = (image: ImageRecord): ImageRecord => ({
+    ...image,
+    pinned: image.pinned || matchesPinned(pinnedImages, [...image.repoTags, ...image.repoDigests]),
+  })
+
   const images: Omit<Images, 'imageService'> = {
     root,
     pull: async (text, { auth, signal, onProgress } = {}) => {
@@ -219,8 +175,8 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
           signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
           onProgress: (): void => {},
         }
-        await using layout = await openLayout(path, scratch)
-        if (reference !== undefined && layout.images.length > 1) {
+        await using layout = await openLayout(path, scratch, limits.signal)
+        if (reference !== undefined && new Set(layout.images.map(({ descriptor }) => descriptor.digest)).size > 1) {
           throw new CriError(
             'INVALID_ARGUMENT',
             `${path} has ${layout.images.length} images: one name can't stand for all`,
@@ -234,10 +190,24 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
             await fetchAs(layout.source, origin, called === undefined ? undefined : parseReference(called), limits),
           )
         }
-        return taken
+        // One with several names comes once per name; its last record has them all.
+        return [...new Map(taken.map((image) => [image.id, image])).values()]
       }),
-    resolve: (text) => store.find(text),
-    list: () => store.list(),
+    exportArchive: async (references, path, { format = 'oci', signal } = {}) =>
+      guarded(async () => {
+        const wanted = references.map((reference) => {
+          const image = store.find(reference)
+          if (!image) throw new CriError('NOT_FOUND', `image ${JSON.stringify(reference)} is not here: pull it first`)
+          return { image, reference }
+        })
+        const limit = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
+        await exportImages({ content, wanted, path, format, scratch, signal: limit })
+      }),
+    resolve: (text) => {
+      const image = store.find(text)
+      return image && withPin(image)
+    },
+    list: () => store.list().map(withPin),
     remove: async (text) =>
       alone(async () => {
         const image = store.find(text)
@@ -276,7 +246,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     },
   }
   const opened = opening.move()
-  return { ...images, imageService: createImageService(images) }
+  return { ...images, imageService: createImageService(images, async (id) => content.read(id)) }
 }
 
 const viewKey = (owner: string): string => `view-${owner}-`

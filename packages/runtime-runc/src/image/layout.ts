@@ -1,14 +1,13 @@
-// OCI image layouts: a folder, or a tar of one. @see OCI image-spec, image-layout
+// OCI image layouts, a folder or a tar of one, and what `docker save` writes. @see OCI image-spec, image-layout
 import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
+import { join, posix } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
-import { extract } from 'tar-stream'
 import { z } from 'zod'
 import { chunksOf, sha256 } from '../content.ts'
+import { readDockerArchive } from './docker-archive.ts'
 import type { Descriptor } from './manifest.ts'
 import type { Source } from './pull.ts'
+import { untarFlat } from './untar.ts'
 
 /** An image that a layout has. */
 export interface LayoutImage {
@@ -46,12 +45,12 @@ const indexSchema: z.ZodType<Index> = z.object({
 })
 
 /**
- * Opens a layout. A tar is unpacked below `scratch` and removed when disposed.
- * @throws CriError INVALID_ARGUMENT when it is not a layout
+ * Opens a layout, or a docker archive. A tar is unpacked below `scratch` and removed when disposed.
+ * @throws CriError INVALID_ARGUMENT when it is neither
  */
-export async function openLayout(path: string, scratch: string): Promise<Layout> {
+export async function openLayout(path: string, scratch: string, signal: AbortSignal): Promise<Layout> {
   await using opening = new AsyncDisposableStack()
-  let folder = path
+  let fileOf = (name: string): string => join(path, name)
   const found = await stat(path).catch((cause: unknown) => {
     throw new CriError('INVALID_ARGUMENT', `${path}: ${(cause as Error).message}`, { cause })
   })
@@ -59,11 +58,26 @@ export async function openLayout(path: string, scratch: string): Promise<Layout>
     await mkdir(scratch, { recursive: true, mode: 0o700 })
     const unpacked = await mkdtemp(join(scratch, 'layout-'))
     opening.defer(async () => rm(unpacked, { recursive: true, force: true }))
-    await untar(path, unpacked)
-    folder = unpacked
+    const files = await untarFlat(path, unpacked, signal)
+    if (!files.has('index.json')) {
+      if (!files.has('manifest.json')) {
+        throw new CriError(
+          'INVALID_ARGUMENT',
+          `${path}: neither an OCI image layout nor a docker archive: it has no index.json and no manifest.json`,
+        )
+      }
+      const archive = await readDockerArchive(files, path)
+      const opened = opening.move()
+      return { ...archive, [Symbol.asyncDispose]: async () => opened.disposeAsync() }
+    }
+    fileOf = (name) => {
+      const file = files.get(posix.normalize(name))
+      if (file === undefined) throw new CriError('INVALID_ARGUMENT', `${path} is incomplete: it has no ${name}`)
+      return file
+    }
   }
-  const blobPath = (name: string): string => join(folder, 'blobs/sha256', name.slice('sha256:'.length))
-  const index = await readIndex(folder, path)
+  const blobPath = (name: string): string => fileOf(`blobs/sha256/${name.slice('sha256:'.length)}`)
+  const index = await readIndex(fileOf('index.json'), path)
   const checked = async ({ digest: expected }: Pick<Descriptor, 'digest'>): Promise<Buffer> => {
     const content = await readFile(blobPath(expected))
     const got = sha256(content)
@@ -84,10 +98,10 @@ export async function openLayout(path: string, scratch: string): Promise<Layout>
   }
 }
 
-async function readIndex(folder: string, path: string): Promise<Index> {
+async function readIndex(file: string, path: string): Promise<Index> {
   let value: unknown
   try {
-    value = JSON.parse(await readFile(join(folder, 'index.json'), 'utf8'))
+    value = JSON.parse(await readFile(file, 'utf8'))
   } catch (cause) {
     throw new CriError(
       'INVALID_ARGUMENT',
@@ -99,29 +113,4 @@ async function readIndex(folder: string, path: string): Promise<Index> {
   if (result.success) return result.data
   const [issue] = result.error.issues
   throw new CriError('INVALID_ARGUMENT', `${path}: index.json: ${issue?.path.join('.')}: ${issue?.message}`)
-}
-
-/** A layout has two kinds of files; whatever else the tar has stays in it. */
-const wanted = /^(?:\.\/)?(index\.json|oci-layout|blobs\/sha256\/[a-f0-9]{64})$/
-
-async function untar(path: string, folder: string): Promise<void> {
-  const entries = extract()
-  const read = (async (): Promise<void> => {
-    for await (const entry of entries) {
-      const name = wanted.exec(entry.header.name)?.[1]
-      if (name === undefined || entry.header.type !== 'file') {
-        entry.resume()
-        continue
-      }
-      await mkdir(dirname(join(folder, name)), { recursive: true })
-      await pipeline(entry as unknown as AsyncIterable<Uint8Array>, createWriteStream(join(folder, name)))
-    }
-  })()
-  try {
-    await Promise.all([read, pipeline(createReadStream(path), entries)])
-  } catch (cause) {
-    throw new CriError('INVALID_ARGUMENT', `${path}: not a tar of an OCI image layout: ${(cause as Error).message}`, {
-      cause,
-    })
-  }
 }

@@ -2,10 +2,14 @@
 import { Image, ImageStatusResponse } from '@nodelet/cri-api'
 import type { FilesystemUsage, ImageService } from '@nodelet/cri-api'
 import { batches } from '../batches.ts'
-import type { Images } from './images.ts'
+import type { Images } from './images-api.ts'
 import type { ImageRecord } from './store.ts'
 
-export function createImageService(images: Omit<Images, 'imageService'>): ImageService {
+/** @param readConfig an image's configuration file, by its ID */
+export function createImageService(
+  images: Omit<Images, 'imageService'>,
+  readConfig: (id: string) => Promise<Buffer>,
+): ImageService {
   const list = (wanted: string | undefined): Image[] => {
     if (!wanted) return images.list().map(imageOf)
     const image = images.resolve(wanted)
@@ -19,9 +23,9 @@ export function createImageService(images: Omit<Images, 'imageService'>): ImageS
     imageStatus: async ({ image, verbose }) => {
       const found = images.resolve(image?.image ?? '')
       if (!found) return ImageStatusResponse.fromPartial({})
-      const info = verbose
-        ? { info: JSON.stringify({ chainID: found.chain.at(-1) ?? '', imageSpec: { config: found.config } }) }
-        : {}
+      if (!verbose) return { image: imageOf(found), info: {} }
+      const imageSpec: unknown = JSON.parse((await readConfig(found.id)).toString())
+      const info = { info: JSON.stringify({ chainID: found.chain.at(-1) ?? '', imageSpec }) }
       return { image: imageOf(found), info }
     },
     pullImage: async ({ image, auth }, options = {}) => {
