@@ -18,6 +18,7 @@ describe.skipIf(!hasContainerd())('containerd 1.6', () => {
       'image mount: the status names the ID of the mounted image': noImageMounts,
       'image mount: a part of an image': noImageMounts,
       'privilege: a capability may be named in full, and in small letters': 'it knows only NET_ADMIN and the like',
+      'network: without DNS settings: those of the host; with empty ones: none': 'empty settings count as none',
       'namespace: user namespaces: two lines are refused': noUserNamespaces,
       'namespace: user namespaces: a mapping without root is refused': noUserNamespaces,
       'namespace: user namespaces: mode CONTAINER is refused': noUserNamespaces,

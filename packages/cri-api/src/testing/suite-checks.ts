@@ -21,7 +21,7 @@ export interface StreamResult {
 /** A client of the streaming protocols, for URLs that a runtime gave. */
 export interface StreamClient {
   exec(url: string, options: { stdin?: string; tty?: boolean }): Promise<StreamResult>
-  /** Sends the text and resolves with the output once it has `expected` in it. */
+  /** Sends the text, ends the input once the output has `expected` in it, and resolves with all output at the end. */
   attach(url: string, text: string, expected: string): Promise<string>
   /** Sends the text to a port and resolves with all that comes back. */
   portForward(url: string, port: number, text: string): Promise<string>

@@ -1,6 +1,6 @@
 // The life of a container, and what its status says of it.
 import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict'
-import { ContainerConfig, ContainerState, LinuxContainerResources, ListContainersRequest } from '../gen/runtime.ts'
+import { ContainerConfig, ContainerState, ListContainersRequest } from '../gen/runtime.ts'
 import { type Checks, eventually, type ValidationRuntime } from './suite-checks.ts'
 import { openPod, pull, sleeps } from './suite-pod.ts'
 
@@ -62,6 +62,8 @@ export const containerChecks: Checks = {
     }
     const { containerId } = await runtime.runtimeService.createContainer(request)
     strictEqual((await pod.container(containerId)).imageId, reference)
+    const { image } = await pod.container(containerId)
+    strictEqual(image?.image, runtime.image('busybox:1'))
     const filter = ListContainersRequest.fromPartial({ filter: { id: containerId } })
     const [listing] = (await runtime.runtimeService.listContainers(filter)).containers
     strictEqual(listing?.imageId, reference)
@@ -135,40 +137,22 @@ export const containerChecks: Checks = {
     ok(performance.now() - since >= 900, 'killed before its time')
     strictEqual((await pod.container(ignores)).exitCode, 137)
   },
-  async 'command and arguments replace the entry point and command of the image'(runtime) {
+  async 'the next attempt may follow while the last one is there'(runtime) {
     await using pod = await openPod(runtime)
-    const image = { image: runtime.image('entry:1') }
-    const said = async (config: { command?: string[]; args?: string[] }): Promise<string[]> => {
-      const id = await pod.run({ image, command: [], ...config })
-      await pod.ended(id)
-      return pod.log(id)
-    }
-    deepStrictEqual(await said({}), ['stdout F entry cmd'])
-    deepStrictEqual(await said({ args: ['args'] }), ['stdout F entry args'])
-    deepStrictEqual(await said({ command: ['/bin/echo', 'new'] }), ['stdout F new'])
-    deepStrictEqual(await said({ command: ['/bin/echo'], args: ['both'] }), ['stdout F both'])
+    const first = await pod.script('exit 1', { metadata: { name: 'again', attempt: 0 } })
+    const second = await pod.script('exit 0', { metadata: { name: 'again', attempt: 1 } })
+    deepStrictEqual([first.exitCode, second.exitCode, second.metadata?.attempt], [1, 0, 1])
+    await rejects(pod.create({ metadata: { name: 'again', attempt: 1 } }))
   },
-  async 'environment and working directory: of the image, and over them what is asked'(runtime) {
+  async 'a stop with less time shortens one that waits'(runtime) {
+    const { runtimeService } = runtime
     await using pod = await openPod(runtime)
-    const envs = [{ key: 'ASKED', value: Buffer.from('a=b c') }]
-    const plain = await pod.run()
-    const asked = await pod.run({ envs: [...envs, { key: 'FROM', value: Buffer.from('us') }], workingDir: '/tmp' })
-    const show = ['/bin/sh', '-c', 'echo "$FROM,$ASKED,$PWD"']
-    strictEqual(await pod.output(plain, ...show), 'image,,/\n')
-    strictEqual(await pod.output(asked, ...show), 'us,a=b c,/tmp\n')
-  },
-  async 'resources show in the status, also after an update'(runtime) {
-    await using pod = await openPod(runtime)
-    const resources = { memoryLimitInBytes: 64n << 20n, cpuShares: 512n }
-    const containerId = await pod.run({ linux: { resources } })
-    const shown = async (): Promise<(bigint | undefined)[]> => {
-      const { linux } = (await pod.container(containerId)).resources ?? {}
-      return [linux?.memoryLimitInBytes, linux?.cpuShares]
-    }
-    deepStrictEqual(await shown(), [64n << 20n, 512n])
-    const linux = LinuxContainerResources.fromPartial({ cpuShares: 256n, memoryLimitInBytes: 96n << 20n })
-    await runtime.runtimeService.updateContainerResources({ containerId, linux, windows: undefined, annotations: {} })
-    deepStrictEqual(await shown(), [96n << 20n, 256n])
+    const containerId = await pod.run({ command: ['sh', '-c', 'trap "" TERM; echo up; while :; do sleep 1; done'] })
+    await eventually('the trap is set', async () => (await pod.log(containerId)).length > 0)
+    const patient = runtimeService.stopContainer({ containerId, timeout: 60n })
+    await runtimeService.stopContainer({ containerId, timeout: 1n })
+    await patient
+    strictEqual((await pod.container(containerId)).exitCode, 137)
   },
   async 'verbose status has pid, sandbox and runtime spec as JSON'(runtime) {
     await using pod = await openPod(runtime)

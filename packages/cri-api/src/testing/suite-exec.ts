@@ -11,7 +11,7 @@ const exec = async ({ runtimeService }: ValidationRuntime, request: DeepPartial<
 /** Asks for a page of a web server in the pod, as soon as it answers. */
 async function page(runtime: ValidationRuntime, pod: TestPod, port: number): Promise<string> {
   return eventually(`port ${port} answers`, async () => {
-    const request = PortForwardRequest.fromPartial({ podSandboxId: pod.id, port: [port] })
+    const request = PortForwardRequest.fromPartial({ podSandboxId: pod.id })
     const { url } = await runtime.runtimeService.portForward(request)
     const text = await runtime.streams.portForward(url, port, 'GET / HTTP/1.0\r\n\r\n')
     return text.includes('HTTP/') && text
@@ -25,6 +25,17 @@ export const execChecks: Checks = {
     strictEqual(await pod.output(id, 'echo', '-n', 'hello'), 'hello')
     const script = 'echo out; echo err >&2; exit 5'
     deepStrictEqual(await pod.result(id, 'sh', '-c', script), { exitCode: 5, stdout: 'out\n', stderr: 'err\n' })
+  },
+  async 'ExecSync of what is not there fails, and the container goes on'(runtime) {
+    await using pod = await openPod(runtime)
+    const id = await pod.run()
+    await rejects(pod.result(id, '/no/such/program'), /no such file/)
+    strictEqual(await pod.output(id, 'echo', 'on'), 'on\n')
+  },
+  async 'ExecSync returns eight megabytes'(runtime) {
+    await using pod = await openPod(runtime)
+    const stdout = await pod.output(await pod.run(), 'head', '-c', String(8 << 20), '/dev/zero')
+    strictEqual(stdout.length, 8 << 20)
   },
   async 'ExecSync past its time is DEADLINE_EXCEEDED, and the command is gone'(runtime) {
     await using pod = await openPod(runtime)
@@ -67,13 +78,14 @@ export const execChecks: Checks = {
     match(stdout, /^\/dev\/\S+\r\nhello\r\n$/)
     strictEqual(stderr, '')
   },
-  async 'Attach: input and output of a shell that runs'(runtime) {
+  async 'Attach: input and output of a shell, which ends with its input'(runtime) {
     await using pod = await openPod(runtime)
     const containerId = await pod.run({ command: ['/bin/sh'], stdin: true, stdinOnce: true })
     const request = { containerId, stdin: true, stdout: true, stderr: true }
     const { url } = await runtime.runtimeService.attach(AttachRequest.fromPartial(request))
     const out = await runtime.streams.attach(url, 'echo from-the-shell\n', 'from-the-shell\n')
     strictEqual(out, 'from-the-shell\n')
+    strictEqual((await pod.ended(containerId)).exitCode, 0)
   },
   async 'Exec and Attach to a container that does not run fail'(runtime) {
     await using pod = await openPod(runtime)
@@ -85,6 +97,12 @@ export const execChecks: Checks = {
     await using pod = await openPod(runtime, { portMappings: [{ containerPort: 80 }] })
     await pod.run({ image: { image: runtime.image('web:1') }, command: [] })
     ok((await page(runtime, pod, 80)).endsWith('web page\n'))
+  },
+  async 'PortForward to a pod that is stopped fails'(runtime) {
+    await using pod = await openPod(runtime)
+    await runtime.runtimeService.stopPodSandbox({ podSandboxId: pod.id })
+    const request = PortForwardRequest.fromPartial({ podSandboxId: pod.id, port: [80] })
+    await rejects(runtime.runtimeService.portForward(request))
   },
   async 'PortForward reaches a server of a pod in the host network'(runtime) {
     const namespaceOptions = { network: NamespaceMode.NODE }

@@ -56,6 +56,16 @@ export const imageChecks: Checks = {
       deepStrictEqual([repoTags, repoDigests], [[], names])
     })
   },
+  async 'by tag and digest: the digest counts'(runtime) {
+    const tagged = runtime.image('both:1')
+    const id = await pull(runtime, tagged)
+    const [digest = ''] = (await find(runtime, tagged))?.repoDigests ?? []
+    await remove(runtime, tagged)
+    const name = `${runtime.image('both:other')}@${digest.split('@')[1]}`
+    strictEqual(await pull(runtime, name), id)
+    deepStrictEqual((await find(runtime, name))?.repoDigests, [digest])
+    await remove(runtime, id)
+  },
   async 'one image under three tags is listed once, with the three'(runtime) {
     const names = ['a', 'b', 'c'].map((tag) => runtime.image(`same:${tag}`))
     await pulled(runtime, names, ({ repoTags, repoDigests }) => {
@@ -88,7 +98,8 @@ export const imageChecks: Checks = {
     await pull(runtime, name)
     const image = await find(runtime, name)
     ok(image)
-    const others = [image.id, image.id.slice('sha256:'.length), ...image.repoTags, ...image.repoDigests]
+    const hex = image.id.slice('sha256:'.length)
+    const others = [image.id, hex, hex.slice(0, 20), ...image.repoTags, ...image.repoDigests]
     for (const other of others) deepStrictEqual(await find(runtime, other), image, other)
     await remove(runtime, name)
   },

@@ -1,5 +1,6 @@
 // Addresses, names and ports of pods.
 import { deepStrictEqual, match, notStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { type DeepPartial, NamespaceMode, type PodSandboxConfig, Protocol } from '../gen/runtime.ts'
@@ -49,6 +50,13 @@ export const networkChecks: Checks = {
       'options ndots:8',
       'search a.example b',
     ])
+  },
+  async 'without DNS settings: those of the host; with empty ones: none'(runtime) {
+    await using plain = await openPod(runtime)
+    const command = ['cat', '/etc/resolv.conf']
+    strictEqual(await plain.output(await plain.run(), ...command), await readFile('/etc/resolv.conf', 'utf8'))
+    await using empty = await openPod(runtime, { dnsConfig: {} })
+    strictEqual((await empty.output(await empty.run(), ...command)).includes('nameserver'), false)
   },
   async 'the host name'(runtime) {
     await using pod = await openPod(runtime, { hostname: 'test-hostname' })

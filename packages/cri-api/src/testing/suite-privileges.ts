@@ -68,6 +68,12 @@ export const privilegeChecks: Checks = {
     for (const set of Object.values(await capabilities(runtime, dropped))) strictEqual(set & netRaw, 0n)
     ok(((await capabilities(runtime, {}))['CapEff'] ?? 0n) & netRaw)
   },
+  async 'ping fails without NET_RAW, and works with it'(runtime) {
+    await using pod = await openPod(runtime)
+    const without = await pod.secure({ capabilities: { dropCapabilities: ['NET_RAW'] } })
+    match((await pod.result(without, 'ping', '-c1', '127.0.0.1')).stderr, /permission denied/)
+    match(await pod.output(await pod.run(), 'ping', '-c1', '127.0.0.1'), / 0% packet loss/)
+  },
   async 'ALL added: more than the default, NET_ADMIN too'(runtime) {
     const { CapBnd } = await capabilities(runtime, { capabilities: { addCapabilities: ['ALL'] } })
     ok((CapBnd ?? 0n) & netAdmin)

@@ -83,6 +83,33 @@ export const sandboxChecks: Checks = {
     await rejects(runtimeService.runPodSandbox({ config, runtimeHandler: 'no-such-handler' }), /no-such-handler/)
     deepStrictEqual(await listed(runtime, { labelSelector: config.labels, id: 'non-existent-id' }), [])
   },
+  async 'a name that is taken is refused, and free again after the removal'(runtime) {
+    const { runtimeService, handler } = runtime
+    await using pod = await openPod(runtime)
+    await runtimeService.stopPodSandbox({ podSandboxId: pod.id })
+    const config = { ...pod.config, hostname: 'another' }
+    await rejects(runtimeService.runPodSandbox({ config, runtimeHandler: handler }))
+    await runtimeService.removePodSandbox({ podSandboxId: pod.id })
+    const again = await runtimeService.runPodSandbox({ config, runtimeHandler: handler })
+    await runtimeService.removePodSandbox(again)
+  },
+  async 'the first letters of an ID are enough in every call'(runtime) {
+    const { runtimeService } = runtime
+    await using pod = await openPod(runtime)
+    const id = await pod.create()
+    const containerId = id.slice(0, 20)
+    const podSandboxId = pod.id.slice(0, 20)
+    await runtimeService.startContainer({ containerId })
+    strictEqual(await pod.output(containerId, 'echo', 'hi'), 'hi\n')
+    strictEqual((await pod.container(containerId)).id, id)
+    strictEqual((await runtimeService.containerStats({ containerId })).stats?.attributes?.id, id)
+    await runtimeService.stopContainer({ containerId, timeout: 0n })
+    await runtimeService.removeContainer({ containerId })
+    strictEqual((await runtimeService.podSandboxStatus({ podSandboxId, verbose: false })).status?.id, pod.id)
+    await runtimeService.stopPodSandbox({ podSandboxId })
+    await runtimeService.removePodSandbox({ podSandboxId })
+    deepStrictEqual(await listed(runtime, { id: pod.id }), [])
+  },
   async 'eight started at once, each with an address of its own'(runtime) {
     await using pods = new AsyncDisposableStack()
     const started = await Promise.allSettled(Array.from({ length: 8 }, async () => openPod(runtime)))

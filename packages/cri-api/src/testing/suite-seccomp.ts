@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type DeepPartial, type SecurityProfile, SecurityProfile_ProfileType } from '../gen/runtime.ts'
 import type { Checks, ValidationRuntime } from './suite-checks.ts'
-import { openPod, type TestPod } from './suite-pod.ts'
+import { openPod } from './suite-pod.ts'
 
 const { RuntimeDefault, Unconfined, Localhost } = SecurityProfile_ProfileType
 
@@ -18,7 +18,8 @@ async function profile({ folder }: ValidationRuntime, ...names: string[]): Promi
 }
 
 /** 0 without a filter, 2 with one. */
-async function mode(pod: TestPod, seccomp: DeepPartial<SecurityProfile> | undefined): Promise<string> {
+async function mode(runtime: ValidationRuntime, seccomp: DeepPartial<SecurityProfile> | undefined): Promise<string> {
+  await using pod = await openPod(runtime, { linux: { securityContext: { seccomp } } })
   const id = await pod.secure({ seccomp })
   return (await pod.output(id, 'grep', 'Seccomp:', '/proc/self/status')).replace(/^Seccomp:\s*/, '').trim()
 }
@@ -28,10 +29,10 @@ const capabilities = { addCapabilities: ['SYS_ADMIN'] }
 
 export const seccompChecks: Checks = {
   async 'the default profile filters, unconfined and none do not'(runtime) {
-    await using pod = await openPod(runtime)
-    strictEqual(await mode(pod, { profileType: RuntimeDefault }), '2')
-    strictEqual(await mode(pod, { profileType: Unconfined }), '0')
-    strictEqual(await mode(pod, undefined), '0')
+    strictEqual(await mode(runtime, { profileType: RuntimeDefault }), '2')
+    strictEqual(await mode(runtime, { profileType: Unconfined }), '0')
+    strictEqual(await mode(runtime, undefined), '0')
+    strictEqual(await mode(runtime, await profile(runtime, 'chmod')), '2')
   },
   async 'a profile of the host refuses what it names'(runtime) {
     await using pod = await openPod(runtime)

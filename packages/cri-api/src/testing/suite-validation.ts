@@ -13,6 +13,7 @@ import { privilegeChecks } from './suite-privileges.ts'
 import { runtimeChecks } from './suite-runtime.ts'
 import { sandboxChecks } from './suite-sandboxes.ts'
 import { seccompChecks } from './suite-seccomp.ts'
+import { settingChecks } from './suite-settings.ts'
 import { statsChecks } from './suite-stats.ts'
 import { userChecks } from './suite-users.ts'
 
@@ -28,6 +29,7 @@ const subjects: Readonly<Record<string, Checks>> = {
   sandbox: sandboxChecks,
   idempotence: idempotenceChecks,
   container: containerChecks,
+  setting: settingChecks,
   log: logChecks,
   exec: execChecks,
   image: imageChecks,

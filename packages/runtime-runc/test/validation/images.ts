@@ -5,7 +5,7 @@ import type { TarEntry, TestImage, TestRegistry } from '../registry.ts'
 
 const programs = (
   'sh sleep cat id ls kill ps ip hostname ping wget nc mount umount touch echo true test chmod readlink ' +
-  'grep head tr dd df mkdir tty httpd sync'
+  'grep stat head tr dd df mkdir tty httpd sync'
 ).split(' ')
 
 const passwd = `root::0:0::/:/bin/sh
@@ -43,7 +43,7 @@ export async function pushImages(registry: TestRegistry): Promise<void> {
   await push('busybox:1', busybox)
   // Small images for what is only pulled, named and removed: each differs from all others.
   const small = ['tagged:1', 'untagged:latest', 'digested:1', 'shared:1', 'references:1', 'filtered:1', 'removed:1']
-  for (const name of [...small, 'deadline:1', 'different:a', 'different:b', 'different:c']) {
+  for (const name of [...small, 'deadline:1', 'both:1', 'different:a', 'different:b', 'different:c']) {
     await push(name, await makeImage([[mark(name)]], {}))
   }
   for (const name of ['same', 'named']) {
@@ -55,6 +55,12 @@ export async function pushImages(registry: TestRegistry): Promise<void> {
   await push('entry:1', await makeImage([layer], { Entrypoint: ['/bin/echo', 'entry'], Cmd: ['cmd'] }))
   await push('web:1', await makeImage([layer], { Cmd: ['/bin/httpd', '-f', '-p', '80', '-h', '/www'] }))
   await push('inuse:1', await makeImage([layer, [mark('in use')]], {}))
+  await push('signal:1', await makeImage([layer], { StopSignal: 'SIGUSR1' }))
+  const data: TarEntry[] = [
+    { name: 'data/', type: 'directory', mode: 0o755 },
+    { name: 'data/seed', content: 'from the image\n', uid: 1000, gid: 1000 },
+  ]
+  await push('volume:1', await makeImage([layer, data], { Volumes: { '/data': {} } }))
   const su = { name: 'bin/su', mode: 0o4755, content: readFileSync('/bin/busybox') }
   await push('setuid:1', await makeImage([layer, [su]], {}))
   await push('big:1', await makeImage([[mark(Buffer.alloc(4 << 20, 'big '))]], {}))

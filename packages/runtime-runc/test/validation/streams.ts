@@ -38,10 +38,11 @@ export const spdyStreams: StreamClient = {
     const [client, streams] = await command(url, ['error', 'stdin', 'stdout', 'stderr'])
     try {
       streams['stdin']?.write(text)
-      return await eventually('the output comes', async () => {
-        const now = streams['stdout']?.text() ?? ''
-        return now.includes(expected) && now
-      })
+      const output = (): string => streams['stdout']?.text() ?? ''
+      await eventually('the output comes', async () => output().includes(expected))
+      streams['stdin']?.write('', true)
+      await eventually('the streams end', async () => streams['stdout']?.finished || client.closed)
+      return output()
     } finally {
       client.socket.destroy()
     }
