@@ -114,14 +114,14 @@ export const containerChecks: Checks = {
       containerId = await pod.create(program)
     } catch (error) {
       // Some look for the program as soon as they create: then there is no container.
-      match(String(error), /no such file/)
+      match(String(error), /no such file/i)
       deepStrictEqual(await listed(runtime, '', pod.id), [])
       return
     }
     await rejects(runtimeService.startContainer({ containerId }))
     const { state, exitCode, reason, message } = await pod.container(containerId)
     deepStrictEqual([state, exitCode, reason], [CONTAINER_EXITED, 128, 'StartError'])
-    match(message, /no such file/)
+    match(message, /no such file/i)
     await rejects(runtimeService.startContainer({ containerId }))
   },
   async 'stop sends SIGTERM, waits for the grace period, then kills'(runtime) {

@@ -29,7 +29,7 @@ export const execChecks: Checks = {
   async 'ExecSync of what is not there fails, and the container goes on'(runtime) {
     await using pod = await openPod(runtime)
     const id = await pod.run()
-    await rejects(pod.result(id, '/no/such/program'), /no such file/)
+    await rejects(pod.result(id, '/no/such/program'), /no such file/i)
     strictEqual(await pod.output(id, 'echo', 'on'), 'on\n')
   },
   async 'ExecSync returns eight megabytes'(runtime) {

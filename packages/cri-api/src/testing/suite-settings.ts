@@ -47,8 +47,8 @@ export const settingChecks: Checks = {
   async 'runs without any settings, and with a score for the OOM killer'(runtime) {
     await using pod = await openPod(runtime)
     await pod.output(await pod.run({ linux: undefined }), 'true')
-    const id = await pod.run({ linux: { resources: { oomScoreAdj: 500n } } })
-    strictEqual(await pod.output(id, 'cat', '/proc/self/oom_score_adj'), '500\n')
+    const { id } = await pod.script('cat /proc/self/oom_score_adj', { linux: { resources: { oomScoreAdj: 500n } } })
+    deepStrictEqual(await pod.log(id), ['stdout F 500'])
   },
   async 'stops with the signal of its image'(runtime) {
     const { runtimeService } = runtime

@@ -22,7 +22,10 @@ export interface Expected {
 }
 
 /** Declares a test for each check. */
-export function validate(runtime: 'nodelet' | 'containerd', { lacks = {}, unsteady = {}, skips }: Expected): void {
+export function validate(
+  runtime: 'nodelet' | 'crun' | 'containerd',
+  { lacks = {}, unsteady = {}, skips }: Expected,
+): void {
   const last = 'nothing is left'
   const names = [...validationSuite.map(({ name }) => name), last]
   const outcomes = new Map(names.map((name) => [name, Promise.withResolvers<Outcome>()]))

@@ -1,5 +1,5 @@
 // Runs the validation suite over the socket of one runtime, in namespaces of its own; says each outcome as a line of JSON.
-// `node run.ts nodelet|containerd [part of a name]`.
+// `node run.ts nodelet|crun|containerd [part of a name]`; crun is nodelet with its other handler.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,7 +16,10 @@ import { spdyStreams } from './streams.ts'
 const [name = '', part = ''] = process.argv.slice(2)
 // The links, rules, mounts and processes of the machine stay as they are, and nothing stays of these.
 if (process.env['NODELET_VALIDATION'] === undefined) {
-  const inside = 'ip link set lo up; "$@"; exit $?'
+  // crun refuses a machine with both versions of cgroups: it gets one, and what is made in the other's place is lost.
+  const v2 = '/sys/fs/cgroup/unified'
+  const hides = name === 'crun' ? `umount ${v2} 2>/dev/null && mount -t tmpfs none ${v2};` : ''
+  const inside = `ip link set lo up; ${hides} "$@"; exit $?`
   const command = ['sh', '-c', inside, 'sh', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
   const namespaces = ['-n', '-m', '-i', '-u', '-p', '-f', '--mount-proc', '--propagation', 'private']
   const env = { ...process.env, NODELET_VALIDATION: 'inside' }
@@ -42,7 +45,7 @@ function removeCgroup(cgroup: string): void {
   const base = '/sys/fs/cgroup'
   for (const root of [base, ...readdirSync(base).map((controller) => join(base, controller))]) {
     const top = join(root, cgroup)
-    if (!existsSync(top)) continue
+    if (!existsSync(join(top, 'cgroup.procs'))) continue
     const below = readdirSync(top, { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory())
     const folders = below.map((entry) => join(entry.parentPath, entry.name)).toSorted((a, b) => b.length - a.length)
     for (const each of [...folders, top]) rmdirSync(each)
@@ -73,7 +76,7 @@ try {
   undo.defer(async () => removeAllPods(peer))
   const runtime: ValidationRuntime = {
     ...peer.client,
-    handler: peer.handler,
+    handler: name === 'crun' ? 'crun' : peer.handler,
     folder: join(folder, 'volumes'),
     cgroupParent: `${cgroup}/pods`,
     image: (image, at = 'first') =>
