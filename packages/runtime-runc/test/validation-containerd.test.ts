@@ -12,6 +12,7 @@ describe.skipIf(!hasContainerd())('containerd 1.6', () => {
     lacks: {
       'idempotence: StopPodSandbox and RemovePodSandbox of an unknown ID succeed': notFound,
       'idempotence: StopContainer and RemoveContainer of an unknown ID succeed': notFound,
+      'sandbox: the same call twice at once makes one sandbox, and one container': 'the second call is refused',
       'container: the image ID is one in all answers, also when it was asked for': 'image_id came with 2.0',
       'image: a filter finds it among others, and nothing for a stranger': 'containerd ignores filters of images',
       'image mount: an image is mounted, read-only, with programs that run': noImageMounts,
@@ -29,6 +30,7 @@ describe.skipIf(!hasContainerd())('containerd 1.6', () => {
     },
     skips: [
       /kernel has no AppArmor/,
+      /^status has no (user|stop signal)$/,
       /^Status (lists no handlers|has no feature)/,
       /^the handler has no (recursive read-only mounts|user namespaces)$/,
       /^(RuntimeConfig|ListMetricDescriptors|GetContainerEvents|streamed lists) is not implemented$/,

@@ -151,6 +151,13 @@ export const imageChecks: Checks = {
     match(String(chainID), /^sha256:/)
     deepStrictEqual((shown as { config?: { Env?: string[] } }).config?.Env, ['FROM=image'])
   },
+  async 'five pulls at once all succeed, with one ID'(runtime) {
+    await remove(runtime, runtime.image('tagged:2'))
+    const ids = await Promise.all(Array.from({ length: 5 }, async () => pull(runtime, runtime.image('tagged:2'))))
+    strictEqual(new Set(ids).size, 1)
+    deepStrictEqual((await find(runtime, ids[0] ?? ''))?.repoTags, [runtime.image('tagged:2')])
+    await remove(runtime, runtime.image('tagged:2'))
+  },
   async 'five removals at once all succeed, and it is gone after each'(runtime) {
     const id = await pull(runtime, runtime.image('removed:1'))
     const removals = Array.from({ length: 5 }, async () => {

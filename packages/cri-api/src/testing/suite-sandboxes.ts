@@ -1,9 +1,15 @@
 // The life of a sandbox, and what its status says of it.
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict'
 import { isNotFound } from '../errors.ts'
-import { ContainerState, ListPodSandboxRequest, PodSandboxConfig, PodSandboxState } from '../gen/runtime.ts'
+import {
+  ContainerConfig,
+  ContainerState,
+  ListPodSandboxRequest,
+  PodSandboxConfig,
+  PodSandboxState,
+} from '../gen/runtime.ts'
 import type { Checks, ValidationRuntime } from './suite-checks.ts'
-import { openPod, podConfig } from './suite-pod.ts'
+import { openPod, podConfig, pull, sleeps } from './suite-pod.ts'
 
 const { SANDBOX_READY, SANDBOX_NOTREADY } = PodSandboxState
 
@@ -92,6 +98,28 @@ export const sandboxChecks: Checks = {
     await runtimeService.removePodSandbox({ podSandboxId: pod.id })
     const again = await runtimeService.runPodSandbox({ config, runtimeHandler: handler })
     await runtimeService.removePodSandbox(again)
+  },
+  async 'the same call twice at once makes one sandbox, and one container'(runtime) {
+    const { runtimeService, handler } = runtime
+    const config = podConfig(runtime)
+    const runs = [0, 1].map(async () => runtimeService.runPodSandbox({ config, runtimeHandler: handler }))
+    const made = await Promise.allSettled(runs)
+    try {
+      const ids = made.map((one) => (one.status === 'fulfilled' ? one.value.podSandboxId : String(one.reason)))
+      strictEqual(ids[0], ids[1])
+      const image = runtime.image('busybox:1')
+      await pull(runtime, image)
+      const container = ContainerConfig.fromPartial({
+        metadata: { name: 'once' },
+        image: { image },
+        command: [...sleeps],
+      })
+      const request = { podSandboxId: ids[0] ?? '', config: container, sandboxConfig: config }
+      const [first, second] = await Promise.all([0, 1].map(async () => runtimeService.createContainer(request)))
+      strictEqual(first?.containerId, second?.containerId)
+    } finally {
+      for (const one of made) if (one.status === 'fulfilled') await runtimeService.removePodSandbox(one.value)
+    }
   },
   async 'the first letters of an ID are enough in every call'(runtime) {
     const { runtimeService } = runtime

@@ -1,7 +1,7 @@
 // What a container is given: program, environment, resources, volumes of its image.
 import { deepStrictEqual, match, strictEqual } from 'node:assert/strict'
-import { LinuxContainerResources } from '../gen/runtime.ts'
-import { type Checks, eventually } from './suite-checks.ts'
+import { LinuxContainerResources, Signal } from '../gen/runtime.ts'
+import { type Checks, eventually, SuiteSkip } from './suite-checks.ts'
 import { openPod } from './suite-pod.ts'
 
 export const settingChecks: Checks = {
@@ -49,6 +49,31 @@ export const settingChecks: Checks = {
     await pod.output(await pod.run({ linux: undefined }), 'true')
     const { id } = await pod.script('cat /proc/self/oom_score_adj', { linux: { resources: { oomScoreAdj: 500n } } })
     deepStrictEqual(await pod.log(id), ['stdout F 500'])
+  },
+  async 'PATH has a default, TERM is there with a terminal'(runtime) {
+    await using pod = await openPod(runtime)
+    const show = 'echo "$PATH,$TERM"'
+    const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+    for (const [tty, term] of [
+      [false, ''],
+      [true, 'xterm'],
+    ] as const) {
+      const { id } = await pod.script(show, { tty })
+      deepStrictEqual(
+        (await pod.log(id)).map((line) => line.trimEnd()),
+        [`stdout F ${path},${term}`],
+      )
+    }
+  },
+  async 'status shows the stop signal: of the image, else SIGTERM'(runtime) {
+    await using pod = await openPod(runtime)
+    const signals = []
+    for (const image of ['signal:1', 'busybox:1']) {
+      const id = await pod.create({ image: { image: runtime.image(image) } })
+      signals.push((await pod.container(id)).stopSignal)
+    }
+    if (signals.every((signal) => signal === Signal.RUNTIME_DEFAULT)) throw new SuiteSkip('status has no stop signal')
+    deepStrictEqual(signals, [Signal.SIGUSR1, Signal.SIGTERM])
   },
   async 'stops with the signal of its image'(runtime) {
     const { runtimeService } = runtime

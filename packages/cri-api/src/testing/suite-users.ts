@@ -72,6 +72,14 @@ export const userChecks: Checks = {
       strictEqual(await pod.output(id, 'sh', '-c', 'echo "$(id -u):$(id -g)"'), expected, tag)
     }
   },
+  async 'status shows the user that it runs as'(runtime) {
+    await using pod = await openPod(runtime)
+    const { user } = await pod.container(await pod.run())
+    if (!user) throw new SuiteSkip('status has no user')
+    deepStrictEqual(sorted(user), [0n, 0n, [0n]])
+    const named = await pod.secure({ runAsUsername: 'www-data' })
+    deepStrictEqual(sorted((await pod.container(named)).user), [33n, 33n, [33n]])
+  },
   async 'merged groups: those asked for and those of the image'(runtime) {
     deepStrictEqual(await grouped(runtime, SupplementalGroupsPolicy.Merge), {
       inside: '1000 1234 50000',

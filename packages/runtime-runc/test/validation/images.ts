@@ -42,7 +42,16 @@ export async function pushImages(registry: TestRegistry): Promise<void> {
   const busybox = await makeImage([layer], env)
   await push('busybox:1', busybox)
   // Small images for what is only pulled, named and removed: each differs from all others.
-  const small = ['tagged:1', 'untagged:latest', 'digested:1', 'shared:1', 'references:1', 'filtered:1', 'removed:1']
+  const small = [
+    'tagged:1',
+    'tagged:2',
+    'untagged:latest',
+    'digested:1',
+    'shared:1',
+    'references:1',
+    'filtered:1',
+    'removed:1',
+  ]
   for (const name of [...small, 'deadline:1', 'both:1', 'different:a', 'different:b', 'different:c']) {
     await push(name, await makeImage([[mark(name)]], {}))
   }
