@@ -49,12 +49,11 @@ async function ended(child: ChildProcess): Promise<void> {
 
 const ours = resolve(import.meta.dirname, '../../packages/runtime-runc')
 const isBuilt = existsSync(join(ours, 'dist/command/cli.js'))
-const command = isBuilt
-  ? [join(ours, 'bin/nodelet-runtime.js')]
-  : [process.execPath, '--conditions=@nodelet/source', join(ours, 'src/command/cli.ts')]
+const sources = [process.execPath, '--conditions=@nodelet/source', join(ours, 'src/command/cli.ts')]
 
-/** As it is installed, when there is a build; else from its sources, which costs it memory. */
-export async function startNodelet(place: Place): Promise<Peer> {
+/** As it is installed, when there is a build; else, or when asked for, from its sources, which costs it memory. */
+export async function startNodelet(place: Place, { fromSources = !isBuilt } = {}): Promise<Peer> {
+  const command = fromSources ? sources : [join(ours, 'bin/nodelet-runtime.js')]
   const { folder, run } = place
   const confDir = writeNetwork(place)
   const socket = join(run, 'runtime.sock')
@@ -92,7 +91,7 @@ export async function startNodelet(place: Place): Promise<Peer> {
   await told('serving')
   const client = createCriClient(`unix://${socket}`)
   return {
-    name: isBuilt ? 'nodelet' : 'nodelet (sources)',
+    name: fromSources ? 'nodelet (sources)' : 'nodelet',
     pid: child.pid ?? 0,
     client,
     handler: '',

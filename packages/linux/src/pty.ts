@@ -73,7 +73,7 @@ function makeRaw(fd: number): void {
   const change = (offset: number, clear: number, set = 0): void =>
     words.setUint32(offset, (words.getUint32(offset, true) & ~clear) | set, true)
   change(IFLAG, 0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000) // IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
-  change(OFLAG, 0o1) // OPOST
+  change(OFLAG, 0o1 | 0o4) // OPOST ONLCR: some turn the first on again
   change(LFLAG, 0o10 | 0o100 | 0o2 | 0o1 | 0o100000) // ECHO ECHONL ICANON ISIG IEXTEN
   change(CFLAG, 0o60 | 0o400, 0o60) // CSIZE PARENB, then CS8
   call('tcsetattr', 'a pseudo-terminal', fd, 0, bytes)

@@ -32,7 +32,7 @@ export async function mountImages(
     const image = mount.image?.image ?? ''
     const found = images.resolve(image)
     if (!found) throw failed(mount, `image "${image}" is not here: pull it first`)
-    const spec = { ...ImageSpec.fromPartial(mount.image ?? {}), imageRef: found.repoDigests[0] ?? found.id }
+    const spec = { ...ImageSpec.fromPartial(mount.image ?? {}), imageRef: found.id }
     sources[mount.containerPath] = await sourceOf(mount, async () =>
       images.prepareView(sandboxId, found.id, userNamespace),
     )

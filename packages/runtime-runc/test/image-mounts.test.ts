@@ -74,7 +74,7 @@ test('an image of many layers, a part of it and one of a single layer are read-o
   expect(await views()).toHaveLength(2)
   const { status } = await runtimeService.containerStatus({ containerId: container, verbose: false })
   const image = f.images.resolve(data)
-  expect(status?.mounts[0]?.image).toMatchObject({ image: data, imageRef: image?.repoDigests[0] })
+  expect(status?.mounts[0]?.image).toMatchObject({ image: data, imageRef: image?.id })
 
   // What a pod uses stays, though its image is removed.
   await imageService.removeImage({ image: ImageSpec.fromPartial({ image: one }) })

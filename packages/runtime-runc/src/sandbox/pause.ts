@@ -6,8 +6,16 @@ import { CriError } from '@nodelet/cri-api'
 const LOAD_ADDRESS = 0x40_0000
 const HEADERS = 64 + 56
 
-/** Makes a root file system with nothing but `/pause`, and returns its path. */
+const beingMade = new Map<string, Promise<string>>()
+
+/** Makes a root file system with nothing but `/pause`, and returns its path. Pods that start together share the work. */
 export async function makePauseRootfs(stateDir: string): Promise<string> {
+  const now = beingMade.get(stateDir) ?? make(stateDir).finally(() => beingMade.delete(stateDir))
+  beingMade.set(stateDir, now)
+  return now
+}
+
+async function make(stateDir: string): Promise<string> {
   const rootfs = join(stateDir, 'pause')
   const file = join(rootfs, 'pause')
   await mkdir(rootfs, { recursive: true, mode: 0o755 })

@@ -1,10 +1,13 @@
 // `runc exec` as a child process, with pipes or with a terminal.
-import type { Readable, Writable } from 'node:stream'
+import { basename } from 'node:path'
+import { PassThrough } from 'node:stream'
+import type { Readable, Transform, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { openPty, startProgram } from '@nodelet/linux'
 import type { Program, TerminalSize } from '@nodelet/linux'
 import { programEnv } from '../exec-file.ts'
 import { exitCode } from '../signals.ts'
+import { lineEnds } from './line-ends.ts'
 import type { ExecStreamRequest, StreamIO } from './types.ts'
 
 /** A started `runc exec`. */
@@ -68,7 +71,8 @@ export function startWithTerminal(runc: string, args: readonly string[], size?: 
         program.kill('SIGWINCH') // the terminal is not runc's controlling one: the kernel tells nobody
       })
       if (io.stdin) feed(io.stdin, master, { end: false })
-      await drain(master, io.stdout)
+      // crun leaves the container's terminal as it is.
+      await drain(master, io.stdout, basename(runc) === 'crun' ? new PassThrough() : lineEnds())
     },
     complaint: () => textOf(master),
     kill: () => void program.kill('SIGKILL'),
@@ -89,11 +93,15 @@ function feed(from: Readable, to: Writable, options?: { end: boolean }): void {
 }
 
 /** Passes output on to its end. Without somebody to read it, it is dropped. */
-async function drain(from: Readable | undefined, to: Writable | undefined): Promise<void> {
+async function drain(
+  from: Readable | undefined,
+  to: Writable | undefined,
+  through: Transform = new PassThrough(),
+): Promise<void> {
   if (!from) return
   if (!to) return void from.resume()
   try {
-    await pipeline(from, to, { end: false })
+    await pipeline(from, through, to, { end: false })
   } catch {
     // the client has gone: the signal says so, too
   }
