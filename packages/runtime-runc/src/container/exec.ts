@@ -9,7 +9,7 @@ import { programEnv } from '../exec-file.ts'
 import { readText } from '../files.ts'
 import { parseLog } from '../log.ts'
 import type { LogOutput } from '../log.ts'
-import { processRef } from '../pids.ts'
+import { killGroup, processRef } from '../pids.ts'
 import { runcReason } from '../runc.ts'
 import type { Runc } from '../runc.ts'
 import type { OciSpec } from '../spec/oci.ts'
@@ -106,6 +106,7 @@ async function run([conmon, ...args]: [string, ...string[]], folder: string, opt
     cwd: folder,
     env: { ...programEnv(), _OCI_SYNCPIPE: '3' },
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    detached: true, // a group, which is killed as a whole
   })
   crashPoint('exec/spawned')
   const streams = [program.stdio[3], program.stdio[2]].filter((stream) => stream !== undefined)
@@ -119,7 +120,7 @@ async function run([conmon, ...args]: [string, ...string[]], folder: string, opt
     return exitCodeOf(id, await Promise.race([answer, interrupted.promise]), stderr)
   } catch (error) {
     await endProgram(join(folder, 'pid'), program.ended)
-    program.kill('SIGKILL')
+    killGroup(program.pid)
     throw error
   } finally {
     clearTimeout(timer)

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { endCheckpoint } from '../checkpoint/checkpoint.ts'
 import { isMissing, removeTree } from '../files.ts'
 import { beginOf, isAlive } from '../pids.ts'
+import type { Handler } from '../handlers.ts'
+import type { RuncState } from '../runc.ts'
 import { isId } from '../record-folders.ts'
 import { locked, newEntry, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
@@ -21,7 +23,7 @@ export async function recover(context: Context): Promise<void> {
   for (const record of records) entries.set(record.id, newEntry(record))
   await endCommands(folders)
   for (const id of await readdir(folders.shown)) hideShown(join(folders.shown, id))
-  const listed = await Promise.all(context.handlers.list().map(async ({ runc }) => runc.list()))
+  const listed = await Promise.all(context.handlers.list().map(async (handler) => statesOf(context, handler)))
   const states = new Map(listed.flat().map(({ id, status }) => [id, status]))
   await Promise.all(
     [...entries.values()].map(async (entry) => {
@@ -35,6 +37,17 @@ export async function recover(context: Context): Promise<void> {
     }),
   )
   await sweep(context, [...states.keys(), ...damaged])
+}
+
+/** A runtime that hangs or fails must not keep the daemon from its start, nor the pods of others from their care. */
+async function statesOf({ onProblem }: Context, { name, runc }: Handler): Promise<RuncState[]> {
+  try {
+    return await runc.list()
+  } catch (cause) {
+    const { message } = cause as Error
+    onProblem(new Error(`runtime handler ${name} does not list its containers: ${message}; mend it`, { cause }))
+    return []
+  }
 }
 
 async function settle(context: Context, entry: Entry, status: string | undefined): Promise<void> {

@@ -3,6 +3,7 @@ import { CriError } from '@nodelet/cri-api'
 import { entryOf, locked, runcOf, update } from './context.ts'
 import type { Context } from './context.ts'
 import { crashPoint } from '../crash-points.ts'
+import { deleteFromRuntime } from './runtime-delete.ts'
 
 /**
  * Starts a created container. When runc cannot, the container ends with 128 and reason `StartError`.
@@ -26,7 +27,7 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
       // Not abortable: half a start would be neither created nor running.
       await runc.start(id, { hasHooks: entry.record.hasStartHooks ?? false })
     } catch (error) {
-      await runc.delete(id, { force: true })
+      await deleteFromRuntime(context, id, runc)
       const now = Date.now()
       const message = error instanceof Error ? error.message : String(error)
       const ended = { finishedAt: now, exitCode: 128, reason: 'StartError', message }
