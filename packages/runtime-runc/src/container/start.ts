@@ -1,6 +1,6 @@
 // Starting the program of a container that is made.
 import { CriError } from '@nodelet/cri-api'
-import { entryOf, locked, runcOf, update } from './context.ts'
+import { entryOf, locked, note, runcOf } from './context.ts'
 import type { Context } from './context.ts'
 import { crashPoint } from '../crash-points.ts'
 import { deleteFromRuntime } from './runtime-delete.ts'
@@ -31,13 +31,13 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
       const now = Date.now()
       const message = error instanceof Error ? error.message : String(error)
       const ended = { finishedAt: now, exitCode: 128, reason: 'StartError', message }
-      await update(context, entry, { phase: 'exited', ...ended })
+      await note(context, entry, { phase: 'exited', ...ended })
       entry.exited.resolve()
       context.emit({ type: 'stopped', container: entry.record })
       throw error
     }
     crashPoint('container/started')
-    await update(context, entry, { phase: 'running', startedAt: Date.now() })
+    await note(context, entry, { phase: 'running', startedAt: Date.now() }) // it runs, whatever the disk says
     crashPoint('container/running')
     context.emit({ type: 'started', container: entry.record })
   })

@@ -53,7 +53,11 @@ export interface Daemon extends AsyncDisposable {
 
 let count = 0
 
-export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
+/** `prepare` is given the folder before the daemon's first start. */
+export async function makeDaemon(
+  defaults: Options = {},
+  prepare?: (folder: string, undo: AsyncDisposableStack) => void,
+): Promise<Daemon> {
   await using undo = new AsyncDisposableStack()
   const folder = mkdtempSync(join(tmpdir(), 'nc-'))
   undo.defer(() => rmSync(folder, { recursive: true }))
@@ -65,6 +69,7 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
   const host = join(folder, 'host-net')
   mkdirSync(join(folder, 'net.d'))
   mkdirSync(join(folder, 'logs'))
+  prepare?.(folder, undo)
   pinNamespaces({ paths: { net: host } })
   undo.defer(() => unpinNamespace(host))
   const list = defaultNetwork({ name: 'pods', bridge: 'cni0', subnets: ['10.88.0.0/16'] })
