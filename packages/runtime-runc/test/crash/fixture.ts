@@ -30,6 +30,8 @@ export interface Daemon extends AsyncDisposable {
   problems: string[]
   start(options?: Options): Promise<void>
   kill(): Promise<void>
+  /** Pulls the image of the tests. */
+  pull(): Promise<void>
   /** Runs a call during which the daemon dies at the point, and starts the daemon again. */
   dieAt(point: string, call: () => Promise<unknown>, whileDead?: () => void | Promise<void>): Promise<void>
   /** Everything that could leak. */
@@ -121,11 +123,11 @@ export async function makeDaemon(
   const client = undo.use(createCriClient(`unix://${join(folder, 'cri.sock')}`, { timeout: 60_000 }))
   const { runtimeService: runtime, imageService } = client
   await start()
-  await imageService.pullImage({
-    image: ImageSpec.fromPartial({ image }),
-    auth: undefined,
-    sandboxConfig: undefined,
-  })
+  const pull = async (): Promise<void> => {
+    const spec = ImageSpec.fromPartial({ image })
+    await imageService.pullImage({ image: spec, auth: undefined, sandboxConfig: undefined })
+  }
+  await pull()
   const namespaceOptions = { pid: NamespaceMode.CONTAINER }
   const state = async (): Promise<string[]> => machineState(folder, cgroup)
   const done = undo.move()
@@ -139,6 +141,7 @@ export async function makeDaemon(
     problems,
     start,
     kill,
+    pull,
     state,
     dieAt: async (point, call, whileDead) => {
       const [process] = [child]

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { createCriClient } from '@nodelet/cri-api'
 import { expect, test } from 'vitest'
 import { testCallFaults } from './call-faults.ts'
+import { killMonitor } from './machine.ts'
 import { useFaultyRuntime } from './runtime-fixture.ts'
 
 /** More than a call takes on a busy machine. */
@@ -57,4 +58,17 @@ test('a pod in which a container is being made for ever is removed at once; othe
   expect(await creation).toMatch(/sandbox [0-9a-f]{64} is being stopped/)
   expect(order).toEqual(['others', 'creation'])
   await bench.daemon.expectState(bench.before)
+})
+
+test('the monitor is killed before it answers: the creation says so, and nothing is left', async () => {
+  const pod = await bench.runPod()
+  await bench.daemon.runtime.removeContainer({ containerId: await bench.daemon.create(pod, 'true') })
+  const made = await bench.daemon.state()
+  bench.faulty.set('create', 'hang')
+  const creation = expect(bench.daemon.create(pod, 'sleep 600')).rejects.toThrow(
+    /creating container .* conmon ended without an answer; was it killed/,
+  )
+  await killMonitor(bench.daemon.folder, bench.faulty.path)
+  await creation
+  await bench.daemon.expectState(made)
 })
