@@ -1,6 +1,7 @@
 // What is left of a former life: adopted, settled or removed.
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
 import { endCheckpoint } from '../checkpoint/checkpoint.ts'
 import { isMissing, removeTree } from '../files.ts'
 import { beginOf, isAlive } from '../pids.ts'
@@ -68,7 +69,12 @@ async function settle(context: Context, entry: Entry, status: string | undefined
     await locked(entry, () => update(context, entry, { phase: 'running', startedAt }))
   }
   watchProcesses(context, entry)
-  await locked(entry, () => applyPending(context, entry))
+  try {
+    await locked(entry, () => applyPending(context, entry))
+  } catch (error) {
+    // It has ended just now: it needs no limits.
+    if (!(error instanceof CriError) || error.code !== 'FAILED_PRECONDITION') throw error
+  }
 }
 
 const isEnded = (entry: Entry): boolean => entry.record.phase === 'exited'
