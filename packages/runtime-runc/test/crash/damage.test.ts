@@ -135,3 +135,9 @@ test('the monitor of a command is killed: the command ends, and the container go
   await expect.poll(async () => daemon.exec(id, 'ps')).not.toContain('sleep 313')
   await daemon.expectState(made)
 })
+
+test("a record of the pod's network that was cut off as it was written goes with the pod", async () => {
+  await daemon.kill()
+  writeFileSync(join(daemon.folder, 'cni/attachments', `${pod}-eth0.json.tmp`), '{')
+  await daemon.start()
+})
