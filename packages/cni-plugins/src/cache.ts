@@ -76,8 +76,10 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
     },
     find: async (key) => read(fileOf(key)),
     remove: async (key, networkName) => {
-      rmSync(resultFile(key, networkName), { force: true })
-      rmSync(fileOf(key), { force: true })
+      for (const path of [resultFile(key, networkName), fileOf(key)]) {
+        rmSync(`${path}.tmp`, { force: true }) // of a process that was killed as it wrote
+        rmSync(path, { force: true })
+      }
     },
     keys: async () => {
       await mkdir(folder, { recursive: true, mode: 0o700 })

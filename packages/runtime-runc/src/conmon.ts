@@ -7,11 +7,13 @@ import { startProgram } from '@nodelet/linux'
 import type { Program } from '@nodelet/linux'
 import { programEnv } from './exec-file.ts'
 import { readText } from './files.ts'
-import { processRef } from './pids.ts'
+import { killGroup, processRef } from './pids.ts'
 import type { ProcessRef } from './pids.ts'
 import type { Runc } from './runc.ts'
 import { runcReason } from './runc.ts'
 import { crashPoint } from './crash-points.ts'
+
+const noAnswer = 'conmon ended without an answer; was it killed, or did the OCI runtime make nothing?'
 
 /** How conmon is run for a container. Paths are absolute. */
 export interface ConmonOptions {
@@ -105,9 +107,9 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
     start.end('\0')
     crashPoint('container/monitor-told')
     const { pid, message } = parseSyncLine(await readLine(answers))
-    options.signal?.throwIfAborted()
+    cut.throwIfAborted()
     if (pid <= 0) {
-      const reason = runcReason(message ?? (await readText(errors)) ?? '') || 'conmon ended without an answer'
+      const reason = runcReason(message ?? (await readText(errors)) ?? '') || noAnswer
       throw new Error(`creating container ${options.id} with ${options.runc.binary}: ${reason}`)
     }
     const [{ reason: cause }] = (await placed) as [{ reason?: Error }]
@@ -116,19 +118,38 @@ export async function prepareMonitor(options: ConmonOptions): Promise<WaitingMon
     }
     return { init: reference(pid), monitor: reference(program.pid) }
   }
-  const onAbort = (): void => void program.kill('SIGKILL')
+  const onAbort = (): void => {
+    killGroup(program.pid) // with the OCI runtime that it started
+    answers.destroy()
+  }
+  const late = new AbortController()
+  const cut = options.signal ? AbortSignal.any([options.signal, late.signal]) : late.signal
   return {
     cancel,
     create: async () => {
-      options.signal?.addEventListener('abort', onAbort)
+      cut.addEventListener('abort', onAbort)
+      const { createLimitMs } = options.runc
+      const timer = setTimeout(() => late.abort(createTookTooLong(options)), createLimitMs)
       try {
+        cut.throwIfAborted()
         return await answer()
+      } catch (error) {
+        onAbort()
+        throw error
       } finally {
+        clearTimeout(timer)
         await placed
-        options.signal?.removeEventListener('abort', onAbort)
+        cut.removeEventListener('abort', onAbort)
       }
     },
   }
+}
+
+function createTookTooLong({ id, runc: { binary, createLimitMs } }: ConmonOptions): Error {
+  const seconds = createLimitMs / 1000
+  return new Error(
+    `creating container ${id}: ${binary} create did not end within ${seconds} s and was killed; find out what it waits for`,
+  )
 }
 
 /** The command line, without the program. */
@@ -158,16 +179,29 @@ export function conmonArgs(options: ConmonOptions): string[] {
 /** Reads what conmon answers on its sync pipe; a `pid` of −1 is a failure. An empty line is conmon's death. */
 export function parseSyncLine(line: string): { pid: number; message?: string } {
   if (line === '') return { pid: -1 }
-  const value = JSON.parse(line) as { pid?: unknown; message?: unknown }
+  const value = syncValue(line)
   const pid = typeof value.pid === 'number' ? value.pid : -1
   return { pid, ...(typeof value.message === 'string' ? { message: value.message } : {}) }
 }
 
+function syncValue(line: string): { pid?: unknown; message?: unknown } {
+  try {
+    return (JSON.parse(line) ?? {}) as { pid?: unknown; message?: unknown }
+  } catch {
+    return { message: line } // it quotes the OCI runtime's words, which need not be text
+  }
+}
+
 async function readLine(stream: Readable): Promise<string> {
   let text = ''
-  for await (const chunk of stream.setEncoding('utf8')) {
-    text += chunk as string
-    if (text.includes('\n')) break // leaves the loop and closes our end
+  stream.setEncoding('utf8')
+  try {
+    for await (const chunk of stream) {
+      text += chunk as string
+      if (text.includes('\n')) break // leaves the loop and closes our end
+    }
+  } catch (error) {
+    if (!stream.destroyed) throw error // by the one who no longer waits, which is as good as its end
   }
   return text.split('\n', 1)[0] ?? ''
 }

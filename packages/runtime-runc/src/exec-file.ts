@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path'
 import { finished, startProgram } from '@nodelet/linux'
 import type { Program } from '@nodelet/linux'
 import { isMissing } from './files.ts'
+import { killGroup } from './pids.ts'
 import { exitCode } from './signals.ts'
 
 /** What a program left behind. */
@@ -40,24 +41,35 @@ export async function findProgram(name: string): Promise<string> {
 }
 
 /**
- * Runs `file` without a shell and collects its output.
+ * Runs `file` without a shell and collects its output. When `signal` aborts it is killed, with what it started.
  *
  * @throws Error when it cannot be started or `signal` aborts; a non-zero status is no error.
  */
 export async function execFile(file: string, args: readonly string[], signal?: AbortSignal): Promise<Finished> {
-  const program = started(file, args, signal)
-  const { code, signal: by, stdout, stderr } = await finished(program)
   signal?.throwIfAborted()
-  return { code: exitCode(code, by), stdout, stderr }
+  const program = started(file, args)
+  const aborted = Promise.withResolvers<never>()
+  const onAbort = (): void => aborted.reject(signal?.reason)
+  signal?.addEventListener('abort', onAbort)
+  const end = finished(program)
+  try {
+    const { code, signal: by, stdout, stderr } = await Promise.race([end, aborted.promise])
+    return { code: exitCode(code, by), stdout, stderr }
+  } catch (error) {
+    killGroup(program.pid)
+    await program.ended
+    for (const stream of program.stdio) stream?.destroy() // one who left the group may still hold it open
+    await Promise.allSettled([end])
+    throw error
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+  }
 }
 
-function started(file: string, args: readonly string[], signal: AbortSignal | undefined): Program {
+function started(file: string, args: readonly string[]): Program {
   try {
-    return startProgram(file, args, {
-      env: programEnv(),
-      stdio: ['ignore', 'pipe', 'pipe'],
-      ...(signal ? { signal } : {}),
-    })
+    // A group of its own: a wrapper that is killed must not leave the program that it wraps.
+    return startProgram(file, args, { env: programEnv(), stdio: ['ignore', 'pipe', 'pipe'], detached: true })
   } catch (cause) {
     if (!isMissing(cause)) throw cause
     throw new Error(`${file} is not installed: install it or name its path`, { cause })

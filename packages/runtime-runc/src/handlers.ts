@@ -6,6 +6,7 @@ import { CriError } from '@nodelet/cri-api'
 import type { RuntimeHandlerFeatures } from '@nodelet/cri-api'
 import { z } from 'zod'
 import { execFile, findProgram } from './exec-file.ts'
+import type { Finished } from './exec-file.ts'
 import { createRunc } from './runc.ts'
 import type { Runc } from './runc.ts'
 import { startGateOf } from './start-gate.ts'
@@ -22,6 +23,8 @@ export interface HandlerOptions {
   privilegedWithoutHostDevices?: boolean
   /** Containers may make cgroups below their own. Default: false. */
   cgroupWritable?: boolean
+  /** How long a call of it may take, in milliseconds; making a container may take four times that. Default: 60 s. */
+  callLimitMs?: number
 }
 
 /** How cgroups are named, and by whom they are made. */
@@ -96,12 +99,13 @@ export async function openHandlers(runDir: string, options: HandlersOptions): Pr
       const own = handlers[name] ?? {}
       const binary = await findProgram(own.path ?? name)
       const root = name === 'runc' ? join(runDir, 'runc') : join(runDir, 'oci', name)
+      const { callLimitMs = 60_000 } = own
       const [features, version] = await Promise.all([
-        featuresOf(binary, hasUserNamespaces),
-        execFile(binary, ['--version']),
+        featuresOf(name, binary, hasUserNamespaces, callLimitMs),
+        asked(name, binary, ['--version'], callLimitMs),
       ])
       const startGate = startGateOf(version.stdout)
-      const runc = createRunc({ binary, root, startGate, systemdCgroup: cgroupDriver === 'systemd' })
+      const runc = createRunc({ binary, root, startGate, callLimitMs, systemdCgroup: cgroupDriver === 'systemd' })
       return { name, options: own, runc, ...features }
     }),
   )
@@ -119,10 +123,12 @@ export async function openHandlers(runDir: string, options: HandlersOptions): Pr
 
 /** A runtime that does not tell can do neither. */
 async function featuresOf(
+  name: string,
   binary: string,
   hasUserNamespaces: boolean,
+  limitMs: number,
 ): Promise<Pick<Handler, 'features' | 'netDevices'>> {
-  const { code, stdout } = await execFile(binary, ['features'])
+  const { code, stdout } = await asked(name, binary, ['features'], limitMs)
   const [major = 0, minor = 0] = release().split('.').map(Number.parseFloat)
   const newEnough = major > 5 || (major === 5 && minor >= 12)
   const { data } = featuresSchema.safeParse(code === 0 ? jsonOf(stdout) : {})
@@ -133,6 +139,17 @@ async function featuresOf(
       userNamespaces: newEnough && hasUserNamespaces && (data?.linux?.namespaces?.includes('user') ?? false),
     },
     netDevices: data?.linux?.netDevices?.enabled ?? false,
+  }
+}
+
+async function asked(name: string, binary: string, args: readonly string[], limitMs: number): Promise<Finished> {
+  const limit = AbortSignal.timeout(limitMs)
+  try {
+    return await execFile(binary, args, limit)
+  } catch (cause) {
+    if (!limit.aborted) throw cause
+    const message = `runtime handler ${name}: ${binary} ${args.join(' ')} did not end within ${limitMs / 1000} s`
+    throw new Error(`${message}: see what it waits for, or take the handler away`, { cause })
   }
 }
 

@@ -47,6 +47,12 @@ export function killNow(pid: number): void {
   }
 }
 
+/** Kills the group that a process leads, and the process. */
+export function killGroup(pid: number): void {
+  killNow(-pid)
+  killNow(pid)
+}
+
 /** When a process began, in milliseconds since the epoch; the kernel counts in hundredths of a second. */
 export function beginOf({ startTime }: ProcessRef): number {
   const uptime = Number.parseFloat(readFileSync('/proc/uptime', 'utf8'))

@@ -104,7 +104,7 @@ async function create(
   { sandboxes, containers, images }: ServiceContext,
   { podSandboxId, config }: CreateContainerRequest & { config: ContainerConfig },
 ): Promise<string> {
-  return sandboxes.use(podSandboxId, async (record, facts) => {
+  return sandboxes.use(podSandboxId, async (record, facts, signal) => {
     const asked = config.image?.image ?? ''
     if (asked.startsWith('/')) {
       const message = `image "${asked}" is a path: this runtime cannot restore containers from checkpoints`
@@ -124,6 +124,7 @@ async function create(
       imageId: image.id,
       imageRef: image.repoDigests[0] ?? image.id,
       rootfs: (id) => images.prepareRootfs(id, image.id, facts.userNamespace),
+      signal,
     })
   })
 }

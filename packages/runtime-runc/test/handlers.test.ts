@@ -65,3 +65,12 @@ test.each([
 ])('%j is refused', async (options, message) => {
   await expect(openHandlers(folder, options)).rejects.toThrow(message)
 })
+
+test.each(['--version', 'features'])('one that hangs at %s is named', async (call) => {
+  const path = join(folder, 'hangs')
+  writeFileSync(path, `#!/bin/sh\n[ "$1" = ${call} ] && sleep 600\nexec runc "$@"\n`)
+  chmodSync(path, 0o755)
+  await expect(openHandlers(folder, { handlers: { slow: { path, callLimitMs: 300 } } })).rejects.toThrow(
+    `runtime handler slow: ${path} ${call} did not end within 0.3 s: see what it waits for, or take the handler away`,
+  )
+})

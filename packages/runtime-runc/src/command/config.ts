@@ -79,6 +79,7 @@ const handler: z.ZodType<HandlerOptions> = z.strictObject({
   containerAnnotations: z.array(z.string()).exactOptional(),
   privilegedWithoutHostDevices: z.boolean().exactOptional(),
   cgroupWritable: z.boolean().exactOptional(),
+  callLimitMs: z.number().int().positive().exactOptional(),
 })
 
 const handlers = z

@@ -9,6 +9,7 @@ import { checkpoint } from '../checkpoint/checkpoint.ts'
 import { reopenLog } from '../reopen-log.ts'
 import { findProgram } from '../exec-file.ts'
 import { readText } from '../files.ts'
+import { isAlive } from '../pids.ts'
 import { openHandlers } from '../handlers.ts'
 import type { Handlers } from '../handlers.ts'
 import type { Runc } from '../runc.ts'
@@ -132,8 +133,16 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
 }
 
 async function reopen(context: Context, id: string, signal?: AbortSignal): Promise<void> {
-  const { phase, logPath } = entryOf(context, id).record
+  const entry = entryOf(context, id)
+  const { phase, logPath } = entry.record
   if (phase !== 'running')
     throw new CriError('FAILED_PRECONDITION', `container ${id} is not running: it has no log to reopen`)
-  if (logPath) await reopenLog(join(context.folders.bundles, id), logPath, signal)
+  if (!logPath) return
+  try {
+    await reopenLog(join(context.folders.bundles, id), logPath, signal)
+  } catch (cause) {
+    const { monitor } = entry.record
+    if (entry.record.phase === 'running' && monitor && isAlive(monitor)) throw cause
+    throw new CriError('FAILED_PRECONDITION', `container ${id} has just ended: ${(cause as Error).message}`, { cause })
+  }
 }

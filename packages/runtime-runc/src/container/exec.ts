@@ -9,7 +9,7 @@ import { programEnv } from '../exec-file.ts'
 import { readText } from '../files.ts'
 import { parseLog } from '../log.ts'
 import type { LogOutput } from '../log.ts'
-import { processRef } from '../pids.ts'
+import { killGroup, processRef } from '../pids.ts'
 import { runcReason } from '../runc.ts'
 import type { Runc } from '../runc.ts'
 import type { OciSpec } from '../spec/oci.ts'
@@ -54,7 +54,7 @@ export async function execSync(
   const bundle = join(context.folders.bundles, id)
   const folder = await mkdtemp(join(bundle, 'exec-'))
   try {
-    const { process: base } = JSON.parse(await readFile(join(bundle, 'config.json'), 'utf8')) as OciSpec
+    const { process: base } = await specOf(bundle)
     await writeFile(join(folder, 'process.json'), JSON.stringify({ ...base, args: command, terminal: false }))
     crashPoint('exec/prepared')
     const exitCode = await run(execArgs(context, runcOf(context, record), id, folder), folder, {
@@ -68,6 +68,16 @@ export async function execSync(
   } finally {
     await rm(folder, { recursive: true, force: true })
     await rm(join(context.folders.sockets, basename(folder)), { force: true })
+  }
+}
+
+async function specOf(bundle: string): Promise<OciSpec> {
+  const file = join(bundle, 'config.json')
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as OciSpec
+  } catch (cause) {
+    const { message } = cause as Error
+    throw new Error(`reading ${file}: ${message}: the container runs on, but no command can; make it anew`, { cause })
   }
 }
 
@@ -106,6 +116,7 @@ async function run([conmon, ...args]: [string, ...string[]], folder: string, opt
     cwd: folder,
     env: { ...programEnv(), _OCI_SYNCPIPE: '3' },
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    detached: true, // a group, which is killed as a whole
   })
   crashPoint('exec/spawned')
   const streams = [program.stdio[3], program.stdio[2]].filter((stream) => stream !== undefined)
@@ -116,10 +127,10 @@ async function run([conmon, ...args]: [string, ...string[]], folder: string, opt
   signal?.addEventListener('abort', onAbort)
   try {
     await Promise.race([program.ended, interrupted.promise])
-    return exitCodeOf(id, await Promise.race([answer, interrupted.promise]), stderr)
+    return await exitCodeOf(id, await Promise.race([answer, interrupted.promise]), stderr)
   } catch (error) {
     await endProgram(join(folder, 'pid'), program.ended)
-    program.kill('SIGKILL')
+    killGroup(program.pid)
     throw error
   } finally {
     clearTimeout(timer)

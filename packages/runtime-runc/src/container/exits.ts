@@ -7,9 +7,9 @@ import { crashPoint } from '../crash-points.ts'
 import { isMissing } from '../files.ts'
 import { isAlive } from '../pids.ts'
 import { isId } from '../record-folders.ts'
-import { RuncError } from '../runc.ts'
 import { locked, note, runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
+import { deleteFromRuntime, killAll } from './runtime-delete.ts'
 
 /** Between rounds that look for what no event told of, such as a watch that the kernel had no room for. */
 const ROUND_MS = 30_000
@@ -92,7 +92,7 @@ async function storeExit(context: Context, entry: Entry): Promise<void> {
 }
 
 async function finish(context: Context, entry: Entry, end: Partial<Entry['record']>): Promise<void> {
-  await runcOf(context, entry.record).delete(entry.record.id, { force: true })
+  await deleteFromRuntime(context, entry.record.id, runcOf(context, entry.record))
   crashPoint('container/runtime-deleted')
   await note(context, entry, { phase: 'exited', ...end })
   crashPoint('container/exited')
@@ -105,12 +105,7 @@ async function finish(context: Context, entry: Entry, end: Partial<Entry['record
 async function endOthers(context: Context, entry: Entry, watches: DisposableStack): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, GRACE_MS).unref())
   if (watches.disposed || !goesOn(context, entry)) return
-  try {
-    await runcOf(context, entry.record).kill(entry.record.id, 'SIGKILL', { all: true })
-  } catch (error) {
-    // There were no others: all of it has ended, and may be removed already.
-    if (!(error instanceof RuncError) || error.code === 'FAILED') throw error
-  }
+  await killAll(context, entry.record.id, runcOf(context, entry.record))
 }
 
 async function lookAgain(context: Context, entry: Entry): Promise<void> {

@@ -1,9 +1,12 @@
 // What is left of a former life: adopted, settled or removed.
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
 import { endCheckpoint } from '../checkpoint/checkpoint.ts'
 import { isMissing, removeTree } from '../files.ts'
 import { beginOf, isAlive } from '../pids.ts'
+import type { Handler } from '../handlers.ts'
+import type { RuncState } from '../runc.ts'
 import { isId } from '../record-folders.ts'
 import { locked, newEntry, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
@@ -21,7 +24,7 @@ export async function recover(context: Context): Promise<void> {
   for (const record of records) entries.set(record.id, newEntry(record))
   await endCommands(folders)
   for (const id of await readdir(folders.shown)) hideShown(join(folders.shown, id))
-  const listed = await Promise.all(context.handlers.list().map(async ({ runc }) => runc.list()))
+  const listed = await Promise.all(context.handlers.list().map(async (handler) => statesOf(context, handler)))
   const states = new Map(listed.flat().map(({ id, status }) => [id, status]))
   await Promise.all(
     [...entries.values()].map(async (entry) => {
@@ -35,6 +38,17 @@ export async function recover(context: Context): Promise<void> {
     }),
   )
   await sweep(context, [...states.keys(), ...damaged])
+}
+
+/** A runtime that hangs or fails must not keep the daemon from its start, nor the pods of others from their care. */
+async function statesOf({ onProblem }: Context, { name, runc }: Handler): Promise<RuncState[]> {
+  try {
+    return await runc.list()
+  } catch (cause) {
+    const { message } = cause as Error
+    onProblem(new Error(`runtime handler ${name} does not list its containers: ${message}; mend it`, { cause }))
+    return []
+  }
 }
 
 async function settle(context: Context, entry: Entry, status: string | undefined): Promise<void> {
@@ -55,7 +69,12 @@ async function settle(context: Context, entry: Entry, status: string | undefined
     await locked(entry, () => update(context, entry, { phase: 'running', startedAt }))
   }
   watchProcesses(context, entry)
-  await locked(entry, () => applyPending(context, entry))
+  try {
+    await locked(entry, () => applyPending(context, entry))
+  } catch (error) {
+    // It has ended just now: it needs no limits.
+    if (!(error instanceof CriError) || error.code !== 'FAILED_PRECONDITION') throw error
+  }
 }
 
 const isEnded = (entry: Entry): boolean => entry.record.phase === 'exited'

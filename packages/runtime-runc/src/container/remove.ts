@@ -1,13 +1,12 @@
 // Removing a container and all that was made for it.
 import { rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { removeBundle } from '../bundle.ts'
 import { crashPoint } from '../crash-points.ts'
-import { readText } from '../files.ts'
-import { monitorCgroup } from '../spec/cgroup-path.ts'
 import { endsWithin, killNow } from '../pids.ts'
 import { locked, note, runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
+import { cgroupsOf, deleteFromRuntime } from './runtime-delete.ts'
 import { removeShown } from './shown.ts'
 import type { ContainerRecord } from './record.ts'
 import { removeRecord } from './store.ts'
@@ -37,7 +36,7 @@ export async function discard(context: Context, entry: Entry): Promise<void> {
   entry.watch?.[Symbol.dispose]()
   if (phase === 'creating') await endMaking(context, id, runcOf(context, entry.record))
   // Whoever stored the end has deleted it before.
-  if (phase !== 'exited') await runcOf(context, entry.record).delete(id, { force: true })
+  if (phase !== 'exited' && phase !== 'creating') await deleteFromRuntime(context, id, runcOf(context, entry.record))
   await removeTraces(context, id, entry.record)
   await removeRecord(context.folders, id)
   crashPoint('container/removed')
@@ -46,17 +45,19 @@ export async function discard(context: Context, entry: Entry): Promise<void> {
 }
 
 /** Ends what makes a container, or made one that nothing is known of. */
-export async function endMaking({ folders, cgroups }: Context, id: string, runc: Runc): Promise<void> {
+export async function endMaking(context: Context, id: string, runc: Runc): Promise<void> {
+  const { folders, cgroups } = context
   await endCreation(folders, id)
-  await runc.delete(id, { force: true })
+  await deleteFromRuntime(context, id, runc)
   // An OCI runtime that was killed early has a cgroup, and no state by which it would find it again.
-  const config = await readText(join(folders.bundles, id, 'config.json'))
-  const path = config === undefined ? undefined : cgroupOf(config)
-  if (!path?.startsWith('/')) return
-  await cgroups.kill(path)
-  await cgroups.remove(path)
-  const monitors = monitorCgroup('cgroupfs', dirname(path), id) // of one whose record cannot be read
-  if (monitors) await cgroups.remove(monitors)
+  const paths = await cgroupsOf(context, id)
+  if (!paths) return
+  const { own, monitor } = paths // the monitor's: of one whose record cannot be read
+  await cgroups.kill(own)
+  await cgroups.remove(own)
+  if (!monitor) return
+  await cgroups.kill(monitor)
+  await cgroups.remove(monitor)
 }
 
 /** All but the record and what the OCI runtime has. */
@@ -78,12 +79,4 @@ export async function removeTraces(
   await rm(join(folders.sockets, id), { force: true })
   await context.releaseRootfs(id)
   crashPoint('container/rootfs-released')
-}
-
-function cgroupOf(config: string): string | undefined {
-  try {
-    return (JSON.parse(config) as { linux?: { cgroupsPath?: string } }).linux?.cgroupsPath
-  } catch {
-    return undefined // cut off: then nothing was made from it
-  }
 }

@@ -1,8 +1,9 @@
 // Starting the program of a container that is made.
 import { CriError } from '@nodelet/cri-api'
-import { entryOf, locked, runcOf, update } from './context.ts'
+import { entryOf, locked, note, runcOf } from './context.ts'
 import type { Context } from './context.ts'
 import { crashPoint } from '../crash-points.ts'
+import { deleteFromRuntime } from './runtime-delete.ts'
 
 /**
  * Starts a created container. When runc cannot, the container ends with 128 and reason `StartError`.
@@ -26,17 +27,17 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
       // Not abortable: half a start would be neither created nor running.
       await runc.start(id, { hasHooks: entry.record.hasStartHooks ?? false })
     } catch (error) {
-      await runc.delete(id, { force: true })
+      await deleteFromRuntime(context, id, runc)
       const now = Date.now()
       const message = error instanceof Error ? error.message : String(error)
       const ended = { finishedAt: now, exitCode: 128, reason: 'StartError', message }
-      await update(context, entry, { phase: 'exited', ...ended })
+      await note(context, entry, { phase: 'exited', ...ended })
       entry.exited.resolve()
       context.emit({ type: 'stopped', container: entry.record })
       throw error
     }
     crashPoint('container/started')
-    await update(context, entry, { phase: 'running', startedAt: Date.now() })
+    await note(context, entry, { phase: 'running', startedAt: Date.now() }) // it runs, whatever the disk says
     crashPoint('container/running')
     context.emit({ type: 'started', container: entry.record })
   })

@@ -2,11 +2,12 @@
 import { constants } from 'node:os'
 import { CriError } from '@nodelet/cri-api'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isAlive } from '../pids.ts'
+import { isAlive, killNow } from '../pids.ts'
 import type { ProcessRef } from '../pids.ts'
 import { RuncError } from '../runc.ts'
 import { runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
+import { killAll } from './runtime-delete.ts'
 import { crashPoint } from '../crash-points.ts'
 
 const KILL_WAIT_MS = 10_000
@@ -34,6 +35,13 @@ export async function stop(context: Context, id: string, timeoutMs: number, sign
   await kill(context, entry, 'SIGKILL')
   crashPoint('container/killed')
   if (await endsWithin(entry, KILL_WAIT_MS, signal)) return
+  // It is dead, but its monitor does not say so, or the OCI runtime is slow to delete it.
+  const { init, monitor } = entry.record
+  if (init && !isAlive(init)) {
+    if (monitor && isAlive(monitor)) killNow(monitor.pid)
+    if (await endsWithin(entry, runcOf(context, entry.record).createLimitMs, signal)) return
+    throw new CriError('DEADLINE_EXCEEDED', `container ${id} is dead, but its end could not be stored: stop it again`)
+  }
   throw new CriError(
     'DEADLINE_EXCEEDED',
     `container ${id} still runs ${KILL_WAIT_MS / 1000} s after SIGKILL: a process may be stuck in the kernel, see its stack in /proc`,
@@ -46,7 +54,8 @@ async function kill(context: Context, entry: Entry, name: string): Promise<void>
   const all = name === 'SIGKILL' && !ownPidNamespace
   if (!all && init && name in constants.signals) return signalProcess(init, name as NodeJS.Signals)
   try {
-    await runcOf(context, entry.record).kill(id, name, { all })
+    const runc = runcOf(context, entry.record)
+    await (all ? killAll(context, id, runc) : runc.kill(id, name))
   } catch (error) {
     // It ended by itself meanwhile: its exit is on the way.
     if (!(error instanceof RuncError) || error.code === 'FAILED') throw error

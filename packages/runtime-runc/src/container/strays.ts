@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readText } from '../files.ts'
-import { endsWithin, isAlive, killNow, processRef } from '../pids.ts'
+import { endsWithin, isAlive, killGroup, killNow, processRef } from '../pids.ts'
 import type { ProcessRef } from '../pids.ts'
 import type { Folders } from './store.ts'
 
@@ -45,7 +45,7 @@ export async function endCreation(folders: Folders, id: string): Promise<void> {
       const pids = makers.map(({ ref }) => ref.pid).join(', ')
       throw new Error(`container ${id} is still being made by processes ${pids}, which SIGKILL does not end`)
     }
-    for (const { ref } of makers) killNow(ref.pid)
+    for (const { ref } of makers) killGroup(ref.pid)
     await Promise.all(makers.map(({ ref }) => endsWithin(ref, 100)))
   }
 }
@@ -62,7 +62,7 @@ export async function endCommands(folders: Folders): Promise<void> {
       // One that makes a container is its monitor's; the container is settled later.
       else if (argv.includes('create')) return
       else if (!argv.includes('exec')) await endsWithin(ref, COMMAND_LIMIT_MS)
-      if (isAlive(ref)) killNow(ref.pid)
+      if (isAlive(ref)) killGroup(ref.pid)
     }),
   )
 }

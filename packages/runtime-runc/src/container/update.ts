@@ -8,6 +8,7 @@ import { readText } from '../files.ts'
 import { mergeResources } from '../spec/merge-resources.ts'
 import type { OciResources, OciSpec } from '../spec/oci.ts'
 import { buildResources } from '../spec/resources.ts'
+import { RuncError } from '../runc.ts'
 import { entryOf, locked, replace, runcOf, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
 
@@ -47,7 +48,10 @@ export async function applyPending(context: Context, entry: Entry): Promise<void
     await runcOf(context, entry.record).update(id, file)
   } catch (error) {
     await replace(context, entry, settled)
-    throw error
+    if (!(error instanceof RuncError) || (error.code !== 'NOT_RUNNING' && error.code !== 'NOT_FOUND')) throw error
+    throw new CriError('FAILED_PRECONDITION', `container ${id} has just ended: its limits cannot be changed`, {
+      cause: error,
+    })
   }
   crashPoint('update/applied')
   await changeSpec(bundle, oci)

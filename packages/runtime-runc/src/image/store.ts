@@ -1,6 +1,7 @@
 // What is known of images, on disk: one file each.
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { z } from 'zod'
 import { syncFolder, writeJson } from '../files.ts'
 import type { ImageConfig } from '../spec/facts.ts'
 import { nameOf, parseReference, taggedName } from './reference.ts'
@@ -35,6 +36,19 @@ export interface ImageStore {
   remove(id: string): Promise<void>
 }
 
+/** What every version wrote; a disk may have lost or changed any of it. */
+const stored = z.looseObject({
+  id: z.string().startsWith('sha256:'),
+  repoTags: z.array(z.string()),
+  repoDigests: z.array(z.string()),
+  size: z.number(),
+  config: z.looseObject({}),
+  chain: z.array(z.string()),
+  blobs: z.array(z.string()),
+  pinned: z.boolean(),
+  createdAt: z.number(),
+})
+
 /** A shorter ID is more likely a name. */
 const idPattern = /^(?:sha256:)?([a-f0-9]{3,64})$/
 
@@ -50,7 +64,7 @@ export async function openImageStore(root: string, onProblem: (error: Error) => 
       continue
     }
     try {
-      const record = JSON.parse(await readFile(join(folder, name), 'utf8')) as ImageRecord
+      const record = stored.parse(JSON.parse(await readFile(join(folder, name), 'utf8'))) as ImageRecord
       images.set(record.id, record)
     } catch (cause) {
       onProblem(new Error(`${join(folder, name)}: not an image record: pull the image again`, { cause }))

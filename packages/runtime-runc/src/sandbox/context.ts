@@ -22,6 +22,8 @@ export interface SandboxEntry {
   tail: Promise<void>
   /** Work in the sandbox that its end waits for, such as making a container. */
   uses: Set<Promise<unknown>>
+  /** Aborted when the sandbox's end waits for the work. */
+  ending: AbortController
 }
 
 /** One runtime's sandboxes. */
@@ -42,7 +44,7 @@ export interface SandboxContext {
 }
 
 export function newSandboxEntry(record: SandboxRecord): SandboxEntry {
-  return { record, tail: Promise.resolve(), uses: new Set() }
+  return { record, tail: Promise.resolve(), uses: new Set(), ending: new AbortController() }
 }
 
 /** Runs changes of one sandbox one after the other. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { ContainerConfig, CriError, NamespaceMode } from '@nodelet/cri-api'
 import type { PodSandboxConfig } from '@nodelet/cri-api'
 import { checkCgroupParent } from '../spec/cgroup-path.ts'
-import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
+import { lockedSandbox, newSandboxEntry, noteSandbox, updateSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { effectiveConfig, sandboxFacts } from './facts.ts'
 import { makeNamespaces, namespaceOptions, pinPaths, podUserNamespace } from './namespaces.ts'
@@ -120,7 +120,7 @@ async function undo(context: SandboxContext, entry: SandboxEntry, error: unknown
     await endSandbox(context, entry)
     await discardSandbox(context, entry)
   } catch (cleanup) {
-    await updateSandbox(context, entry, { phase: 'stopping' })
+    await noteSandbox(context, entry, { phase: 'stopping' })
     throw new AggregateError(
       [error, cleanup],
       `making sandbox ${id}: ${(error as Error).message}; taking back what was made: ${(cleanup as Error).message}; stop and remove it`,

@@ -37,6 +37,9 @@ export interface SandboxesOptions {
   onProblem?: (error: Error) => void
 }
 
+/** What is done in a ready sandbox. */
+export type SandboxWork<T> = (record: Readonly<SandboxRecord>, facts: SandboxFacts, signal: AbortSignal) => Promise<T>
+
 /** Operations on sandboxes. IDs are whole. */
 export interface Sandboxes {
   readonly cgroups: Cgroups
@@ -55,11 +58,11 @@ export interface Sandboxes {
   assertReady(id: string): void
   facts(id: string): SandboxFacts
   /**
-   * Runs work in a ready sandbox; the sandbox's end waits for it.
+   * Runs work in a ready sandbox; the sandbox's end aborts its signal and waits for it.
    *
    * @throws CriError NOT_FOUND, or FAILED_PRECONDITION when it is not ready.
    */
-  use<T>(id: string, work: (record: Readonly<SandboxRecord>, facts: SandboxFacts) => Promise<T>): Promise<T>
+  use<T>(id: string, work: SandboxWork<T>): Promise<T>
   /** Stores what the pod as a whole may use; what is undefined stays. @throws CriError NOT_FOUND */
   noteResources(id: string, resources: PodResources): Promise<void>
   /** Whether the container is the sandbox's own first process and none of the pod's. */
@@ -121,7 +124,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<Sandboxe
     use: async (id, work) => {
       const entry = sandboxEntryOf(context, id)
       assertReady(id)
-      const use = work(entry.record, factsOf(entry.record))
+      const use = work(entry.record, factsOf(entry.record), entry.ending.signal)
       entry.uses.add(use)
       try {
         return await use

@@ -1,5 +1,6 @@
 // Ending and removing a sandbox, from whatever point it came to.
 import { join } from 'node:path'
+import { CriError } from '@nodelet/cri-api'
 import { removeSandboxCgroup } from './cgroup.ts'
 import { lockedSandbox, noteSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
@@ -21,6 +22,7 @@ export async function stopSandbox(context: SandboxContext, entry: SandboxEntry):
     if (isGone(context, entry) || entry.record.phase === 'stopped') return
     await noteSandbox(context, entry, { phase: 'stopping' }) // from here it takes no container
     crashPoint('sandbox/stopping')
+    entry.ending.abort(new CriError('ABORTED', `sandbox ${entry.record.id} is being stopped: make another`))
     await Promise.allSettled(entry.uses)
     await endSandbox(context, entry)
     await noteSandbox(context, entry, { phase: 'stopped' })

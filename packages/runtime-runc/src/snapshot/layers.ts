@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
+import { z } from 'zod'
 import { isFull, syncFolder, writeJson } from '../files.ts'
 import { createGroupSync } from './group-sync.ts'
 import { createUnpacker } from './unpacker.ts'
@@ -142,10 +143,12 @@ export async function openLayers(root: string, options: LayersOptions = {}): Pro
   }
 }
 
+const stored = z.object({ chainId: z.string(), size: z.number(), inodes: z.number(), hidesAll: z.boolean() })
+
 async function readRecord(path: string): Promise<LayerRecord | undefined> {
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as LayerRecord
+    return stored.parse(JSON.parse(await readFile(path, 'utf8')))
   } catch {
-    return undefined // unpacking or removal was interrupted
+    return undefined // unpacking or removal was interrupted, or the disk lost it: its image is pulled again
   }
 }

@@ -30,6 +30,8 @@ export interface Daemon extends AsyncDisposable {
   problems: string[]
   start(options?: Options): Promise<void>
   kill(): Promise<void>
+  /** Pulls the image of the tests. */
+  pull(): Promise<void>
   /** Runs a call during which the daemon dies at the point, and starts the daemon again. */
   dieAt(point: string, call: () => Promise<unknown>, whileDead?: () => void | Promise<void>): Promise<void>
   /** Everything that could leak. */
@@ -53,7 +55,11 @@ export interface Daemon extends AsyncDisposable {
 
 let count = 0
 
-export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
+/** `prepare` is given the folder before the daemon's first start. */
+export async function makeDaemon(
+  defaults: Options = {},
+  prepare?: (folder: string, undo: AsyncDisposableStack) => void,
+): Promise<Daemon> {
   await using undo = new AsyncDisposableStack()
   const folder = mkdtempSync(join(tmpdir(), 'nc-'))
   undo.defer(() => rmSync(folder, { recursive: true }))
@@ -65,6 +71,7 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
   const host = join(folder, 'host-net')
   mkdirSync(join(folder, 'net.d'))
   mkdirSync(join(folder, 'logs'))
+  prepare?.(folder, undo)
   pinNamespaces({ paths: { net: host } })
   undo.defer(() => unpinNamespace(host))
   const list = defaultNetwork({ name: 'pods', bridge: 'cni0', subnets: ['10.88.0.0/16'] })
@@ -116,11 +123,11 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
   const client = undo.use(createCriClient(`unix://${join(folder, 'cri.sock')}`, { timeout: 60_000 }))
   const { runtimeService: runtime, imageService } = client
   await start()
-  await imageService.pullImage({
-    image: ImageSpec.fromPartial({ image }),
-    auth: undefined,
-    sandboxConfig: undefined,
-  })
+  const pull = async (): Promise<void> => {
+    const spec = ImageSpec.fromPartial({ image })
+    await imageService.pullImage({ image: spec, auth: undefined, sandboxConfig: undefined })
+  }
+  await pull()
   const namespaceOptions = { pid: NamespaceMode.CONTAINER }
   const state = async (): Promise<string[]> => machineState(folder, cgroup)
   const done = undo.move()
@@ -134,6 +141,7 @@ export async function makeDaemon(defaults: Options = {}): Promise<Daemon> {
     problems,
     start,
     kill,
+    pull,
     state,
     dieAt: async (point, call, whileDead) => {
       const [process] = [child]

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openNetlink, readMountInfo } from '@nodelet/linux'
+import { expect } from 'vitest'
 import { cgroupFolders } from '../fixture.ts'
 
 /** Names that change without meaning, and files that are the kubelet's. */
@@ -31,13 +32,24 @@ export async function machineState(folder: string, cgroup: string): Promise<stri
 }
 
 /** Command lines that name the folder, but for daemons and their tests. */
-export function processes(folder: string): string[] {
+export const processes = (folder: string): string[] => processesOf(folder).map(({ argv }) => argv)
+
+/** The same with their numbers. */
+export function processesOf(folder: string): { pid: number; argv: string }[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((pid) => {
       const argv = textOf(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')
-      return argv.includes(folder) && !argv.includes('daemon.ts') ? [argv] : []
+      return argv.includes(folder) && !argv.includes('daemon.ts') ? [{ pid: Number(pid), argv }] : []
     })
+}
+
+/** Waits for the one conmon of the folder whose command line has the word, and kills it. */
+export async function killMonitor(folder: string, word: string): Promise<void> {
+  const isMonitor = ({ argv }: { argv: string }): boolean => /^\S*conmon /.test(argv) && argv.includes(word)
+  const find = (): number[] => processesOf(folder).flatMap((one) => (isMonitor(one) ? [one.pid] : []))
+  await expect.poll(find, { interval: 5 }).toHaveLength(1)
+  for (const pid of find()) process.kill(pid, 'SIGKILL')
 }
 
 /** Numbers of the processes of a cgroup and below. */
