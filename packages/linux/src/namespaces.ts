@@ -1,5 +1,5 @@
 // Namespaces that live without a process: created from this one, kept by bind mounts. Needs root.
-import { closeSync, existsSync, openSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { call } from './libc.ts'
 import { mount, unmountIfMounted } from './mount.ts'
 
@@ -7,7 +7,13 @@ import { mount, unmountIfMounted } from './mount.ts'
 export type NamespaceKind = 'net' | 'ipc' | 'uts'
 
 const kinds: Record<NamespaceKind, number> = { net: 0x4000_0000, ipc: 0x0800_0000, uts: 0x0400_0000 }
-const nsfsMagic = 0x6e73_6673
+let nsfsDevice: number | undefined
+
+/** The device that all namespaces are files of. */
+function nsfs(): number {
+  nsfsDevice ??= statSync('/proc/self/ns/net').dev
+  return nsfsDevice
+}
 
 export interface PinOptions {
   /** Kind → the file that will hold it; made when missing. Its folder must exist and should be a private mount. */
@@ -63,7 +69,7 @@ export function unpinNamespace(path: string): void {
 
 /** Whether the file still holds a namespace: after a reboot the file may be there and the namespace gone. */
 export function isNamespacePinned(path: string): boolean {
-  return existsSync(path) && statfsSync(path).type === nsfsMagic
+  return statSync(path, { throwIfNoEntry: false })?.dev === nsfs()
 }
 
 /** Runs a synchronous function inside a pinned namespace; sockets opened there stay in it. @throws LinuxError */
