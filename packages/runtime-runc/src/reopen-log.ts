@@ -1,6 +1,6 @@
 // Log rotation: a container's monitor is told that its log was moved away.
 import { constants } from 'node:fs'
-import { open, readdir, stat } from 'node:fs/promises'
+import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { crashPoint } from './crash-points.ts'
@@ -34,11 +34,13 @@ async function reopen(bundle: string, logPath: string, signal: AbortSignal | und
   signal?.throwIfAborted()
   const monitor = Number((await readText(join(bundle, 'conmon.pid'))) ?? 0)
   if (await writesTo(monitor, logPath)) return
+  await makeReady(logPath)
   try {
     await using control = await open(join(bundle, 'ctl'), constants.O_WRONLY | constants.O_NONBLOCK)
     await control.write('2 0 0\n')
     crashPoint('log/told')
   } catch (error) {
+    await rm(`${logPath}.tmp`, { force: true })
     throw new Error(`reopening log ${logPath}: no conmon listens on ${bundle}/ctl; is the container running?`, {
       cause: error,
     })
@@ -49,8 +51,19 @@ async function reopen(bundle: string, logPath: string, signal: AbortSignal | und
       throw new Error(`reopening log ${logPath}: the container has just ended, and conmon with it`)
   }
   throw new Error(
-    `reopening log ${logPath}: conmon did not make it within 2 s; is its folder there and the disk not full?`,
+    `reopening log ${logPath}: conmon did not make it within 2 s; does it still run?`,
   )
+}
+
+/** Makes the file that conmon opens and renames, for a conmon that cannot make it ends, and its container with it. */
+async function makeReady(logPath: string): Promise<void> {
+  try {
+    await using file = await open(`${logPath}.tmp`, 'a', 0o640)
+  } catch (cause) {
+    throw new Error(`reopening log ${logPath}: ${(cause as Error).message}; the container writes to the old one`, {
+      cause,
+    })
+  }
 }
 
 /** Whether the process has the very file open that has this name now. */
