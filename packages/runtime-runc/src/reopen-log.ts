@@ -1,6 +1,6 @@
 // Log rotation: a container's monitor is told that its log was moved away.
 import { constants } from 'node:fs'
-import { open, readdir, rm, stat } from 'node:fs/promises'
+import { open, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { crashPoint } from './crash-points.ts'
@@ -50,15 +50,13 @@ async function reopen(bundle: string, logPath: string, signal: AbortSignal | und
     if (!processRef(monitor))
       throw new Error(`reopening log ${logPath}: the container has just ended, and conmon with it`)
   }
-  throw new Error(
-    `reopening log ${logPath}: conmon did not make it within 2 s; does it still run?`,
-  )
+  throw new Error(`reopening log ${logPath}: conmon did not make it within 2 s; does it still run?`)
 }
 
 /** Makes the file that conmon opens and renames, for a conmon that cannot make it ends, and its container with it. */
 async function makeReady(logPath: string): Promise<void> {
   try {
-    await using file = await open(`${logPath}.tmp`, 'a', 0o640)
+    await writeFile(`${logPath}.tmp`, '', { flag: 'a', mode: 0o640 })
   } catch (cause) {
     throw new Error(`reopening log ${logPath}: ${(cause as Error).message}; the container writes to the old one`, {
       cause,
