@@ -1,0 +1,71 @@
+// Pods through the API, as a client sees them come and go.
+import { pods } from '@nodelet/kube-client'
+import type { Informer, KubeClient } from '@nodelet/kube-client'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+
+export interface Api {
+  client: KubeClient
+  informer: Informer<Pod>
+  image: string
+}
+
+/** One container that ends at once when it is told to. */
+const podOf = (name: string, image: string): Pod => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, namespace: 'default' },
+  spec: {
+    containers: [
+      {
+        name: 'main',
+        image,
+        imagePullPolicy: 'IfNotPresent',
+        command: ['/bin/sh', '-c', "trap 'exit 0' TERM; sleep 100000 & wait"],
+      },
+    ],
+  },
+})
+
+/** Creates pods at once and answers, for each, the milliseconds from its request until the watch shows it Running. */
+export async function run({ client, informer, image }: Api, names: readonly string[]): Promise<number[]> {
+  const begun = new Map<string, number>()
+  const waiting = new Map(names.map((name) => [name, Promise.withResolvers<number>()]))
+  const stop = informer.subscribe({
+    updated: ({ metadata, status }) => {
+      const name = metadata?.name ?? ''
+      if (status?.phase === 'Running') waiting.get(name)?.resolve(performance.now() - (begun.get(name) ?? Number.NaN))
+    },
+  })
+  try {
+    const create = async (name: string): Promise<void> => {
+      begun.set(name, performance.now())
+      await client.create(pods, podOf(name, image))
+    }
+    await Promise.all(names.map(create))
+    return await Promise.all([...waiting.values()].map(async ({ promise }) => promise))
+  } finally {
+    stop()
+  }
+}
+
+/** Deletes pods at once and answers, for each, the milliseconds from its request until the watch no longer shows it. */
+export async function remove({ client, informer }: Api, names: readonly string[]): Promise<number[]> {
+  const begun = new Map<string, number>()
+  const waiting = new Map(names.map((name) => [name, Promise.withResolvers<number>()]))
+  const stop = informer.subscribe({
+    deleted: ({ metadata }) => {
+      const name = metadata?.name ?? ''
+      waiting.get(name)?.resolve(performance.now() - (begun.get(name) ?? Number.NaN))
+    },
+  })
+  try {
+    const drop = async (name: string): Promise<void> => {
+      begun.set(name, performance.now())
+      await client.delete(pods, { namespace: 'default', name })
+    }
+    await Promise.all(names.map(drop))
+    return await Promise.all([...waiting.values()].map(async ({ promise }) => promise))
+  } finally {
+    stop()
+  }
+}
