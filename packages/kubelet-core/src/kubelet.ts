@@ -34,7 +34,7 @@ import { watchRuntime } from './runtime-watch.ts'
 import { type KubeletServer, startKubeletServer } from './server/server.ts'
 import { apiSource } from './source/api.ts'
 import { manifestsSource } from './source/manifests.ts'
-import { mergePods } from './source/merge.ts'
+import { fullName, mergePods } from './source/merge.ts'
 import { createMirrors } from './source/mirror.ts'
 import type { PodSource } from './source/source.ts'
 import { createStatusWriter } from './status-writer.ts'
@@ -139,11 +139,18 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const closing = new AbortController()
   const allReady = Promise.withResolvers<void>()
 
+  /** As the status writer last saw them. */
+  const observed = new Map<string, Pod | undefined>()
+
   const apply = (): void => {
     const { wanted, mirrors: known } = mergePods(sets.values())
+    for (const uid of observed.keys()) if (!wanted.has(uid)) observed.delete(uid)
     for (const [uid, pod] of wanted) {
-      if (!isStatic(pod)) statuses.observe(uid, pod)
-      else if (mirrors) statuses.observe(uid, known.get(`${pod.metadata?.namespace}/${pod.metadata?.name}`))
+      if (isStatic(pod) && !mirrors) continue
+      const inApi = isStatic(pod) ? known.get(fullName(pod)) : pod
+      if (observed.has(uid) && observed.get(uid) === inApi) continue
+      observed.set(uid, inApi)
+      statuses.observe(uid, inApi)
     }
     const statics = [...wanted.values()].filter(isStatic)
     if (ready.size === sources.length) {

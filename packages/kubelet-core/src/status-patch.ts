@@ -48,18 +48,14 @@ export function statusPatch(
   return Object.keys(status).length === 0 ? undefined : { metadata: { uid }, status }
 }
 
-/** Equal as JSON, whatever the order of keys; null and absent are the same, as are empty objects of old servers. */
+/** Equal as JSON, whatever the order of keys; null and absent are the same. */
 export function same(a: unknown, b: unknown): boolean {
-  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b))
-}
-
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted)
-  if (typeof value !== 'object' || value === null) return value ?? undefined
-  const entries = Object.entries(value)
-    .filter(([, field]) => field !== null && field !== undefined)
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-  return Object.fromEntries(entries.map(([key, field]) => [key, sorted(field)]))
+  if (a === b) return true
+  if (typeof a !== 'object' || typeof b !== 'object' || !a || !b) return (a ?? undefined) === (b ?? undefined)
+  if (Array.isArray(a) !== Array.isArray(b) || (Array.isArray(a) && a.length !== (b as unknown[]).length)) return false
+  const [one, other] = [a as Record<string, unknown>, b as Record<string, unknown>]
+  const isSame = (key: string): boolean => same(one[key], other[key])
+  return Object.keys(one).every(isSame) && Object.keys(other).every((key) => key in one || isSame(key))
 }
 
 /** What a pod looks like with this status. */

@@ -13,13 +13,13 @@ import {
   nodes,
   pods,
 } from '@nodelet/kube-client'
+import { openCgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Cluster, startCluster } from '../../local-cluster/src/index.ts'
 import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
 import type { Kubelet } from '../src/config.ts'
 import { createKubelet } from '../src/kubelet.ts'
-import { removeFromAll } from '../src/resource/other-hierarchies.ts'
 
 let f: Awaited<ReturnType<typeof makeRuntime>>
 let folder: string
@@ -87,7 +87,7 @@ afterAll(async () => {
   await own?.close()
   await admin?.close()
   await cluster?.close()
-  await removeFromAll(`${f.cgroup}/kubepods`)
+  await (await openCgroups()).remove(`${f.cgroup}/kubepods`)
   await f?.[Symbol.asyncDispose]()
   await rm(folder, { recursive: true, force: true })
 })

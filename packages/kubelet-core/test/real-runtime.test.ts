@@ -11,7 +11,6 @@ import { userNamespaceObstacle } from '../../runtime-runc/src/user-namespace-sup
 import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
 import type { Kubelet } from '../src/config.ts'
 import { createKubelet } from '../src/kubelet.ts'
-import { removeFromAll } from '../src/resource/other-hierarchies.ts'
 import { type Authorities, makeAuthorities, type Pair } from './server/certificates.ts'
 
 // Not every kernel or disk has what they need.
@@ -90,7 +89,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await kubelet?.removeAllPods()
-  await removeFromAll(`${cgroupRoot}/kubepods`)
+  await (await openCgroups()).remove(`${cgroupRoot}/kubepods`)
   await f?.[Symbol.asyncDispose]()
   authorities[Symbol.dispose]()
   await rm(folder, { recursive: true, force: true })

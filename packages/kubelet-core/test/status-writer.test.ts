@@ -1,7 +1,7 @@
 import { ConnectionError, type KubeClient, StatusError } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, it } from 'vitest'
-import { statusPatch } from '../src/status-patch.ts'
+import { same, statusPatch } from '../src/status-patch.ts'
 import { createStatusWriter } from '../src/status-writer.ts'
 
 const pod = (status: object = {}, version = '1'): Pod => ({
@@ -102,4 +102,18 @@ it('patches say what changed, of owned fields and conditions only', () => {
     },
   })
   expect(statusPatch('u', wanted, wanted)).toBeUndefined()
+})
+
+it.each([
+  [{ a: 1, b: [{ c: null }] }, { b: [{}], a: 1 }, true],
+  [undefined, null, true],
+  [{ a: undefined }, {}, true],
+  [[], {}, false],
+  [{}, undefined, false],
+  [[1, 2], [1], false],
+  [{ a: 0 }, { a: null }, false],
+  [{ a: { b: 'x' } }, { a: { b: 'x', c: false } }, false],
+  ['1', 1, false],
+])('%j and %j are the same to the API: %s', (one, other, expected) => {
+  expect([same(one, other), same(other, one)]).toEqual([expected, expected])
 })

@@ -1,6 +1,6 @@
 // Reading and writing the files of cgroups.
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LinuxError } from './errors.ts'
 
@@ -19,13 +19,28 @@ export function folderOf(mountPoint: string, path: string): string {
   return join(mountPoint, ...parts)
 }
 
-/** @throws LinuxError */
-export async function makeFolder(folder: string): Promise<void> {
+/**
+ * Makes a folder, and those above it that are missing: the last is tried first, for mostly it is the only one.
+ *
+ * @param prepare what is done to the folder, and to each that was missing, the outermost first
+ * @throws LinuxError
+ */
+export async function makeFolder(
+  folder: string,
+  prepare: (folder: string, parent: string) => Promise<void> = async () => undefined,
+): Promise<void> {
+  const parent = dirname(folder)
   try {
     await mkdir(folder)
   } catch (error) {
+    if (codeOf(error) === 'ENOENT' && parent !== folder) {
+      await makeFolder(parent, prepare)
+      await makeFolder(folder, prepare)
+      return
+    }
     if (codeOf(error) !== 'EEXIST') throw new LinuxError(codeOf(error), 'mkdir', folder)
   }
+  await prepare(folder, parent)
 }
 
 /** @throws LinuxError */

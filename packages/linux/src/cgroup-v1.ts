@@ -35,7 +35,7 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
     if (root === undefined) throw new LinuxError('ENODEV', 'cgroup', `controller ${controller} is not mounted`)
     return folderOf(root, path)
   }
-  /** Every process is in all hierarchies alike: any of them tells. */
+  /** Every process is in all hierarchies alike: any of them tells. This one is made first and removed last. */
   const sample = (path: string): string => folderOf(roots.get('memory') ?? hierarchies[0] ?? '', path)
 
   const update = async (path: string, limits: CgroupLimits): Promise<void> => {
@@ -52,16 +52,10 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
   return {
     version: 1,
     async create(path, limits = {}) {
-      for (const root of hierarchies) {
-        let folder = root
-        folderOf(root, path)
-        for (const part of path.split('/').filter((name) => name !== '')) {
-          const parent = folder
-          folder = join(folder, part)
-          await makeFolder(folder)
-          if (root === roots.get('cpuset')) await inheritCpuset(parent, folder)
-        }
-      }
+      await makeFolder(sample(path))
+      const make = async (root: string): Promise<void> =>
+        makeFolder(folderOf(root, path), root === roots.get('cpuset') ? inheritCpuset : undefined)
+      await Promise.all(hierarchies.map(make))
       await update(path, limits)
     },
     update,
@@ -92,7 +86,10 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
     },
     async remove(path, signal) {
       const limit = deadline(signal)
-      for (const root of everywhere) await removeBelow(folderOf(root, path), limit)
+      const last = sample(path)
+      const others = [...everywhere].map((root) => folderOf(root, path)).filter((folder) => folder !== last)
+      await Promise.all(others.map(async (folder) => removeBelow(folder, limit)))
+      await removeBelow(last, limit)
     },
     stats: async (path) => {
       const folders = measured.flatMap((name): [string, string][] => {
@@ -111,7 +108,7 @@ async function thawBelow(folder: string): Promise<void> {
 }
 
 /** A new cpuset is empty and takes no process until it has CPUs and memory nodes. */
-async function inheritCpuset(parent: string, folder: string): Promise<void> {
+async function inheritCpuset(folder: string, parent: string): Promise<void> {
   for (const file of ['cpuset.cpus', 'cpuset.mems']) {
     if (!(await read(folder, file))) await put(folder, file, (await read(parent, file)) ?? '')
   }

@@ -56,7 +56,25 @@ function unescape(field: string): string {
   return field.replace(/\\([0-3][0-7]{2})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
-/** The mounts that a process sees. */
-export async function readMountInfo(pid: number | 'self' = 'self'): Promise<MountInfo[]> {
-  return parseMountInfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8'))
+/**
+ * The mounts that a process sees, in the order in which they were made.
+ *
+ * @param below only those at and below this path, which costs less where many are mounted
+ */
+export async function readMountInfo(
+  pid: number | 'self' = 'self',
+  { below }: { below?: string } = {},
+): Promise<MountInfo[]> {
+  const text = await readFile(`/proc/${pid}/mountinfo`, 'utf8')
+  if (below === undefined) return parseMountInfo(text)
+  const start = escape(below)
+  if (!text.includes(` ${start}`)) return []
+  return text
+    .split('\n')
+    .filter((line) => line.includes(` ${start}`))
+    .map(parseLine)
+    .filter(({ mountPoint }) => mountPoint === below || mountPoint.startsWith(`${below}/`))
 }
+
+const escape = (path: string): string =>
+  path.replace(/[ \t\n\\]/g, (byte) => `\\${byte.charCodeAt(0).toString(8).padStart(3, '0')}`)

@@ -41,6 +41,20 @@ test('mounts a tmpfs with flags and data, and unmounts it', async () => {
   expect(await mountsBelow()).toEqual([])
 })
 
+test('mounts are found at and below a path, whatever its name', async () => {
+  for (const name of ['a', 'a/tab\tand\\', 'ab']) {
+    mkdirSync(at(name))
+    mount({ source: 'tmpfs', target: at(name), type: 'tmpfs' })
+    if (name === 'a') mkdirSync(at('a/in'))
+  }
+  const below = async (path: string) =>
+    (await readMountInfo('self', { below: path })).map(({ mountPoint }) => mountPoint)
+  expect(await below(at('a'))).toEqual([at('a'), at('a/tab\tand\\')])
+  expect(await below(at('a/tab\tand\\'))).toEqual([at('a/tab\tand\\')])
+  expect(await below(folder)).toHaveLength(3)
+  expect(await below(at('a/in'))).toEqual([])
+})
+
 test('a read-only bind refuses writes', () => {
   mkdirSync(at('from'))
   mkdirSync(at('to'))

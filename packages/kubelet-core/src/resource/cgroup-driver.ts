@@ -1,7 +1,6 @@
 // The cgroups above the containers: kubepods, one per class of service, one per pod.
 import type { Cgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { removeFromAll } from './other-hierarchies.ts'
 import { podResources } from './pod-resources.ts'
 import { podCgroupPath, qosClass } from './qos.ts'
 
@@ -42,11 +41,9 @@ export function createCgroupDriver(
     async remove(podUid) {
       for (const tier of tiers) {
         const path = `${top}${tier}/pod${podUid}`
-        if (await cgroups.exists(path)) {
-          await cgroups.kill(path)
-          await cgroups.remove(path)
-        }
-        if (cgroups.version === 1) await removeFromAll(path)
+        if (!(await cgroups.exists(path))) continue
+        await cgroups.kill(path)
+        await cgroups.remove(path)
       }
     },
     async list() {

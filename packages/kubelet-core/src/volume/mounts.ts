@@ -1,12 +1,14 @@
 // Mounts below the kubelet's root: made, found, and taken away by what is really mounted.
-import { lstat, readdir, rename, rmdir, unlink } from 'node:fs/promises'
+import { lstat, readdir, rename, rmdir, statfs, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { LinuxError, mount, readMountInfo, unmountIfMounted } from '@nodelet/linux'
+import { isMountPoint, LinuxError, mount, readMountInfo, unmountIfMounted } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
+
+const tmpfsMagic = 0x0102_1994
 
 /** Mounts a tmpfs there, unless one is. Its pages stay out of swap where the kernel can (6.4). */
 export async function ensureTmpfs(path: string, options: readonly string[]): Promise<void> {
-  if ((await readMountInfo()).some(({ mountPoint, type }) => mountPoint === path && type === 'tmpfs')) return
+  if (isMountPoint(path) && (await statfs(path)).type === tmpfsMagic) return
   const base = { source: 'tmpfs', target: path, type: 'tmpfs' }
   try {
     mount({ ...base, options: [...options, 'noswap'] })
@@ -18,11 +20,8 @@ export async function ensureTmpfs(path: string, options: readonly string[]): Pro
 
 /** Mount points at and below a path, the newest first. */
 export async function mountsBelow(path: string): Promise<string[]> {
-  const mounts = await readMountInfo()
-  return mounts
-    .map(({ mountPoint }) => mountPoint)
-    .filter((mountPoint) => mountPoint === path || mountPoint.startsWith(`${path}/`))
-    .toReversed()
+  const mounts = await readMountInfo('self', { below: path })
+  return mounts.map(({ mountPoint }) => mountPoint).toReversed()
 }
 
 /** @throws LinuxError with EBUSY while something is used */

@@ -1,7 +1,6 @@
 // What is left of a former life: kept, finished or undone.
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { removeSandboxCgroup } from './cgroup.ts'
 import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { arePinned, dropNamespaces, pinnedIds } from './namespaces.ts'
@@ -50,7 +49,7 @@ async function sweep(context: SandboxContext): Promise<void> {
   for (const id of (await readdir(folders.pods)).filter(isOrphan)) await removePodFiles(join(folders.pods, id))
   for (const id of (await cgroups.children(cgroupParentDefault)).filter(isOrphan)) {
     const path = join(cgroupParentDefault, id)
-    if ((await cgroups.processes(path)).length === 0) await removeSandboxCgroup(cgroups, path)
+    if ((await cgroups.processes(path)).length === 0) await cgroups.remove(path)
   }
   try {
     const isWanted = (id: string): boolean => entries.get(id)?.record.networkOwed ?? false

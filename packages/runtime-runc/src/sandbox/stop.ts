@@ -1,7 +1,6 @@
 // Ending and removing a sandbox, from whatever point it came to.
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
-import { removeSandboxCgroup } from './cgroup.ts'
 import { lockedSandbox, noteSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { dropNamespaces, pinPaths } from './namespaces.ts'
@@ -65,7 +64,7 @@ export async function discardSandbox(context: SandboxContext, entry: SandboxEntr
   crashPoint('sandbox/containers-removed')
   await removePodFiles(join(folders.pods, id))
   crashPoint('sandbox/files-removed')
-  if (ownCgroup) await removeSandboxCgroup(cgroups, cgroupParent)
+  if (ownCgroup) await cgroups.remove(cgroupParent)
   crashPoint('sandbox/cgroup-removed')
   await removeSandboxRecord(folders, id)
   crashPoint('sandbox/removed')
