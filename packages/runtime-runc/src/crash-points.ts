@@ -80,6 +80,11 @@ export const crashPoints = [
   'image/layer-recorded',
   'image/layer-stored',
   'image/recorded',
+  // RemoveImage, and the collection after every change
+  'image/forgotten',
+  'image/layer-forgotten',
+  'image/layer-removed',
+  'image/blob-removed',
 ] as const
 
 export type CrashPoint = (typeof crashPoints)[number]

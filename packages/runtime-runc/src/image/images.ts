@@ -71,7 +71,11 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     try {
       await layers.keepOnly([...store.list(), ...rootfs.records()].map(({ chain }) => chain))
       const kept = new Set(store.list().flatMap(({ blobs }) => blobs))
-      for (const digest of await content.list()) if (!kept.has(digest)) await content.remove(digest)
+      for (const digest of await content.list()) {
+        if (kept.has(digest)) continue
+        await content.remove(digest)
+        crashPoint('image/blob-removed')
+      }
       await content.sweep()
     } catch (cause) {
       // The next collection tries again; what led to this one is done.
@@ -213,6 +217,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         const image = store.find(text)
         if (!image) return
         await store.remove(image.id)
+        crashPoint('image/forgotten')
         await collect()
       }),
     prepareRootfs: async (key, imageId, user) => prepare(key, imageId, false, user),
