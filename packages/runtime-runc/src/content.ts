@@ -1,9 +1,9 @@
 // Blobs by digest: written whole, checked while they come, and only then in place.
-import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
+import { algorithmOf, algorithms, digestPattern, hasherLike, hexOf } from './digest.ts'
 import { isMissing, syncFolder } from './files.ts'
 import type { Descriptor } from './image/manifest.ts'
 import { crashPoint } from './crash-points.ts'
@@ -39,15 +39,13 @@ export interface ContentStore {
 
 const longestIngestMs = 24 * 3_600_000
 
-export const sha256 = (content: Uint8Array): string => `sha256:${createHash('sha256').update(content).digest('hex')}`
-
 /** Opens the store. */
 export async function openContent(root: string): Promise<ContentStore> {
-  const blobs = join(root, 'blobs/sha256')
+  const folderOf = (algorithm: string): string => join(root, 'blobs', algorithm)
   const incoming = join(root, 'incoming')
-  await Promise.all([blobs, incoming].map((folder) => mkdir(folder, { recursive: true, mode: 0o700 })))
-  const hexOf = (digest: string): string => digest.slice('sha256:'.length)
-  const pathOf = (digest: string): string => join(blobs, hexOf(digest))
+  const folders = [...algorithms.map(folderOf), incoming]
+  await Promise.all(folders.map((folder) => mkdir(folder, { recursive: true, mode: 0o700 })))
+  const pathOf = (digest: string): string => join(folderOf(algorithmOf(digest)), hexOf(digest))
   /** By digest: two writers would spoil each other's file. */
   const writing = new Map<string, Promise<void>>()
 
@@ -67,7 +65,7 @@ export async function openContent(root: string): Promise<ContentStore> {
     onBytes: (done: number) => void,
   ): Promise<void> => {
     if (await has(digest)) return
-    const partial = join(incoming, hexOf(digest))
+    const partial = join(incoming, incomingName(digest))
     try {
       await receive(partial, { digest, size }, chunksFrom, onBytes)
     } catch (error) {
@@ -77,14 +75,15 @@ export async function openContent(root: string): Promise<ContentStore> {
     crashPoint('image/blob-written')
     await rename(partial, pathOf(digest))
     crashPoint('image/blob-stored')
-    await syncFolder(blobs)
+    await syncFolder(folderOf(algorithmOf(digest)))
   }
 
   const sweep = async (): Promise<void> => {
     for (const name of await readdir(incoming)) {
       const path = join(incoming, name)
-      const isOurs = /^[a-f0-9]{64}$/.test(name)
-      if (isOurs && writing.has(`sha256:${name}`)) continue
+      const digest = digestOf(name)
+      const isOurs = digestPattern.test(digest)
+      if (isOurs && writing.has(digest)) continue
       if (!isOurs || (await stat(path)).mtimeMs < Date.now() - longestIngestMs) await rm(path, { force: true })
     }
   }
@@ -114,9 +113,17 @@ export async function openContent(root: string): Promise<ContentStore> {
       }
     },
     remove: async (digest) => rm(pathOf(digest), { force: true }),
-    list: async () => (await readdir(blobs)).map((name) => `sha256:${name}`),
+    list: async () => {
+      const each = async (algorithm: string): Promise<string[]> =>
+        (await readdir(folderOf(algorithm))).map((name) => `${algorithm}:${name}`)
+      return (await Promise.all(algorithms.map(each))).flat()
+    },
   }
 }
+
+/** The algorithm of most goes without saying. */
+const incomingName = (digest: string): string => digest.replace(/^sha256:/, '').replace(':', '-')
+const digestOf = (name: string): string => (name.includes('-') ? name.replace('-', ':') : `sha256:${name}`)
 
 /** Chunks of a network are small: hashing one does not hold up the others. */
 async function receive(
@@ -125,7 +132,7 @@ async function receive(
   chunksFrom: (offset: number) => AsyncIterable<Uint8Array>,
   onBytes: (done: number) => void,
 ): Promise<void> {
-  const hash = createHash('sha256')
+  const hash = hasherLike(digest)
   await using file = await open(path, 'a', 0o600)
   let done = 0
   for await (const chunk of chunksOf(path)) {
@@ -143,7 +150,7 @@ async function receive(
     }
   }
   if (done !== size) throw new CorruptError(`blob ${digest}: ${done} bytes came, its manifest says ${size}`)
-  const got = `sha256:${hash.digest('hex')}`
+  const got = hash.digest()
   if (got !== digest) throw new CorruptError(`blob ${digest} is corrupt: its content has digest ${got}`)
   await file.sync()
 }

@@ -222,7 +222,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
       }),
     prepareRootfs: async (key, imageId, user) => prepare(key, imageId, false, user),
     prepareView: async (owner, imageId, user) =>
-      prepare(`${viewKey(owner)}${imageId.replace(/^sha256:/, '')}`, imageId, true, user),
+      prepare(`${viewKey(owner)}${imageId.replace(/^sha256:/, '').replace(':', '-')}`, imageId, true, user),
     releaseViews: async (owner) => {
       const keys = rootfs.records().flatMap(({ key }) => (key.startsWith(viewKey(owner)) ? [key] : []))
       for (const key of keys) await release(key)

@@ -1,7 +1,7 @@
 // Brings an image's content here, from a registry or a layout, and unpacks it.
 import { CriError } from '@nodelet/cri-api'
-import { sha256 } from '../content.ts'
 import type { ContentStore } from '../content.ts'
+import { sha256 } from '../digest.ts'
 import { chainIds } from '../snapshot/layers.ts'
 import type { Layers } from '../snapshot/layers.ts'
 import type { ImageConfig } from '../spec/facts.ts'

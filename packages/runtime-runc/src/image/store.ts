@@ -2,13 +2,14 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { digestPattern } from '../digest.ts'
 import { syncFolder, writeJson } from '../files.ts'
 import type { ImageConfig } from '../spec/facts.ts'
 import { nameOf, parseReference, taggedName } from './reference.ts'
 
 /** One image. */
 export interface ImageRecord {
-  /** `sha256:` and the digest of its configuration. */
+  /** Digest of its configuration. */
   id: string
   /** Canonical names with tags. */
   repoTags: string[]
@@ -38,7 +39,7 @@ export interface ImageStore {
 
 /** What every version wrote; a disk may have lost or changed any of it. */
 const stored = z.looseObject({
-  id: z.string().startsWith('sha256:'),
+  id: z.string().regex(digestPattern),
   repoTags: z.array(z.string()),
   repoDigests: z.array(z.string()),
   size: z.number(),
@@ -50,14 +51,14 @@ const stored = z.looseObject({
 })
 
 /** A shorter ID is more likely a name. */
-const idPattern = /^(?:sha256:)?([a-f0-9]{3,64})$/
+const idPattern = /^(?:(sha\d{3}):)?([a-f0-9]{3,128})$/
 
 /** @param onProblem told of a record that can't be read; its image is as good as not there */
 export async function openImageStore(root: string, onProblem: (error: Error) => void): Promise<ImageStore> {
   const folder = join(root, 'images')
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const images = new Map<string, ImageRecord>()
-  const fileOf = (id: string): string => join(folder, `${id.slice('sha256:'.length)}.json`)
+  const fileOf = (id: string): string => join(folder, `${id.replace(/^sha256:/, '').replace(':', '-')}.json`)
   for (const name of await readdir(folder)) {
     if (!name.endsWith('.json')) {
       await rm(join(folder, name), { force: true }) // written half-way
@@ -99,8 +100,8 @@ export function findImage(images: readonly ImageRecord[], text: string): ImageRe
 }
 
 function findById(images: readonly ImageRecord[], text: string): ImageRecord | undefined {
-  const hex = idPattern.exec(text)?.[1]
-  const found = hex === undefined ? [] : images.filter(({ id }) => id.startsWith(`sha256:${hex}`))
+  const [, algorithm = 'sha256', hex] = idPattern.exec(text) ?? []
+  const found = hex === undefined ? [] : images.filter(({ id }) => id.startsWith(`${algorithm}:${hex}`))
   return found.length === 1 ? found[0] : undefined
 }
 

@@ -1,10 +1,10 @@
 // Unpacked layers, by chain ID: the digest of a layer and all below it.
-import { createHash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import { z } from 'zod'
+import { sha256 } from '../digest.ts'
 import { isFull, syncFolder, writeJson } from '../files.ts'
 import { createGroupSync } from './group-sync.ts'
 import { createUnpacker } from './unpacker.ts'
@@ -15,7 +15,7 @@ import { crashPoint } from '../crash-points.ts'
 export function chainIds(diffIds: readonly string[]): string[] {
   let below = ''
   return diffIds.map((diffId) => {
-    below = below === '' ? diffId : `sha256:${createHash('sha256').update(`${below} ${diffId}`).digest('hex')}`
+    below = below === '' ? diffId : sha256(Buffer.from(`${below} ${diffId}`))
     return below
   })
 }
