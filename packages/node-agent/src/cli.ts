@@ -5,12 +5,13 @@ import { pathToFileURL } from 'node:url'
 import { Command, Option } from 'commander'
 import { demo } from './commands/demo.ts'
 import { image } from './commands/image.ts'
+import type { ImageOptions } from './commands/image.ts'
 import { reset } from './commands/reset.ts'
 import { version } from './commands/session.ts'
 import { up } from './commands/up.ts'
 import { ConfigError, partNames, readConfig } from './config.ts'
 import type { NodeConfig, NodeConfigInput, Part } from './config.ts'
-import { CommandError, messageOf } from './errors.ts'
+import { CommandError, Interrupted, messageOf } from './errors.ts'
 
 interface Flags {
   config?: string
@@ -117,12 +118,18 @@ export function createCli(): Command {
   withPlaces(images.command('inspect <reference>').description('what is known of one, as JSON')).action(
     async (reference: string, flags: Flags) => image(await configOf(flags), { command: 'inspect', reference }),
   )
-  withPlaces(images.command('ls').description('list')).action(async (flags: Flags) =>
-    image(await configOf(flags), { command: 'list' }),
+  withPlaces(images.command('ls').description('list'))
+    .option('-q, --quiet', 'IDs alone')
+    .addOption(new Option('-o, --output <format>').choices(['table', 'json']).default('table'))
+    .action(async (flags: Flags & ImageOptions) => image(await configOf(flags), { command: 'list' }, flags))
+  withPlaces(images.command('rm <references...>').description('remove')).action(
+    async (references: string[], flags: Flags) => image(await configOf(flags), { command: 'remove', references }),
   )
-  withPlaces(images.command('rm <reference>').description('remove')).action(async (reference: string, flags: Flags) =>
-    image(await configOf(flags), { command: 'remove', reference }),
-  )
+  withPlaces(images.command('prune').description('remove what no container uses and no pattern pins'))
+    .option('--dry-run', 'only tell what would go')
+    .action(async (flags: Flags & { dryRun?: boolean }) =>
+      image(await configOf(flags), { command: 'prune', isDryRun: flags.dryRun ?? false }),
+    )
   cli
     .command('version')
     .description('print the version')
@@ -136,6 +143,10 @@ export async function runCli(args: readonly string[]): Promise<number> {
     await createCli().parseAsync([...args], { from: 'user' })
     return 0
   } catch (error) {
+    if (error instanceof Interrupted) {
+      console.error(`✗ ${error.message}`)
+      return error.exitCode
+    }
     if (error instanceof CommandError) console.error(`✗ ${error.message}\n→ ${error.remedy}`)
     else if (error instanceof ConfigError) console.error(`✗ ${error.message}\n→ nodelet up --help tells what there is`)
     else console.error(`✗ ${process.env.NODELET_STACK ? ((error as Error).stack ?? '') : messageOf(error)}`)

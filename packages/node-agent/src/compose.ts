@@ -13,7 +13,7 @@ import type { Proxier } from '@nodelet/proxy-rules'
 import { createStreamAdapters, openImages, openRuntime, openStreaming, serveRuntime } from '@nodelet/runtime-runc'
 import type { Images, Runtime } from '@nodelet/runtime-runc'
 import type { Logger } from 'pino'
-import { foldersOf } from './config.ts'
+import { foldersOf, imagesOptionsOf } from './config.ts'
 import type { NodeConfig, Part } from './config.ts'
 import { defaultNodeIPs } from './machine.ts'
 
@@ -137,7 +137,7 @@ export async function openNodeRuntime(
   const folders = foldersOf(config)
   await writeNetwork(config)
   const onProblem = (error: Error): void => log.warn({ part: 'runtime', err: error }, 'went wrong in the background')
-  const images = starting.use(await openImages({ root: folders.images, registryConfigPath: config.registryConfigPath }))
+  const images = starting.use(await openImages(imagesOptionsOf(config)))
   const cni = createCni({
     confDir: folders.cniConf,
     binDirs: config.cniBinDirs,

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import type { ImagesOptions } from '@nodelet/runtime-runc'
 import { parse } from 'yaml'
 import { z } from 'zod'
 
@@ -44,6 +45,8 @@ export interface NodeConfig {
   cniBinDirs: string[]
   /** Folder of `HOST/hosts.toml` files, as containerd has them; default `/etc/containerd/certs.d`. */
   registryConfigPath: string
+  /** Images that stay: canonical names, `prefix*` or `*keyword*`; default none. */
+  pinnedImages: string[]
   /** Containers of pods are below this cgroup; default `/nodelet`. */
   cgroupRoot: string
   logLevel: 'error' | 'warn' | 'info' | 'debug'
@@ -78,8 +81,18 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   cniConfDir: path.optional(),
   cniBinDirs: z.array(path).default(['/opt/cni/bin']),
   registryConfigPath: path.default('/etc/containerd/certs.d'),
+  pinnedImages: z.array(z.string().min(1)).default([]),
   cgroupRoot: path.default('/nodelet'),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
+})
+
+/** How the store of images is opened. */
+export const imagesOptionsOf = (
+  config: NodeConfig,
+): Pick<ImagesOptions, 'root' | 'registryConfigPath' | 'pinnedImages'> => ({
+  root: foldersOf(config).images,
+  registryConfigPath: config.registryConfigPath,
+  pinnedImages: config.pinnedImages,
 })
 
 /** A configuration that can't be used: names the field, the value and the source. */

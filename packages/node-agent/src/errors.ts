@@ -1,4 +1,5 @@
 // What a person is told when a command can't do its work.
+import { constants } from 'node:os'
 
 /** An expected failure: its message names the thing and the remedy, and needs no stack. */
 export class CommandError extends Error {
@@ -9,6 +10,18 @@ export class CommandError extends Error {
   constructor(message: string, remedy: string, options?: ErrorOptions) {
     super(message, options)
     this.remedy = remedy
+  }
+}
+
+/** A signal that a person or service manager sent. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted'
+  /** As shells have it. */
+  readonly exitCode: number
+
+  constructor(signal: NodeJS.Signals) {
+    super(`ended by ${signal}`)
+    this.exitCode = 128 + constants.signals[signal]
   }
 }
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { openImages } from '@nodelet/runtime-runc'
-import { foldersOf } from '../config.ts'
+import { foldersOf, imagesOptionsOf } from '../config.ts'
 import type { NodeConfig } from '../config.ts'
 import { agentStatus, askImages } from '../control/client.ts'
 import { runImageCommand } from '../control/images.ts'
@@ -23,41 +23,69 @@ function barOf(done: number, total: number): string {
 
 const mib = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`
 
+export interface ImageOptions {
+  /** IDs alone. */
+  quiet?: boolean
+  /** Default: a table. */
+  output?: 'json' | 'table'
+}
+
 /** Does one command; the path `-` of an import is standard input. */
-export async function image(config: NodeConfig, request: ImageRequest): Promise<void> {
+export async function image(config: NodeConfig, request: ImageRequest, options: ImageOptions = {}): Promise<void> {
   checkMachine()
   const signal = untilSignal()
-  if (request.command !== 'import' || request.path !== '-') return show(config, request, signal)
-  const folder = await mkdtemp(join(tmpdir(), 'nodelet-import-'))
   try {
-    const path = join(folder, 'archive.tar')
-    await pipeline(process.stdin, createWriteStream(path, { mode: 0o600 }), { signal })
-    await show(config, { ...request, path }, signal)
-  } finally {
-    await rm(folder, { recursive: true, force: true })
+    if (request.command !== 'import' || request.path !== '-') return await show(config, request, options, signal)
+    const folder = await mkdtemp(join(tmpdir(), 'nodelet-import-'))
+    try {
+      const path = join(folder, 'archive.tar')
+      await pipeline(process.stdin, createWriteStream(path, { mode: 0o600 }), { signal })
+      await show(config, { ...request, path }, options, signal)
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error
   }
 }
 
-async function show(config: NodeConfig, request: ImageRequest, signal: AbortSignal): Promise<void> {
+async function show(
+  config: NodeConfig,
+  request: ImageRequest,
+  { quiet = false, output = 'table' }: ImageOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const screen = openScreen(process.stdout)
   const layers = new Map<string, string>()
-  const lines: string[][] = []
+  const images: ImageLine[] = []
+  const pruned: ImageLine[] = []
   for await (const answer of ask(config, request, signal)) {
     if ('progress' in answer) {
       const { digest, done, total } = answer.progress
+      // A log is told what has come, not how it comes.
+      if (quiet || (!process.stdout.isTTY && done < total)) continue
       const bar = process.stdout.isTTY ? `${barOf(done, total)}  ` : ''
-      layers.set(digest, `${digest.slice(7, 19)}  ${bar}${mib(done)} of ${mib(total)}`)
+      layers.set(digest, `${short(digest)}  ${bar}${mib(done)} of ${mib(total)}`)
       screen.draw([...layers.values()])
-    } else if ('image' in answer) lines.push(...rowsOf(answer.image))
+    } else if ('image' in answer) images.push(answer.image)
+    else if ('pruned' in answer) pruned.push(answer.pruned)
     else if ('details' in answer) screen.print(JSON.stringify(answer.details, null, 2))
     else if ('exported' in answer) screen.print(`wrote ${answer.exported}`)
     else if ('removed' in answer) screen.print(`removed ${answer.removed}`)
   }
   screen.keep()
-  if (request.command === 'list' || lines.length > 0) {
-    for (const line of columns([['IMAGE', 'ID', 'SIZE'], ...lines])) screen.print(line)
-  }
+  if (request.command === 'prune') {
+    const [does, has] = request.isDryRun ? ['would remove', 'would free'] : ['removed', 'freed']
+    for (const one of pruned) screen.print(`${does} ${namesOf(one).join(', ')}`)
+    const bytes = pruned.reduce((sum, { size }) => sum + size, 0)
+    screen.print(`${has} ${mib(bytes)} of ${pruned.length} ${pruned.length === 1 ? 'image' : 'images'}, as compressed`)
+  } else if (request.command !== 'list' && images.length === 0) return
+  else if (quiet) for (const { id } of images) screen.print(id)
+  else if (output === 'json') screen.print(JSON.stringify({ images }, null, 2))
+  else for (const line of columns([['IMAGE', 'ID', 'SIZE'], ...images.flatMap(rowsOf)])) screen.print(line)
 }
+
+const short = (digest: string): string => digest.slice(digest.indexOf(':') + 1).slice(0, 12)
 
 async function* ask(config: NodeConfig, request: ImageRequest, signal: AbortSignal): AsyncGenerator<Answer, void> {
   const folders = foldersOf(config)
@@ -68,14 +96,15 @@ async function* ask(config: NodeConfig, request: ImageRequest, signal: AbortSign
     yield* askImages(folders.controlSocket, asked, signal)
     return
   }
-  await using images = await openImages({ root: folders.images, registryConfigPath: config.registryConfigPath })
+  await using images = await openImages(imagesOptionsOf(config))
   yield* runImageCommand(images, asked, signal)
 }
 
-function rowsOf({ id, tags, digests, size }: ImageLine): string[][] {
-  const names = tags.length > 0 ? tags : digests.length > 0 ? digests : ['<none>']
-  return names.map((name) => [name, id.slice(7, 19), mib(size)])
-}
+const namesOf = ({ id, tags, digests }: ImageLine): string[] =>
+  tags.length > 0 ? tags : digests.length > 0 ? digests : [`<none> ${id}`]
+
+const rowsOf = (image: ImageLine): string[][] =>
+  namesOf(image).map((name) => [name.startsWith('<none>') ? '<none>' : name, short(image.id), mib(image.size)])
 
 function columns(rows: readonly string[][]): string[] {
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))

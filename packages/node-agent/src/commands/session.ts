@@ -8,7 +8,7 @@ import type { NodeConfig } from '../config.ts'
 import { agentStatus } from '../control/client.ts'
 import type { AgentStatus } from '../control/protocol.ts'
 import { serveControl } from '../control/server.ts'
-import { CommandError } from '../errors.ts'
+import { CommandError, Interrupted } from '../errors.ts'
 import { checkMachine } from '../machine.ts'
 
 /** This package's version. */
@@ -22,7 +22,7 @@ export function untilSignal(): AbortSignal {
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
       if (ending.signal.aborted) process.exit(130)
-      ending.abort(new Error(`ended by ${name}`))
+      ending.abort(new Interrupted(name))
     })
   }
   return ending.signal

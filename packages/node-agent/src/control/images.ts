@@ -2,7 +2,12 @@
 import type { Images } from '@nodelet/runtime-runc'
 import type { Answer, ImageLine, ImageRequest } from './protocol.ts'
 
-type Store = Pick<Images, 'pull' | 'importArchive' | 'exportArchive' | 'list' | 'remove' | 'resolve'>
+type Store = Pick<Images, 'pull' | 'importArchive' | 'exportArchive' | 'list' | 'remove' | 'resolve' | 'used'>
+interface Progress {
+  digest: string
+  done: number
+  total: number
+}
 type Line = Pick<ReturnType<Images['list']>[number], 'id' | 'repoTags' | 'repoDigests' | 'size'>
 
 const lineOf = ({ id, repoTags, repoDigests, size }: Line): ImageLine => ({
@@ -38,31 +43,43 @@ export async function* runImageCommand(
       yield { exported: path }
       return
     }
-    case 'remove': {
-      present(images, request.reference)
-      await images.remove(request.reference)
-      yield { removed: request.reference }
-      return
-    }
-    case 'import':
-      for (const image of await images.importArchive(request.path, { reference: request.reference, signal })) {
-        yield { image: lineOf(image) }
+    case 'remove':
+      for (const reference of request.references) present(images, reference)
+      for (const reference of request.references) {
+        await images.remove(reference)
+        yield { removed: reference }
       }
       return
+    case 'prune': {
+      const used = images.used()
+      for (const image of images.list().filter(({ id, pinned }) => !pinned && !used.has(id))) {
+        signal.throwIfAborted()
+        if (!request.isDryRun) await images.remove(image.id)
+        yield { pruned: lineOf(image) }
+      }
+      return
+    }
+    case 'import': {
+      const { path, reference } = request
+      yield* withProgress(async (onProgress) => images.importArchive(path, { reference, signal, onProgress }))
+      return
+    }
     case 'pull':
-      yield* pull(images, request.reference, signal)
+      yield* withProgress(async (onProgress) => [await images.pull(request.reference, { signal, onProgress })])
   }
 }
 
 /** Progress is told as it comes; of each layer only its newest waits to be read. */
-async function* pull(images: Store, reference: string, signal: AbortSignal): AsyncGenerator<Answer, void, undefined> {
-  const waiting = new Map<string, { digest: string; done: number; total: number }>()
+async function* withProgress(
+  bring: (onProgress: (progress: Progress) => void) => Promise<Line[]>,
+): AsyncGenerator<Answer, void, undefined> {
+  const waiting = new Map<string, Progress>()
   let wake = Promise.withResolvers<boolean>()
-  const onProgress = (progress: { digest: string; done: number; total: number }): void => {
+  const onProgress = (progress: Progress): void => {
     waiting.set(progress.digest, progress)
     wake.resolve(false)
   }
-  const work = images.pull(reference, { signal, onProgress })
+  const work = bring(onProgress)
   const ended = work.then(
     () => true,
     () => true, // thrown below, by the await
@@ -74,5 +91,5 @@ async function* pull(images: Store, reference: string, signal: AbortSignal): Asy
     waiting.clear()
     for (const progress of news) yield { progress }
   }
-  yield { image: lineOf(await work) }
+  for (const image of await work) yield { image: lineOf(image) }
 }

@@ -7,7 +7,8 @@ export type ImageRequest =
   | { command: 'export'; references: string[]; path: string; format?: 'oci' | 'docker' | undefined }
   | { command: 'inspect'; reference: string }
   | { command: 'list' }
-  | { command: 'remove'; reference: string }
+  | { command: 'remove'; references: string[] }
+  | { command: 'prune'; isDryRun?: boolean | undefined }
 
 export const imageRequest: z.ZodType<ImageRequest> = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('pull'), reference: z.string().min(1) }),
@@ -20,7 +21,8 @@ export const imageRequest: z.ZodType<ImageRequest> = z.discriminatedUnion('comma
   }),
   z.strictObject({ command: z.literal('inspect'), reference: z.string().min(1) }),
   z.strictObject({ command: z.literal('list') }),
-  z.strictObject({ command: z.literal('remove'), reference: z.string().min(1) }),
+  z.strictObject({ command: z.literal('remove'), references: z.array(z.string().min(1)).min(1) }),
+  z.strictObject({ command: z.literal('prune'), isDryRun: z.boolean().optional() }),
 ])
 
 /** An image as the command line shows it. */
@@ -37,6 +39,7 @@ export type Answer =
   | { progress: { digest: string; done: number; total: number } }
   | { image: ImageLine }
   | { removed: string }
+  | { pruned: ImageLine }
   | { exported: string }
   | { details: object }
   | { error: string }

@@ -40,10 +40,16 @@ interface Tar {
   file(name: string, path: string): Promise<void>
 }
 
+const writing = new Set<string>()
+
 export async function exportImages(work: Work): Promise<void> {
   const { path, format, signal } = work
-  const half = `${path}.${process.pid}.half`
+  // Of one name: what a killed process left is written over by the next.
+  const half = `${path}.half`
+  if (writing.has(half)) throw new CriError('FAILED_PRECONDITION', `${path} is being written: wait for that`)
   await using undo = new AsyncDisposableStack()
+  undo.defer(() => void writing.delete(half))
+  writing.add(half)
   undo.defer(async () => rm(half, { force: true }))
   const tar = pack()
   const tarred: Tar = {
@@ -89,7 +95,7 @@ async function manifestOf(
       if (await content.has(blob)) continue
       throw new CriError(
         'NOT_FOUND',
-        `image ${image.id} can't be exported: blob ${blob} is not kept here: pull it again`,
+        `image ${image.id} can't be exported: its layer ${blob} is here unpacked only, for another image brought it in another form: remove that one, then this one, and pull it again`,
       )
     }
     return { manifest: found.manifest, digest, bytes }

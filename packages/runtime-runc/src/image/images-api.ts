@@ -42,7 +42,7 @@ export interface Images extends AsyncDisposable {
    */
   importArchive(
     path: string,
-    options?: { reference?: string | undefined; signal?: AbortSignal | undefined },
+    options?: Omit<PullOptions, 'auth'> & { reference?: string | undefined },
   ): Promise<ImageRecord[]>
   /**
    * Writes images to a tar, by temporary file and rename: an OCI layout, or what `docker load` reads.
@@ -52,6 +52,8 @@ export interface Images extends AsyncDisposable {
   /** By name, digest or ID; an ID may be cut short. */
   resolve(referenceOrId: string): ImageRecord | undefined
   list(): ImageRecord[]
+  /** IDs of the images that containers and image volumes are made of, also of those that were removed since. */
+  used(): ReadonlySet<string>
   /** Removes an image with all its names. Fine when there is none. Layers that containers use stay until they are released. */
   remove(referenceOrId: string): Promise<void>
   /**

@@ -173,11 +173,11 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         )
       return pulls.join(key, fetch, signal, onProgress)
     },
-    importArchive: async (path, { reference, signal } = {}) =>
+    importArchive: async (path, { reference, signal, onProgress = () => undefined } = {}) =>
       guarded(async () => {
         const limits = {
           signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
-          onProgress: (): void => {},
+          onProgress,
         }
         await using layout = await openLayout(path, scratch, limits.signal)
         if (reference !== undefined && new Set(layout.images.map(({ descriptor }) => descriptor.digest)).size > 1) {
@@ -212,6 +212,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
       return image && withPin(image)
     },
     list: () => store.list().map(withPin),
+    used: () => new Set(rootfs.records().map(({ imageId }) => imageId)),
     remove: async (text) =>
       alone(async () => {
         const image = store.find(text)
