@@ -107,8 +107,8 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
       runDir,
       handlers,
       releaseRootfs: (id) => images.releaseRootfs(id),
-      onEvent: ({ type, container: { id, sandboxId } }) => {
-        if (context && !context.sandboxes.isInfra(id, sandboxId)) tell(context, eventTypes[type], id, sandboxId)
+      onEvent: ({ type, container: { id, sandboxId, isInfra } }) => {
+        if (context && !isInfra) tell(context, eventTypes[type], id, sandboxId)
       },
       ...(options.conmon === undefined ? {} : { conmon: options.conmon }),
       ...(options.cdiSpecDirs === undefined ? {} : { cdiSpecDirs: options.cdiSpecDirs }),

@@ -30,13 +30,8 @@ export interface ServiceContext {
 }
 
 /** The containers that CRI shows: those that are made, without the sandboxes' own. */
-export function shownContainers({ containers, sandboxes }: ServiceContext): Readonly<ContainerRecord>[] {
-  const hidden = new Set(
-    sandboxes.list().flatMap(({ infraId, phase, id }) => (infraId ? [infraId] : phase === 'creating' ? [id] : [])),
-  )
-  return containers
-    .list()
-    .filter(({ id, sandboxId, phase }) => phase !== 'creating' && !hidden.has(id) && !hidden.has(sandboxId))
+export function shownContainers({ containers }: ServiceContext): Readonly<ContainerRecord>[] {
+  return containers.list().filter(({ phase, isInfra }) => phase !== 'creating' && !isInfra)
 }
 
 /** The whole ID of a container; what is not found stays as it is, for the operation to judge. */

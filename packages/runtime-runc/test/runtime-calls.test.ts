@@ -215,60 +215,67 @@ test('with one a client gets a URL to the program, and to a port of the pod', as
   })
 })
 
-test('over the socket: events in order with the state after them, and a client that asks again gets the same', async () => {
-  const socketPath = join(f.folder, 'cri.sock')
-  await using _server = await serveRuntime(f.runtime, { socketPath })
-  const client = createCriClient(`unix://${socketPath}`)
-  const { runtimeService } = client
-  const leaving = new AbortController()
-  const seen: ContainerEventResponse[] = []
-  const reading = (async () => {
-    for await (const event of runtimeService.getContainerEvents({}, { signal: leaving.signal })) seen.push(event)
-  })()
-  reading.catch(() => undefined)
-  // The stream is open when an event of another container comes through.
-  while (seen.length === 0) {
-    const warmUp = await create('true')
-    await runtimeService.removeContainer({ containerId: warmUp })
-  }
-  const config = f.pod()
-  const made = await Promise.all(
-    [0, 1].map(async () => (await runtimeService.runPodSandbox({ config, runtimeHandler: '' })).podSandboxId),
-  )
-  const [podSandboxId = ''] = made
-  expect(made).toEqual([podSandboxId, podSandboxId])
-  const request = { podSandboxId, config: f.container('main', 'sleep 600'), sandboxConfig: config }
-  const { containerId } = await runtimeService.createContainer(request)
-  await runtimeService.startContainer({ containerId })
-  await runtimeService.removePodSandbox({ podSandboxId })
-  const mine = () => seen.filter((event) => event.containerId === podSandboxId || event.containerId === containerId)
-  await until(() => mine().length >= 8, 'eight events')
-  const names = Object.fromEntries(
-    Object.entries(ContainerEventType).map(([name, value]) => [value, name.split('_')[1]]),
-  )
-  const told = mine().map((event) => [
-    event.containerId === podSandboxId ? 'pod' : 'main',
-    names[event.containerEventType],
-    event.podSandboxStatus?.state,
-    event.containersStatuses.map(({ state }) => state).join(),
-  ])
-  expect(told).toEqual([
-    ['pod', 'CREATED', 0, ''],
-    ['pod', 'STARTED', 0, ''],
-    ['main', 'CREATED', 0, '0'],
-    ['main', 'STARTED', 0, '1'],
-    ['main', 'STOPPED', 1, '2'],
-    ['pod', 'STOPPED', 1, '2'],
-    ['main', 'DELETED', 1, ''],
-    ['pod', 'DELETED', undefined, ''],
-  ])
-  leaving.abort()
-  await expect(runtimeService.runPodSandbox({ config, runtimeHandler: 'kata' })).rejects.toThrow(
-    /no runtime for "kata" is configured/,
-  )
-  expect((await runtimeService.runtimeConfig({})).linux?.cgroupDriver).toBe(CgroupDriver.CGROUPFS)
-  client.close()
-})
+test.each([
+  ['each container its own', NamespaceMode.CONTAINER],
+  ['one', NamespaceMode.POD],
+])(
+  'over the socket, PIDs %s: events in order with the state after them; who asks again gets the same',
+  async (_, pid) => {
+    const socketPath = join(f.folder, 'cri.sock')
+    await using _server = await serveRuntime(f.runtime, { socketPath })
+    const client = createCriClient(`unix://${socketPath}`)
+    const { runtimeService } = client
+    const leaving = new AbortController()
+    const seen: ContainerEventResponse[] = []
+    const reading = (async () => {
+      for await (const event of runtimeService.getContainerEvents({}, { signal: leaving.signal })) seen.push(event)
+    })()
+    reading.catch(() => undefined)
+    // The stream is open when an event of another container comes through.
+    while (seen.length === 0) {
+      const warmUp = await create('true')
+      await runtimeService.removeContainer({ containerId: warmUp })
+    }
+    const config = f.pod({ linux: { securityContext: { namespaceOptions: { pid } } } })
+    const made = await Promise.all(
+      [0, 1].map(async () => (await runtimeService.runPodSandbox({ config, runtimeHandler: '' })).podSandboxId),
+    )
+    const [podSandboxId = ''] = made
+    expect(made).toEqual([podSandboxId, podSandboxId])
+    const request = { podSandboxId, config: f.container('main', 'sleep 600'), sandboxConfig: config }
+    const { containerId } = await runtimeService.createContainer(request)
+    await runtimeService.startContainer({ containerId })
+    await runtimeService.removePodSandbox({ podSandboxId })
+    const mine = () =>
+      seen.filter((event) => event.podSandboxStatus?.id === podSandboxId || event.containerId === podSandboxId)
+    await until(() => mine().length >= 8, 'eight events')
+    const names = Object.fromEntries(
+      Object.entries(ContainerEventType).map(([name, value]) => [value, name.split('_')[1]]),
+    )
+    const told = mine().map((event) => [
+      { [podSandboxId]: 'pod', [containerId]: 'main' }[event.containerId] ?? event.containerId,
+      names[event.containerEventType],
+      event.podSandboxStatus?.state,
+      event.containersStatuses.map(({ state }) => state).join(),
+    ])
+    expect(told).toEqual([
+      ['pod', 'CREATED', 0, ''],
+      ['pod', 'STARTED', 0, ''],
+      ['main', 'CREATED', 0, '0'],
+      ['main', 'STARTED', 0, '1'],
+      ['main', 'STOPPED', 1, '2'],
+      ['pod', 'STOPPED', 1, '2'],
+      ['main', 'DELETED', 1, ''],
+      ['pod', 'DELETED', undefined, ''],
+    ])
+    leaving.abort()
+    await expect(runtimeService.runPodSandbox({ config, runtimeHandler: 'kata' })).rejects.toThrow(
+      /no runtime for "kata" is configured/,
+    )
+    expect((await runtimeService.runtimeConfig({})).linux?.cgroupDriver).toBe(CgroupDriver.CGROUPFS)
+    client.close()
+  },
+)
 
 test('a killed runtime leaves containers running and half-made pods to be undone', async () => {
   await f.reopen(() => {})

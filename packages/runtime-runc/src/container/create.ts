@@ -203,7 +203,7 @@ function handlerFacts({ handlers }: Context, { handler }: ContainerRecord): Hand
 
 function newRecord(
   context: Context,
-  { config, sandboxConfig, sandbox, image, imageName, imageId, imageRef, rootfs, handler }: CreateOptions,
+  { config, sandboxConfig, sandbox, image, imageName, imageId, imageRef, rootfs, handler, isInfra }: CreateOptions,
 ): ContainerRecord {
   const logPath =
     sandboxConfig.logDirectory && config.logPath ? join(sandboxConfig.logDirectory, config.logPath) : undefined
@@ -216,6 +216,7 @@ function newRecord(
     config,
     imageName,
     ...(handler ? { handler } : {}),
+    ...(isInfra ? { isInfra } : {}),
     ...(imageId ? { imageId } : {}),
     ...(imageRef ? { imageRef } : {}),
     rootfs: typeof rootfs === 'string' ? rootfs : '',

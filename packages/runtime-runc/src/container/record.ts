@@ -26,6 +26,8 @@ export interface ContainerRecord {
   stopSignal: string
   /** Whether the first process's end is the end of all: it has a PID namespace of its own. */
   ownPidNamespace: boolean
+  /** It holds its sandbox's namespaces, and is none of the pod's containers. */
+  isInfra?: boolean
   /** Something is run on the host after its start, which only the OCI runtime does. */
   hasStartHooks?: boolean
   phase: ContainerPhase

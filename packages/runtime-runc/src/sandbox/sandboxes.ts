@@ -65,8 +65,6 @@ export interface Sandboxes {
   use<T>(id: string, work: SandboxWork<T>): Promise<T>
   /** Stores what the pod as a whole may use; what is undefined stays. @throws CriError NOT_FOUND */
   noteResources(id: string, resources: PodResources): Promise<void>
-  /** Whether the container is the sandbox's own first process and none of the pod's. */
-  isInfra(containerId: string, sandboxId: string): boolean
 }
 
 /** Opens a runtime's sandboxes: what a crash cut off is finished or undone, what a reboot ended is stopped. */
@@ -133,6 +131,5 @@ export async function openSandboxes(options: SandboxesOptions): Promise<Sandboxe
       }
     },
     noteResources: (id, resources) => noteResources(context, sandboxEntryOf(context, id), resources),
-    isInfra: (containerId, sandboxId) => context.entries.get(sandboxId)?.record.infraId === containerId,
   }
 }

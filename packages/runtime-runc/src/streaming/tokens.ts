@@ -27,7 +27,7 @@ export function createTokens<T>(ttlMs: number, now: () => number = () => perform
         const hint = 'retry when clients have connected or a minute has passed'
         throw new CriError('RESOURCE_EXHAUSTED', `maximum number of in-flight requests exceeded: ${hint}`)
       }
-      const token = randomBytes(18).toString('base64url')
+      const token = randomBytes(6).toString('base64url')
       waiting.set(token, { request, until: now() + ttlMs })
       return token
     },
