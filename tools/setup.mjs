@@ -26,6 +26,7 @@ const aptPackages = {
 
 /** What only the tests need. */
 const testPackages = {
+  checkpolicy: ['/usr/bin/checkpolicy'],
   apparmor: ['/usr/sbin/apparmor_parser', '/sbin/apparmor_parser'],
   criu: ['/usr/sbin/criu'],
   crun: ['/usr/bin/crun'],

@@ -152,6 +152,7 @@ export async function openNodeRuntime(
       images,
       streaming: async (backend) => openStreaming(await createStreamAdapters(backend)),
       cgroupParentDefault: config.cgroupRoot,
+      enableSelinux: config.enableSelinux,
       onProblem,
     }),
   )

@@ -45,6 +45,8 @@ export interface NodeConfig {
   cniBinDirs: string[]
   /** Folder of `HOST/hosts.toml` files, as containerd has them; default `/etc/containerd/certs.d`. */
   registryConfigPath: string
+  /** Containers have SELinux labels, which this machine must have enabled; default false. */
+  enableSelinux: boolean
   /** Images that stay: canonical names, `prefix*` or `*keyword*`; default none. */
   pinnedImages: string[]
   /** Containers of pods are below this cgroup; default `/nodelet`. */
@@ -81,6 +83,7 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   cniConfDir: path.optional(),
   cniBinDirs: z.array(path).default(['/opt/cni/bin']),
   registryConfigPath: path.default('/etc/containerd/certs.d'),
+  enableSelinux: z.boolean().default(false),
   pinnedImages: z.array(z.string().min(1)).default([]),
   cgroupRoot: path.default('/nodelet'),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),

@@ -10,6 +10,8 @@ import { createEventHub } from './events.ts'
 import type { Images } from './image/images-api.ts'
 import { openHandlers } from './handlers.ts'
 import type { HandlersOptions } from './handlers.ts'
+import { hasSelinux, readDefaultLabels } from './selinux/host.ts'
+import type { SelinuxLabels } from './selinux/labels.ts'
 import { openSandboxes } from './sandbox/sandboxes.ts'
 import { createRuntimeService } from './service.ts'
 import { tell } from './service-context.ts'
@@ -68,6 +70,11 @@ export interface RuntimeOptions extends Omit<HandlersOptions, 'hasUserNamespaces
   cdiSpecDirs?: readonly string[]
   /** Devices belong to run_as_user and run_as_group of the container that names them. Default: to their owner here. */
   deviceOwnershipFromSecurityContext?: boolean
+  /**
+   * Containers have SELinux labels: those of the machine's policy, with categories of their own for each pod, or what
+   * `selinux_options` say. Default: they have none, whatever is asked for.
+   */
+  enableSelinux?: boolean
   /** Told of what went wrong in the background. Default: a process warning. */
   onProblem?: (error: Error) => void
 }
@@ -88,12 +95,13 @@ export interface Runtime extends AsyncDisposable {
  * Opens a runtime. What ran goes on, what a crash cut off is finished or undone, what a reboot ended is said to have
  * ended.
  *
- * @throws Error when another process has `stateDir`, or runc or conmon is not there.
+ * @throws Error when another process has `stateDir`, runc or conmon is not there, or SELinux is asked for and not there.
  */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const { stateDir, runDir, cni, images, onProblem } = options
   await using opening = new AsyncDisposableStack()
   const noUserNamespaces = await userNamespaceObstacle(images.root)
+  const selinux = options.enableSelinux ? await readLabels() : undefined
   const handlers = await openHandlers(runDir, {
     ...options,
     handlers: options.handlers ?? { runc: options.runc === undefined ? {} : { path: options.runc } },
@@ -127,6 +135,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
       if (context) tell(context, eventTypes[type], id, id)
     },
     ...(options.cgroupParentDefault === undefined ? {} : { cgroupParentDefault: options.cgroupParentDefault }),
+    ...(selinux ? { selinux } : {}),
     ...(onProblem ? { onProblem } : {}),
   })
   const networkOf = (id: string): string => {
@@ -171,3 +180,8 @@ const eventTypes = {
   stopped: ContainerEventType.CONTAINER_STOPPED_EVENT,
   deleted: ContainerEventType.CONTAINER_DELETED_EVENT,
 } as const
+
+async function readLabels(): Promise<SelinuxLabels> {
+  if (await hasSelinux()) return readDefaultLabels()
+  throw new Error('enableSelinux: this machine has no SELinux, or /sys/fs/selinux is not mounted: leave it out')
+}

@@ -19,7 +19,7 @@ export interface ImageMounts {
  */
 export async function mountImages(
   images: Pick<Images, 'resolve' | 'prepareView'>,
-  { id: sandboxId, userNamespace }: Pick<SandboxFacts, 'id' | 'userNamespace'>,
+  { id: sandboxId, userNamespace, selinux }: Pick<SandboxFacts, 'id' | 'userNamespace' | 'selinux'>,
   config: ContainerConfig,
 ): Promise<ImageMounts> {
   const sources: Record<string, string> = {}
@@ -34,7 +34,7 @@ export async function mountImages(
     if (!found) throw failed(mount, `image "${image}" is not here: pull it first`)
     const spec = { ...ImageSpec.fromPartial(mount.image ?? {}), imageRef: found.id }
     sources[mount.containerPath] = await sourceOf(mount, async () =>
-      images.prepareView(sandboxId, found.id, userNamespace),
+      images.prepareView(sandboxId, found.id, { userNamespace, mountLabel: selinux?.mount }),
     )
     mounts.push({ ...mount, image: spec })
   }

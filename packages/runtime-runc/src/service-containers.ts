@@ -6,6 +6,7 @@ import { filterContainers } from './container/filter.ts'
 import type { ContainerRecord } from './container/record.ts'
 import { containerOf } from './container/status.ts'
 import { effectiveConfig } from './sandbox/facts.ts'
+import { labelsFor } from './selinux/labels.ts'
 import { mountImages } from './image-mounts.ts'
 import type { ServiceContext } from './service-context.ts'
 import { containerId as wholeId, sandboxId, shownContainers, statusOf } from './service-context.ts'
@@ -113,6 +114,8 @@ async function create(
     const image = images.resolve(asked)
     if (!image) throw new CriError('NOT_FOUND', `failed to resolve image "${asked}": pull it first`)
     const mounted = await mountImages(images, facts, config)
+    const options = config.linux?.securityContext?.selinuxOptions
+    const mountLabel = facts.selinux && labelsFor(facts.selinux, options).mount
     return containers.create({
       config: mounted.config,
       imageMounts: mounted.sources,
@@ -123,7 +126,7 @@ async function create(
       imageName: image.repoTags[0] ?? asked,
       imageId: image.id,
       imageRef: image.repoDigests[0] ?? image.id,
-      rootfs: (id) => images.prepareRootfs(id, image.id, facts.userNamespace),
+      rootfs: (id) => images.prepareRootfs(id, image.id, { userNamespace: facts.userNamespace, mountLabel }),
       signal,
     })
   })

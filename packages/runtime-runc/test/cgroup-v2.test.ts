@@ -5,14 +5,14 @@ import { expect, test } from 'vitest'
 
 // The guest has one CPU: modules are loaded once for all files.
 const once = ['--no-isolate', '--maxWorkers=1']
-const files = ['update', 'monitor-cgroup', 'runtime', 'unified-hierarchy'].map(
+const files = ['update', 'monitor-cgroup', 'runtime', 'unified-hierarchy', 'selinux-enabled'].map(
   (name) => `packages/runtime-runc/test/${name}.test.ts`,
 )
 const root = resolve(import.meta.dirname, '../../..')
 
-// The machine may have v1 only: a guest with its own kernel has v2.
+// The machine may have v1 only and no SELinux: a guest with its own kernel has both.
 test.skipIf(process.env.UML)(
-  'cgroups v2: limits and monitors are where they belong, and the service is as any runtime',
+  'cgroups v2: limits and monitors are where they belong, the service is as any runtime; SELinux labels',
   { timeout: 300_000 },
   async () => {
     const inGuest = ['-d', '0', '-m', '1G', '-t', '270', '--', join(root, 'node_modules/.bin/vitest'), 'run']

@@ -12,6 +12,7 @@ test('nothing said is the default of everything', () => {
   expect(parseConfig({}, 'flags')).toEqual({
     root: '/var/lib/nodelet',
     deviceOwnershipFromSecurityContext: false,
+    enableSelinux: false,
     cdiSpecDirs: ['/etc/cdi', '/var/run/cdi'],
     run: '/run/nodelet',
     listen: '/run/nodelet/runtime.sock',

@@ -17,7 +17,6 @@ export const host: HostFacts = {
   canLowerOomScore: true,
   seccomp: true,
   apparmor: false,
-  selinux: false,
 }
 export const sandbox: SandboxFacts = {
   id: 'pod1',

@@ -225,14 +225,14 @@ test('what was asked for and not given is noted', () => {
       securityContext: { capabilities: { addCapabilities: ['FLY'] } },
     },
   })
-  expect(specNotes(config, host)).toEqual([
+  expect(specNotes(config, host, { hasLabels: false })).toEqual([
     'capabilities CAP_FLY are left out: this runtime does not have them',
-    'SELinux labels are left out: this machine has no SELinux',
+    'SELinux labels are left out: this runtime has them off',
   ])
-  const poor = { ...host, hugetlb: false, canLowerOomScore: false, selinux: true }
-  expect(specNotes(config, poor).slice(1)).toEqual([
+  const poor = { ...host, hugetlb: false, canLowerOomScore: false }
+  expect(specNotes(config, poor, { hasLabels: true }).slice(1)).toEqual([
     'oom_score_adj is 0, not -998: this runtime may not go lower',
     'limits of huge pages are left out: this kernel has no hugetlb controller',
   ])
-  expect(specNotes(ContainerConfig.fromPartial({}), poor)).toEqual([])
+  expect(specNotes(ContainerConfig.fromPartial({}), poor, { hasLabels: false })).toEqual([])
 })

@@ -45,6 +45,8 @@ export interface DaemonConfig {
   cdiSpecDirs: string[]
   /** Devices belong to the user of the container that names them; default false. */
   deviceOwnershipFromSecurityContext: boolean
+  /** Containers have SELinux labels, which this machine must have enabled; default false. */
+  enableSelinux: boolean
   /** Images that kubelet's garbage collection leaves: names, `prefix*` or `*keyword*`. */
   pinnedImages: string[]
   registry: {
@@ -113,6 +115,7 @@ const schema: z.ZodType<Parsed> = z.strictObject({
   defaultHandler: z.string().optional(),
   cgroupDriver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs'),
   deviceOwnershipFromSecurityContext: z.boolean().default(false),
+  enableSelinux: z.boolean().default(false),
   cdiSpecDirs: z.array(path).default([...CDI_SPEC_DIRS]),
   pinnedImages: z.array(z.string().min(1)).default([]),
   registry: z.strictObject({ configPath: folders.default('/etc/containerd/certs.d') }).prefault({}),

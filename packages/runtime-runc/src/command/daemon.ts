@@ -58,6 +58,7 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       defaultHandler: config.defaultHandler,
       cdiSpecDirs: config.cdiSpecDirs,
       deviceOwnershipFromSecurityContext: config.deviceOwnershipFromSecurityContext,
+      enableSelinux: config.enableSelinux,
       cni: createCni({ ...cni, cacheDir: join(root, 'cni'), log }),
       images,
       streaming: async (backend) =>

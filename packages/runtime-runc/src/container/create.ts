@@ -9,7 +9,8 @@ import type { ConmonOptions, Monitored } from '../conmon.ts'
 import { parseSignal, signalName } from '../signals.ts'
 import { monitorCgroup } from '../spec/cgroup-path.ts'
 import { buildSpec } from '../spec/build.ts'
-import type { HandlerFacts, ImageConfig, SandboxFacts } from '../spec/facts.ts'
+import type { ContainerFacts, HandlerFacts, ImageConfig, SandboxFacts } from '../spec/facts.ts'
+import { relabel } from '../selinux/relabel.ts'
 import { specNotes } from '../spec/notes.ts'
 import type { OciSpec } from '../spec/oci.ts'
 import { locked, newEntry, runcOf, update } from './context.ts'
@@ -90,7 +91,7 @@ async function make(context: Context, entry: Entry, options: CreateOptions): Pro
     ownPidNamespace,
     user: spec.process.user,
     ...(spec.hooks?.poststart?.length ? { hasStartHooks: true } : {}),
-    notes: specNotes(options.config, context.host),
+    notes: specNotes(options.config, context.host, { hasLabels: options.sandbox.selinux !== undefined }),
     phase: 'created',
   })
   crashPoint('container/created')
@@ -188,12 +189,28 @@ async function specFor(context: Context, record: ContainerRecord, options: Creat
     ...(targetPid === undefined ? {} : { targetPid }),
     ...(options.signal ? { signal: options.signal } : {}),
   })
-  return buildSpec({
+  const spec = buildSpec({
     container: options.config,
     sandbox: options.sandboxConfig,
     image: options.image,
     facts: { container, sandbox: options.sandbox, host: context.host, handler: handlerFacts(context, record) },
   })
+  await labelSources(container, options.config, spec.linux.mountLabel, options.signal)
+  return spec
+}
+
+/** What the container shares and may have as its own, and what its image's volumes begin with. */
+async function labelSources(
+  { sources, imageVolumes }: ContainerFacts,
+  { mounts }: ContainerConfig,
+  label: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (label === undefined) return
+  const asked = mounts.flatMap(({ hostPath, selinuxRelabel }) =>
+    selinuxRelabel ? [sources[hostPath]?.path ?? ''] : [],
+  )
+  for (const path of [...asked, ...Object.values(imageVolumes)]) if (path !== '') await relabel(path, label, signal)
 }
 
 function handlerFacts({ handlers }: Context, { handler }: ContainerRecord): HandlerFacts {

@@ -27,7 +27,6 @@ export async function readHostFacts(): Promise<HostFacts> {
     oomScoreAdj,
     canLowerOomScore: oomScoreAdj <= -1000 || (await canLowerOomScore(oomScoreAdj)),
     seccomp: await exists('/proc/sys/kernel/seccomp/actions_avail'),
-    selinux: await exists('/sys/fs/selinux/enforce'),
     apparmor,
     ...(profile === undefined ? {} : { apparmorDefault: profile }),
   }

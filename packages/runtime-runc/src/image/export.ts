@@ -95,7 +95,7 @@ async function manifestOf(
       if (await content.has(blob)) continue
       throw new CriError(
         'NOT_FOUND',
-        `image ${image.id} can't be exported: its layer ${blob} is here unpacked only, for another image brought it in another form: remove that one, then this one, and pull it again`,
+        `image ${image.id} can't be exported: blob ${blob} is not kept here, as when another image brought the same layer in another form: remove both and pull this one again`,
       )
     }
     return { manifest: found.manifest, digest, bytes }

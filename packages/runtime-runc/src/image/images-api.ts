@@ -2,7 +2,7 @@
 import type { AuthConfig, ImageService } from '@nodelet/cri-api'
 import type { DiskUsage } from '../snapshot/disk-usage.ts'
 import type { UnpackerOptions } from '../snapshot/unpacker.ts'
-import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
+import type { RootfsView } from '../snapshot/overlay.ts'
 import type { ExportOptions } from './export.ts'
 import type { Progress } from './pull.ts'
 import type { RegistriesOptions } from './puller.ts'
@@ -60,9 +60,9 @@ export interface Images extends AsyncDisposable {
    * Mounts a writable file system of an image for a container; safe to run again. Answers its path. With a user namespace
    * its files belong to that one's ids, for which Linux 5.19 is needed and a disk that can be id-mapped.
    */
-  prepareRootfs(key: string, imageId: string, userNamespace?: UserNamespaceFacts): Promise<string>
+  prepareRootfs(key: string, imageId: string, shown?: RootfsView): Promise<string>
   /** Mounts an image read-only for an owner, such as a pod, whose parts share it. Answers its path. */
-  prepareView(owner: string, imageId: string, userNamespace?: UserNamespaceFacts): Promise<string>
+  prepareView(owner: string, imageId: string, shown?: RootfsView): Promise<string>
   /** Unmounts all of an owner. Fine when there is none. */
   releaseViews(owner: string): Promise<void>
   /** Unmounts it and removes what was written. Fine when there is none. */

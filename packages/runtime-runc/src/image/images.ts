@@ -7,7 +7,7 @@ import { openContent } from '../content.ts'
 import { createDiskUsageMeter } from '../snapshot/disk-usage.ts'
 import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
-import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
+import type { RootfsView } from '../snapshot/overlay.ts'
 import { exportImages } from './export.ts'
 import type { Images, ImagesOptions } from './images-api.ts'
 import { openLayout } from './layout.ts'
@@ -132,16 +132,11 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
   }
 
   // Not in line with the others: from its first step on the layers are in use, which collections see.
-  const prepare = async (
-    key: string,
-    imageId: string,
-    isView: boolean,
-    userNamespace?: UserNamespaceFacts,
-  ): Promise<string> => {
+  const prepare = async (key: string, imageId: string, isView: boolean, shown: RootfsView = {}): Promise<string> => {
     const used = rootfs.records().find((one) => one.key === key)
     const chain = used?.chain ?? store.list().find(({ id }) => id === imageId)?.chain
     if (!chain) throw new CriError('NOT_FOUND', `image ${imageId} is not here: pull it first`)
-    return rootfs.prepare({ key, imageId, chain, folders: layers.folders(chain), isView, userNamespace })
+    return rootfs.prepare({ key, imageId, chain, folders: layers.folders(chain), isView, ...shown })
   }
 
   const release = async (key: string): Promise<void> => {
@@ -221,9 +216,9 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         crashPoint('image/forgotten')
         await collect()
       }),
-    prepareRootfs: async (key, imageId, user) => prepare(key, imageId, false, user),
-    prepareView: async (owner, imageId, user) =>
-      prepare(`${viewKey(owner)}${imageId.replace(/^sha256:/, '').replace(':', '-')}`, imageId, true, user),
+    prepareRootfs: async (key, imageId, shown) => prepare(key, imageId, false, shown),
+    prepareView: async (owner, imageId, shown) =>
+      prepare(`${viewKey(owner)}${imageId.replace(/^sha256:/, '').replace(':', '-')}`, imageId, true, shown),
     releaseViews: async (owner) => {
       const keys = rootfs.records().flatMap(({ key }) => (key.startsWith(viewKey(owner)) ? [key] : []))
       for (const key of keys) await release(key)

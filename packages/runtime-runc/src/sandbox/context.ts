@@ -5,6 +5,7 @@ import type { Containers } from '../container/containers.ts'
 import type { Cni } from '@nodelet/cni-plugins'
 import { isFull } from '../files.ts'
 import type { Handlers } from '../handlers.ts'
+import type { SelinuxLabels } from '../selinux/labels.ts'
 import type { SandboxRecord } from './record.ts'
 import { saveSandbox } from './store.ts'
 import type { SandboxFolders } from './store.ts'
@@ -37,6 +38,8 @@ export interface SandboxContext {
   /** Where the pause program's root file system is made. */
   pauseDir: string
   bootId: string
+  /** What pods have that ask for nothing, at a level of their own; absent where labels are off. */
+  selinux?: SelinuxLabels
   entries: Map<string, SandboxEntry>
   releaseViews: (id: string) => Promise<void>
   emit: (event: SandboxEvent) => void

@@ -11,7 +11,7 @@ import type { SandboxFolders } from './store.ts'
 /** `infraPid` is the first process of the shared PID namespace, if the pod shares one. */
 export function sandboxFacts(
   folders: SandboxFolders,
-  { id, config }: Readonly<SandboxRecord>,
+  { id, config, selinux }: Readonly<SandboxRecord>,
   infraPid?: number,
 ): SandboxFacts {
   const { net, ipc, uts } = pinPaths(folders.namespaces, id, config)
@@ -24,6 +24,7 @@ export function sandboxFacts(
     ...(ipc === undefined ? {} : { ipcPath: ipc }),
     ...(infraPid === undefined ? {} : { pidPath: `/proc/${infraPid}/ns/pid` }),
     ...(userNamespace ? { userNamespace } : {}),
+    ...(selinux ? { selinux } : {}),
     ...podFiles(join(folders.pods, id), config),
   }
 }

@@ -5,6 +5,7 @@ import { NamespaceMode } from '@nodelet/cri-api'
 import type { DNSConfig, PodSandboxConfig } from '@nodelet/cri-api'
 import { isMountPoint, mount, unmountIfMounted } from '@nodelet/linux'
 import { readText } from '../files.ts'
+import { contextOption, setLabel } from '../selinux/relabel.ts'
 import { askedIdMappings, podRoot } from '../spec/user-namespace.ts'
 import { namespaceOptions, podHostname } from './namespaces.ts'
 
@@ -29,8 +30,8 @@ export function podFiles(folder: string, config: PodSandboxConfig): PodFiles {
   }
 }
 
-/** Writes the files and mounts the shared memory; all belong to the pod's root. */
-export async function makePodFiles(folder: string, config: PodSandboxConfig): Promise<void> {
+/** Writes the files and mounts the shared memory; all belong to the pod's root. @param label of all for SELinux */
+export async function makePodFiles(folder: string, config: PodSandboxConfig, label?: string): Promise<void> {
   const { uid, gid } = podRoot(askedIdMappings(namespaceOptions(config)))
   // 0711: programs of any user in the pod reach the files through their bind mounts, nobody lists the folder.
   await mkdir(folder, { recursive: true, mode: 0o711 })
@@ -39,10 +40,13 @@ export async function makePodFiles(folder: string, config: PodSandboxConfig): Pr
   await writeFile(hostnameFile, `${podHostname(config)}\n`, { mode: 0o644 })
   await writeFile(hostsFile, await readFile('/etc/hosts'), { mode: 0o644 })
   await writeFile(resolvConfFile, resolvConf, { mode: 0o644 })
-  for (const path of [hostnameFile, hostsFile, resolvConfFile]) await chown(path, uid, gid)
+  for (const path of [hostnameFile, hostsFile, resolvConfFile]) {
+    await chown(path, uid, gid)
+    if (label !== undefined) setLabel(path, label)
+  }
   if (shmPath === undefined) return
   await mkdir(shmPath, { recursive: true })
-  const options = [...SHM_OPTIONS, `uid=${uid}`, `gid=${gid}`]
+  const options = [...SHM_OPTIONS, `uid=${uid}`, `gid=${gid}`, ...(label === undefined ? [] : [contextOption(label)])]
   if (!isMountPoint(shmPath)) mount({ source: 'shm', target: shmPath, type: 'tmpfs', options })
 }
 

@@ -1,5 +1,6 @@
 // A sandbox as it is known on disk.
 import type { PodSandboxConfig } from '@nodelet/cri-api'
+import type { SelinuxLabels } from '../selinux/labels.ts'
 import type { CniResult } from '@nodelet/cni-plugins'
 
 /**
@@ -27,6 +28,8 @@ export interface SandboxRecord {
   networkOwed: boolean
   /** What CNI gave. */
   network?: CniResult
+  /** Absent where labels are off. */
+  selinux?: SelinuxLabels
   /** The container that holds the PID namespace which the pod shares. */
   infraId?: string
 }

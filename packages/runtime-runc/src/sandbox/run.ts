@@ -1,5 +1,5 @@
 // Making a sandbox: all of it, or nothing.
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { join } from 'node:path'
 import { ContainerConfig, CriError, NamespaceMode } from '@nodelet/cri-api'
 import type { PodSandboxConfig } from '@nodelet/cri-api'
@@ -15,6 +15,8 @@ import type { SandboxRecord } from './record.ts'
 import { saveSandbox } from './store.ts'
 import { discardSandbox, endSandbox } from './stop.ts'
 import { crashPoint } from '../crash-points.ts'
+import { atLevel, freeLevel, labelsFor, levelOf } from '../selinux/labels.ts'
+import type { SelinuxLabels } from '../selinux/labels.ts'
 import { askedIdMappings } from '../spec/user-namespace.ts'
 
 const NETWORK_LIMIT_MS = 3 * 60_000
@@ -49,12 +51,12 @@ export async function runSandbox(
 
 async function make(context: SandboxContext, entry: SandboxEntry): Promise<void> {
   const { folders, cgroups } = context
-  const { id, config, cgroupParent } = entry.record
+  const { id, config, cgroupParent, selinux } = entry.record
   const pins = pinPaths(folders.namespaces, id, config)
   await makeNamespaces(pins, config, podUserNamespace(folders.namespaces, id, config))
   crashPoint('sandbox/pinned')
   const makeFiles = async (): Promise<void> => {
-    await makePodFiles(join(folders.pods, id), config)
+    await makePodFiles(join(folders.pods, id), config, selinux?.mount)
     if (context.handlers.cgroupDriver !== 'systemd') await cgroups.create(cgroupParent)
     crashPoint('sandbox/files-made')
   }
@@ -140,6 +142,7 @@ function newRecord(
   const asked = config.linux?.cgroupParent ?? ''
   checkCgroupParent(context.handlers.cgroupDriver, asked)
   const isSystemd = context.handlers.cgroupDriver === 'systemd'
+  const selinux = labelsOf(context, config)
   return {
     id,
     config,
@@ -151,7 +154,18 @@ function newRecord(
     cgroupParent: asked || (isSystemd ? 'system.slice' : `${context.cgroupParentDefault}/${id}`),
     ownCgroup: !asked && !isSystemd,
     networkOwed: !usesHostNetwork(config),
+    ...(selinux ? { selinux } : {}),
   }
+}
+
+/** A pod has a level of its own, unless it asks for one. */
+function labelsOf({ selinux, entries }: SandboxContext, { linux }: PodSandboxConfig): SelinuxLabels | undefined {
+  if (!selinux) return undefined
+  const options = linux?.securityContext?.selinuxOptions
+  const isTaken = (level: string): boolean =>
+    [...entries.values()].some(({ record }) => record.selinux && levelOf(record.selinux) === level)
+  const level = options?.level || freeLevel(isTaken, randomInt)
+  return labelsFor(atLevel(selinux, level), options)
 }
 
 /** A pod has one sandbox of an attempt; kubelet counts attempts up when it makes one anew. */

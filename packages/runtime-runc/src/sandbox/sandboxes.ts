@@ -11,6 +11,7 @@ import type { Cni } from '@nodelet/cni-plugins'
 import { sandboxEntryOf } from './context.ts'
 import type { SandboxContext, SandboxEvent } from './context.ts'
 import { sandboxFacts } from './facts.ts'
+import type { SelinuxLabels } from '../selinux/labels.ts'
 import { arePinned, protectPins } from './namespaces.ts'
 import type { SandboxRecord } from './record.ts'
 import { recoverSandboxes } from './recover.ts'
@@ -30,6 +31,8 @@ export interface SandboxesOptions {
   cni: Cni
   /** Below it each sandbox that names no cgroup parent gets one of its own. Default: `/nodelet`. */
   cgroupParentDefault?: string
+  /** SELinux labels of pods that ask for none, but for their level. Default: pods have no labels. */
+  selinux?: SelinuxLabels
   /** Unmounts the images that the sandbox's containers had as volumes; may be called again. Default: there are none. */
   releaseViews?: (id: string) => Promise<void>
   onEvent?: (event: SandboxEvent) => void
@@ -82,6 +85,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<Sandboxe
     pauseDir: stateDir,
     bootId: (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim(),
     entries: new Map(),
+    ...(options.selinux ? { selinux: options.selinux } : {}),
     releaseViews: options.releaseViews ?? (async (): Promise<void> => {}),
     emit: options.onEvent ?? ((): void => {}),
     onProblem: options.onProblem ?? ((error): void => process.emitWarning(error)),

@@ -5,6 +5,7 @@ import { join, relative } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import { isMountPoint, mount, mountIdMapped, unmountIfMounted } from '@nodelet/linux'
 import { writeJson } from '../files.ts'
+import { contextOption } from '../selinux/relabel.ts'
 import { hostId, podRoot } from '../spec/user-namespace.ts'
 import type { UserNamespaceFacts } from '../spec/user-namespace.ts'
 import { crashPoint } from '../crash-points.ts'
@@ -17,7 +18,15 @@ interface RootfsRecord {
   isView?: boolean
 }
 
-export interface RootfsInput {
+/** How a file system is shown, without a change of its layers. */
+export interface RootfsView {
+  /** Whose ids the files are to have. */
+  userNamespace?: UserNamespaceFacts | undefined
+  /** The SELinux label of all its files. */
+  mountLabel?: string | undefined
+}
+
+export interface RootfsInput extends RootfsView {
   /** Letters, digits, `_`, `.` and `-`. */
   key: string
   imageId: string
@@ -26,9 +35,9 @@ export interface RootfsInput {
   folders: readonly string[]
   /** Read-only, so that many may share it. */
   isView?: boolean
-  /** Whose ids the files are to have: the layers are shown under them, not changed. */
-  userNamespace?: UserNamespaceFacts | undefined
 }
+
+type Place = Pick<RootfsInput, 'key' | 'folders' | 'mountLabel'> & { isView: boolean }
 
 export interface RootFileSystems {
   /** Mounts a file system over the layers; mounts the same one again after a reboot. Answers its path. */
@@ -71,25 +80,21 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
   }
 
   /** Nothing else runs meanwhile. What is mounted keeps the ids when the layers are no longer shown so. */
-  const mountMapped = (key: string, folders: readonly string[], isView: boolean, userNamespace: string): void => {
+  const mountMapped = (place: Place, userNamespace: string): void => {
     const layers = join(root, 'l')
     mkdirSync(mapped, { recursive: true, mode: 0o700 })
     mountIdMapped({ source: layers, target: mapped, userNamespace, readOnly: true })
     try {
-      mountLayers(
-        key,
-        folders.map((folder) => join(mapped, relative(layers, folder))),
-        isView,
-        mapped,
-      )
+      const folders = place.folders.map((folder) => join(mapped, relative(layers, folder)))
+      mountLayers({ ...place, folders }, mapped)
     } finally {
       unmountIfMounted(mapped, { detach: true })
     }
   }
 
-  const mountLayers = (key: string, folders: readonly string[], isView: boolean, layers = join(root, 'l')): void => {
+  const mountLayers = ({ key, folders, isView, mountLabel }: Place, layers = join(root, 'l')): void => {
     const [only] = folders
-    if (isView && only !== undefined && folders.length === 1) {
+    if (isView && mountLabel === undefined && only !== undefined && folders.length === 1) {
       mount({ source: only, target: at(key, 'merged'), options: ['bind'] })
       mount({ source: 'none', target: at(key, 'merged'), options: ['bind', 'remount', 'ro'] })
       return
@@ -97,6 +102,7 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
     const optionsWith = (shown: (path: string) => string): string[] => [
       `lowerdir=${folders.map(shown).join(':')}`,
       ...(isView ? ['ro'] : [`upperdir=${shown(at(key, 'upper'))}`, `workdir=${shown(at(key, 'work'))}`]),
+      ...(mountLabel === undefined ? [] : [contextOption(mountLabel)]),
     ]
     const target = at(key, 'merged')
     const options = optionsWith((path) => path)
@@ -121,6 +127,7 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
     folders,
     isView = false,
     userNamespace,
+    mountLabel,
   }: RootfsInput): Promise<string> => {
     if (!/^\w[\w.-]*$/.test(key)) {
       throw new RangeError(`rootfs key ${JSON.stringify(key)}: letters, digits, "_", "." and "-"`)
@@ -142,8 +149,9 @@ export async function openRootFileSystems(root: string): Promise<RootFileSystems
         await writeJson(at(key, 'rootfs.json'), record)
       }
       crashPoint('container/rootfs-recorded')
-      if (userNamespace && folders.length > 0) mountMapped(key, folders, isView, userNamespace.path)
-      else mountLayers(key, folders.length > 0 ? folders : [at(key, 'empty')], isView)
+      const place = { key, folders: folders.length > 0 ? folders : [at(key, 'empty')], isView, mountLabel }
+      if (userNamespace && folders.length > 0) mountMapped(place, userNamespace.path)
+      else mountLayers(place)
       crashPoint('container/rootfs-mounted')
     } catch (error) {
       if (!present) await release(key)

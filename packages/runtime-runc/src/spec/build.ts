@@ -1,5 +1,6 @@
 // The whole OCI spec as one function of data.
 import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
+import { labelsFor } from '../selinux/labels.ts'
 import { applyEdits } from './edits.ts'
 import { SpecError } from './errors.ts'
 import type { ContainerFacts, HandlerFacts, HostFacts, ImageConfig, SandboxFacts } from './facts.ts'
@@ -31,11 +32,9 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
   if (privileged && !sandbox.linux?.securityContext?.privileged) {
     throw new SpecError('no privileged container allowed in sandbox: the sandbox was not made privileged')
   }
-  if (facts.host.selinux && (security?.selinuxOptions || container.mounts.some((mount) => mount.selinuxRelabel))) {
-    throw new SpecError('SELinux labels are not supported by this runtime: leave seLinuxOptions out')
-  }
   const user = facts.sandbox.userNamespace
-  const process = buildProcess(container, image, facts)
+  const labels = facts.sandbox.selinux && labelsFor(facts.sandbox.selinux, security?.selinuxOptions)
+  const process = buildProcess(container, image, facts, privileged ? undefined : labels?.process)
   const { devices, rules } = buildDevices(
     container,
     { privileged, withoutHostDevices: facts.handler?.privilegedWithoutHostDevices ?? false },
@@ -73,6 +72,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
       readonlyPaths: privileged ? [] : (security?.readonlyPaths ?? []),
       ...(seccomp ? { seccomp } : {}),
       ...(rootfsPropagation ? { rootfsPropagation } : {}),
+      ...(labels ? { mountLabel: labels.mount } : {}),
     },
   }
   return applyEdits(spec, facts.container.cdi ?? [], facts.handler?.netDevices)

@@ -2,6 +2,7 @@
 import type { RuntimeHandlerFeatures } from '@nodelet/cri-api'
 import type { ResolvedEdits } from '../cdi/cdi.ts'
 import type { CgroupDriver, HandlerOptions } from '../handlers.ts'
+import type { SelinuxLabels } from '../selinux/labels.ts'
 import type { OciDevice, OciSeccomp } from './oci.ts'
 import type { UserNamespaceFacts } from './user-namespace.ts'
 import type { ResolvedUser } from './users.ts'
@@ -32,6 +33,8 @@ export interface SandboxFacts {
   resolvConfFile?: string
   /** The pod's own tmpfs for /dev/shm. */
   shmPath?: string
+  /** Absent where labels are off. Containers have the pod's level unless they ask for their own. */
+  selinux?: SelinuxLabels
   /** Present when the pod has a user namespace of its own: all else that is pinned belongs to it, and the files to its root. */
   userNamespace?: UserNamespaceFacts
 }
@@ -58,7 +61,6 @@ export interface HostFacts {
   apparmor: boolean
   /** The profile of containers that ask for none; absent when it could not be loaded. */
   apparmorDefault?: string
-  selinux: boolean
 }
 
 /** The runtime handler, and what its program can do. */

@@ -11,6 +11,7 @@ export interface OciProcess {
   noNewPrivileges: boolean
   oomScoreAdj: number
   apparmorProfile?: string
+  selinuxLabel?: string
   rlimits?: { type: string; hard: number; soft: number }[]
 }
 
@@ -112,6 +113,8 @@ export interface OciSpec {
     readonlyPaths: string[]
     seccomp?: OciSeccomp
     rootfsPropagation?: string
+    /** Of the mounts that the OCI runtime makes. */
+    mountLabel?: string
     intelRdt?: Record<string, unknown>
     netDevices?: Record<string, { name: string }>
   }

@@ -20,6 +20,7 @@ export function buildProcess(
   config: ContainerConfig,
   image: ImageConfig,
   { sandbox: { hostname }, container, host }: ProcessFacts,
+  selinuxLabel?: string,
 ): OciProcess {
   const security = config.linux?.securityContext
   const apparmorProfile = buildApparmor(security, container, host)
@@ -33,6 +34,7 @@ export function buildProcess(
     noNewPrivileges: security?.noNewPrivs ?? false,
     oomScoreAdj: clampOomScore(Number(config.linux?.resources?.oomScoreAdj ?? 0n), host),
     ...(apparmorProfile ? { apparmorProfile } : {}),
+    ...(selinuxLabel === undefined ? {} : { selinuxLabel }),
   }
 }
 
