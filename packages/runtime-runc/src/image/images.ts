@@ -71,8 +71,13 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     try {
       await layers.keepOnly([...store.list(), ...rootfs.records()].map(({ chain }) => chain))
       const kept = new Set(store.list().flatMap(({ blobs }) => blobs))
-      for (const digest of await content.list()) if (!kept.has(digest)) await content.remove(digest)
+      for (const digest of await content.list()) {
+        if (kept.has(digest)) continue
+        await content.remove(digest)
+        crashPoint('image/blob-removed')
+      }
       await content.sweep()
+      crashPoint('image/collected')
     } catch (cause) {
       // The next collection tries again; what led to this one is done.
       onProblem(new Error(`removing unused images below ${root}: ${(cause as Error).message}`, { cause }))

@@ -2,6 +2,7 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { crashPoint } from '../crash-points.ts'
 import { syncFolder, writeJson } from '../files.ts'
 import type { ImageConfig } from '../spec/facts.ts'
 import { nameOf, parseReference, taggedName } from './reference.ts'
@@ -25,6 +26,8 @@ export interface ImageRecord {
   pinned: boolean
   /** Milliseconds since the epoch. */
   createdAt: number
+  /** Grows with each record that is written: of two images with one name on disk the later has it. */
+  turn?: number | undefined
 }
 
 export interface ImageStore {
@@ -47,6 +50,7 @@ const stored = z.looseObject({
   blobs: z.array(z.string()),
   pinned: z.boolean(),
   createdAt: z.number(),
+  turn: z.number().optional(),
 })
 
 /** A shorter ID is more likely a name. */
@@ -74,22 +78,35 @@ export async function openImageStore(root: string, onProblem: (error: Error) => 
     await writeJson(fileOf(record.id), record)
     images.set(record.id, record)
   }
+  /** Others without the names of one. */
+  const robbedBy = ({ id, repoTags }: ImageRecord): ImageRecord[] =>
+    [...images.values()].flatMap((other) => {
+      const kept = other.repoTags.filter((tag) => !repoTags.includes(tag))
+      return other.id === id || kept.length === other.repoTags.length ? [] : [{ ...other, repoTags: kept }]
+    })
+  const turnOf = ({ turn = 0 }: ImageRecord): number => turn
+  // A crash may have come before those were written whose names another took.
+  for (const { id } of [...images.values()].toSorted((a, b) => turnOf(b) - turnOf(a))) {
+    const record = images.get(id)
+    for (const robbed of record ? robbedBy(record) : []) images.set(robbed.id, robbed)
+  }
 
   return {
     list: () => [...images.values()],
     find: (text) => findImage([...images.values()], text),
     put: async (record) => {
-      // Taken first: a crash in between leaves a name without an image, never with two.
-      for (const other of images.values()) {
-        const kept = other.repoTags.filter((tag) => !record.repoTags.includes(tag))
-        if (other.id !== record.id && kept.length < other.repoTags.length) await save({ ...other, repoTags: kept })
-      }
-      await save(record)
+      const turn = Math.max(0, ...[...images.values()].map(turnOf)) + 1
+      await save({ ...record, turn })
+      const robbed = robbedBy(record)
+      for (const other of robbed) images.set(other.id, other)
+      crashPoint('image/names-taken')
+      for (const other of robbed) await save(other)
     },
     remove: async (id) => {
       await rm(fileOf(id), { force: true })
       await syncFolder(folder) // before its content goes
       images.delete(id)
+      crashPoint('image/forgotten')
     },
   }
 }

@@ -136,7 +136,9 @@ export async function openLayers(root: string, options: LayersOptions = {}): Pro
         known.delete(chainId)
         // Without its record the folder is nobody's: a crash from here on is finished at the next opening.
         await rm(join(base, name, 'layer.json'), { force: true })
+        crashPoint('image/layer-forgotten')
         await rm(join(base, name), { recursive: true, force: true })
+        crashPoint('image/layer-removed')
       }
     },
     [Symbol.asyncDispose]: async () => unpacker[Symbol.asyncDispose](),
