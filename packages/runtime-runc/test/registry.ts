@@ -32,18 +32,23 @@ export interface TestImage {
   layers: string[]
 }
 
-export async function makeImage(layers: readonly TarEntry[][], config: object = {}): Promise<TestImage> {
+/** @param digestOf names blobs and layers; the manifest itself is always named by sha256 */
+export async function makeImage(
+  layers: readonly TarEntry[][],
+  config: object = {},
+  digestOf: (content: Uint8Array) => string = sha256,
+): Promise<TestImage> {
   const tars = await Promise.all(layers.map(tarOf))
   const compressed = tars.map((tar) => gzipSync(tar))
   const file = json({
     architecture: 'amd64',
     os: 'linux',
     config,
-    rootfs: { type: 'layers', diff_ids: tars.map(sha256) },
+    rootfs: { type: 'layers', diff_ids: tars.map(digestOf) },
   })
   const describe = (mediaType: string, content: Buffer): object => ({
     mediaType,
-    digest: sha256(content),
+    digest: digestOf(content),
     size: content.length,
   })
   const oci = 'application/vnd.oci.image'
@@ -53,8 +58,8 @@ export async function makeImage(layers: readonly TarEntry[][], config: object = 
     config: describe(`${oci}.config.v1+json`, file),
     layers: compressed.map((layer) => describe(`${oci}.layer.v1.tar+gzip`, layer)),
   })
-  const blobs = new Map([file, ...compressed].map((blob) => [sha256(blob), blob]))
-  return { blobs, manifest, id: sha256(file), layers: compressed.map(sha256) }
+  const blobs = new Map([file, ...compressed].map((blob) => [digestOf(blob), blob]))
+  return { blobs, manifest, id: digestOf(file), layers: compressed.map(digestOf) }
 }
 
 export const indexOf = (entries: readonly { manifest: Buffer; architecture: string }[]): Buffer =>

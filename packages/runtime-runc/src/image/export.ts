@@ -2,11 +2,11 @@
 import { createReadStream, createWriteStream } from 'node:fs'
 import { mkdir, mkdtemp, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { createHash } from 'node:crypto'
 import { pipeline } from 'node:stream/promises'
 import { CriError } from '@nodelet/cri-api'
 import { pack } from 'tar-stream'
 import type { ContentStore } from '../content.ts'
+import { algorithmOf, endOf, hashLike, hexOf } from '../digest.ts'
 import { syncFolder } from '../files.ts'
 import { decompressor } from '../snapshot/compression.ts'
 import { parseConfigFile, parseManifest } from './manifest.ts'
@@ -120,7 +120,7 @@ async function fillLayout(work: Work, tar: Tar): Promise<void> {
   const add = async (digest: string): Promise<void> => {
     if (done.has(digest)) return
     done.add(digest)
-    await tar.file(`blobs/sha256/${digest.slice('sha256:'.length)}`, work.content.pathOf(digest))
+    await tar.file(`blobs/${algorithmOf(digest)}/${hexOf(digest)}`, work.content.pathOf(digest))
   }
   tar.text('oci-layout', JSON.stringify({ imageLayoutVersion: '1.0.0' }))
   for (const one of work.wanted) {
@@ -180,10 +180,8 @@ async function fillDocker(work: Work, tar: Tar): Promise<void> {
   tar.text('repositories', JSON.stringify(repositories))
 }
 
-const hexOf = (digest: string): string => digest.slice('sha256:'.length)
-
 async function decompressTo(from: string, to: string, diffId: string, signal: AbortSignal): Promise<void> {
-  const hash = createHash('sha256')
+  const hash = hashLike(diffId)
   const hashed = async function* (chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
     for await (const chunk of chunks) {
       hash.update(chunk)
@@ -191,6 +189,6 @@ async function decompressTo(from: string, to: string, diffId: string, signal: Ab
     }
   }
   await pipeline(createReadStream(from), await decompressor(from), hashed, createWriteStream(to), { signal })
-  const got = `sha256:${hash.digest('hex')}`
+  const got = endOf(hash, diffId)
   if (got !== diffId) throw new CriError('UNKNOWN', `layer ${from} is corrupt: it has digest ${got}, not ${diffId}`)
 }

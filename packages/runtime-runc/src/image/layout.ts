@@ -3,7 +3,8 @@ import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { join, posix } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import { z } from 'zod'
-import { chunksOf, sha256 } from '../content.ts'
+import { chunksOf } from '../content.ts'
+import { algorithmOf, digestLike, digestPattern, digestRule, hexOf } from '../digest.ts'
 import { readDockerArchive } from './docker-archive.ts'
 import type { Descriptor } from './manifest.ts'
 import type { Source } from './pull.ts'
@@ -23,7 +24,7 @@ export interface Layout extends AsyncDisposable {
 }
 
 const nameKeys = ['io.containerd.image.name', 'org.opencontainers.image.ref.name']
-const digest: z.ZodType<string> = z.string().regex(/^sha256:[a-f0-9]{64}$/)
+const digest: z.ZodType<string> = z.string().regex(digestPattern, `must be ${digestRule}`)
 /** Some builders write the tag alone, which would be another image's name. */
 const isName = (text: string): boolean => /[/:]/.test(text)
 
@@ -76,11 +77,11 @@ export async function openLayout(path: string, scratch: string, signal: AbortSig
       return file
     }
   }
-  const blobPath = (name: string): string => fileOf(`blobs/sha256/${name.slice('sha256:'.length)}`)
+  const blobPath = (name: string): string => fileOf(`blobs/${algorithmOf(name)}/${hexOf(name)}`)
   const index = await readIndex(fileOf('index.json'), path)
   const checked = async ({ digest: expected }: Pick<Descriptor, 'digest'>): Promise<Buffer> => {
     const content = await readFile(blobPath(expected))
-    const got = sha256(content)
+    const got = digestLike(expected, content)
     if (got !== expected) throw new CriError('UNKNOWN', `${path}: blob ${expected} is corrupt: it has digest ${got}`)
     return content
   }

@@ -1,6 +1,7 @@
 // Manifests, indexes and configurations of images, as registries and layouts have them: validated here, once.
 import { CriError } from '@nodelet/cri-api'
 import { z } from 'zod'
+import { digestPattern, digestRule } from '../digest.ts'
 
 /** Where content is and what it must be. */
 export interface Descriptor {
@@ -43,7 +44,7 @@ export interface ConfigFile {
   rootfs: { type: 'layers'; diff_ids: string[] }
 }
 
-const digest: z.ZodType<string> = z.string().regex(/^sha256:[a-f0-9]{64}$/, 'must be sha256: and 64 hex digits')
+const digest: z.ZodType<string> = z.string().regex(digestPattern, `must be ${digestRule}`)
 const descriptor: z.ZodType<Descriptor> = z.object({
   mediaType: z.string(),
   digest,

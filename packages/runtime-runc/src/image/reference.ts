@@ -1,5 +1,6 @@
 // Image names: what people write, and the canonical form.
 import { CriError } from '@nodelet/cri-api'
+import { digestPattern, digestRule } from '../digest.ts'
 
 /** A parsed image name. `tag` and `digest` are what was written; a name with neither means the tag `latest`. */
 export interface Reference {
@@ -17,7 +18,6 @@ const host = new RegExp(`^(?:${hostPart}(?:\\.${hostPart})*|\\[[a-fA-F0-9:]+\\])
 const component = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*'
 const repository = new RegExp(`^${component}(?:/${component})*$`)
 const tagPattern = /^\w[\w.-]{0,127}$/
-const digestPattern = /^(?:sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128})$/
 const longestName = 255
 const idPattern = /^[a-f0-9]{64}$/
 
@@ -61,8 +61,7 @@ function problemOf(text: string, { domain, path, tag, digest, isMore }: Words): 
   const isName = host.test(domain) && repository.test(path) && `${domain}/${path}`.length <= longestName
   if (!isName) return host.test(domain) && repository.test(path.toLowerCase()) ? whyNot(path) : ''
   if (tag !== undefined && !tagPattern.test(tag)) return ''
-  if (digest !== undefined && !digestPattern.test(digest))
-    return 'a digest is sha256: and 64 hex digits, sha384: and 96 or sha512: and 128'
+  if (digest !== undefined && !digestPattern.test(digest)) return `a digest is ${digestRule}`
   return undefined
 }
 

@@ -1,8 +1,8 @@
 // One repository, from whichever of its hosts serves it. @see OCI distribution-spec 1.1
-import { createHash } from 'node:crypto'
 import { CriError } from '@nodelet/cri-api'
 import type { AuthConfig } from '@nodelet/cri-api'
 import type { Dispatcher } from 'undici'
+import { digestLike, digestPattern } from '../digest.ts'
 import { bytesOf, connect, reasonOf } from '../registry/connection.ts'
 import type { Connection } from '../registry/connection.ts'
 import { RegistryFailure } from '../registry/failure.ts'
@@ -112,7 +112,7 @@ export function openRepository(reference: Reference, options: RepositoryOptions 
       const content = await wholeOf(response, largestManifest, `manifest ${named} of ${nameOf(reference)}`)
       watch.moved()
       const told = String(response.headers['docker-content-digest'] ?? '')
-      const digest = expected.digest ?? (isKnownDigest(told) ? told : undefined)
+      const digest = expected.digest ?? (digestPattern.test(told) ? told : undefined)
       const got = digestLike(digest ?? 'sha256:', content)
       const isOther = digest !== undefined && got !== digest
       if (isOther || (expected.size !== undefined && expected.size !== content.length)) {
@@ -224,15 +224,6 @@ async function wholeOf(response: Dispatcher.ResponseData, limit: number, name: s
     if (!mayPass(cause)) throw cause
     throw new RegistryFailure('unreachable', `${name}: ${reasonOf(cause)}`, { mayPass: true, cause })
   }
-}
-
-const digestPattern = /^(sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128})$/
-const isKnownDigest = (text: string): boolean => digestPattern.test(text)
-
-/** The digest of content by the algorithm of another digest. */
-function digestLike(digest: string, content: Uint8Array): string {
-  const algorithm = digest.slice(0, digest.indexOf(':'))
-  return `${algorithm}:${createHash(algorithm).update(content).digest('hex')}`
 }
 
 /** Where a partial answer begins; some servers round down. */

@@ -3,13 +3,14 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { crashPoint } from '../crash-points.ts'
+import { digestPattern, hexOf } from '../digest.ts'
 import { syncFolder, writeJson } from '../files.ts'
 import type { ImageConfig } from '../spec/facts.ts'
 import { nameOf, parseReference, taggedName } from './reference.ts'
 
 /** One image. */
 export interface ImageRecord {
-  /** `sha256:` and the digest of its configuration. */
+  /** The digest of its configuration. */
   id: string
   /** Canonical names with tags. */
   repoTags: string[]
@@ -32,7 +33,7 @@ export interface ImageRecord {
 
 export interface ImageStore {
   list(): ImageRecord[]
-  /** By ID, with or without `sha256:` and cut short; by name, tag or digest. */
+  /** By ID, with or without its algorithm and cut short; by name, tag or digest. */
   find(referenceOrId: string): ImageRecord | undefined
   /** Adds or replaces; names that it takes are taken from other images. */
   put(record: ImageRecord): Promise<void>
@@ -41,7 +42,7 @@ export interface ImageStore {
 
 /** What every version wrote; a disk may have lost or changed any of it. */
 const stored = z.looseObject({
-  id: z.string().startsWith('sha256:'),
+  id: z.string().regex(digestPattern),
   repoTags: z.array(z.string()),
   repoDigests: z.array(z.string()),
   size: z.number(),
@@ -54,14 +55,14 @@ const stored = z.looseObject({
 })
 
 /** A shorter ID is more likely a name. */
-const idPattern = /^(?:sha256:)?([a-f0-9]{3,64})$/
+const idPattern = /^(?:(?:sha256|sha384|sha512):)?([a-f0-9]{3,128})$/
 
 /** @param onProblem told of a record that can't be read; its image is as good as not there */
 export async function openImageStore(root: string, onProblem: (error: Error) => void): Promise<ImageStore> {
   const folder = join(root, 'images')
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const images = new Map<string, ImageRecord>()
-  const fileOf = (id: string): string => join(folder, `${id.slice('sha256:'.length)}.json`)
+  const fileOf = (id: string): string => join(folder, `${hexOf(id)}.json`)
   for (const name of await readdir(folder)) {
     if (!name.endsWith('.json')) {
       await rm(join(folder, name), { force: true }) // written half-way
@@ -117,7 +118,10 @@ export function findImage(images: readonly ImageRecord[], text: string): ImageRe
 
 function findById(images: readonly ImageRecord[], text: string): ImageRecord | undefined {
   const hex = idPattern.exec(text)?.[1]
-  const found = hex === undefined ? [] : images.filter(({ id }) => id.startsWith(`sha256:${hex}`))
+  const found =
+    hex === undefined
+      ? []
+      : images.filter(({ id }) => (text.includes(':') ? id.startsWith(text) : hexOf(id).startsWith(hex)))
   return found.length === 1 ? found[0] : undefined
 }
 
