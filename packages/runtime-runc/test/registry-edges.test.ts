@@ -1,7 +1,5 @@
 // What registries and networks do to a pull: logins, redirects, broken connections, proxies.
-import { execFileSync } from 'node:child_process'
-import { createSign } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -14,6 +12,7 @@ import { openImages } from '../src/index.ts'
 import type { Images } from '../src/index.ts'
 import { indexOf, makeImage, sha256, startRegistry } from './registry.ts'
 import type { TestImage, TestRegistry } from './registry.ts'
+import { makeCertificate, makeToken } from './registry-tokens.ts'
 
 let root: string
 let images: Images
@@ -167,7 +166,7 @@ test('redirects are followed without the credentials', async () => {
 })
 
 test('a real registry with tokens: by password, by identity token, and refused without', async () => {
-  const { key, certificate } = makeCertificate()
+  const { key, certificate } = makeCertificate(root)
   const requests: string[] = []
   const front = await serve((request, response) => {
     const url = new URL(request.url ?? '', 'http://front')
@@ -235,28 +234,3 @@ test('an index within an index; a manifest that is not what the index says', asy
     `manifest ${sha256(outer)} of ${liar.host}/apps/big is corrupt: ${inner.length} bytes came with digest ${sha256(inner)}`,
   )
 })
-
-function makeCertificate(): { key: string; certificate: string } {
-  const [key, certificate] = [join(root, 'key.pem'), join(root, 'cert.pem')]
-  const words = '-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=tests'.split(' ')
-  execFileSync('openssl', ['req', ...words, '-keyout', key, '-out', certificate], { stdio: 'ignore' })
-  return { key: readFileSync(key, 'utf8'), certificate: readFileSync(certificate, 'utf8') }
-}
-
-function makeToken(key: string, certificate: string, access: object[]): string {
-  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const now = Math.floor(Date.now() / 1000)
-  const x5c = [certificate.replace(/-----[^-]+-----|\s/g, '')]
-  const claims = {
-    iss: 'tests',
-    aud: 'registry',
-    sub: '',
-    exp: now + 60,
-    nbf: now - 5,
-    iat: now,
-    jti: String(now),
-    access,
-  }
-  const signed = `${part({ typ: 'JWT', alg: 'RS256', x5c })}.${part(claims)}`
-  return `${signed}.${createSign('RSA-SHA256').update(signed).sign(key, 'base64url')}`
-}

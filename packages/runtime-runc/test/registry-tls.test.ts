@@ -132,6 +132,25 @@ test('certificates and a password open it; each that lacks is named', async () =
   expect(left()).toEqual([])
 })
 
+test('the files that Docker takes in a folder of certs.d are enough: authorities, and who we are', async () => {
+  const own = `${guardedHost}/apps/one:1`
+  const put = (from: string, to: string): void => cpSync(join(folder, from), join(folder, 'certs.d', guardedHost, to))
+  put('ca.crt', 'ca.crt')
+  await expect(images.pull(own, { auth: login() })).rejects.toThrow(/^RegistryUnavailable: /) // it wants a certificate
+  put('me.cert', 'me.cert')
+  await expect(images.pull(own, { auth: login() })).rejects.toThrow(`me.cert: a certificate without me.key beside it`)
+  put('me.key', 'me.key')
+  expect((await images.pull(own, { auth: login() })).id).toBe(image.id)
+  await images.remove(own)
+  // Who signed the registry's certificate counts, though the host is this machine.
+  rmSync(join(folder, 'certs.d', guardedHost, 'ca.crt'))
+  await expect(images.pull(own, { auth: login() })).rejects.toThrow(/^RegistryUnavailable: .*(certificate|issuer)/)
+  put('me.cert', 'other.crt') // signs nothing
+  await expect(images.pull(own, { auth: login() })).rejects.toThrow(/^RegistryUnavailable: .*(certificate|issuer)/)
+  put('ca.crt', 'zz.crt')
+  expect((await images.pull(own, { auth: login() })).id).toBe(image.id)
+})
+
 test('mirrors: in order, told whom they stand for, with their headers; what they lack comes from the next', async () => {
   const asked: string[] = []
   const mirror = await serve(({ url, headers }, response) => {
