@@ -79,12 +79,14 @@ export const crashPoints = [
   'image/layer-unpacked',
   'image/layer-recorded',
   'image/layer-stored',
+  'image/names-taken',
   'image/recorded',
-  // RemoveImage, and the collection after every change
+  // RemoveImage, and every collection of what no image needs
   'image/forgotten',
   'image/layer-forgotten',
   'image/layer-removed',
   'image/blob-removed',
+  'image/collected',
 ] as const
 
 export type CrashPoint = (typeof crashPoints)[number]

@@ -38,8 +38,9 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
 /** Whether an error, or what caused it, is that a disk takes no more. */
 export function isFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false
-  const code = 'code' in error ? error.code : undefined
-  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EROFS' || isFull(error.cause)
+  const code = 'code' in error ? String(error.code) : undefined
+  // Errors of other threads have lost their code.
+  return /^(ENOSPC|EDQUOT|EROFS)$/.test(code ?? '') || /\b(ENOSPC|EDQUOT)\b/.test(error.message) || isFull(error.cause)
 }
 
 /** Ends the names of folders that are being removed. */

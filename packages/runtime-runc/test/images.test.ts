@@ -11,16 +11,13 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { AuthConfig } from '@nodelet/cri-api'
 import { unmountIfMounted } from '@nodelet/linux'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createSharedPulls } from '../src/image/shared-pulls.ts'
 import { openImages } from '../src/index.ts'
 import type { Images } from '../src/index.ts'
@@ -74,17 +71,6 @@ afterEach(async () => {
     unmountIfMounted(join(root, 'rootfs', key, 'merged'), { detach: true })
   rmSync(root, { recursive: true })
 })
-
-/** A registry that gives what is answered, for what a real one does not take. */
-async function serve(contentAt: (url: string) => Buffer | undefined): Promise<string> {
-  const server = createServer(({ url = '' }, response) => {
-    const content = contentAt(url)
-    response.writeHead(content ? 200 : 404).end(content)
-  }).listen(0, '127.0.0.1')
-  onTestFinished(() => void server.close())
-  await once(server, 'listening')
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`
-}
 
 const blobs = (): string[] => readdirSync(join(root, 'blobs/sha256'))
 const layers = (): string[] => readdirSync(join(root, 'l'))
@@ -274,45 +260,6 @@ test('everything is found again after a crash, and what was half-done is gone', 
   unmountIfMounted(path) // as after a reboot
   expect(readFileSync(join(await images.prepareRootfs('pod', id), 'opt/new'), 'utf8')).toBe('new')
 })
-
-test.each(['sha512', 'sha384'])(
-  'an image with digests by %s is pulled, found, exported and removed',
-  async (algorithm) => {
-    const other = await makeImage(
-      [[{ name: 'a', content: 'a' }], [{ name: 'b', content: 'b' }]],
-      {},
-      (content) => `${algorithm}:${createHash(algorithm).update(content).digest('hex')}`,
-    )
-    const host = await serve((url) => {
-      const digest = /\/blobs\/(.+)$/.exec(url)?.[1]
-      return digest === undefined ? other.manifest : other.blobs.get(digest)
-    })
-    const name = `${host}/apps/other:1`
-    const { id, repoDigests } = await images.pull(name)
-    expect(id).toBe(other.id)
-    expect(repoDigests).toEqual([`${host}/apps/other@${sha256(other.manifest)}`])
-    expect(readFileSync(join(await images.prepareRootfs('pod', id), 'b'), 'utf8')).toBe('b')
-    const view = await images.prepareView('pod', id)
-    expect(readFileSync(join(view, 'a'), 'utf8')).toBe('a')
-    for (const text of [id, id.slice(0, 20)]) expect(images.resolve(text)?.id).toBe(id)
-    await images[Symbol.asyncDispose]()
-    images = await openImages({ root })
-    expect(images.resolve(name)?.id).toBe(id)
-    await images.exportArchive([name], join(root, 'other.tar'))
-    await images.releaseRootfs('pod')
-    await images.releaseViews('pod')
-    await images.remove(name)
-    expect([blobs(), readdirSync(join(root, 'blobs', algorithm)), layers()]).toEqual([[], [], []])
-    const [again] = await images.importArchive(join(root, 'other.tar'))
-    expect(again).toMatchObject({ id, repoTags: [name] })
-    // What is wrong is refused by the same algorithm.
-    await images.remove(name)
-    other.blobs.set(other.layers[1] ?? '', Buffer.alloc(other.blobs.get(other.layers[1] ?? '')?.length ?? 0))
-    await expect(images.pull(name)).rejects.toThrow(
-      `blob ${other.layers[1]} is corrupt: its content has digest ${algorithm}:`,
-    )
-  },
-)
 
 test('imports an OCI layout, from a folder and from a tar, under its own name or another', async () => {
   const layout = join(root, 'layout')

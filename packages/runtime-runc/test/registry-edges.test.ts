@@ -1,7 +1,5 @@
 // What registries and networks do to a pull: logins, redirects, broken connections, proxies.
-import { execFileSync } from 'node:child_process'
-import { createSign } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -14,6 +12,7 @@ import { openImages } from '../src/index.ts'
 import type { Images } from '../src/index.ts'
 import { indexOf, makeImage, sha256, startRegistry } from './registry.ts'
 import type { TestImage, TestRegistry } from './registry.ts'
+import { makeCertificate, makeToken } from './registry-tokens.ts'
 
 let root: string
 let images: Images
@@ -121,88 +120,6 @@ test('a busy registry is asked again, a refusal is not', async () => {
   expect(requests).toBe(1)
 })
 
-test('a busy registry is asked again when it says, in seconds or by a date, and only so often', async () => {
-  const times: number[] = []
-  const until = new Date(Math.ceil(Date.now() / 1000) * 1000 + 1000)
-  const { host } = await serve((request, response) => {
-    times.push(Date.now())
-    if (times.length > 2) return void pass(request, response)
-    const after = times.length === 1 ? until.toUTCString() : '1'
-    response.writeHead(times.length === 1 ? 503 : 429, { 'retry-after': after }).end()
-  })
-  expect((await images.pull(`${host}/apps/big:1`)).id).toBe(image.id)
-  const [, second = 0, third = 0] = times
-  expect(second).toBeGreaterThanOrEqual(until.getTime())
-  expect(third - second).toBeGreaterThanOrEqual(1000)
-  let asked = 0
-  const busy = await serve((_, response) => {
-    asked += 1
-    response.writeHead(500, { 'retry-after': '0' }).end('out of order')
-  })
-  await expect(images.pull(`${busy.host}/apps/big:1`)).rejects.toThrow('500 Internal Server Error: out of order')
-  expect(asked).toBe(5)
-})
-
-test('a layer that the registry may not give away comes from where its manifest says', async () => {
-  const [digest = ''] = image.layers
-  const asked: string[] = []
-  const elsewhere = await serve((request, response) => {
-    asked.push(`${request.url} ${request.headers.authorization}`)
-    if (request.url === '/wrong') response.end(Buffer.alloc(image.blobs.get(digest)?.length ?? 0))
-    else response.end(image.blobs.get(digest))
-  })
-  const { manifest, ...at } = { manifest: JSON.parse(image.manifest.toString()), urls: [] as string[] }
-  const { host } = await serve((request, response) => {
-    if (request.headers.authorization === undefined) {
-      return void response.writeHead(401, { 'www-authenticate': 'Basic realm="here"' }).end()
-    }
-    if (isBlob(request, digest)) return void response.writeHead(404).end()
-    if (request.url?.includes('/blobs/')) return void pass(request, response)
-    const mediaType = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip'
-    const layers = [{ ...manifest.layers[0], mediaType, urls: at.urls }]
-    response.writeHead(200, { 'content-type': manifest.mediaType }).end(JSON.stringify({ ...manifest, layers }))
-  })
-  const auth = AuthConfig.fromPartial({ username: 'me', password: 'secret' })
-  await expect(images.pull(`${host}/apps/big:1`, { auth })).rejects.toMatchObject({ code: 'NOT_FOUND' })
-  at.urls = [`http://${elsewhere.host}/wrong`]
-  await expect(images.pull(`${host}/apps/big:1`, { auth })).rejects.toThrow(`blob ${digest} is corrupt`)
-  at.urls = ['http://127.0.0.1:9/nobody', `http://${elsewhere.host}/layer`]
-  expect((await images.pull(`${host}/apps/big:1`, { auth })).id).toBe(image.id)
-  expect(asked.at(-1)).toBe('/layer undefined')
-})
-
-test('a token that ends during a pull is fetched anew; a token server that knows only forms is asked so', async () => {
-  const asked: string[] = []
-  const front = await serve((request, response) => {
-    let body = ''
-    request.setEncoding('utf8').on('data', (text: string) => (body += text))
-    request.on('end', () => {
-      asked.push(`${request.method} ${new URLSearchParams(body).toString()}`)
-      if (request.method === 'GET') return void response.writeHead(405).end()
-      response.end(JSON.stringify({ access_token: `token${asked.length}`, expires_in: 600 }))
-    })
-  })
-  let good = ''
-  const { host } = await serve((request, response) => {
-    // Each token is good for the manifest or for one blob.
-    const isFresh =
-      request.headers.authorization === `Bearer token${asked.length}` && request.headers.authorization !== good
-    if (!isFresh) {
-      const error = request.headers.authorization === undefined ? '' : ',error="invalid_token"'
-      const realm = `Bearer realm="http://${front.host}/token",service="here",scope="repository:apps/big:pull"${error}`
-      return void response.writeHead(401, { 'www-authenticate': realm }).end()
-    }
-    good = String(request.headers.authorization)
-    void pass(request, response)
-  })
-  const auth = AuthConfig.fromPartial({ username: 'me', password: 'secret' })
-  expect((await images.pull(`${host}/apps/big:1`, { auth })).id).toBe(image.id)
-  expect(asked.filter((line) => line.startsWith('POST')).length).toBeGreaterThanOrEqual(3)
-  const form =
-    'service=here&client_id=nodelet&scope=repository%3Aapps%2Fbig%3Apull&grant_type=password&username=me&password=secret'
-  expect(new Set(asked)).toEqual(new Set(['GET ', `POST ${form}`]))
-})
-
 test('an aborted pull ends at once and leaves nothing', async () => {
   const started = Promise.withResolvers<undefined>()
   const { host } = await serve((request, response) => {
@@ -249,7 +166,7 @@ test('redirects are followed without the credentials', async () => {
 })
 
 test('a real registry with tokens: by password, by identity token, and refused without', async () => {
-  const { key, certificate } = makeCertificate()
+  const { key, certificate } = makeCertificate(root)
   const requests: string[] = []
   const front = await serve((request, response) => {
     const url = new URL(request.url ?? '', 'http://front')
@@ -317,28 +234,3 @@ test('an index within an index; a manifest that is not what the index says', asy
     `manifest ${sha256(outer)} of ${liar.host}/apps/big is corrupt: ${inner.length} bytes came with digest ${sha256(inner)}`,
   )
 })
-
-function makeCertificate(): { key: string; certificate: string } {
-  const [key, certificate] = [join(root, 'key.pem'), join(root, 'cert.pem')]
-  const words = '-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=tests'.split(' ')
-  execFileSync('openssl', ['req', ...words, '-keyout', key, '-out', certificate], { stdio: 'ignore' })
-  return { key: readFileSync(key, 'utf8'), certificate: readFileSync(certificate, 'utf8') }
-}
-
-function makeToken(key: string, certificate: string, access: object[]): string {
-  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const now = Math.floor(Date.now() / 1000)
-  const x5c = [certificate.replace(/-----[^-]+-----|\s/g, '')]
-  const claims = {
-    iss: 'tests',
-    aud: 'registry',
-    sub: '',
-    exp: now + 60,
-    nbf: now - 5,
-    iat: now,
-    jti: String(now),
-    access,
-  }
-  const signed = `${part({ typ: 'JWT', alg: 'RS256', x5c })}.${part(claims)}`
-  return `${signed}.${createSign('RSA-SHA256').update(signed).sign(key, 'base64url')}`
-}

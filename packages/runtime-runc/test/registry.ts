@@ -32,7 +32,7 @@ export interface TestImage {
   layers: string[]
 }
 
-/** @param digestOf by another algorithm than most */
+/** @param digestOf names blobs and layers; the manifest itself is always named by sha256 */
 export async function makeImage(
   layers: readonly TarEntry[][],
   config: object = {},
@@ -88,7 +88,11 @@ export interface TestRegistry extends AsyncDisposable {
   ): Promise<void>
 }
 
-export async function startRegistry(auth?: { realm: string; certificate: string }): Promise<TestRegistry> {
+/** @param more configuration of the registry */
+export async function startRegistry(
+  auth?: { realm: string; certificate: string },
+  more: Record<string, unknown> = {},
+): Promise<TestRegistry> {
   const folder = mkdtempSync(join(tmpdir(), 'nodelet-registry-'))
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')
@@ -101,6 +105,7 @@ export async function startRegistry(auth?: { realm: string; certificate: string 
     log: { level: 'error' },
     storage: { filesystem: { rootdirectory: folder } },
     http: { addr: host },
+    ...more,
   }
   if (auth) {
     const certificate = join(folder, 'token.crt')

@@ -20,7 +20,7 @@ import { openImages, openRuntime } from '../src/index.ts'
 import type { Images, Runtime, RuntimeOptions } from '../src/index.ts'
 import { cgroupFolders } from './fixture.ts'
 import { makeImage, startRegistry } from './registry.ts'
-import type { TestRegistry } from './registry.ts'
+import type { TarEntry, TestImage, TestRegistry } from './registry.ts'
 
 export interface RuntimeFixture {
   folder: string
@@ -126,7 +126,8 @@ export async function makeRuntime(overrides: Partial<RuntimeOptions> = {}): Prom
   }
 }
 
-export async function busybox(): Promise<Awaited<ReturnType<typeof makeImage>>> {
+/** A layer with a shell and what tests run in it. */
+export function busyboxFiles(): TarEntry[] {
   const folders = ['bin/', 'etc/', 'tmp/'].map((name) => ({ name, type: 'directory' as const, mode: 0o755 }))
   const links = [
     'sh',
@@ -144,19 +145,19 @@ export async function busybox(): Promise<Awaited<ReturnType<typeof makeImage>>> 
     'mount',
     'touch',
   ]
-  return makeImage(
-    [
-      [
-        ...folders,
-        { name: 'bin/busybox', mode: 0o755, content: readFileSync('/bin/busybox') },
-        ...links.map((name) => ({ name: `bin/${name}`, type: 'symlink' as const, linkname: 'busybox' })),
-        { name: 'etc/passwd', content: 'root:x:0:0::/:\nweb:x:1000:1001::/:\n' },
-        { name: 'data/', type: 'directory', mode: 0o755 },
-        { name: 'data/seed', content: 'from the image' },
-      ],
-    ],
-    { Env: ['FROM=image'], Volumes: { '/data': {} }, Cmd: ['/bin/sleep', '600'] },
-  )
+  return [
+    ...folders,
+    { name: 'bin/busybox', mode: 0o755, content: readFileSync('/bin/busybox') },
+    ...links.map((name) => ({ name: `bin/${name}`, type: 'symlink' as const, linkname: 'busybox' })),
+    { name: 'etc/passwd', content: 'root:x:0:0::/:\nweb:x:1000:1001::/:\n' },
+    { name: 'data/', type: 'directory', mode: 0o755 },
+    { name: 'data/seed', content: 'from the image' },
+  ]
+}
+
+export async function busybox(): Promise<TestImage> {
+  const config = { Env: ['FROM=image'], Volumes: { '/data': {} }, Cmd: ['/bin/sleep', '600'] }
+  return makeImage([busyboxFiles()], config)
 }
 
 /** Names below the state and run folders that belong to sandboxes and containers. */

@@ -54,6 +54,8 @@ export function createAuthorizer(options: AuthorizerOptions, exchange: Exchange)
   const key = JSON.stringify([options.api, `repository:${path}:pull`, fingerprint(auth)])
   let given = auth?.registryToken ? `Bearer ${auth.registryToken}` : undefined
   let running: Promise<void> | undefined
+  /** Whether the token was asked for here, and is not another pull's. */
+  let isOwn = false
 
   const header = (): string | undefined => given ?? cache.get(key)
 
@@ -67,14 +69,15 @@ export function createAuthorizer(options: AuthorizerOptions, exchange: Exchange)
       given = basicHeader(login)
       return
     }
-    // Another token for the same user would say the same.
-    if (sent !== undefined && challenge.error === 'insufficient_scope') {
+    // Another token for the same user would say the same; but one of a former pull may be older than the user's rights.
+    if (sent !== undefined && isOwn && challenge.error === 'insufficient_scope') {
       throw deniedFailure(
         `${host}: insufficient_scope: ${login ? 'the user' : 'who gives no image pull secret'} may not`,
       )
     }
     const { token, life } = await tokenFor(challenge, signal)
     given = undefined
+    isOwn = true
     cache.set(key, `Bearer ${token}`, Date.now() + life * 1000)
   }
 
@@ -86,15 +89,13 @@ export function createAuthorizer(options: AuthorizerOptions, exchange: Exchange)
     const asked = { ...challenge, scopes }
     const url = new URL(challenge.realm)
     const refresh = auth?.identityToken
-    const [first, ...others] = refresh
-      ? [post(url, asked, { grant_type: 'refresh_token', refresh_token: refresh })]
-      : login
-        ? [get(url, asked, login), post(url, asked, { grant_type: 'password', ...login })]
-        : [get(url, asked, undefined)]
-    let answer = await exchange(...(first as [URL, TokenRequest]), signal)
-    // A server that knows only the one way says so.
-    const isOther = answer.status === 404 || answer.status === 405
-    if (isOther && others[0]) answer = await exchange(...others[0], signal)
+    const [first, other] = refresh
+      ? [post(url, asked, { grant_type: 'refresh_token', refresh_token: refresh }), login && get(url, asked, login)]
+      : [get(url, asked, login), login && post(url, asked, { grant_type: 'password', ...login })]
+    let answer = await exchange(...first, signal)
+    // A server that knows only the one way says so; what an identity token may not, a password may.
+    const isOther = answer.status === 404 || answer.status === 405 || (answer.status === 401 && refresh)
+    if (isOther && other) answer = await exchange(...other, signal)
     if (answer.status !== 200) throw deniedFailure(`token server ${url.origin} answered ${answer.said}`)
     return parseToken(answer.body, url)
   }
@@ -103,7 +104,8 @@ export function createAuthorizer(options: AuthorizerOptions, exchange: Exchange)
     header,
     logIn: async (challenge, sent, signal) => {
       if (running) return running // with what it got the request is sent again
-      if (sent !== header()) return
+      const known = header()
+      if (known !== undefined && sent !== known) return // another request has got it meanwhile
       running = logIn(challenge, sent, signal)
       try {
         await running

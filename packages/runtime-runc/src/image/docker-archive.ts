@@ -1,10 +1,11 @@
 // What `docker save` writes: manifest.json, configurations and layers. Read as if it were a layout.
 import { createReadStream } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
 import { CriError } from '@nodelet/cri-api'
 import { z } from 'zod'
 import { chunksOf } from '../content.ts'
-import { hasherLike, sha256 } from '../digest.ts'
+import { sha256 } from '../digest.ts'
 import { compressionOf } from '../snapshot/compression.ts'
 import type { Layout, LayoutImage } from './layout.ts'
 import { parseConfigFile } from './manifest.ts'
@@ -98,9 +99,9 @@ async function readManifest(file: string, path: string): Promise<DockerImage[]> 
 }
 
 async function digestOf(file: string): Promise<string> {
-  const hash = hasherLike('sha256:')
+  const hash = createHash('sha256')
   for await (const chunk of createReadStream(file)) hash.update(chunk as Uint8Array)
-  return hash.digest()
+  return `sha256:${hash.digest('hex')}`
 }
 
 async function layerType(file: string): Promise<string> {

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises'
 import { CriError } from '@nodelet/cri-api'
 import { pack } from 'tar-stream'
 import type { ContentStore } from '../content.ts'
-import { hasherLike, hexOf } from '../digest.ts'
+import { algorithmOf, endOf, hashLike, hexOf } from '../digest.ts'
 import { syncFolder } from '../files.ts'
 import { decompressor } from '../snapshot/compression.ts'
 import { parseConfigFile, parseManifest } from './manifest.ts'
@@ -126,7 +126,7 @@ async function fillLayout(work: Work, tar: Tar): Promise<void> {
   const add = async (digest: string): Promise<void> => {
     if (done.has(digest)) return
     done.add(digest)
-    await tar.file(`blobs/${digest.replace(':', '/')}`, work.content.pathOf(digest))
+    await tar.file(`blobs/${algorithmOf(digest)}/${hexOf(digest)}`, work.content.pathOf(digest))
   }
   tar.text('oci-layout', JSON.stringify({ imageLayoutVersion: '1.0.0' }))
   for (const one of work.wanted) {
@@ -187,7 +187,7 @@ async function fillDocker(work: Work, tar: Tar): Promise<void> {
 }
 
 async function decompressTo(from: string, to: string, diffId: string, signal: AbortSignal): Promise<void> {
-  const hash = hasherLike(diffId)
+  const hash = hashLike(diffId)
   const hashed = async function* (chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
     for await (const chunk of chunks) {
       hash.update(chunk)
@@ -195,6 +195,6 @@ async function decompressTo(from: string, to: string, diffId: string, signal: Ab
     }
   }
   await pipeline(createReadStream(from), await decompressor(from), hashed, createWriteStream(to), { signal })
-  const got = hash.digest()
+  const got = endOf(hash, diffId)
   if (got !== diffId) throw new CriError('UNKNOWN', `layer ${from} is corrupt: it has digest ${got}, not ${diffId}`)
 }

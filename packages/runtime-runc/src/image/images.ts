@@ -4,6 +4,8 @@ import { rm } from 'node:fs/promises'
 import { CriError } from '@nodelet/cri-api'
 import { lockFolder } from '../container/lock.ts'
 import { openContent } from '../content.ts'
+import { hexOf } from '../digest.ts'
+import { isFull } from '../files.ts'
 import { createDiskUsageMeter } from '../snapshot/disk-usage.ts'
 import { openLayers } from '../snapshot/layers.ts'
 import { openRootFileSystems } from '../snapshot/overlay.ts'
@@ -24,6 +26,17 @@ import { createSharedPulls } from './shared-pulls.ts'
 import { openImageStore } from './store.ts'
 import type { ImageRecord } from './store.ts'
 import { crashPoint } from '../crash-points.ts'
+
+/** What work needs that runs. */
+interface Hold {
+  blobs: Set<string>
+  chain: Set<string>
+  /** When all of it is at its end. */
+  over: Promise<unknown>
+}
+
+/** What is left of pulls that nobody tries again goes though nothing else happens here. */
+const sweepMs = 3_600_000
 
 /** @throws Error when another process has the folder */
 export async function openImages(options: ImagesOptions): Promise<Images> {
@@ -54,8 +67,10 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
   const machine = await readPlatform()
   const ending = new AbortController()
   const pulls = createSharedPulls<ImageRecord>()
-  /** Fetching; what comes has no record yet. */
-  const fetching = new Set<Promise<unknown>>()
+  /** Work that needs content which no record has yet. */
+  const holds = new Set<Hold>()
+  /** The disk was full: what came in part is not worth its place. */
+  let isCrowded = false
   let changes: Promise<unknown> = Promise.resolve()
 
   /** Records and collection of content change one after the other. */
@@ -65,36 +80,49 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     return done
   }
 
-  /** Removes what no image and no container needs. Not while content comes that has no record yet. */
+  /** Removes what no image, no container and no work that runs needs. */
   const collect = async (): Promise<void> => {
-    if (fetching.size > 0 || ending.signal.aborted) return
+    if (ending.signal.aborted) return
     try {
-      await layers.keepOnly([...store.list(), ...rootfs.records()].map(({ chain }) => chain))
-      const kept = new Set(store.list().flatMap(({ blobs }) => blobs))
+      const chains = [...store.list(), ...rootfs.records()].map(({ chain }) => chain)
+      await layers.keepOnly([...chains, ...[...holds].map(({ chain }) => [...chain])])
+      const kept = new Set([...store.list(), ...holds].flatMap(({ blobs }) => [...blobs]))
       for (const digest of await content.list()) {
         if (kept.has(digest)) continue
         await content.remove(digest)
         crashPoint('image/blob-removed')
       }
-      await content.sweep()
+      await content.sweep(isCrowded ? 0 : undefined)
+      isCrowded = false
+      crashPoint('image/collected')
     } catch (cause) {
       // The next collection tries again; what led to this one is done.
       onProblem(new Error(`removing unused images below ${root}: ${(cause as Error).message}`, { cause }))
     }
   }
   void alone(collect) // finishes what a crash interrupted
+  const sweeping = setInterval(() => void alone(collect), sweepMs).unref()
 
-  /** Content is not collected while this runs, and this does not begin while content is collected. */
-  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
-    const mark = Promise.withResolvers<undefined>()
-    await alone(async () => fetching.add(mark.promise))
+  /** Work that says what it needs before it looks whether that is here; a collection that runs is waited for. */
+  const guarded = async <T>(work: (keep: FetchContext['keep']) => Promise<T>): Promise<T> => {
+    ending.signal.throwIfAborted()
+    const over = Promise.withResolvers<undefined>()
+    const hold: Hold = { blobs: new Set(), chain: new Set(), over: over.promise }
+    holds.add(hold)
     try {
-      ending.signal.throwIfAborted()
-      return await work()
+      return await work(async (blobs, chain = []) =>
+        alone(async () => {
+          for (const digest of blobs) hold.blobs.add(digest)
+          for (const chainId of chain) hold.chain.add(chainId)
+        }),
+      )
+    } catch (error) {
+      if (isFull(error)) isCrowded = true
+      throw error
     } finally {
-      fetching.delete(mark.promise)
+      holds.delete(hold)
       await alone(collect)
-      mark.resolve(undefined)
+      over.resolve(undefined)
     }
   }
 
@@ -123,7 +151,7 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
     source: Source,
     origin: { content: Buffer; digest: string },
     reference: Reference | undefined,
-    limits: Pick<FetchContext, 'signal' | 'onProgress'>,
+    limits: Pick<FetchContext, 'signal' | 'onProgress' | 'keep'>,
   ): Promise<ImageRecord> => {
     const what = reference ? printReference(reference) : origin.digest
     const context = { content, downloads, layers, machine, maxParallelLayers, onProblem, ...limits }
@@ -161,16 +189,17 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
       // Others' credentials are not ours to use.
       const key = JSON.stringify([printReference(reference), auth ?? null])
       const fetch = async (leaving: AbortSignal, tell: (progress: Progress) => void): Promise<ImageRecord> =>
-        guarded(async () =>
+        guarded(async (keep) =>
           puller.pull(reference, auth, AbortSignal.any([leaving, ending.signal]), async (source, origin, pulling) =>
-            fetchAs(source, origin, reference, { signal: pulling, onProgress: tell }),
+            fetchAs(source, origin, reference, { signal: pulling, onProgress: tell, keep }),
           ),
         )
       return pulls.join(key, fetch, signal, onProgress)
     },
     importArchive: async (path, { reference, signal, onProgress = () => undefined } = {}) =>
-      guarded(async () => {
+      guarded(async (keep) => {
         const limits = {
+          keep,
           signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal,
           onProgress,
         }
@@ -193,12 +222,13 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         return [...new Map(taken.map((image) => [image.id, image])).values()]
       }),
     exportArchive: async (references, path, { format = 'oci', signal } = {}) =>
-      guarded(async () => {
+      guarded(async (keep) => {
         const wanted = references.map((reference) => {
           const image = store.find(reference)
           if (!image) throw new CriError('NOT_FOUND', `image ${JSON.stringify(reference)} is not here: pull it first`)
           return { image, reference }
         })
+        await keep(wanted.flatMap(({ image }) => image.blobs))
         const limit = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
         await exportImages({ content, wanted, path, format, scratch, signal: limit })
       }),
@@ -213,12 +243,10 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
         const image = store.find(text)
         if (!image) return
         await store.remove(image.id)
-        crashPoint('image/forgotten')
         await collect()
       }),
     prepareRootfs: async (key, imageId, shown) => prepare(key, imageId, false, shown),
-    prepareView: async (owner, imageId, shown) =>
-      prepare(`${viewKey(owner)}${imageId.replace(/^sha256:/, '').replace(':', '-')}`, imageId, true, shown),
+    prepareView: async (owner, imageId, shown) => prepare(`${viewKey(owner)}${hexOf(imageId)}`, imageId, true, shown),
     releaseViews: async (owner) => {
       const keys = rootfs.records().flatMap(({ key }) => (key.startsWith(viewKey(owner)) ? [key] : []))
       for (const key of keys) await release(key)
@@ -239,9 +267,10 @@ export async function openImages(options: ImagesOptions): Promise<Images> {
       return meter.of(new Map(keys.flatMap((key) => (paths.has(key) ? [[key, paths.get(key) ?? ''] as const] : []))))
     },
     [Symbol.asyncDispose]: async () => {
+      clearInterval(sweeping)
       ending.abort(new CriError('CANCELLED', 'the image store is closing'))
       await layers[Symbol.asyncDispose]() // a layer half-way is not waited for
-      await Promise.all(fetching)
+      await Promise.all([...holds].map(async ({ over }) => over))
       await changes
       await opened.disposeAsync()
     },

@@ -4,7 +4,7 @@ import { join, posix } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import { z } from 'zod'
 import { chunksOf } from '../content.ts'
-import { digestLike, digestPattern } from '../digest.ts'
+import { algorithmOf, digestLike, digestPattern, digestRule, hexOf } from '../digest.ts'
 import { readDockerArchive } from './docker-archive.ts'
 import type { Descriptor } from './manifest.ts'
 import type { Source } from './pull.ts'
@@ -24,7 +24,7 @@ export interface Layout extends AsyncDisposable {
 }
 
 const nameKeys = ['io.containerd.image.name', 'org.opencontainers.image.ref.name']
-const digest: z.ZodType<string> = z.string().regex(digestPattern)
+const digest: z.ZodType<string> = z.string().regex(digestPattern, `must be ${digestRule}`)
 /** Some builders write the tag alone, which would be another image's name. */
 const isName = (text: string): boolean => /[/:]/.test(text)
 
@@ -77,7 +77,7 @@ export async function openLayout(path: string, scratch: string, signal: AbortSig
       return file
     }
   }
-  const blobPath = (name: string): string => fileOf(`blobs/${name.replace(':', '/')}`)
+  const blobPath = (name: string): string => fileOf(`blobs/${algorithmOf(name)}/${hexOf(name)}`)
   const index = await readIndex(fileOf('index.json'), path)
   const checked = async ({ digest: expected }: Pick<Descriptor, 'digest'>): Promise<Buffer> => {
     const content = await readFile(blobPath(expected))

@@ -44,7 +44,7 @@ export interface ConfigFile {
   rootfs: { type: 'layers'; diff_ids: string[] }
 }
 
-const digest: z.ZodType<string> = z.string().regex(digestPattern, digestRule)
+const digest: z.ZodType<string> = z.string().regex(digestPattern, `must be ${digestRule}`)
 const descriptor: z.ZodType<Descriptor> = z.object({
   mediaType: z.string(),
   digest,

@@ -22,6 +22,8 @@ export interface FetchContext {
   layers: Layers
   machine: Platform
   maxParallelLayers: number
+  /** What collections are to leave here from now on, until the work is over. */
+  keep: (blobs: readonly string[], chain?: readonly string[]) => Promise<void>
   signal: AbortSignal
   onProgress: (progress: Progress) => void
   onProblem: (error: Error) => void
@@ -40,8 +42,9 @@ export async function fetchImage(
   root: { content: Buffer; digest: string },
   what: string,
 ): Promise<FetchedImage> {
-  const { content, downloads, layers, machine, signal, onProgress } = context
+  const { content, downloads, layers, machine, keep, signal, onProgress } = context
   const readConfig = async (descriptor: Parameters<Source['blob']>[0]): Promise<Buffer> => {
+    await keep([descriptor.digest])
     await downloads.fetch(source, descriptor, { signal, onProgress })
     return content.read(descriptor.digest)
   }
@@ -61,6 +64,10 @@ export async function fetchImage(
     )
   }
   const chain = chainIds(diffIds)
+  const manifestDigest = sha256(bytes)
+  const all = [manifest.config, ...manifest.layers]
+  const blobs = [manifestDigest, ...all.map(({ digest }) => digest)]
+  await keep(blobs, chain)
   const ending = new AbortController()
   const limits = { signal: AbortSignal.any([signal, ending.signal]), onProgress }
   const slots = createSlots(context.maxParallelLayers)
@@ -83,15 +90,13 @@ export async function fetchImage(
     await Promise.allSettled([...fetched, ...unpacking])
     throw error
   }
-  const manifestDigest = sha256(bytes)
   await content.write({ digest: manifestDigest, size: bytes.length }, () => oneChunk(bytes))
-  const all = [manifest.config, ...manifest.layers]
   return {
     id: manifest.config.digest,
     size: all.reduce((sum, { size }) => sum + size, bytes.length),
     config: imageConfig(config.config ?? {}),
     chain,
-    blobs: [manifestDigest, ...all.map(({ digest }) => digest)],
+    blobs,
   }
 }
 

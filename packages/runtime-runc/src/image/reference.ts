@@ -61,7 +61,7 @@ function problemOf(text: string, { domain, path, tag, digest, isMore }: Words): 
   const isName = host.test(domain) && repository.test(path) && `${domain}/${path}`.length <= longestName
   if (!isName) return host.test(domain) && repository.test(path.toLowerCase()) ? whyNot(path) : ''
   if (tag !== undefined && !tagPattern.test(tag)) return ''
-  if (digest !== undefined && !digestPattern.test(digest)) return digestRule
+  if (digest !== undefined && !digestPattern.test(digest)) return `a digest is ${digestRule}`
   return undefined
 }
 

@@ -68,9 +68,9 @@ export function openRepository(reference: Reference, options: RepositoryOptions 
   const connections = openAll(options.hosts ?? [ownHost(domain)], open, resolving)
   /** They did not answer: not asked again while there are others. */
   const lost = new Set<Connection>()
-  /** By digest, who sent it last; and who sent it wrong. */
-  const senders = new Map<string, Connection>()
-  const liars = new Map<string, Set<Connection>>()
+  /** By digest, who sent it last, a host or another address; and who sent it wrong. */
+  const senders = new Map<string, Connection | string>()
+  const liars = new Map<string, Set<Connection | string>>()
 
   const ask = async <T>(
     capability: Capability,
@@ -124,7 +124,7 @@ export function openRepository(reference: Reference, options: RepositoryOptions 
   }
 
   const openBlob = async (
-    { digest, urls = [] }: Descriptor,
+    { digest, urls }: Descriptor,
     from: number,
     signal: AbortSignal,
   ): Promise<Dispatcher.ResponseData> => {
@@ -138,10 +138,21 @@ export function openRepository(reference: Reference, options: RepositoryOptions 
       })
     } catch (error) {
       const [own] = connections
-      const isThere = own && urls && urls.length > 0 && error instanceof CriError && !signal.aborted
-      if (!isThere) throw error
+      const elsewhere = (urls ?? []).filter((url) => /^https?:\/\//.test(url))
+      if (!own || elsewhere.length === 0 || !(error instanceof CriError) || signal.aborted) throw error
       // What a registry may not give away it says another place for; the digest decides what is right.
-      return watch.waiting(async () => overHosts(urls, async (url) => own.get(url, headers, signal), { doing, signal }))
+      const liesOf = (url: string): number => (liars.get(digest)?.has(url) ? 1 : 0)
+      return watch.waiting(async () =>
+        overHosts(
+          elsewhere.toSorted((a, b) => liesOf(a) - liesOf(b)),
+          async (url) => {
+            const response = await own.get(url, headers, signal)
+            senders.set(digest, url)
+            return response
+          },
+          { doing, signal },
+        ),
+      )
     }
   }
 

@@ -29,8 +29,11 @@ export const isBusy = (status: number): boolean => status === 408 || status === 
 
 /** Milliseconds that `Retry-After` asks for: seconds or a date. Undefined when it says neither. @see RFC 9110 10.2.3 */
 export function retryAfterOf(header: string | undefined, now: number = Date.now()): number | undefined {
-  if (!header) return undefined
-  const wait = /^\d+$/.test(header.trim()) ? Number(header) * 1000 : Date.parse(header) - now
+  const text = header?.trim() ?? ''
+  if (/^\d+$/.test(text)) return Number(text) * 1000
+  if (!/^[A-Z][a-z]+,? /.test(text)) return undefined
+  // The oldest of the three forms of a date does not say that it is of Greenwich.
+  const wait = Date.parse(text.endsWith('GMT') ? text : `${text} GMT`) - now
   return Number.isNaN(wait) ? undefined : Math.max(0, wait)
 }
 

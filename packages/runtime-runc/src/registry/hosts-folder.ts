@@ -78,12 +78,14 @@ async function settingsOfNames(folder: string, names: readonly string[]): Promis
   if (lone !== undefined) {
     throw new CriError('UNKNOWN', `${join(folder, lone)}: a key without its certificate: put NAME.cert beside NAME.key`)
   }
-  const pair = async (name: string): Promise<KeyPair> => {
-    if (!names.includes(`${name}.key`)) {
-      throw new CriError('UNKNOWN', `${join(folder, name)}.cert: a certificate without ${name}.key beside it`)
-    }
-    return { cert: await read(`${name}.cert`), key: await read(`${name}.key`) }
+  for (const name of bare) {
+    if (names.includes(`${name}.key`)) continue
+    throw new CriError('UNKNOWN', `${join(folder, name)}.cert: a certificate without ${name}.key beside it`)
   }
+  const pair = async (name: string): Promise<KeyPair> => ({
+    cert: await read(`${name}.cert`),
+    key: await read(`${name}.key`),
+  })
   const [ca, client] = await Promise.all([Promise.all(ending('.crt').map(read)), Promise.all([...bare].map(pair))])
   return { ...plainSettings, ca, client }
 }

@@ -79,6 +79,14 @@ export function createDiskUsageMeter(onProblem: (error: Error) => void): DiskUsa
   }
 }
 
+/** What a folder takes now. @throws Error when du can't tell */
+export async function diskUsageOf(folder: string): Promise<Omit<DiskUsage, 'at'>> {
+  const [sizes, counts] = await Promise.all([du('-B1', [folder]), du('--inodes', [folder])])
+  const [bytes, inodes] = [sizes.get(folder), counts.get(folder)]
+  if (bytes === undefined || inodes === undefined) throw new Error(`du does not tell how much ${folder} takes`)
+  return { bytes, inodes }
+}
+
 /** What du prints, by path. It ends with 1 when files vanish while it looks: what it found still counts. */
 async function du(unit: string, paths: readonly string[]): Promise<Map<string, number>> {
   const { stdout } = await execFile('du', ['-s', '-x', unit, '--', ...paths])

@@ -23,9 +23,6 @@ import type { TarEntry } from './tar/entry.ts'
 import type { TarSink } from './tar/reader.ts'
 
 export interface Unpacked {
-  /** Bytes of all files. */
-  size: number
-  inodes: number
   /** Whether the layer hides all that is below it. */
   hidesAll: boolean
   /** Entries of kinds that layers have no use for; the first few. */
@@ -54,7 +51,7 @@ interface Open {
 
 export function createEntryWriter(tree: LayerTree, meter: Meter): EntryWriter {
   const folders = new Map<string, Times>()
-  const total: Unpacked = { size: 0, inodes: 0, hidesAll: false, skipped: [] }
+  const total: Unpacked = { hidesAll: false, skipped: [] }
   let open: Open | undefined
   let name = ''
 
@@ -110,9 +107,7 @@ export function createEntryWriter(tree: LayerTree, meter: Meter): EntryWriter {
       return
     }
     if (base === '' && entry.type !== 'directory') throw new Error('the root of a layer is a folder')
-    total.inodes += 1
     if (entry.type === 'file') {
-      total.size += entry.size
       open = { entry, path, fd: openNew(path), written: 0 }
     } else make(entry, path)
   }

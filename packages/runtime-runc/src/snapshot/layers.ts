@@ -6,6 +6,7 @@ import { CriError } from '@nodelet/cri-api'
 import { z } from 'zod'
 import { sha256 } from '../digest.ts'
 import { isFull, syncFolder, writeJson } from '../files.ts'
+import { diskUsageOf } from './disk-usage.ts'
 import { createGroupSync } from './group-sync.ts'
 import { createUnpacker } from './unpacker.ts'
 import type { UnpackerOptions } from './unpacker.ts'
@@ -93,11 +94,12 @@ export async function openLayers(root: string, options: LayersOptions = {}): Pro
       // At once: layers are unpacked in the order in which they are asked for.
       mkdirSync(temporary, { mode: 0o700 })
       mkdirSync(folder)
-      const { skipped, ...unpacked } = await unpacker.unpack({ blob, folder, diffId }, lowers)
-      const record = { chainId, ...unpacked }
+      const { skipped, hidesAll } = await unpacker.unpack({ blob, folder, diffId }, lowers)
       if (skipped.length > 0) onProblem(new Error(`layer ${diffId}: passed over ${skipped.join(', ')}`))
       crashPoint('image/layer-unpacked')
       await sync() // its files reach the disk before its record: after a power cut a layer is whole or not there
+      const { bytes: size, inodes } = await diskUsageOf(folder) // some disks know it only now
+      const record = { chainId, size, inodes, hidesAll }
       await writeJson(join(temporary, 'layer.json'), record)
       crashPoint('image/layer-recorded')
       await rename(temporary, join(base, name))
@@ -106,8 +108,7 @@ export async function openLayers(root: string, options: LayersOptions = {}): Pro
       known.set(chainId, { ...record, name })
     } catch (cause) {
       await rm(temporary, { recursive: true, force: true })
-      const remedy =
-        isFull(cause) || /ENOSPC|EDQUOT/.test(String(cause)) ? ': free space on the disk of the images' : ''
+      const remedy = isFull(cause) ? ': free space on the disk of the images' : ''
       throw new CriError('UNKNOWN', `failed to unpack layer ${diffId}: ${(cause as Error).message}${remedy}`, { cause })
     }
   }

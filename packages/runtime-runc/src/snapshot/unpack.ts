@@ -1,7 +1,7 @@
 // Unpacks one layer: runs in a worker, so its file calls are synchronous.
 import { createReadStream, statSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
-import { hasherLike } from '../digest.ts'
+import { endOf, hashLike } from '../digest.ts'
 import { decompressor } from './compression.ts'
 import { createEntryWriter } from './entry-writer.ts'
 import type { Unpacked } from './entry-writer.ts'
@@ -35,7 +35,7 @@ export async function unpackLayer(
   onBytes: () => void = () => undefined,
 ): Promise<Unpacked> {
   let lowers: readonly string[] | undefined
-  const hash = hasherLike(diffId)
+  const hash = hashLike(diffId)
   const meter = createMeter(limits, statSync(blob).size)
   const tree = createLayerTree(folder, () => (lowers ??= lowersOf()))
   using writer = createEntryWriter(tree, meter)
@@ -50,7 +50,7 @@ export async function unpackLayer(
     }
   })
   reader.finish()
-  const got = hash.digest()
+  const got = endOf(hash, diffId)
   if (got !== diffId) throw new Error(`layer is corrupt: it unpacks to ${got}, its image says ${diffId}`)
   return writer.finish()
 }
