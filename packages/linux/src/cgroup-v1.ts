@@ -1,5 +1,5 @@
 // The v1 hierarchies: one folder per controller, all kept alike.
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { CgroupLimits, Cgroups } from './cgroup.ts'
 import {
   childrenOf,
@@ -110,6 +110,9 @@ async function thawBelow(folder: string): Promise<void> {
 /** A new cpuset is empty and takes no process until it has CPUs and memory nodes. */
 async function inheritCpuset(folder: string, parent: string): Promise<void> {
   for (const file of ['cpuset.cpus', 'cpuset.mems']) {
-    if (!(await read(folder, file))) await put(folder, file, (await read(parent, file)) ?? '')
+    if (await read(folder, file)) continue
+    // Another call may have made the parent and be about to fill it.
+    if ((await read(parent, file)) === '') await inheritCpuset(parent, dirname(parent))
+    await put(folder, file, (await read(parent, file)) ?? '')
   }
 }

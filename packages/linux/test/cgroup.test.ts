@@ -46,6 +46,21 @@ test('limits are in force, and told by the statistics', async () => {
   expect(after.pids).toEqual({ current: 1 })
 })
 
+test('cgroups that are made at once below one that is new take processes', async () => {
+  for (let round = 0; round < 5; round += 1) {
+    const names = Array.from({ length: 8 }, (_, at) => `${path}/new-${round}/deep/pod-${at}`)
+    await Promise.all(
+      names.map(async (name) => {
+        await cgroups.create(name)
+        const child = spawn('sleep', ['60'])
+        children.push(child)
+        await cgroups.attach(name, child.pid ?? 0)
+      }),
+    )
+    for (const name of names) expect(await cgroups.processes(name)).toHaveLength(1)
+  }
+})
+
 test('a process that wants more memory than the limit is killed, and counted', async () => {
   const child = await occupant('/bin/sh', '-c', 'x=$(head -c 60000000 /dev/zero | tr "\\0" x); sleep 60')
   await once(child, 'exit')
