@@ -122,7 +122,7 @@ test.each<[string, unknown, string]>([
   [
     'a digest that climbs',
     { config: { ...config, digest: 'sha256:../x' }, layers: [] },
-    'app: config.digest: a digest is sha256:',
+    'app: config.digest: must be sha256:',
   ],
   ['an artifact by its type', { artifactType: 'a/b', config, layers: [] }, 'app is an artifact of type a/b'],
   [
