@@ -11,7 +11,7 @@ import type { Images } from './image/images-api.ts'
 import { openHandlers } from './handlers.ts'
 import type { HandlersOptions } from './handlers.ts'
 import { hasSelinux, readDefaultLabels } from './selinux/host.ts'
-import type { SelinuxLabels } from './selinux/labels.ts'
+import type { PolicyLabels } from './selinux/labels.ts'
 import { openSandboxes } from './sandbox/sandboxes.ts'
 import { createRuntimeService } from './service.ts'
 import { tell } from './service-context.ts'
@@ -181,7 +181,7 @@ const eventTypes = {
   deleted: ContainerEventType.CONTAINER_DELETED_EVENT,
 } as const
 
-async function readLabels(): Promise<SelinuxLabels> {
+async function readLabels(): Promise<PolicyLabels> {
   if (await hasSelinux()) return readDefaultLabels()
   throw new Error('enableSelinux: this machine has no SELinux, or /sys/fs/selinux is not mounted: leave it out')
 }

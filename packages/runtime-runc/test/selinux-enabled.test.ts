@@ -94,6 +94,10 @@ describe.runIf(process.env.UML)('with SELinux on', () => {
       linux: { securityContext: { privileged: true, selinuxOptions: { level: 's0:c5,c6' } } },
     })
     expect((await look(pod))['init']).toBe(labels('s0:c5,c6').process)
+    // What holds the pod's PIDs is read and run by all pods.
+    expect(getXattr(join(f.folder, 'state/pause/pause'), 'security.selinux')?.toString()).toMatch(
+      /^system_u:object_r:container_ro_file_t:s0\0?$/,
+    )
     const own = await look(pod, { selinuxOptions: { type: 'spc_t', level: 's0:c7' } })
     expect(own).toMatchObject({ init: 'system_u:system_r:spc_t:s0:c7', file: labels('s0:c7').file })
     expect((await look(pod, { privileged: true }))['init']).toBe('system_u:system_r:base_t:s0')

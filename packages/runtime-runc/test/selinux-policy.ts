@@ -5,7 +5,7 @@ const initial =
 const files = ['file', 'dir', 'lnk_file', 'chr_file', 'blk_file', 'sock_file', 'fifo_file']
 const names = initial.split(' ')
 const categories = Array.from({ length: 1024 }, (_, at) => `c${at}`)
-const types = ['base_t', 'container_t', 'container_file_t', 'spc_t']
+const types = ['base_t', 'container_t', 'container_file_t', 'container_ro_file_t', 'spc_t']
 const base = 'system_u:object_r:base_t:s0'
 
 /** As checkpolicy reads it, with `-M`. */

@@ -105,6 +105,9 @@ test('the spec: processes but of the privileged are labelled, mounts are; withou
   expect(privileged.process).not.toHaveProperty('selinuxLabel')
   expect(spec(asked).process).not.toHaveProperty('selinuxLabel')
   expect(spec(asked).linux).not.toHaveProperty('mountLabel')
+  // What can be no label is refused where labels are off, too.
+  const wrong = { linux: { securityContext: { selinuxOptions: { level: 'x' } } } }
+  expect(() => spec(wrong)).toThrow(`the format of 'level' "x" is not correct`)
 })
 
 describe('files', () => {
@@ -145,13 +148,18 @@ describe('files', () => {
     expect(await readDefaultLabels(folder)).toEqual({
       process: 'system_u:system_r:container_t:s0',
       mount: 'system_u:object_r:container_file_t:s0',
+      readOnly: 'system_u:object_r:container_ro_file_t:s0',
     })
     put('config', '# what\nSELINUX=enforcing\nSELINUXTYPE=mine # strict\n')
     put(
       'mine/contexts/lxc_contexts',
       'process = "u:r:p_t:s0"\ncontent = "x"\nfile = "u:object_r:f_t:s0"\nro_file="u:object_r:ro_t:s0"\n',
     )
-    expect(await readDefaultLabels(folder)).toEqual({ process: 'u:r:p_t:s0', mount: 'u:object_r:f_t:s0' })
+    expect(await readDefaultLabels(folder)).toEqual({
+      process: 'u:r:p_t:s0',
+      mount: 'u:object_r:f_t:s0',
+      readOnly: 'u:object_r:ro_t:s0',
+    })
     put('mine/contexts/lxc_contexts', 'process = "nonsense"\n')
     await expect(readDefaultLabels(folder)).rejects.toThrow('SELinux label "nonsense": must be USER:ROLE:TYPE:LEVEL')
     expect(() => parseLabel('a:b:c')).toThrow('USER:ROLE:TYPE:LEVEL')

@@ -5,7 +5,7 @@ import type { Containers } from '../container/containers.ts'
 import type { Cni } from '@nodelet/cni-plugins'
 import { isFull } from '../files.ts'
 import type { Handlers } from '../handlers.ts'
-import type { SelinuxLabels } from '../selinux/labels.ts'
+import type { PolicyLabels } from '../selinux/labels.ts'
 import type { SandboxRecord } from './record.ts'
 import { saveSandbox } from './store.ts'
 import type { SandboxFolders } from './store.ts'
@@ -39,7 +39,7 @@ export interface SandboxContext {
   pauseDir: string
   bootId: string
   /** What pods have that ask for nothing, at a level of their own; absent where labels are off. */
-  selinux?: SelinuxLabels
+  selinux?: PolicyLabels
   entries: Map<string, SandboxEntry>
   releaseViews: (id: string) => Promise<void>
   emit: (event: SandboxEvent) => void

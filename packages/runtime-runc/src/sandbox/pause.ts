@@ -2,28 +2,35 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
+import { relabel, setLabel } from '../selinux/relabel.ts'
 
 const LOAD_ADDRESS = 0x40_0000
 const HEADERS = 64 + 56
 
 const beingMade = new Map<string, Promise<string>>()
 
-/** Makes a root file system with nothing but `/pause`, and returns its path. Pods that start together share the work. */
-export async function makePauseRootfs(stateDir: string): Promise<string> {
-  const now = beingMade.get(stateDir) ?? make(stateDir).finally(() => beingMade.delete(stateDir))
+/**
+ * Makes a root file system with nothing but `/pause`, and returns its path. Pods that start together share the work.
+ *
+ * @param label of all its files for SELinux
+ */
+export async function makePauseRootfs(stateDir: string, label?: string): Promise<string> {
+  const now = beingMade.get(stateDir) ?? make(stateDir, label).finally(() => beingMade.delete(stateDir))
   beingMade.set(stateDir, now)
   return now
 }
 
-async function make(stateDir: string): Promise<string> {
+async function make(stateDir: string, label: string | undefined): Promise<string> {
   const rootfs = join(stateDir, 'pause')
   const file = join(rootfs, 'pause')
   await mkdir(rootfs, { recursive: true, mode: 0o755 })
   await writeFile(`${file}.tmp`, pauseProgram(process.arch), { mode: 0o755 })
+  if (label !== undefined) setLabel(`${file}.tmp`, label) // before another pod may run it
   await rename(`${file}.tmp`, file)
   // Made beforehand: the root of a user namespace may not.
   for (const name of ['proc', 'dev', 'sys', 'etc']) await mkdir(join(rootfs, name), { recursive: true, mode: 0o755 })
   for (const name of ['hostname', 'hosts', 'resolv.conf']) await writeFile(join(rootfs, 'etc', name), '', { flag: 'a' })
+  if (label !== undefined) await relabel(rootfs, label)
   return rootfs
 }
 

@@ -15,7 +15,7 @@ import type { SandboxRecord } from './record.ts'
 import { saveSandbox } from './store.ts'
 import { discardSandbox, endSandbox } from './stop.ts'
 import { crashPoint } from '../crash-points.ts'
-import { atLevel, freeLevel, labelsFor, levelOf } from '../selinux/labels.ts'
+import { atLevel, checkSelinuxOptions, freeLevel, labelsFor, levelOf } from '../selinux/labels.ts'
 import type { SelinuxLabels } from '../selinux/labels.ts'
 import { askedIdMappings } from '../spec/user-namespace.ts'
 
@@ -108,7 +108,7 @@ async function makeInfra(context: SandboxContext, entry: SandboxEntry): Promise<
     imageName: 'pause',
     isInfra: true,
     handler: entry.record.runtimeHandler,
-    rootfs: await makePauseRootfs(context.pauseDir),
+    rootfs: await makePauseRootfs(context.pauseDir, context.selinux?.readOnly),
   })
   crashPoint('sandbox/infra-created')
   await context.containers.start(infraId)
@@ -160,8 +160,9 @@ function newRecord(
 
 /** A pod has a level of its own, unless it asks for one. */
 function labelsOf({ selinux, entries }: SandboxContext, { linux }: PodSandboxConfig): SelinuxLabels | undefined {
-  if (!selinux) return undefined
   const options = linux?.securityContext?.selinuxOptions
+  checkSelinuxOptions(options) // also where labels are off, as other runtimes do
+  if (!selinux) return undefined
   const isTaken = (level: string): boolean =>
     [...entries.values()].some(({ record }) => record.selinux && levelOf(record.selinux) === level)
   const level = options?.level || freeLevel(isTaken, randomInt)

@@ -11,7 +11,7 @@ import type { Cni } from '@nodelet/cni-plugins'
 import { sandboxEntryOf } from './context.ts'
 import type { SandboxContext, SandboxEvent } from './context.ts'
 import { sandboxFacts } from './facts.ts'
-import type { SelinuxLabels } from '../selinux/labels.ts'
+import type { PolicyLabels } from '../selinux/labels.ts'
 import { arePinned, protectPins } from './namespaces.ts'
 import type { SandboxRecord } from './record.ts'
 import { recoverSandboxes } from './recover.ts'
@@ -32,7 +32,7 @@ export interface SandboxesOptions {
   /** Below it each sandbox that names no cgroup parent gets one of its own. Default: `/nodelet`. */
   cgroupParentDefault?: string
   /** SELinux labels of pods that ask for none, but for their level. Default: pods have no labels. */
-  selinux?: SelinuxLabels
+  selinux?: PolicyLabels
   /** Unmounts the images that the sandbox's containers had as volumes; may be called again. Default: there are none. */
   releaseViews?: (id: string) => Promise<void>
   onEvent?: (event: SandboxEvent) => void

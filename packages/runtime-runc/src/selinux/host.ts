@@ -3,12 +3,13 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readText } from '../files.ts'
 import { parseLabel } from './labels.ts'
-import type { SelinuxLabels } from './labels.ts'
+import type { PolicyLabels } from './labels.ts'
 
 /** Where the policy says nothing. */
-const usual: SelinuxLabels = {
+const usual: PolicyLabels = {
   process: 'system_u:system_r:container_t:s0',
   mount: 'system_u:object_r:container_file_t:s0',
+  readOnly: 'system_u:object_r:container_ro_file_t:s0',
 }
 
 export async function hasSelinux(): Promise<boolean> {
@@ -26,12 +27,14 @@ export async function hasSelinux(): Promise<boolean> {
  * @param folder where policies are configured
  * @throws SpecError when a label there is none
  */
-export async function readDefaultLabels(folder: string = '/etc/selinux'): Promise<SelinuxLabels> {
+export async function readDefaultLabels(folder: string = '/etc/selinux'): Promise<PolicyLabels> {
   const policy = valueOf((await readText(join(folder, 'config'))) ?? '', 'SELINUXTYPE') ?? 'targeted'
   const contexts = (await readText(join(folder, policy, 'contexts/lxc_contexts'))) ?? ''
+  const file = valueOf(contexts, 'file')
   const labels = {
     process: valueOf(contexts, 'process') ?? usual.process,
-    mount: valueOf(contexts, 'file') ?? usual.mount,
+    mount: file ?? usual.mount,
+    readOnly: valueOf(contexts, 'ro_file') ?? file ?? usual.readOnly,
   }
   for (const label of Object.values(labels)) parseLabel(label)
   return labels

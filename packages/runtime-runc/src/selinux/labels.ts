@@ -8,6 +8,12 @@ export interface SelinuxLabels {
   mount: string
 }
 
+/** Of a policy. */
+export interface PolicyLabels extends SelinuxLabels {
+  /** Of files that containers of all pods read and run, and none writes. */
+  readOnly: string
+}
+
 interface Label {
   user: string
   role: string
@@ -33,24 +39,33 @@ export function parseLabel(text: string): Label {
 const print = ({ user, role, type, level }: Label): string => [user, role, type, level].join(':')
 
 /**
+ * Whether they can be parts of a label.
+ *
+ * @throws SpecError naming the field of `selinux_options` and its value
+ */
+export function checkSelinuxOptions(options: SELinuxOption | undefined): void {
+  for (const key of ['user', 'role', 'type'] as const) {
+    const value = options?.[key]
+    if (value && !namePattern.test(value)) {
+      throw new SpecError(`selinux_options.${key} ${JSON.stringify(value)}: letters, digits, "_", "." and "-"`)
+    }
+  }
+  if (options?.level && !levelPattern.test(options.level)) {
+    throw new SpecError(`the format of 'level' ${JSON.stringify(options.level)} is not correct: such as s0:c1,c2`)
+  }
+}
+
+/**
  * Labels with what is asked for laid over them: files take the user and the level only, for their type is theirs.
  *
  * @throws SpecError naming the field of `selinux_options` and its value
  */
 export function labelsFor(base: SelinuxLabels, options: SELinuxOption | undefined): SelinuxLabels {
   if (!options) return base
+  checkSelinuxOptions(options)
   const asked = Object.fromEntries(
     (['user', 'role', 'type', 'level'] as const).flatMap((key) => (options[key] ? [[key, options[key]]] : [])),
   ) as Partial<Label>
-  for (const key of ['user', 'role', 'type'] as const) {
-    const value = asked[key]
-    if (value !== undefined && !namePattern.test(value)) {
-      throw new SpecError(`selinux_options.${key} ${JSON.stringify(value)}: letters, digits, "_", "." and "-"`)
-    }
-  }
-  if (asked.level !== undefined && !levelPattern.test(asked.level)) {
-    throw new SpecError(`the format of 'level' ${JSON.stringify(asked.level)} is not correct: such as s0:c1,c2`)
-  }
   const { user, level } = asked
   const ofFiles = { ...(user !== undefined && { user }), ...(level !== undefined && { level }) }
   return {

@@ -1,6 +1,6 @@
 // The whole OCI spec as one function of data.
 import type { ContainerConfig, PodSandboxConfig } from '@nodelet/cri-api'
-import { labelsFor } from '../selinux/labels.ts'
+import { checkSelinuxOptions, labelsFor } from '../selinux/labels.ts'
 import { applyEdits } from './edits.ts'
 import { SpecError } from './errors.ts'
 import type { ContainerFacts, HandlerFacts, HostFacts, ImageConfig, SandboxFacts } from './facts.ts'
@@ -32,6 +32,7 @@ export function buildSpec({ container, sandbox, image, facts }: SpecInput): OciS
   if (privileged && !sandbox.linux?.securityContext?.privileged) {
     throw new SpecError('no privileged container allowed in sandbox: the sandbox was not made privileged')
   }
+  checkSelinuxOptions(security?.selinuxOptions)
   const user = facts.sandbox.userNamespace
   const labels = facts.sandbox.selinux && labelsFor(facts.sandbox.selinux, security?.selinuxOptions)
   const process = buildProcess(container, image, facts, privileged ? undefined : labels?.process)

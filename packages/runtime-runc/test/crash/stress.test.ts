@@ -4,6 +4,7 @@ import { ContainerState, LinuxContainerResources, PodSandboxState } from '@nodel
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { makeDaemon } from './fixture.ts'
 import type { Daemon } from './fixture.ts'
+import { randomFrom } from './random.ts'
 
 const CALLS = 200
 const AT_ONCE = 5
@@ -11,17 +12,6 @@ const MOST_PODS = 5
 const KILLS = 6
 /** Answers that a client gets which is not alone: of an object that is gone, or not in the state for the call. */
 const usual = /^(NOT_FOUND|FAILED_PRECONDITION|ALREADY_EXISTS|ABORTED)$/
-
-/** The same numbers for the same seed (mulberry32), from 0 to 1. */
-function randomFrom(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 let daemon: Daemon
 beforeAll(async () => {
