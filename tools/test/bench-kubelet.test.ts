@@ -14,7 +14,7 @@ test('the benchmark of the node measures everything and leaves nothing', () => {
   expect(stdout).toMatch(/^ {2}create → Running in the API +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$/m)
   expect(stdout).toMatch(/^ {2}delete → gone from the API +[\d.]+/m)
   expect(stdout).toMatch(/^and asks the API server: .*PATCH pods\/status \d/m)
-  expect(stdout).toMatch(/^after kill -9 with 2 pods the node is up in \d+ ms, a pod then in \d+/m)
+  expect(stdout).toMatch(/^after kill -9 with 1 pods the node is up in \d+ ms, a pod then in \d+/m)
   const [, name = '-'] = /nodelet-bench-(\w+)/.exec(stderr) ?? []
   expect(name).toMatch(/^\w{6}$/)
   expect(places.flatMap((place) => readdirSync(place)).filter((entry) => entry.includes(name))).toEqual([])
