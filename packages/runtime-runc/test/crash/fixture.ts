@@ -15,7 +15,7 @@ import { cgroupFolders } from '../fixture.ts'
 import { startRegistry } from '../registry.ts'
 import type { TestRegistry } from '../registry.ts'
 import { busybox } from '../runtime-fixture.ts'
-import { machineState } from './machine.ts'
+import { linksGoing, machineState } from './machine.ts'
 
 type Options = Partial<Omit<RuntimeOptions, 'cni' | 'images' | 'streaming' | 'onProblem'>>
 
@@ -34,7 +34,7 @@ export interface Daemon extends AsyncDisposable {
   pull(): Promise<void>
   /** Runs a call during which the daemon dies at the point, and starts the daemon again. */
   dieAt(point: string, call: () => Promise<unknown>, whileDead?: () => void | Promise<void>): Promise<void>
-  /** Everything that could leak. */
+  /** Everything that could leak, once the kernel has taken away what is on its way out. */
   state(): Promise<string[]>
   /** Waits until the machine is as before. */
   expectState(before: readonly string[]): Promise<void>
@@ -142,7 +142,10 @@ export async function makeDaemon(
     start,
     kill,
     pull,
-    state,
+    state: async () => {
+      await expect.poll(async () => linksGoing(folder), { timeout: 10_000, interval: 10 }).toEqual([])
+      return state()
+    },
     dieAt: async (point, call, whileDead) => {
       const [process] = [child]
       const armed = heard('armed')

@@ -31,6 +31,12 @@ export async function machineState(folder: string, cgroup: string): Promise<stri
   ].toSorted()
 }
 
+/** Pods' links that the kernel deletes with their namespaces, some 30 ms after a pod has stopped: their end here is down. */
+export async function linksGoing(folder: string): Promise<string[]> {
+  using netlink = openNetlink({ netns: join(folder, 'host-net') })
+  return (await netlink.links()).filter(({ name, up }) => name.startsWith('veth') && !up).map(({ name }) => name)
+}
+
 /** Command lines that name the folder, but for daemons and their tests. */
 export const processes = (folder: string): string[] => processesOf(folder).map(({ argv }) => argv)
 
