@@ -3,6 +3,7 @@ import { CriError } from '@nodelet/cri-api'
 import { entryOf, locked, note, runcOf } from './context.ts'
 import type { Context } from './context.ts'
 import { crashPoint } from '../crash-points.ts'
+import { stateName } from './status.ts'
 import { deleteFromRuntime } from './runtime-delete.ts'
 
 /**
@@ -17,7 +18,7 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
     if (phase !== 'created' || removing) {
       throw new CriError(
         'FAILED_PRECONDITION',
-        `container ${id} is ${removing ? 'being removed' : phase}: only a created one starts`,
+        `container ${id} is ${removing ? 'being removed' : `in ${stateName(phase)} state`}: only a created one starts`,
       )
     }
     signal?.throwIfAborted()

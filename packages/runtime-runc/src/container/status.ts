@@ -5,6 +5,7 @@ import {
   ImageSpec,
   LinuxContainerResources,
   Signal,
+  containerStateToJSON,
 } from '@nodelet/cri-api'
 import type { Container, ContainerStatus } from '@nodelet/cri-api'
 import type { ContainerPhase, ContainerRecord } from './record.ts'
@@ -15,6 +16,9 @@ const states: Readonly<Record<ContainerPhase, ContainerState>> = {
   running: ContainerState.CONTAINER_RUNNING,
   exited: ContainerState.CONTAINER_EXITED,
 }
+
+/** The state's name in CRI, for messages. */
+export const stateName = (phase: ContainerPhase): string => containerStateToJSON(states[phase])
 
 /** Milliseconds since the epoch, or a part of one, as CRI's nanoseconds. */
 export const nanoseconds = (milliseconds: number | undefined): bigint =>

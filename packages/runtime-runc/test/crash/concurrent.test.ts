@@ -14,7 +14,7 @@ test('two starts: one starts it, the other is refused', async () => {
   const containerId = await at.daemon.create(at.pod, 'sleep 600')
   const both = await outcomes([1, 2].map(() => at.daemon.runtime.startContainer({ containerId })))
   expect(both.toSorted()).toEqual([
-    expect.stringMatching(`container ${containerId} is running: only a created one starts`),
+    expect.stringMatching(`container ${containerId} is in CONTAINER_RUNNING state: only a created one starts`),
     'done',
   ])
   expect((await at.daemon.status(containerId))?.state).toBe(ContainerState.CONTAINER_RUNNING)
