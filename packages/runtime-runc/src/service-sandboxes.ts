@@ -2,6 +2,7 @@
 import { CriError } from '@nodelet/cri-api'
 import type { PodSandboxFilter, RuntimeService } from '@nodelet/cri-api'
 import { PodSandbox, PodSandboxConfig } from '@nodelet/cri-api'
+import { isNamespacePinned } from '@nodelet/linux'
 import { batches } from './batches.ts'
 import { filterSandboxes } from './container/filter.ts'
 import { sandboxOf, sandboxStatusOf } from './sandbox/status.ts'
@@ -96,7 +97,7 @@ function sandboxInfo({ sandboxes, containers, handlers }: ServiceContext, record
     pid: infra?.init?.pid ?? 0,
     processStatus: ready ? 'running' : 'deleted',
     netNamespacePath: networkPath ?? '',
-    netNamespaceClosed: networkPath !== undefined && !ready,
+    netNamespaceClosed: networkPath !== undefined && !isNamespacePinned(networkPath),
     runtimeHandler,
     runtimeType: handlers.of(runtimeHandler).runc.binary,
     config: PodSandboxConfig.toJSON(config),

@@ -12,10 +12,22 @@ export function exitCode(code: number | null, signal: string | null): number {
   return code ?? 128 + (numbers[signal ?? ''] ?? 0)
 }
 
-/** The name of the signal that CRI asks for; undefined for its default. */
+/** The signal that CRI asks for, as `parseSignal` gives it; undefined for its default. */
 export function signalName(asked: Signal): string | undefined {
-  if (asked === Signal.RUNTIME_DEFAULT) return undefined
-  return Object.entries(Signal).find(([, value]) => value === asked)?.[0]
+  const name = Object.entries(Signal).find(([, value]) => value === asked)?.[0] ?? ''
+  // Real-time ones are SIGRTMINPLUS3 there, and SIGRTMIN+3 everywhere else.
+  return parseSignal(name.replace('PLUS', '+').replace('MINUS', '-'))
+}
+
+/** The signal in CRI's enum, of what `parseSignal` gives; its default when it is none. */
+export function criSignal(text: string): Signal {
+  const number = numbers[text] ?? Number(text)
+  return Object.values(Signal).find((value) => numberOf(value) === number) ?? Signal.RUNTIME_DEFAULT
+}
+
+function numberOf(asked: Signal): number | undefined {
+  const name = signalName(asked)
+  return name === undefined ? undefined : (numbers[name] ?? Number(name))
 }
 
 /** The name of a signal that is written as in an image: `15`, `TERM`, `SIGTERM`, `SIGRTMIN+3`. Undefined if none. */
@@ -28,5 +40,6 @@ export function parseSignal(text: string): string | undefined {
     const number = (realtime[1] === 'MIN' ? 34 : 64) + offset
     return number >= 34 && number <= 64 ? String(number) : undefined
   }
+  if (name === 'SIGCLD') return 'SIGCHLD' // OCI runtimes do not know the older name
   return numbers[name] === undefined ? undefined : name
 }

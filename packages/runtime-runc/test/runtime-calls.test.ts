@@ -76,6 +76,25 @@ test('a container shows what it was made from, what it may use and how it ended'
   expect(leftovers(f).filter((path) => path.includes(id))).toEqual([])
 })
 
+test('a real-time signal stops: it is sent by number, and shown as it was asked for', async () => {
+  const id = await start('trap "exit 7" 37; echo ready; while :; do sleep 0.02; done', {
+    stopSignal: Signal.SIGRTMINPLUS3,
+  })
+  const log = (await status(id))?.logPath ?? ''
+  await expect.poll(() => readFileSync(log, 'utf8')).toContain('ready')
+  await f.runtime.runtimeService.stopContainer({ containerId: id, timeout: 30n })
+  expect(await status(id)).toMatchObject({ exitCode: 7, stopSignal: Signal.SIGRTMINPLUS3 })
+  await f.runtime.runtimeService.removeContainer({ containerId: id })
+})
+
+test('a command may take longer than a timer lasts', async () => {
+  const id = await start('sleep 600')
+  const cmd = ['sh', '-c', 'sleep 0.1; echo late']
+  const { stdout } = await f.runtime.runtimeService.execSync({ containerId: id, cmd, timeout: 2n ** 31n - 1n })
+  expect(Buffer.from(stdout).toString()).toBe('late\n')
+  await f.runtime.runtimeService.removeContainer({ containerId: id })
+})
+
 test('a program that is not there makes no container', async () => {
   await expect(create('', { command: ['/bin/none'] })).rejects.toThrow(/stat \/bin\/none: no such file/)
   expect(leftovers(f).filter((path) => !path.includes(pod))).toEqual([])

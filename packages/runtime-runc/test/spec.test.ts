@@ -1,10 +1,10 @@
-import { ContainerConfig, MountPropagation, NamespaceMode, PodSandboxConfig } from '@nodelet/cri-api'
+import { ContainerConfig, MountPropagation, NamespaceMode, PodSandboxConfig, Signal } from '@nodelet/cri-api'
 import { describe, expect, test } from 'vitest'
 import { deviceNumbers } from '../src/container/devices.ts'
 import { buildSpec } from '../src/index.ts'
 import type { ImageConfig } from '../src/index.ts'
 import { parseLog } from '../src/log.ts'
-import { parseSignal } from '../src/signals.ts'
+import { criSignal, parseSignal, signalName } from '../src/signals.ts'
 import { clampOomScore, containerArgs, containerEnv } from '../src/spec/process.ts'
 import { cgroupsPath, containerCgroup, expandSlice, monitorCgroup } from '../src/spec/cgroup-path.ts'
 import { host, sandbox, spec } from './spec-input.ts'
@@ -418,6 +418,26 @@ test.each([
   ['NOPE', undefined],
 ])('signal %s is %s', (text, expected) => {
   expect(parseSignal(text)).toBe(expected)
+})
+
+test.each([
+  ['SIGRTMINPLUS3', '37'],
+  ['SIGRTMAXMINUS1', '63'],
+  ['SIGCLD', 'SIGCHLD'],
+  ['SIGQUIT', 'SIGQUIT'],
+  ['RUNTIME_DEFAULT', undefined],
+] as const)("CRI's signal %s is sent as %s", (name, expected) => {
+  expect(signalName(Signal[name])).toBe(expected)
+})
+
+test.each([
+  ['15', 'SIGTERM'],
+  ['SIGTERM', 'SIGTERM'],
+  ['37', 'SIGRTMINPLUS3'],
+  ['50', 'SIGRTMAXMINUS14'],
+  ['64', 'SIGRTMAX'],
+] as const)('signal %s of an image is %s in CRI', (text, name) => {
+  expect(criSignal(text)).toBe(Signal[name])
 })
 
 test('a log is read back by stream, whole and partial lines joined', () => {

@@ -122,7 +122,8 @@ async function run([conmon, ...args]: [string, ...string[]], folder: string, opt
   const streams = [program.stdio[3], program.stdio[2]].filter((stream) => stream !== undefined)
   const [answer = '', stderr = Promise.resolve('')] = streams.map(readAll)
   const interrupted = Promise.withResolvers<never>()
-  const timer = timeoutMs > 0 ? setTimeout(() => interrupted.reject(timedOut(command)), timeoutMs) : undefined
+  const limitMs = Math.min(timeoutMs, 2 ** 31 - 1) // a timer with more would end at once
+  const timer = limitMs > 0 ? setTimeout(() => interrupted.reject(timedOut(command)), limitMs) : undefined
   const onAbort = (): void => interrupted.reject(signal?.reason)
   signal?.addEventListener('abort', onAbort)
   try {

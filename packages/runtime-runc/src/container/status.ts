@@ -4,10 +4,10 @@ import {
   ContainerStatus as ContainerStatusMessage,
   ImageSpec,
   LinuxContainerResources,
-  Signal,
   containerStateToJSON,
 } from '@nodelet/cri-api'
 import type { Container, ContainerStatus } from '@nodelet/cri-api'
+import { criSignal } from '../signals.ts'
 import type { ContainerPhase, ContainerRecord } from './record.ts'
 
 const states: Readonly<Record<ContainerPhase, ContainerState>> = {
@@ -76,11 +76,6 @@ export function containerStatusOf(record: Readonly<ContainerRecord>, tag?: strin
         },
       },
     }),
-    stopSignal: stopSignalOf(record),
+    stopSignal: config.stopSignal || criSignal(record.stopSignal),
   })
-}
-
-function stopSignalOf({ stopSignal }: Readonly<ContainerRecord>): Signal {
-  const value = Object.entries(Signal).find(([name]) => name === stopSignal)?.[1]
-  return value ?? Signal.RUNTIME_DEFAULT
 }

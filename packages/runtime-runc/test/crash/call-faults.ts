@@ -72,7 +72,9 @@ export function testCallFaults(bench: FaultyBench, faults: Fault[]): void {
     bench.faulty.set('delete', fault)
     await bench.daemon.runtime.stopContainer({ containerId: id, timeout: 0n })
     expect(await bench.daemon.status(id)).toMatchObject({ state: CONTAINER_EXITED, exitCode: 137, reason: 'Error' })
-    expect(bench.daemon.problems).toContainEqual(expect.stringMatching(bench.said('delete', fault, id)))
+    await expect
+      .poll(() => bench.daemon.problems)
+      .toContainEqual(expect.stringMatching(bench.said('delete', fault, id)))
     await Promise.all([id, other, third].map((one) => bench.daemon.runtime.removeContainer({ containerId: one })))
     await bench.daemon.expectState(made)
     await bench.daemon.runtime.removePodSandbox({ podSandboxId: pod })
@@ -102,7 +104,9 @@ export function testCallFaults(bench: FaultyBench, faults: Fault[]): void {
       await bench.daemon.kill()
       bench.faulty.set('list', fault)
       await bench.daemon.start()
-      expect(bench.daemon.problems).toContainEqual(expect.stringMatching(bench.said('list', fault, 'handler faulty')))
+      await expect
+        .poll(() => bench.daemon.problems)
+        .toContainEqual(expect.stringMatching(bench.said('list', fault, 'handler faulty')))
       expect((await bench.daemon.status(running))?.state).toBe(CONTAINER_RUNNING)
       expect((await bench.daemon.status(created))?.state).toBe(CONTAINER_CREATED)
       await bench.daemon.runtime.startContainer({ containerId: created })

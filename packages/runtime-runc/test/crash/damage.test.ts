@@ -42,7 +42,9 @@ test.each(['', '{"id":', '{}', '[]', 'null', '\0\0\0'])(
     await daemon.kill()
     writeFileSync(join(daemon.folder, 'state/sandboxes', pod, 'sandbox.json'), text)
     await daemon.start()
-    expect(daemon.problems).toContainEqual(expect.stringMatching(`sandbox ${pod} has no readable record`))
+    await expect
+      .poll(() => daemon.problems)
+      .toContainEqual(expect.stringMatching(`sandbox ${pod} has no readable record`))
     await expect(daemon.status(id)).rejects.toHaveProperty('code', 'NOT_FOUND')
     rmSync(join(daemon.folder, 'state/sandboxes', `${pod}.damaged`), { recursive: true })
     await daemon.expectState(before)

@@ -70,7 +70,7 @@ test('StartContainer starts, as it can be told after a restart', async () => {
   const id = await daemon.create(pod, 'sleep 600')
   fill()
   await daemon.runtime.startContainer({ containerId: id })
-  expect(daemon.problems).toContainEqual(expect.stringMatching(full))
+  await expect.poll(() => daemon.problems).toContainEqual(expect.stringMatching(full)) // told beside the answer
   expect((await daemon.status(id))?.state).toBe(ContainerState.CONTAINER_RUNNING)
   await daemon.kill()
   empty()
