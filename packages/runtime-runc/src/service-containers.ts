@@ -1,6 +1,6 @@
 // The RuntimeService's calls about containers.
 import { Container, ContainerConfig, CriError } from '@nodelet/cri-api'
-import type { ContainerFilter, CreateContainerRequest, RuntimeService } from '@nodelet/cri-api'
+import type { AttachRequest, ContainerFilter, CreateContainerRequest, RuntimeService } from '@nodelet/cri-api'
 import { batches } from './batches.ts'
 import { filterContainers } from './container/filter.ts'
 import type { ContainerRecord } from './container/record.ts'
@@ -12,6 +12,7 @@ import type { ServiceContext } from './service-context.ts'
 import { containerId as wholeId, sandboxId, shownContainers, statusOf } from './service-context.ts'
 import { createSharedCalls } from './shared-calls.ts'
 import type { Streaming } from './streaming/server.ts'
+import { validateCommand } from './streaming/validate.ts'
 
 type ContainerCalls = Pick<
   RuntimeService,
@@ -91,12 +92,12 @@ export function containerCalls(context: ServiceContext): ContainerCalls {
     execSync: async ({ containerId, cmd, timeout }, { signal } = {}) =>
       containers.execSync(idOf(containerId), cmd, Number(timeout) * 1000, signal),
     exec: async (request) => {
-      const id = idOf(request.containerId)
-      return { url: streamingFor(context, id).exec({ ...request, containerId: id }) }
+      const { streaming, containerId } = streamingFor(context, request)
+      return { url: streaming.exec({ ...request, containerId }) }
     },
     attach: async (request) => {
-      const id = idOf(request.containerId)
-      return { url: streamingFor(context, id).attach({ ...request, containerId: id }) }
+      const { streaming, containerId } = streamingFor(context, request)
+      return { url: streaming.attach({ ...request, containerId }) }
     },
   }
 }
@@ -149,12 +150,19 @@ async function withinSeconds(
   }
 }
 
-/** @throws CriError UNIMPLEMENTED without a streaming server, NOT_FOUND, or FAILED_PRECONDITION when it does not run. */
-function streamingFor({ containers, streaming }: ServiceContext, id: string): Streaming {
+/**
+ * The streaming server, and the whole ID of the container.
+ *
+ * @throws CriError UNIMPLEMENTED without a streaming server, INVALID_ARGUMENT, NOT_FOUND, or FAILED_PRECONDITION when the
+ *   container does not run.
+ */
+function streamingFor(context: ServiceContext, request: AttachRequest): { streaming: Streaming; containerId: string } {
+  const { containers, streaming } = context
   if (!streaming) throw new CriError('UNIMPLEMENTED', 'this runtime has no streaming server: start it with one')
-  const { phase } = containers.status(id)
+  validateCommand(request)
+  const { id, phase } = containers.status(wholeId(context, request.containerId))
   if (phase !== 'running') throw new CriError('FAILED_PRECONDITION', `container ${id} is ${phase}: start it first`)
-  return streaming
+  return { streaming, containerId: id }
 }
 
 /** The keys that users of other runtimes read. */

@@ -14,7 +14,7 @@ import type { SandboxRecord } from './sandbox/record.ts'
 import { parentCgroup } from './spec/cgroup-path.ts'
 import type { ServiceContext } from './service-context.ts'
 import { shownContainers } from './service-context.ts'
-import { cgroupOf, devicesOf, eachInTurn, writtenBy } from './service-stats.ts'
+import { cgroupOf, devicesOf, eachInTurn, eachReadyPod, writtenBy } from './service-stats.ts'
 
 type MetricsCalls = Pick<RuntimeService, 'listMetricDescriptors' | 'listPodSandboxMetrics' | 'streamPodSandboxMetrics'>
 
@@ -78,7 +78,7 @@ export function metricsCalls(context: ServiceContext): MetricsCalls {
       ({ sandboxId }) => sandboxId,
     )
     const ready = sandboxes.list().filter(({ id }) => sandboxes.isReady(id))
-    return eachInTurn(ready, async (pod) => ofPod(pod, running.get(pod.id) ?? [], filesystem))
+    return eachReadyPod(context, ready, async (pod) => ofPod(pod, running.get(pod.id) ?? [], filesystem))
   }
 
   return {

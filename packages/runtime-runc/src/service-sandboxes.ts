@@ -11,6 +11,7 @@ import { sandboxId, shownContainers, statusOf } from './service-context.ts'
 import type { SandboxRecord } from './sandbox/record.ts'
 import { createSharedCalls } from './shared-calls.ts'
 import { askedIdMappings } from './spec/user-namespace.ts'
+import { validateSandbox } from './streaming/validate.ts'
 
 type SandboxCalls = Pick<
   RuntimeService,
@@ -80,6 +81,7 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
     },
     portForward: async (request) => {
       if (!streaming) throw new CriError('UNIMPLEMENTED', 'this runtime has no streaming server: start it with one')
+      validateSandbox(request.podSandboxId)
       const { id } = sandboxes.status(sandboxId(context, request.podSandboxId))
       sandboxes.assertReady(id)
       return { url: streaming.portForward({ ...request, podSandboxId: id }) }

@@ -39,6 +39,16 @@ export async function eachInTurn<T, R>(items: readonly T[], work: (item: T) => P
   return results
 }
 
+/** The same for pods that are ready when their turn comes: one may be stopped and removed while others are read. */
+export async function eachReadyPod<R>(
+  { sandboxes }: ServiceContext,
+  pods: readonly Readonly<SandboxRecord>[],
+  work: (pod: Readonly<SandboxRecord>) => Promise<R>,
+): Promise<R[]> {
+  const results = await eachInTurn(pods, async (pod) => (sandboxes.isReady(pod.id) ? [await work(pod)] : []))
+  return results.flat()
+}
+
 /** Where the cgroup of a container is. */
 export function cgroupOf(
   { sandboxes, handlers }: ServiceContext,
@@ -73,18 +83,22 @@ export function statsCalls(context: ServiceContext): StatsCalls {
       return containerStatsOf(attributesOf(record), sample, written.get(record.id))
     })
   }
-  const ofPods = async (pods: readonly Readonly<SandboxRecord>[]): Promise<PodSandboxStats[]> => {
+  /** By ID: the containers of the pods. */
+  const statsIn = async (pods: readonly Readonly<SandboxRecord>[]): Promise<ReadonlyMap<string, ContainerStats>> => {
     const ids = new Set(pods.map(({ id }) => id))
     const all = await statsOf(shownContainers(context).filter((one) => ids.has(one.sandboxId)))
-    const byId = new Map(all.map((one) => [one.attributes?.id ?? '', one]))
-    return eachInTurn(pods, async ({ id, config: { metadata, labels, annotations }, cgroupParent }) => {
-      const own = shownContainers(context).flatMap((one) => (one.sandboxId === id ? (byId.get(one.id) ?? []) : []))
-      const links = devicesOf(sandboxes.facts(id).networkPath)
-      return {
-        attributes: { id, metadata, labels, annotations },
-        linux: podStatsOf(await stats.read(parentCgroup(handlers.cgroupDriver, cgroupParent)), own, links),
-      }
-    })
+    return new Map(all.map((one) => [one.attributes?.id ?? '', one]))
+  }
+  const ofPod = async (
+    { id, config: { metadata, labels, annotations }, cgroupParent }: Readonly<SandboxRecord>,
+    byId: ReadonlyMap<string, ContainerStats>,
+  ): Promise<PodSandboxStats> => {
+    const own = shownContainers(context).flatMap((one) => (one.sandboxId === id ? (byId.get(one.id) ?? []) : []))
+    const links = devicesOf(sandboxes.facts(id).networkPath)
+    return {
+      attributes: { id, metadata, labels, annotations },
+      linux: podStatsOf(await stats.read(parentCgroup(handlers.cgroupDriver, cgroupParent)), own, links),
+    }
   }
   const listContainers = async (filter: ContainerStatsFilter | undefined): Promise<ContainerStats[]> => {
     const shown = shownContainers(context)
@@ -105,7 +119,9 @@ export function statsCalls(context: ServiceContext): StatsCalls {
     const ready = sandboxes.list().filter(({ id }) => sandboxes.isReady(id))
     const shown = ready.map((record) => sandboxOf(record, true))
     const found = new Set(filterSandboxes(shown, filter && { ...filter, state: undefined }).map(({ id }) => id))
-    return ofPods(ready.filter(({ id }) => found.has(id)))
+    const pods = ready.filter(({ id }) => found.has(id))
+    const byId = await statsIn(pods)
+    return eachReadyPod(context, pods, async (pod) => ofPod(pod, byId))
   }
 
   return {
@@ -116,9 +132,10 @@ export function statsCalls(context: ServiceContext): StatsCalls {
     async *streamContainerStats({ filter }) {
       for await (const containerStats of batches(await listContainers(filter), ContainerStats)) yield { containerStats }
     },
-    podSandboxStats: async ({ podSandboxId }) => ({
-      stats: (await ofPods([sandboxes.status(sandboxId(context, podSandboxId))]))[0],
-    }),
+    podSandboxStats: async ({ podSandboxId }) => {
+      const pod = sandboxes.status(sandboxId(context, podSandboxId))
+      return { stats: await ofPod(pod, await statsIn([pod])) }
+    },
     listPodSandboxStats: async ({ filter }) => ({ stats: await listPods(filter) }),
     async *streamPodSandboxStats({ filter }) {
       for await (const podSandboxStats of batches(await listPods(filter), PodSandboxStats)) yield { podSandboxStats }

@@ -14,7 +14,7 @@ import {
 } from '@nodelet/cri-api'
 import type { ContainerConfig, ContainerEventResponse, DeepPartial } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { createStreamAdapters, openStreaming, serveRuntime } from '../src/index.ts'
 import { until } from './fixture.ts'
@@ -194,6 +194,31 @@ test('runs commands, and reopens a log that was moved', async () => {
   await expect(exec('true')).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
 })
 
+test('a pod that is removed while lists of usage are made is left out, and the others are there', async () => {
+  const { runtimeService } = f.runtime
+  const calls = [
+    async () =>
+      (await runtimeService.listPodSandboxStats({ filter: undefined })).stats.map((one) => one.attributes?.id),
+    async () => (await runtimeService.listPodSandboxMetrics({})).podMetrics.map((one) => one.podSandboxId),
+  ]
+  await start('sleep 600')
+  for (const call of calls) {
+    // It is listed after the other one, and gone when its turn comes.
+    const { podSandboxId } = await runtimeService.runPodSandbox({ config: f.pod(), runtimeHandler: '' })
+    const { rootfsUsage } = f.images
+    const measured = vi.spyOn(f.images, 'rootfsUsage').mockImplementationOnce(async (ids) => {
+      await runtimeService.removePodSandbox({ podSandboxId })
+      return rootfsUsage(ids)
+    })
+    try {
+      expect(await call()).toEqual([pod])
+      expect(measured).toHaveBeenCalled()
+    } finally {
+      measured.mockRestore()
+    }
+  }
+})
+
 test('without a streaming server the calls that need one say so', async () => {
   const { runtimeService } = f.runtime
   const streams = { cmd: ['sh'], tty: false, stdin: false, stdout: true, stderr: true, containerId: 'x' }
@@ -232,6 +257,15 @@ test('with one a client gets a URL to the program, and to a port of the pod', as
   await expect(runtimeService.portForward({ podSandboxId, port: [80] })).rejects.toMatchObject({
     code: 'FAILED_PRECONDITION',
   })
+  // What is wrong with the request itself is said first, whatever the state of what it names.
+  for (const [call, message] of [
+    [async () => runtimeService.exec({ ...streams, containerId: '' }), 'missing required container_id'],
+    [async () => runtimeService.attach({ ...streams, containerId: '' }), 'missing required container_id'],
+    [async () => runtimeService.exec({ ...streams, tty: true }), 'tty and stderr cannot both be true'],
+    [async () => runtimeService.portForward({ podSandboxId: '', port: [80] }), 'missing required pod_sandbox_id'],
+  ] as const) {
+    await expect(call()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message })
+  }
 })
 
 test.each([
