@@ -96,6 +96,14 @@ test('containers of a pod share its network, IPC and, when asked, its processes'
   await f.reopen()
   expect((await podStatus(pod)).status?.state).toBe(PodSandboxState.SANDBOX_READY)
   expect(await run(second, 'cat /dev/shm/note')).toBe('shared')
+  // Without its process the pod is not ready, but its network is there until it is stopped.
+  const infoOf = async () =>
+    JSON.parse((await podStatus(pod, true)).info['info'] ?? '{}') as { pid: number; netNamespaceClosed: boolean }
+  process.kill((await infoOf()).pid, 'SIGKILL')
+  await expect.poll(async () => (await podStatus(pod)).status?.state).toBe(PodSandboxState.SANDBOX_NOTREADY)
+  expect(await infoOf()).toMatchObject({ processStatus: 'deleted', netNamespaceClosed: false })
+  await f.runtime.runtimeService.stopPodSandbox({ podSandboxId: pod })
+  expect(await infoOf()).toMatchObject({ netNamespaceClosed: true })
 })
 
 test("a pod in the node's namespaces has none of its own", async () => {
