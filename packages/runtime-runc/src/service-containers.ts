@@ -1,6 +1,6 @@
 // The RuntimeService's calls about containers.
 import { Container, ContainerConfig, CriError } from '@nodelet/cri-api'
-import type { AttachRequest, ContainerFilter, CreateContainerRequest, RuntimeService } from '@nodelet/cri-api'
+import type { AttachRequest, ContainerFilter, CreateContainerRequest, KeyValue, RuntimeService } from '@nodelet/cri-api'
 import { batches } from './batches.ts'
 import { filterContainers } from './container/filter.ts'
 import type { ContainerRecord } from './container/record.ts'
@@ -177,7 +177,11 @@ async function containerInfo({ containers }: ServiceContext, record: Readonly<Co
     snapshotter: 'overlay',
     rootfs,
     runtimeType: containers.runc(id).binary,
-    config: { ...(ContainerConfig.toJSON(config) as object), envs: config.envs.map(({ key }) => ({ key })) },
+    runtimeOptions: null,
+    config: { ...(ContainerConfig.toJSON(config) as object), envs: config.envs.map(readable) },
     runtimeSpec: (await containers.spec(id)) ?? null,
   }
 }
+
+/** Values are bytes, which JSON would show in base64. */
+const readable = ({ key, value }: KeyValue): object => ({ key, value: Buffer.from(value).toString() })

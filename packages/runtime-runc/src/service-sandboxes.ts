@@ -2,13 +2,12 @@
 import { CriError } from '@nodelet/cri-api'
 import type { PodSandboxFilter, RuntimeService } from '@nodelet/cri-api'
 import { PodSandbox, PodSandboxConfig } from '@nodelet/cri-api'
-import { isNamespacePinned } from '@nodelet/linux'
 import { batches } from './batches.ts'
 import { filterSandboxes } from './container/filter.ts'
+import { sandboxInfo } from './sandbox/info.ts'
 import { sandboxOf, sandboxStatusOf } from './sandbox/status.ts'
 import type { ServiceContext } from './service-context.ts'
 import { sandboxId, shownContainers, statusOf } from './service-context.ts'
-import type { SandboxRecord } from './sandbox/record.ts'
 import { createSharedCalls } from './shared-calls.ts'
 import { askedIdMappings } from './spec/user-namespace.ts'
 import { validateSandbox } from './streaming/validate.ts'
@@ -65,7 +64,7 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
       const statuses = shownContainers(context).filter((container) => container.sandboxId === id)
       return {
         status: sandboxStatusOf(record, sandboxes.isReady(id)),
-        info: verbose ? { info: JSON.stringify(sandboxInfo(context, record)) } : {},
+        info: verbose ? { info: JSON.stringify(await sandboxInfo(context, record)) } : {},
         containersStatuses: statuses.map((container) => statusOf(context, container)),
         timestamp: BigInt(Date.now()) * 1_000_000n,
       }
@@ -86,23 +85,5 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
       sandboxes.assertReady(id)
       return { url: streaming.portForward({ ...request, podSandboxId: id }) }
     },
-  }
-}
-
-/** The keys that users of other runtimes read. */
-function sandboxInfo({ sandboxes, containers, handlers }: ServiceContext, record: Readonly<SandboxRecord>): object {
-  const { id, config, network, runtimeHandler, infraId } = record
-  const { networkPath } = sandboxes.facts(id)
-  const ready = sandboxes.isReady(id)
-  const infra = containers.list().find((container) => container.id === infraId)
-  return {
-    pid: infra?.init?.pid ?? 0,
-    processStatus: ready ? 'running' : 'deleted',
-    netNamespacePath: networkPath ?? '',
-    netNamespaceClosed: networkPath !== undefined && !isNamespacePinned(networkPath),
-    runtimeHandler,
-    runtimeType: handlers.of(runtimeHandler).runc.binary,
-    config: PodSandboxConfig.toJSON(config),
-    cniResult: network ?? null,
   }
 }

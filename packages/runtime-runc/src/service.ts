@@ -37,7 +37,8 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
           handlers: Object.fromEntries(handlers.list().map((one) => [one.name, { path: one.runc.binary }])),
           streaming: context.streaming !== undefined,
         }),
-        lastCNILoadStatus: network.status ? 'OK' : network.message,
+        cniconfig: JSON.stringify(await cni.config()),
+        lastCNILoadStatus: network.status ? 'OK' : network.message.replace(networkProblem, ''),
         runtimeVersion: version,
       }
       return StatusResponse.fromPartial({
@@ -57,6 +58,8 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
   }
 }
 
+const networkProblem = 'Network plugin returns error: '
+
 /** Sorted by name; the empty one is the default. */
 function runtimeHandlers(handlers: Handlers): RuntimeHandler[] {
   const all = [{ ...handlers.of(''), name: '' }, ...handlers.list()]
@@ -69,7 +72,7 @@ async function networkCondition(cni: Cni, signal: AbortSignal | undefined): Prom
     await cni.status(signal)
     return { type, status: true, reason: '', message: '' }
   } catch (error) {
-    const message = `Network plugin returns error: ${(error as Error).message}`
+    const message = `${networkProblem}${(error as Error).message}`
     return { type, status: false, reason: 'NetworkPluginNotReady', message }
   }
 }

@@ -71,7 +71,12 @@ test('a container shows what it was made from, what it may use and how it ended'
   expect((await status(id))?.logPath).toMatch(/\/logs\/c\d+\.log$/)
   expect(readFileSync((await status(id))?.logPath ?? '', 'utf8')).toContain('stdout F done')
   const { info } = await f.runtime.runtimeService.containerStatus({ containerId: id.slice(0, 20), verbose: true })
-  expect(JSON.parse(info['info'] ?? '{}')).toMatchObject({ sandboxID: pod, pid: 0, snapshotKey: id })
+  expect(JSON.parse(info['info'] ?? '{}')).toMatchObject({
+    sandboxID: pod,
+    pid: 0,
+    snapshotKey: id,
+    config: { envs: [{ key: 'SECRET', value: 'x1y2' }] },
+  })
   await f.runtime.runtimeService.removeContainer({ containerId: id })
   expect(leftovers(f).filter((path) => path.includes(id))).toEqual([])
 })

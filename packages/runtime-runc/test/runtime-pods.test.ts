@@ -101,7 +101,14 @@ test('containers of a pod share its network, IPC and, when asked, its processes'
     JSON.parse((await podStatus(pod, true)).info['info'] ?? '{}') as { pid: number; netNamespaceClosed: boolean }
   process.kill((await infoOf()).pid, 'SIGKILL')
   await expect.poll(async () => (await podStatus(pod)).status?.state).toBe(PodSandboxState.SANDBOX_NOTREADY)
-  expect(await infoOf()).toMatchObject({ processStatus: 'deleted', netNamespaceClosed: false })
+  expect(await infoOf()).toMatchObject({
+    processStatus: 'deleted',
+    netNamespaceClosed: false,
+    snapshotKey: pod,
+    snapshotter: 'overlay',
+    runtimeSpec: { linux: { namespaces: expect.arrayContaining([expect.objectContaining({ type: 'network' })]) } },
+    sandboxMetadata: { ID: pod, RuntimeHandler: '', NetNSPath: expect.stringContaining(pod) },
+  })
   await f.runtime.runtimeService.stopPodSandbox({ podSandboxId: pod })
   expect(await infoOf()).toMatchObject({ netNamespaceClosed: true })
 })
@@ -130,7 +137,8 @@ function inNamespaceOf(id: string, kind: string): string {
 test('a pod that cannot be made leaves nothing; one that cannot be stopped waits to be stopped again', async () => {
   const conf = join(f.folder, 'net.d/10-pods.conflist')
   renameSync(conf, `${conf}.off`)
-  const { status: shown } = await f.runtime.runtimeService.status({ verbose: false })
+  const { status: shown, info } = await f.runtime.runtimeService.status({ verbose: true })
+  expect(info['lastCNILoadStatus']).toMatch(/^no networks found/)
   expect(shown?.conditions.find(({ type }) => type === 'NetworkReady')).toEqual({
     type: 'NetworkReady',
     status: false,
@@ -140,6 +148,18 @@ test('a pod that cannot be made leaves nothing; one that cannot be stopped waits
   await expect(runPod()).rejects.toThrow(/no networks found/)
   expect(leftovers(f)).toEqual([])
   renameSync(`${conf}.off`, conf)
+  const { info: mended } = await f.runtime.runtimeService.status({ verbose: true })
+  expect(mended['lastCNILoadStatus']).toBe('OK')
+  expect(JSON.parse(mended['cniconfig'] ?? '{}')).toMatchObject({
+    Prefix: 'eth',
+    Networks: [
+      { IFName: 'lo', Config: { Name: 'cni-loopback' } },
+      { IFName: 'eth0', Config: { Source: conf, Plugins: expect.arrayContaining([{ Network: expect.anything() }]) } },
+    ],
+  })
+  for (const cgroupParent of ['/', '/..', '/a/../..']) {
+    await expect(runPod({ linux: { cgroupParent } })).rejects.toThrow(/is not below the root/)
+  }
   const pod = await runPod()
   const { del } = f.cni
   f.cni.del = async () => Promise.reject(new Error('the address server is away'))

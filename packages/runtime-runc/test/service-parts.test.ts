@@ -141,6 +141,14 @@ test('asks CNI for the ports that have one on the node, and shows IPv4 first', (
     ip: '10.0.0.2',
     additionalIps: [{ ip: 'fd00::2' }],
   })
+  const links = {
+    interfaces: [{ name: 'cni0' }, { name: 'net1', sandbox: '/ns' }, { name: 'eth0', sandbox: '/ns' }],
+    ips: [
+      { address: '10.9.0.2/24', interface: 1 },
+      { address: '10.0.0.2/24', interface: 2 },
+    ],
+  }
+  expect(networkStatusOf({ ...rest, ...links })).toEqual({ ip: '10.0.0.2', additionalIps: [] })
   expect(networkStatusOf(undefined)).toEqual({ ip: '', additionalIps: [] })
 })
 

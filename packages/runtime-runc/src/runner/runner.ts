@@ -104,6 +104,7 @@ const missing = async (): Promise<never> => {
 }
 
 const noNetwork: Cni = {
+  config: async () => ({ PluginDirs: [], PluginConfDir: '', PluginMaxConfNum: 0, Prefix: 'eth', Networks: [] }),
   status: missing,
   add: missing,
   del: async () => {},

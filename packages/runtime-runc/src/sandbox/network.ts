@@ -5,6 +5,9 @@ import type { CniResult, PodNetwork } from '@nodelet/cni-plugins'
 import { podBandwidth } from './bandwidth.ts'
 import { namespaceOptions } from './namespaces.ts'
 
+/** What the pod's own link is called. */
+const podInterface = 'eth0'
+
 export const usesHostNetwork = (config: PodSandboxConfig): boolean =>
   namespaceOptions(config)?.network === NamespaceMode.NODE
 
@@ -28,7 +31,7 @@ export function podNetwork(id: string, config: PodSandboxConfig, netns: string):
   return {
     containerId: id,
     netns,
-    ifName: 'eth0',
+    ifName: podInterface,
     pod: { name, namespace, uid },
     ...(portMappings.length > 0 ? { portMappings } : {}),
     capabilityArgs: capabilityArgs(config),
@@ -48,9 +51,15 @@ function capabilityArgs({ annotations, dnsConfig, linux }: PodSandboxConfig): Re
   }
 }
 
+/** The addresses of the pod's link, without their prefixes. Those that name no link are its. */
+export function podAddresses({ ips, interfaces }: Pick<CniResult, 'ips' | 'interfaces'>): string[] {
+  const own = ips.filter(({ interface: at }) => at === undefined || interfaces[at]?.name === podInterface)
+  return own.map(({ address }) => address.split('/')[0] ?? '')
+}
+
 /** The first IPv4 address, else the first of all, then the others; none for a pod in the node's network. */
 export function networkStatusOf(result: CniResult | undefined): PodSandboxNetworkStatus {
-  const all = (result?.ips ?? []).map(({ address }) => address.split('/')[0] ?? '')
+  const all = result ? podAddresses(result) : []
   const ip = all.find((address) => !address.includes(':')) ?? all[0] ?? ''
   return { ip, additionalIps: all.filter((address) => address !== ip).map((address) => ({ ip: address })) }
 }

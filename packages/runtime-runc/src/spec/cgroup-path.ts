@@ -28,9 +28,13 @@ function sliceOf(parent: string): string {
   throw new SpecError(`cgroup parent ${parent} is of the cgroupfs driver: set the kubelet's cgroupDriver to systemd`)
 }
 
-/** @throws SpecError when the parent is of the other driver */
+/** @throws SpecError when the parent is of the other driver, or is no folder below the root: that belongs to others */
 export function checkCgroupParent(driver: CgroupDriver, parent: string): void {
   if (parent === '') return
+  const parts = parent.split('/').filter((part) => part !== '')
+  if (parts.length === 0 || parts.includes('..') || parts.at(-1) === '-.slice') {
+    throw new SpecError(`cgroup parent ${parent} is not below the root: give each pod a cgroup of its own`)
+  }
   if (driver === 'systemd') return void sliceOf(parent)
   if (parent.endsWith('.slice')) {
     throw new SpecError(`cgroup parent ${parent} is of the systemd driver: set the kubelet's cgroupDriver to cgroupfs`)
