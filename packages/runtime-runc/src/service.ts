@@ -29,7 +29,8 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
       const hostNetwork = features.userNamespaces && features.recursiveReadOnlyMounts
       const network = await networkCondition(cni, signal)
       const ready = { type: 'RuntimeReady', status: true, reason: '', message: '' }
-      const info = {
+      // Asked for every few seconds, but not so: it reads the network's file anew.
+      const info = async (): Promise<Record<string, string>> => ({
         config: JSON.stringify({
           runtimeName: name,
           cgroupDriver: handlers.cgroupDriver,
@@ -40,10 +41,10 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
         cniconfig: JSON.stringify(await cni.config()),
         lastCNILoadStatus: network.status ? 'OK' : network.message.replace(networkProblem, ''),
         runtimeVersion: version,
-      }
+      })
       return StatusResponse.fromPartial({
         status: { conditions: [ready, network] },
-        info: verbose ? info : {},
+        info: verbose ? await info() : {},
         runtimeHandlers: runtimeHandlers(handlers),
         features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: hostNetwork },
       })
