@@ -13,6 +13,8 @@ import { hostLocal } from './plugins/host-local/host-local.ts'
 import { collectRules } from './pod-rules.ts'
 import { loopback } from './plugins/loopback/loopback.ts'
 import { portmap } from './plugins/portmap/portmap.ts'
+import { shownConfig } from './shown-config.ts'
+import type { CniConfig } from './shown-config.ts'
 import type { CniLog, CniResult, Host, NetworkList, Plugin, PluginCall, PluginConfig, PodNetwork } from './types.ts'
 
 export interface CniOptions {
@@ -31,7 +33,7 @@ export interface CniOptions {
 export interface Cni {
   /** Rejected with what is missing or wrong while the network cannot be used. */
   status(signal?: AbortSignal): Promise<void>
-  /** What the networks of a pod are made from, in the form in which other runtimes show it. */
+  /** What the networks of a pod are made from, in the form in which other runtimes show it. Rejected for a faulty list. */
   config(): Promise<CniConfig>
   /** Joins a pod to loopback and to the network; undone in reverse when it fails half-way. */
   add(network: PodNetwork, signal?: AbortSignal): Promise<CniResult>
@@ -45,16 +47,6 @@ export interface Cni {
   ): Promise<void>
   /** Takes off the network whatever is not wanted: what a former life left. Goes on after a failure and tells of all. */
   payOwed(isWanted: (containerId: string) => boolean, signal?: AbortSignal): Promise<void>
-}
-
-/** A pod's networks: loopback, and the first list of the folder. */
-export interface CniConfig {
-  PluginDirs: readonly string[]
-  PluginConfDir: string
-  PluginMaxConfNum: number
-  /** Links are called so, counted from 0. */
-  Prefix: string
-  Networks: { Config: { Name: string; CNIVersion: string; Plugins: object[]; Source?: string }; IFName: string }[]
 }
 
 /** The plugins that run in this process. */
@@ -175,28 +167,7 @@ export function createCni({ confDir, binDirs, cacheDir, hostNetns, log = silent 
         await pluginOf(plugin.type).status(config, hostOf(), signal)
       }
     },
-    config: async () => {
-      const list = await load().catch(() => undefined) // `status` tells why
-      const shown = [
-        { name: 'cni-loopback', cniVersion: '1.0.0', plugins: [{ type: 'loopback' }] },
-        ...(list ? [list] : []),
-      ]
-      return {
-        PluginDirs: binDirs,
-        PluginConfDir: confDir,
-        PluginMaxConfNum: 1,
-        Prefix: 'eth',
-        Networks: shown.map(({ name, cniVersion, plugins }, at) => ({
-          Config: {
-            Name: name,
-            CNIVersion: cniVersion,
-            Plugins: plugins.map((one) => ({ Network: one })),
-            ...(at > 0 && list && { Source: list.file }),
-          },
-          IFName: at === 0 ? 'lo' : `eth${at - 1}`,
-        })),
-      }
-    },
+    config: async () => shownConfig({ binDirs, confDir }, await findNetworkList(confDir)),
     add: async (network, signal = never) => {
       checkNetwork(network)
       return alone(lineOf(network), async () => add(network, signal))

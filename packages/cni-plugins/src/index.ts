@@ -1,5 +1,6 @@
 export { createCni } from './cni.ts'
-export type { Cni, CniConfig, CniOptions } from './cni.ts'
+export type { Cni, CniOptions } from './cni.ts'
+export type { CniConfig, ShownNetwork } from './shown-config.ts'
 export { defaultNetwork, findNetworkList, parseNetworkList } from './conflist.ts'
 export { CniError, cniCode } from './errors.ts'
 export { removeNetwork } from './remove-network.ts'

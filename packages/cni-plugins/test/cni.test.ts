@@ -243,6 +243,29 @@ test.each([
 ])('a network list is checked: %s', async (content, message) => {
   writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), content)
   await expect(machine.cni.status()).rejects.toThrow(message)
+  await expect(machine.cni.config()).rejects.toThrow(message)
+})
+
+test('what the networks are made from is shown as other runtimes show it', async () => {
+  const plugin = { type: 'bridge', bridge: 'cni9' }
+  const list = { cniVersion: '1.0.0', name: 'x', plugins: [plugin] }
+  writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), JSON.stringify(list))
+  const { Networks, ...rest } = await machine.cni.config()
+  expect(rest).toMatchObject({ PluginConfDir: join(machine.folder, 'net.d'), PluginMaxConfNum: 1, Prefix: 'eth' })
+  expect(Networks).toMatchObject([
+    { IFName: 'lo', Config: { Name: 'cni-loopback', Plugins: [{ Network: { type: 'loopback' } }] } },
+    {
+      IFName: 'eth0',
+      Config: {
+        Name: 'x',
+        CNIVersion: '1.0.0',
+        Plugins: [{ Network: plugin, Source: JSON.stringify(plugin) }],
+        Source: JSON.stringify(list),
+      },
+    },
+  ])
+  unlink(join(machine.folder, 'net.d/10-test.conflist'))
+  expect((await machine.cni.config()).Networks.map(({ IFName }) => IFName)).toEqual(['lo'])
 })
 
 test('without a network list the status says so; unsupported keys are refused by name', async () => {

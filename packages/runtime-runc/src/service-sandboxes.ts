@@ -5,7 +5,7 @@ import { PodSandbox, PodSandboxConfig } from '@nodelet/cri-api'
 import { batches } from './batches.ts'
 import { filterSandboxes } from './container/filter.ts'
 import { sandboxInfo } from './sandbox/info.ts'
-import { sandboxOf, sandboxStatusOf } from './sandbox/status.ts'
+import { sandboxName, sandboxOf, sandboxStatusOf } from './sandbox/status.ts'
 import type { ServiceContext } from './service-context.ts'
 import { sandboxId, shownContainers, statusOf } from './service-context.ts'
 import { createSharedCalls } from './shared-calls.ts'
@@ -44,8 +44,7 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
           `this machine has no user namespaces for pods: ${context.noUserNamespaces}; set hostUsers to true`,
         )
       }
-      const { name, namespace, uid, attempt } = config?.metadata ?? {}
-      const key = [name, namespace, uid, attempt].join('_')
+      const key = sandboxName({ metadata: config?.metadata })
       const content = config ? JSON.stringify([PodSandboxConfig.toJSON(config), runtimeHandler]) : ''
       const run = (): Promise<string> => sandboxes.run(config, runtimeHandler)
       return { podSandboxId: await shared.call({ key, content, signal }, run) }

@@ -27,24 +27,11 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
       // There /sys is the node's, which only recursively read-only mounts keep from being written.
       const { features } = handlers.of('')
       const hostNetwork = features.userNamespaces && features.recursiveReadOnlyMounts
-      const network = await networkCondition(cni, signal)
+      const problem = await networkProblem(cni, signal)
       const ready = { type: 'RuntimeReady', status: true, reason: '', message: '' }
-      // Asked for every few seconds, but not so: it reads the network's file anew.
-      const info = async (): Promise<Record<string, string>> => ({
-        config: JSON.stringify({
-          runtimeName: name,
-          cgroupDriver: handlers.cgroupDriver,
-          defaultHandler: handlers.of('').name,
-          handlers: Object.fromEntries(handlers.list().map((one) => [one.name, { path: one.runc.binary }])),
-          streaming: context.streaming !== undefined,
-        }),
-        cniconfig: JSON.stringify(await cni.config()),
-        lastCNILoadStatus: network.status ? 'OK' : network.message.replace(networkProblem, ''),
-        runtimeVersion: version,
-      })
       return StatusResponse.fromPartial({
-        status: { conditions: [ready, network] },
-        info: verbose ? await info() : {},
+        status: { conditions: [ready, networkCondition(problem)] },
+        info: verbose ? await statusInfo(context, problem) : {},
         runtimeHandlers: runtimeHandlers(handlers),
         features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: hostNetwork },
       })
@@ -59,21 +46,45 @@ export function createRuntimeService(context: ServiceContext): RuntimeService {
   }
 }
 
-const networkProblem = 'Network plugin returns error: '
-
 /** Sorted by name; the empty one is the default. */
 function runtimeHandlers(handlers: Handlers): RuntimeHandler[] {
   const all = [{ ...handlers.of(''), name: '' }, ...handlers.list()]
   return all.map(({ name, features }) => ({ name, features })).toSorted((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-async function networkCondition(cni: Cni, signal: AbortSignal | undefined): Promise<RuntimeCondition> {
-  const type = 'NetworkReady'
+/** What keeps pods from being joined to the network; undefined when nothing does. */
+async function networkProblem(cni: Cni, signal: AbortSignal | undefined): Promise<string | undefined> {
   try {
     await cni.status(signal)
-    return { type, status: true, reason: '', message: '' }
+    return undefined
   } catch (error) {
-    const message = `${networkProblem}${(error as Error).message}`
-    return { type, status: false, reason: 'NetworkPluginNotReady', message }
+    return (error as Error).message
+  }
+}
+
+function networkCondition(problem: string | undefined): RuntimeCondition {
+  const type = 'NetworkReady'
+  if (problem === undefined) return { type, status: true, reason: '', message: '' }
+  const message = `Network plugin returns error: ${problem}`
+  return { type, status: false, reason: 'NetworkPluginNotReady', message }
+}
+
+/** The keys that users of other runtimes read, each a text. */
+async function statusInfo(
+  { name, version, handlers, cni, streaming }: ServiceContext,
+  problem: string | undefined,
+): Promise<Record<string, string>> {
+  return {
+    config: JSON.stringify({
+      runtimeName: name,
+      cgroupDriver: handlers.cgroupDriver,
+      defaultHandler: handlers.of('').name,
+      handlers: Object.fromEntries(handlers.list().map((one) => [one.name, { path: one.runc.binary }])),
+      streaming: streaming !== undefined,
+    }),
+    // Who asks looks for what is wrong: a faulty list is told in the place of the networks, and fails nothing else.
+    cniconfig: JSON.stringify(await cni.config().catch((error: Error) => ({ error: error.message }))),
+    lastCNILoadStatus: problem ?? 'OK',
+    runtimeVersion: version,
   }
 }

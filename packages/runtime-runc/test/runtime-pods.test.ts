@@ -53,7 +53,19 @@ test('a pod has its own network, names, settings and shared memory', async () =>
   const ip = shown?.network?.ip ?? ''
   expect(ip).toMatch(/^10\.88\.\d+\.\d+$/)
   expect(shown?.network?.additionalIps).toEqual([])
-  expect(JSON.parse(info['info'] ?? '{}')).toMatchObject({ processStatus: 'running', netNamespaceClosed: false })
+  expect(JSON.parse(info['info'] ?? '{}')).toMatchObject({
+    pid: 0, // it shares no processes, so it has none of its own
+    processStatus: 'running',
+    netNamespaceClosed: false,
+    runtimeSpec: {
+      hostname: 'web-0',
+      linux: {
+        cgroupsPath: `${f.cgroup}/${pod}`,
+        namespaces: ['network', 'ipc', 'uts'].map((type) => ({ type, path: expect.stringContaining(pod) })),
+      },
+    },
+    sandboxMetadata: { ID: pod, IP: ip, AdditionalIPs: [] },
+  })
 
   const id = await start(pod)
   expect(await run(id, 'hostname; cat /etc/hostname')).toBe('web-0\nweb-0')
@@ -147,6 +159,10 @@ test('a pod that cannot be made leaves nothing; one that cannot be stopped waits
   })
   await expect(runPod()).rejects.toThrow(/no networks found/)
   expect(leftovers(f)).toEqual([])
+  writeFileSync(conf, '{')
+  const { info: faulty } = await f.runtime.runtimeService.status({ verbose: true })
+  expect(JSON.parse(faulty['cniconfig'] ?? '{}')).toEqual({ error: expect.stringContaining(conf) })
+  expect(faulty['lastCNILoadStatus']).toContain(conf)
   renameSync(`${conf}.off`, conf)
   const { info: mended } = await f.runtime.runtimeService.status({ verbose: true })
   expect(mended['lastCNILoadStatus']).toBe('OK')
@@ -154,7 +170,14 @@ test('a pod that cannot be made leaves nothing; one that cannot be stopped waits
     Prefix: 'eth',
     Networks: [
       { IFName: 'lo', Config: { Name: 'cni-loopback' } },
-      { IFName: 'eth0', Config: { Source: conf, Plugins: expect.arrayContaining([{ Network: expect.anything() }]) } },
+      {
+        IFName: 'eth0',
+        Config: {
+          Plugins: expect.arrayContaining([
+            expect.objectContaining({ Network: expect.objectContaining({ type: 'bridge' }) }),
+          ]),
+        },
+      },
     ],
   })
   for (const cgroupParent of ['/', '/..', '/a/../..']) {

@@ -6,6 +6,7 @@ import { parentCgroup } from '../spec/cgroup-path.ts'
 import type { SandboxFacts } from '../spec/facts.ts'
 import type { SandboxRecord } from './record.ts'
 import { networkStatusOf } from './network.ts'
+import { sandboxName } from './status.ts'
 
 export async function sandboxInfo(
   { sandboxes, containers, handlers }: ServiceContext,
@@ -34,7 +35,7 @@ export async function sandboxInfo(
     cniResult: network ?? null,
     sandboxMetadata: {
       ID: id,
-      Name: nameOf(record),
+      Name: sandboxName(record.config),
       Config: config,
       NetNSPath: networkPath,
       ...addressesOf(record),
@@ -58,10 +59,4 @@ function specOf(
 function addressesOf({ network }: Readonly<SandboxRecord>): object {
   const { ip, additionalIps } = networkStatusOf(network)
   return { IP: ip, AdditionalIPs: additionalIps.map((one) => one.ip) }
-}
-
-/** As other runtimes name a sandbox. */
-function nameOf({ config: { metadata } }: Readonly<SandboxRecord>): string {
-  const { name, namespace, uid, attempt } = metadata ?? {}
-  return [name, namespace, uid, attempt].join('_')
 }

@@ -6,7 +6,7 @@ import { podBandwidth } from './bandwidth.ts'
 import { namespaceOptions } from './namespaces.ts'
 
 /** What the pod's own link is called. */
-const podInterface = 'eth0'
+export const podInterface = 'eth0'
 
 export const usesHostNetwork = (config: PodSandboxConfig): boolean =>
   namespaceOptions(config)?.network === NamespaceMode.NODE

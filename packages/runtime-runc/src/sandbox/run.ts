@@ -8,7 +8,7 @@ import { lockedSandbox, newSandboxEntry, noteSandbox, updateSandbox } from './co
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { effectiveConfig, sandboxFacts } from './facts.ts'
 import { makeNamespaces, namespaceOptions, pinPaths, podUserNamespace } from './namespaces.ts'
-import { podAddresses, podNetwork, usesHostNetwork } from './network.ts'
+import { podAddresses, podInterface, podNetwork, usesHostNetwork } from './network.ts'
 import { makePauseRootfs } from './pause.ts'
 import { makePodFiles } from './pod-files.ts'
 import type { SandboxRecord } from './record.ts'
@@ -75,8 +75,9 @@ async function joinNetwork(context: SandboxContext, entry: SandboxEntry, netns: 
   const { id, config } = entry.record
   const network = await context.cni.add(podNetwork(id, config, netns), AbortSignal.timeout(NETWORK_LIMIT_MS))
   crashPoint('sandbox/network-added')
-  if (podAddresses(network).length === 0)
-    throw new Error(`failed to find network info for sandbox "${id}": CNI gave no address`)
+  if (podAddresses(network).length === 0) {
+    throw new Error(`failed to find network info for sandbox "${id}": CNI gave ${podInterface} no address`)
+  }
   entry.record = { ...entry.record, network } // stored with the next change
 }
 

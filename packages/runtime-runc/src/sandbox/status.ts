@@ -1,9 +1,15 @@
 // A sandbox's record as CRI shows it.
 import { PodSandboxState, PodSandboxStatus as PodSandboxStatusMessage } from '@nodelet/cri-api'
-import type { PodSandbox, PodSandboxStatus } from '@nodelet/cri-api'
+import type { PodSandbox, PodSandboxConfig, PodSandboxStatus } from '@nodelet/cri-api'
 import { nanoseconds } from '../container/status.ts'
 import { networkStatusOf } from './network.ts'
 import type { SandboxRecord } from './record.ts'
+
+/** As other runtimes name a sandbox: one name is one attempt of one pod. */
+export function sandboxName({ metadata }: Pick<PodSandboxConfig, 'metadata'>): string {
+  const { name, namespace, uid, attempt } = metadata ?? {}
+  return [name, namespace, uid, attempt].join('_')
+}
 
 /** One of ListPodSandbox. */
 export function sandboxOf(record: Readonly<SandboxRecord>, ready: boolean): PodSandbox {

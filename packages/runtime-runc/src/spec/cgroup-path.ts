@@ -9,10 +9,9 @@ const usualSlice = 'system.slice'
 /**
  * The folder of a slice: systemd nests `a-b.slice` in `a.slice`.
  *
- * @throws SpecError for a name that is no slice
+ * @throws SpecError for a name that is no slice, or the root's
  */
 export function expandSlice(slice: string): string {
-  if (slice === '-.slice') return '/'
   const name = slice.replace(/\.slice$/, '')
   const parts = name.split('-')
   if (!slice.endsWith('.slice') || slice.includes('/') || parts.includes('')) {
@@ -32,10 +31,10 @@ function sliceOf(parent: string): string {
 export function checkCgroupParent(driver: CgroupDriver, parent: string): void {
   if (parent === '') return
   const parts = parent.split('/').filter((part) => part !== '')
-  if (parts.length === 0 || parts.includes('..') || parts.at(-1) === '-.slice') {
+  if (parts.length === 0 || parts.includes('..')) {
     throw new SpecError(`cgroup parent ${parent} is not below the root: give each pod a cgroup of its own`)
   }
-  if (driver === 'systemd') return void sliceOf(parent)
+  if (driver === 'systemd') return void expandSlice(sliceOf(parent))
   if (parent.endsWith('.slice')) {
     throw new SpecError(`cgroup parent ${parent} is of the systemd driver: set the kubelet's cgroupDriver to cgroupfs`)
   }
@@ -61,5 +60,5 @@ export function monitorCgroup(driver: CgroupDriver, parent: string, id: string):
 
 /** The same for the pod's cgroup. */
 export function parentCgroup(driver: CgroupDriver, parent: string): string {
-  return driver === 'systemd' ? expandSlice(sliceOf(parent)).replace(/\/$/, '') : parent
+  return driver === 'systemd' ? expandSlice(sliceOf(parent)) : parent
 }
