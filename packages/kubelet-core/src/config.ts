@@ -2,6 +2,7 @@
 import type { ImageService, RuntimeService } from '@nodelet/cri-api'
 import type { KubeClient } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { KubeletConfiguration, KubeletConfigurationInput } from './configuration/kubelet-configuration.ts'
 import type { Clock } from './clock.ts'
 import type { Logger } from './log.ts'
 import type { Prober } from './probe/types.ts'
@@ -18,28 +19,11 @@ export interface KubeletOptions {
   imageService: ImageService
   /** Usually `/var/lib/kubelet`; made when missing. */
   rootDir: string
-  /** Usually `/var/log/pods`. */
-  podLogsDir: string
-  /** Folder of static pods; made when missing. None: no static pods. */
-  manifestsDir?: string | undefined
-  /** Where `kubepods` is made; default: the root of the hierarchy. */
-  cgroupRoot?: string | undefined
   /** Default: files of the machine's cgroup file system. */
   cgroups?: CgroupDriver | undefined
-  clusterDns: readonly string[]
-  /** For instance `cluster.local`. */
-  clusterDomain: string
-  /** The node's resolver; default `/etc/resolv.conf`. */
-  resolvConf?: string | undefined
-  /** Default 110. */
-  maxPods?: number | undefined
-  /** Addresses of this node's pods; told to the runtime when the Node does not say otherwise. */
-  podCidr?: string | undefined
+  /** What a KubeletConfiguration says; what it leaves out has the defaults of the Go kubelet. */
+  configuration?: KubeletConfigurationInput | undefined
   nodeLabels?: Readonly<Record<string, string>> | undefined
-  /** Default true. */
-  registerNode?: boolean | undefined
-  /** Milliseconds; default 10 s. */
-  nodeStatusUpdateFrequencyMs?: number | undefined
   /** The HTTPS server for logs, exec and the like. None: no server. */
   server?: KubeletServerSettings | undefined
   /** Default: made inside. */
@@ -77,7 +61,7 @@ export interface Kubelet {
 }
 
 /** @throws RangeError naming the option */
-export function checkOptions(options: KubeletOptions): void {
+export function checkOptions(options: KubeletOptions, { staticPodPath }: KubeletConfiguration): void {
   const refuse = (what: string): never => {
     throw new RangeError(`createKubelet: ${what}`)
   }
@@ -85,8 +69,8 @@ export function checkOptions(options: KubeletOptions): void {
     refuse(`nodeName ${JSON.stringify(options.nodeName)}: must be a DNS name in lower case`)
   }
   if (options.nodeIPs.length === 0 || options.nodeIPs.length > 2) refuse('nodeIPs: one address, or one per family')
-  for (const name of ['rootDir', 'podLogsDir'] as const) {
-    if (!options[name].startsWith('/')) refuse(`${name} ${JSON.stringify(options[name])}: must be absolute`)
+  if (!options.rootDir.startsWith('/')) refuse(`rootDir ${JSON.stringify(options.rootDir)}: must be absolute`)
+  if (!options.client && !staticPodPath) {
+    refuse('neither client nor configuration.staticPodPath: there is no source of pods')
   }
-  if (!options.client && !options.manifestsDir) refuse('neither client nor manifestsDir: there is no source of pods')
 }

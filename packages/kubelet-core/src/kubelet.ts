@@ -8,6 +8,8 @@ import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { RuntimeClass } from 'kubernetes-types/node/v1.d.ts'
 import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions, type KubeletServerSettings } from './config.ts'
+import { parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
+import { parseDuration } from './duration.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
 import { readMachine } from './node/facts.ts'
@@ -18,7 +20,7 @@ import { nodeImages } from './node/images.ts'
 import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
-import { parseResolvConf } from './pod/dns.ts'
+import { type DnsConfig, parseResolvConf } from './pod/dns.ts'
 import { createImages } from './pod/images.ts'
 import { isStatic } from './pod/labels.ts'
 import { createPodManager, type PodManager } from './pod/manager.ts'
@@ -30,6 +32,8 @@ import { removeEveryPod } from './pod/remove-all.ts'
 import { createProber } from './probe/prober.ts'
 import type { ExecInContainer } from './probe/types.ts'
 import { createCgroupDriver } from './resource/cgroup-driver.ts'
+import { reservedOf } from './resource/reserved.ts'
+import { parseMilliQuantity } from './quantity.ts'
 import { watchRuntime } from './runtime-watch.ts'
 import { type KubeletServer, startKubeletServer } from './server/server.ts'
 import { apiSource } from './source/api.ts'
@@ -52,13 +56,15 @@ const healthMs = 5000
  * @throws RangeError naming a wrong option; CriError when the runtime does not answer
  */
 export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
-  checkOptions(options)
-  const { nodeName, client, runtimeService, imageService, rootDir, podLogsDir } = options
-  const { clock = systemClock, log = silentLogger, maxPods = 110 } = options
+  const configuration = parseKubeletConfiguration(options.configuration ?? {}, 'createKubelet: configuration')
+  checkOptions(options, configuration)
+  const { nodeName, client, runtimeService, imageService, rootDir } = options
+  const { clock = systemClock, log = silentLogger } = options
+  const { podLogsDir, podCIDR } = configuration
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
   const machine = await readMachine(rootDir)
   const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
-  const resources = nodeResources({ machine, maxPods })
+  const resources = nodeResources({ machine, configuration })
   const apiObjects = client && createApiObjects({ client, clock, log })
   const objects = apiObjects ?? noObjects
   const mirrors = client && createMirrors(client, nodeName, log)
@@ -85,15 +91,15 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       },
     })
   const volumes = options.volumes ?? createVolumeManager({ rootDir, nodeName, objects, log })
-  const cgroups = options.cgroups ?? createCgroupDriver(await openCgroups(), { cgroupRoot: options.cgroupRoot ?? '/' })
+  const cgroups = options.cgroups ?? createCgroupDriver(await openCgroups(), configuration)
   const statuses = createStatusWriter({ client, clock, log })
   const node: NodeFacts = {
     nodeName,
     hostIPs: options.nodeIPs,
     rootDir,
     podLogsDir,
-    clusterDns: options.clusterDns,
-    clusterDomain: options.clusterDomain,
+    clusterDns: configuration.clusterDNS,
+    clusterDomain: configuration.clusterDomain,
     memoryBytes: machine.memoryBytes,
     allocatable: resources.allocatable,
     thermalThrottle: machine.thermalThrottle,
@@ -114,10 +120,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     slots: createSlots(options.parallelStarts ?? 2 * availableParallelism()),
     cgroups,
     exec,
-    resolver: async () => parseResolvConf(await readFile(options.resolvConf ?? '/etc/resolv.conf', 'utf8')),
+    resolver: async () => readResolver(configuration.resolvConf),
     networkProblem: health.networkProblem,
     runtimeHandler: async (pod) => handlerOf(client, pod),
-    userNamespaces: await openUserNamespaces(rootDir, maxPods),
+    userNamespaces: await openUserNamespaces(rootDir, configuration.maxPods),
     hasUserNamespaces: (wanted) => {
       const handler = health.answer()?.runtimeHandlers.find(({ name }) => name === wanted)
       return handler && (handler.features?.userNamespaces ?? false)
@@ -132,7 +138,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   manager = createPodManager(services)
 
   const sources: PodSource[] = []
-  if (options.manifestsDir) sources.push(manifestsSource({ folder: options.manifestsDir, nodeName, clock, log }))
+  const { staticPodPath: folder } = configuration
+  if (folder) sources.push(manifestsSource({ folder, nodeName, clock, log }))
   if (client) sources.push(apiSource({ client, nodeName, log }))
   const sets = new Map<string, readonly Pod[]>()
   const ready = new Set<string>()
@@ -215,9 +222,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     nodeName,
     nodeIPs: options.nodeIPs,
     machine,
-    maxPods,
+    configuration,
     labels: options.nodeLabels,
-    podCidr: options.podCidr,
     port: server?.port,
     runtimeVersion: `${version.runtimeName}://${version.runtimeVersion}`,
     kubeletVersion,
@@ -263,8 +269,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       signal?.throwIfAborted()
       await health.check(signal)
       hadProblem = health.networkProblem() !== undefined
-      if (options.podCidr) await tellRange(options.podCidr)
-      await cgroups.start({ milliCpu: BigInt(machine.cpus) * 1000n, memoryBytes: machine.memoryBytes })
+      if (podCIDR) await tellRange(podCIDR)
+      await cgroups.start({
+        milliCpu: parseMilliQuantity(resources.allocatable['cpu'] ?? '0'),
+        memoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
+      })
       apiObjects?.start()
       const { reader } = services
       watching = watchRuntime(
@@ -280,8 +289,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       )
       if (options.server) server = await openServer(options.server)
       watchHealth.now()
-      if (client && options.registerNode !== false) {
-        const statusMs = options.nodeStatusUpdateFrequencyMs ?? 10_000
+      if (client && configuration.registerNode) {
+        const statusMs = parseDuration(configuration.nodeStatusUpdateFrequency)
         agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, seen: followRange, events, clock, log })
         agent.start()
       }
@@ -310,6 +319,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     },
   }
 }
+
+/** Without a file the node resolves for itself, as the Go kubelet has it. */
+const readResolver = async (file: string): Promise<DnsConfig> =>
+  file ? parseResolvConf(await readFile(file, 'utf8')) : { servers: ['127.0.0.1'], searches: ['.'], options: [] }
 
 const execBy =
   (runtime: Pick<RuntimeService, 'execSync'>): ExecInContainer =>

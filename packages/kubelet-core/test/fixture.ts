@@ -34,17 +34,20 @@ export let folder: string
 export let memory: MemoryRuntime
 let kubelets: Kubelet[] = []
 
-export async function open(more: Partial<KubeletOptions> = {}): Promise<Kubelet> {
+export async function open({ configuration, ...more }: Partial<KubeletOptions> = {}): Promise<Kubelet> {
   const kubelet = await createKubelet({
     nodeName: 'Node-1'.toLowerCase(),
     nodeIPs: ['192.0.2.1'],
     runtimeService: withAddresses(memory),
     imageService: memory.imageService,
     rootDir: join(folder, 'root'),
-    podLogsDir: join(folder, 'logs'),
-    manifestsDir: join(folder, 'manifests'),
-    clusterDns: ['10.96.0.10'],
-    clusterDomain: 'cluster.local',
+    configuration: {
+      podLogsDir: join(folder, 'logs'),
+      staticPodPath: join(folder, 'manifests'),
+      clusterDNS: ['10.96.0.10'],
+      clusterDomain: 'cluster.local',
+      ...configuration,
+    },
     cgroups,
     ...(process.env['NODELET_LOG'] && { log: console as never }),
     ...more,

@@ -134,7 +134,7 @@ it('a pod past its deadline fails and stays failed', async () => {
 
 it('a pod that does not fit is rejected, and nothing of it is started', async () => {
   const api = createMemoryApi()
-  await open({ client: api.client, maxPods: 1 })
+  await open({ client: api.client, configuration: { maxPods: 1 } })
   create(api, 'one', oneContainer)
   await until(() => isReady(podIn(api, 'one')))
   create(api, 'two', oneContainer)

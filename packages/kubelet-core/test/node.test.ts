@@ -1,5 +1,6 @@
 import type { Event, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { describe, expect, it } from 'vitest'
+import { parseKubeletConfiguration } from '../src/configuration/kubelet-configuration.ts'
 import { createEventRecorder } from '../src/events.ts'
 import { readMachine } from '../src/node/facts.ts'
 import { nodeConditions, nodeResources } from '../src/node/node-object.ts'
@@ -17,9 +18,25 @@ describe('node', () => {
       ephemeralStorageBytes: 10_240n,
       hugepages: { '2Mi': 0n },
     }
-    expect(nodeResources({ machine, maxPods: 110 })).toEqual({
+    expect(nodeResources({ machine, configuration: parseKubeletConfiguration({}, 'test') })).toEqual({
       capacity: { cpu: '4', memory: '1048576Ki', 'ephemeral-storage': '10Ki', 'hugepages-2Mi': '0', pods: '110' },
       allocatable: { cpu: '4', memory: '946176Ki', 'ephemeral-storage': '9216', 'hugepages-2Mi': '0', pods: '110' },
+    })
+    const configuration = parseKubeletConfiguration(
+      {
+        kubeReserved: { cpu: '250m', memory: '100Mi' },
+        systemReserved: { cpu: '250m', 'ephemeral-storage': '1Ki' },
+        evictionHard: { 'memory.available': '10%', 'nodefs.available': '0%' },
+        podsPerCore: 10,
+      },
+      'test',
+    )
+    expect(nodeResources({ machine, configuration }).allocatable).toEqual({
+      cpu: '3500m',
+      memory: `${Math.floor(((0.9 * 1024 - 100) * 1024 ** 2) / 1024)}Ki`,
+      'ephemeral-storage': '9216',
+      'hugepages-2Mi': '0',
+      pods: '40',
     })
     expect([machine.bootId, machine.kernelVersion].every((text) => text.length > 0)).toBe(true)
   })

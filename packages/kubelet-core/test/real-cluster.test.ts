@@ -72,11 +72,13 @@ beforeAll(async () => {
     client: own,
     ...f.runtime,
     rootDir: join(folder, 'root'),
-    podLogsDir: join(folder, 'logs'),
-    manifestsDir: join(folder, 'manifests'),
-    cgroupRoot: f.cgroup,
-    clusterDns: ['10.96.0.10'],
-    clusterDomain: 'cluster.local',
+    configuration: {
+      podLogsDir: join(folder, 'logs'),
+      staticPodPath: join(folder, 'manifests'),
+      clusterDNS: ['10.96.0.10'],
+      clusterDomain: 'cluster.local',
+      cgroupRoot: f.cgroup,
+    },
     server: { address: '127.0.0.1', port: 0, ...cluster.kubelet },
     ...(process.env['NODELET_LOG'] && { log: console as never }),
   })

@@ -29,12 +29,14 @@ async function open(): Promise<Kubelet> {
     nodeIPs: ['192.0.2.1'],
     ...f.runtime,
     rootDir: join(folder, 'root'),
-    podLogsDir: join(folder, 'logs'),
-    manifestsDir: join(folder, 'manifests'),
-    cgroupRoot,
+    configuration: {
+      podLogsDir: join(folder, 'logs'),
+      staticPodPath: join(folder, 'manifests'),
+      clusterDNS: ['10.96.0.10'],
+      clusterDomain: 'cluster.local',
+      cgroupRoot,
+    },
     server: { address: '127.0.0.1', port: 0, certificate: serving.cert, key: serving.key, clientCa: serving.ca },
-    clusterDns: ['10.96.0.10'],
-    clusterDomain: 'cluster.local',
     ...(process.env['NODELET_LOG'] && { log: console as never }),
   })
   await made.start()

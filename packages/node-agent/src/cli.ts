@@ -27,6 +27,7 @@ interface Flags {
   podCidr?: string
   cgroupRoot?: string
   manifests?: string
+  kubeletConfig?: string
   logLevel?: string
 }
 
@@ -47,8 +48,8 @@ const configOf = async (flags: Flags): Promise<NodeConfig> => {
 }
 
 const pickKnown = (flags: Flags): Partial<NodeConfigInput> => {
-  const { root, run, nodeName, kubeconfig, serviceCidr, podCidr, cgroupRoot, manifests } = flags
-  const said = { root, run, nodeName, kubeconfig, serviceCidr, podCidr, cgroupRoot, manifests }
+  const { root, run, nodeName, kubeconfig, serviceCidr, podCidr, cgroupRoot, manifests, kubeletConfig } = flags
+  const said = { root, run, nodeName, kubeconfig, serviceCidr, podCidr, cgroupRoot, manifests, kubeletConfig }
   return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined))
 }
 
@@ -75,6 +76,7 @@ const withNode = (command: Command): Command =>
     .option('--kubelet-port <port>', "the kubelet's HTTPS server (default: 10250)")
     .option('--service-cidr <cidr>', 'addresses of Services (default: 10.96.0.0/16)')
     .option('--manifests <folder>', 'static pods (default: manifests below the root)')
+    .option('--kubelet-config <file>', 'KubeletConfiguration, YAML or JSON')
     .option('--down', 'remove all pods at the end; without it containers keep running')
 
 /** The command line. */

@@ -13,7 +13,7 @@ import type { Proxier } from '@nodelet/proxy-rules'
 import { createStreamAdapters, openImages, openRuntime, openStreaming, serveRuntime } from '@nodelet/runtime-runc'
 import type { Images, Runtime } from '@nodelet/runtime-runc'
 import type { Logger } from 'pino'
-import { foldersOf, imagesOptionsOf } from './config.ts'
+import { foldersOf, imagesOptionsOf, readKubeletConfig } from './config.ts'
 import type { NodeConfig, Part } from './config.ts'
 import { defaultNodeIPs } from './machine.ts'
 
@@ -72,7 +72,8 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
 
   let kubelet: Kubelet | undefined
   if (runs('kubelet') && runtime) {
-    await mkdir(folders.manifests, { recursive: true })
+    const configuration = await readKubeletConfig(config)
+    await mkdir(configuration.staticPodPath || folders.manifests, { recursive: true })
     kubelet = await createKubelet({
       nodeName: config.nodeName,
       nodeIPs,
@@ -80,12 +81,7 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
       runtimeService: runtime.runtime.runtimeService,
       imageService: runtime.runtime.imageService,
       rootDir: folders.kubelet,
-      podLogsDir: folders.podLogs,
-      manifestsDir: folders.manifests,
-      cgroupRoot: config.cgroupRoot,
-      clusterDns: config.clusterDns,
-      clusterDomain: config.clusterDomain,
-      podCidr: config.podCidr,
+      configuration,
       ...(cluster && { server: { address: '0.0.0.0', port: config.kubeletPort, ...cluster.kubelet } }),
       log: log.child({ part: 'kubelet' }),
     })

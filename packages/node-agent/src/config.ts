@@ -2,6 +2,8 @@
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { parseKubeletConfiguration } from '@nodelet/kubelet-core'
+import type { KubeletConfigurationInput } from '@nodelet/kubelet-core'
 import type { ImagesOptions } from '@nodelet/runtime-runc'
 import { parse } from 'yaml'
 import { z } from 'zod'
@@ -37,8 +39,10 @@ export interface NodeConfig {
   /** Default `cluster.local`. */
   clusterDomain: string
   clusterDns: string[]
-  /** Static pods; default: `manifests` below the root. */
+  /** Static pods; default: `manifests` below the root, and `/etc/kubernetes/manifests` when joining a cluster. */
   manifests?: string | undefined
+  /** A KubeletConfiguration file, YAML or JSON: what it says wins over what this node would say itself. */
+  kubeletConfig?: string | undefined
   /** Where CNI network lists are; default: `cni/net.d` below the root, with a network that is made there. */
   cniConfDir?: string | undefined
   /** Default `/opt/cni/bin`. */
@@ -80,6 +84,7 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   clusterDomain: z.string().default('cluster.local'),
   clusterDns: z.array(z.string()).default([]),
   manifests: path.optional(),
+  kubeletConfig: path.optional(),
   cniConfDir: path.optional(),
   cniBinDirs: z.array(path).default(['/opt/cni/bin']),
   registryConfigPath: path.default('/etc/containerd/certs.d'),
@@ -135,13 +140,35 @@ export function parseConfig(input: unknown, source: string): NodeConfig {
 export async function readConfig(file: string | undefined, flags: Partial<NodeConfigInput>): Promise<NodeConfig> {
   const said = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
   if (file === undefined) return parseConfig(said, 'flags')
-  let content: unknown
+  return parseConfig({ ...(await readYaml(file)), ...said }, file)
+}
+
+async function readYaml(file: string): Promise<object> {
   try {
-    content = parse(await readFile(file, 'utf8'))
+    return parse(await readFile(file, 'utf8')) as object
   } catch (error) {
     throw new ConfigError(`${file}: ${(error as Error).message}`, { cause: error })
   }
-  return parseConfig({ ...(content as object), ...said }, file)
+}
+
+/** What this node says of its kubelet, and over that what the user's file says. @throws ConfigError */
+export async function readKubeletConfig(config: NodeConfig): Promise<KubeletConfigurationInput> {
+  const { podLogs, manifests } = foldersOf(config)
+  const own: KubeletConfigurationInput = {
+    podLogsDir: podLogs,
+    staticPodPath: manifests,
+    cgroupRoot: config.cgroupRoot,
+    clusterDNS: config.clusterDns,
+    clusterDomain: config.clusterDomain,
+    podCIDR: config.podCidr,
+  }
+  const { kubeletConfig: file } = config
+  if (file === undefined) return own
+  try {
+    return parseKubeletConfiguration({ ...own, ...(await readYaml(file)) }, file)
+  } catch (error) {
+    throw error instanceof RangeError ? new ConfigError(error.message, { cause: error }) : error
+  }
 }
 
 /** Where the parts keep what they know. */
@@ -159,14 +186,14 @@ export interface Folders {
   logFile: string
 }
 
-export function foldersOf({ root, run, manifests, cniConfDir }: NodeConfig): Folders {
+export function foldersOf({ root, run, manifests, kubeconfig, cniConfDir }: NodeConfig): Folders {
   return {
     cluster: join(root, 'cluster'),
     images: join(root, 'images'),
     runtime: join(root, 'runtime'),
     kubelet: join(root, 'kubelet'),
     podLogs: join(root, 'pod-logs'),
-    manifests: manifests ?? join(root, 'manifests'),
+    manifests: manifests ?? (kubeconfig ? '/etc/kubernetes/manifests' : join(root, 'manifests')),
     cniConf: cniConfDir ?? join(root, 'cni/net.d'),
     cniCache: join(root, 'cni'),
     criSocket: join(run, 'cri.sock'),

@@ -1,15 +1,16 @@
 // The Node object from what is known of the machine and its runtime. Pure.
 import type { Node, NodeAddress, NodeCondition, NodeStatus } from 'kubernetes-types/core/v1.d.ts'
+import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
 import { apiTime } from '../pod/time.ts'
+import { evictionReserve, reservedOf } from '../resource/reserved.ts'
 import type { MachineFacts } from './facts.ts'
 
 export interface NodeObjectFacts {
   nodeName: string
   nodeIPs: readonly string[]
   machine: MachineFacts
-  maxPods: number
+  configuration: KubeletConfiguration
   labels?: Readonly<Record<string, string>> | undefined
-  podCidr?: string | undefined
   /** For instance `nodelet://0.1.0`. */
   runtimeVersion: string
   kubeletVersion: string
@@ -23,31 +24,47 @@ export interface NodeObjectFacts {
   nowMs: number
 }
 
-/** The hard eviction thresholds that are in force without configuration. */
-const evictionMemoryBytes = 100n * 1024n * 1024n
-const evictionStoragePart = 10n
-
 /** As `kubectl get node` shows: memory in KiB, the rest in units. */
-export function nodeResources({ machine, maxPods }: Pick<NodeObjectFacts, 'machine' | 'maxPods'>): {
+export function nodeResources({ machine, configuration }: Pick<NodeObjectFacts, 'machine' | 'configuration'>): {
   capacity: Record<string, string>
   allocatable: Record<string, string>
 } {
-  const huge = Object.entries(machine.hugepages).map(([size, bytes]): [string, string] => [
+  const hugepages = Object.entries(machine.hugepages).map(([size, bytes]): [string, bigint] => [
     `hugepages-${size}`,
-    `${bytes}`,
+    bytes,
   ])
-  const reserved = Object.values(machine.hugepages).reduce((sum, bytes) => sum + bytes, 0n)
-  const free = machine.memoryBytes - evictionMemoryBytes - reserved
-  const storage = machine.ephemeralStorageBytes
-  const shared = { cpu: String(machine.cpus), ...Object.fromEntries(huge), pods: String(maxPods) }
+  const inPages = hugepages.reduce((sum, [, bytes]) => sum + bytes, 0n)
+  const { memoryBytes, ephemeralStorageBytes: storage } = machine
+  /** In whole units; never below zero. */
+  const left = (name: string, capacity: bigint): bigint => {
+    const free = capacity - reservedOf(configuration, name) / 1000n - evictionReserve(configuration, name, capacity)
+    return free > 0n ? free : 0n
+  }
+  const milliCpu = BigInt(machine.cpus) * 1000n - reservedOf(configuration, 'cpu')
+  const memory = left('memory', memoryBytes) - inPages
+  const pods = String(podCount(configuration, machine.cpus))
   return {
-    capacity: { ...shared, memory: `${machine.memoryBytes / 1024n}Ki`, 'ephemeral-storage': `${storage / 1024n}Ki` },
+    capacity: {
+      cpu: String(machine.cpus),
+      ...Object.fromEntries(hugepages.map(([name, bytes]) => [name, String(bytes)])),
+      pods,
+      memory: `${memoryBytes / 1024n}Ki`,
+      'ephemeral-storage': `${storage / 1024n}Ki`,
+    },
     allocatable: {
-      ...shared,
-      memory: `${(free > 0n ? free : 0n) / 1024n}Ki`,
-      'ephemeral-storage': String(storage - storage / evictionStoragePart),
+      cpu: cores(milliCpu > 0n ? milliCpu : 0n),
+      ...Object.fromEntries(hugepages.map(([name, bytes]) => [name, String(left(name, bytes))])),
+      pods,
+      memory: `${(memory > 0n ? memory : 0n) / 1024n}Ki`,
+      'ephemeral-storage': String(left('ephemeral-storage', storage)),
     },
   }
+}
+
+const cores = (milli: bigint): string => (milli % 1000n === 0n ? String(milli / 1000n) : `${milli}m`)
+
+function podCount({ maxPods, podsPerCore }: NodeObjectFacts['configuration'], cpus: number): number {
+  return podsPerCore > 0 ? Math.min(maxPods, podsPerCore * cpus) : maxPods
 }
 
 export function nodeLabels(facts: Pick<NodeObjectFacts, 'nodeName' | 'machine' | 'labels'>): Record<string, string> {
@@ -71,8 +88,22 @@ export function nodeObject(facts: NodeObjectFacts): Node {
       labels: nodeLabels(facts),
       annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
     },
-    spec: facts.podCidr ? { podCIDR: facts.podCidr, podCIDRs: facts.podCidr.split(',') } : {},
+    spec: nodeSpec(facts.configuration),
     status: nodeStatus(facts),
+  }
+}
+
+function nodeSpec({
+  podCIDR,
+  providerID,
+  registerWithTaints: taints,
+}: KubeletConfiguration): NonNullable<Node['spec']> {
+  return {
+    ...(podCIDR && { podCIDR, podCIDRs: podCIDR.split(',') }),
+    ...(providerID && { providerID }),
+    ...(taints.length > 0 && {
+      taints: taints.map(({ key, value, effect }) => ({ key, ...(value && { value }), effect })),
+    }),
   }
 }
 

@@ -22,7 +22,7 @@ const tiers = ['', '/burstable', '/besteffort']
 /** The default driver: files of the cgroup file system, names as the Go kubelet's cgroupfs driver. */
 export function createCgroupDriver(
   cgroups: Pick<Cgroups, 'version' | 'create' | 'exists' | 'kill' | 'remove' | 'children'>,
-  { cgroupRoot = '/', podPidsLimit = -1 }: { cgroupRoot?: string; podPidsLimit?: number } = {},
+  { cgroupRoot = '', podPidsLimit = -1 }: { cgroupRoot?: string; podPidsLimit?: number } = {},
 ): CgroupDriver {
   const top = `${cgroupRoot.replace(/\/+$/, '')}/kubepods`
   return {
