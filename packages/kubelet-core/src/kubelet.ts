@@ -10,6 +10,8 @@ import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions, type KubeletServerSettings } from './config.ts'
 import { parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
 import { parseDuration } from './duration.ts'
+import { removeStaleLogs } from './container-log/remove.ts'
+import { createLogRotator } from './container-log/rotator.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
 import { readMachine } from './node/facts.ts'
@@ -179,14 +181,29 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     onError: (error, again) => log.warn({ err: error, again }, 'housekeeping'),
     async run(signal) {
       await allReady.promise
-      manager.endOrphans(await services.reader.podUids(signal))
+      const inRuntime = await services.reader.podUids(signal)
+      manager.endOrphans(inRuntime)
       const known = manager.uids()
       for (const uid of await cgroups.list()) if (!known.has(uid)) await cgroups.remove(uid)
+      await removeStaleLogs(podLogsDir, (uid) => !inRuntime.has(uid) && !manager.uids().has(uid))
       for (const uid of services.userNamespaces.uids()) {
         if (!manager.uids().has(uid)) await services.userNamespaces.release(uid)
       }
       manager.wakeAll()
     },
+  })
+  const logRotator = createLogRotator({
+    runtime: runtimeService,
+    *running() {
+      for (const uid of manager.uids()) {
+        for (const container of services.reader.last(uid)?.containers ?? []) {
+          if (container.phase === 'running') yield container
+        }
+      }
+    },
+    configuration,
+    clock,
+    log,
   })
   let hadProblem = true
   const watchHealth = startPeriod({
@@ -252,6 +269,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       agent?.close(),
       housekeeping.close(),
       watchHealth.close(),
+      logRotator.close(),
       ...sources.map(async (one) => one.close()),
     ])
     const workers = manager.close()
@@ -289,6 +307,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       )
       if (options.server) server = await openServer(options.server)
       watchHealth.now()
+      logRotator.now()
       if (client && configuration.registerNode) {
         const statusMs = parseDuration(configuration.nodeStatusUpdateFrequency)
         agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, seen: followRange, events, clock, log })

@@ -1,8 +1,9 @@
 // Pods in containers that really run: manifests folder → kubelet → the runtime of this repository → processes.
 import { existsSync } from 'node:fs'
-import { chmod, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { openCgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
@@ -34,6 +35,8 @@ async function open(): Promise<Kubelet> {
       staticPodPath: join(folder, 'manifests'),
       clusterDNS: ['10.96.0.10'],
       clusterDomain: 'cluster.local',
+      containerLogMaxSize: '16Ki',
+      containerLogMonitorInterval: '3s',
       cgroupRoot,
     },
     server: { address: '127.0.0.1', port: 0, certificate: serving.cert, key: serving.key, clientCa: serving.ca },
@@ -180,6 +183,45 @@ it('its log comes through the server', async () => {
       .end()
   })
   expect(text).toMatch(/^uid=1000\(web\)/)
+})
+
+/** Everything that a container wrote, oldest first; again when a rotation came between. */
+async function readRotated(logs: string): Promise<string> {
+  const names = (await readdir(logs)).filter((name) => name !== '0.log').toSorted()
+  expect(names.length).toBeLessThanOrEqual(4)
+  try {
+    const texts = [...names, '0.log'].map(async (name) => {
+      const content = await readFile(join(logs, name))
+      return (name.endsWith('.gz') ? gunzipSync(content) : content).toString()
+    })
+    return (await Promise.all(texts)).join('')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return readRotated(logs)
+    throw error
+  }
+}
+
+it('the log of a running container is rotated, and collectors find it by a link', async () => {
+  const line = 'x'.repeat(99)
+  await put('chatty', {
+    containers: [shell('app', `i=0; while true; do echo $i ${line}; i=$((i+1)); sleep 0.005; done`)],
+  })
+  const pod = await readyOf('chatty')
+  const { namespace, name, uid } = pod.metadata ?? {}
+  const logs = join(folder, 'logs', `${namespace}_${name}_${uid}`, 'app')
+  const rotated = async (): Promise<boolean> => (await readdir(logs)).some((one) => one.endsWith('.gz'))
+  await expect.poll(rotated, { timeout: 20_000, interval: 100 }).toBe(true)
+  const [, id] = pod.status?.containerStatuses?.[0]?.containerID?.split('://') ?? []
+  expect(await realpath(join(folder, 'containers', `${name}_${namespace}_app-${id}.log`))).toBe(join(logs, '0.log'))
+
+  const all = await readRotated(logs)
+  const numbers = all.split('\n').flatMap((one) => /^\S+ stdout F (\d+) /.exec(one)?.[1] ?? [])
+  const first = Number(numbers[0])
+  expect(numbers).toEqual(numbers.map((_, index) => String(first + index)))
+
+  await rm(join(folder, 'manifests/chatty.json'))
+  await until(() => !podOf('chatty'))
+  await expect.poll(() => existsSync(join(folder, 'logs', `${namespace}_${name}_${uid}`))).toBe(false)
 })
 
 it('hooks, probes and a restart after a failed probe', async () => {

@@ -2,6 +2,7 @@
 import { rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { removeContainerLog } from '../container-log/remove.ts'
 import type { RuntimePod } from './runtime-pod.ts'
 import { podLogFolder } from './sandbox-config.ts'
 import type { PodServices } from './services.ts'
@@ -10,12 +11,16 @@ import type { PodServices } from './services.ts'
 export async function prunePod({ runtime: service }: Pick<PodServices, 'runtime'>, runtime: RuntimePod): Promise<void> {
   const dead = new Map<string, number>()
   const occupied = new Set<string>()
-  for (const { id, name, phase, sandboxId } of runtime.containers) {
+  for (const { id, name, phase, sandboxId, logPath } of runtime.containers) {
     const isDead = phase === 'exited' || phase === 'created'
     const before = dead.get(name) ?? 0
     if (isDead) dead.set(name, before + 1)
-    if (isDead && before > 0) await service.removeContainer({ containerId: id })
-    else occupied.add(sandboxId)
+    if (!isDead || before === 0) {
+      occupied.add(sandboxId)
+      continue
+    }
+    await service.removeContainer({ containerId: id })
+    await removeContainerLog(logPath)
   }
   for (const { id, ready } of runtime.sandboxes.slice(1)) {
     if (!ready && !occupied.has(id)) await service.removePodSandbox({ podSandboxId: id })

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ContainerConfig, type ImageSpec, type PodSandboxConfig } from '@nodelet/cri-api'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { linkLog } from '../container-log/symlink.ts'
 import { runHook } from '../probe/hook.ts'
 import type { StartAction } from './actions.ts'
 import { containerConfig } from './container-config.ts'
@@ -65,7 +66,25 @@ export async function startContainer(
   events.record(pod, { type: 'Normal', reason: 'Created', message: 'Container created', fieldPath })
   await step('RunContainerError', async () => runtime.startContainer({ containerId }))
   events.record(pod, { type: 'Normal', reason: 'Started', message: 'Container started', fieldPath })
+  const { logDirectory } = facts.sandboxConfig
+  await linkToLog(services, pod, container.name, containerId, join(logDirectory, config.logPath))
   return containerId
+}
+
+/** Collectors of logs miss one without a link; the container itself does not. */
+async function linkToLog(
+  { node, log }: PodServices,
+  { metadata }: Pod,
+  container: string,
+  id: string,
+  logPath: string,
+): Promise<void> {
+  const { name: pod = '', namespace = '' } = metadata ?? {}
+  try {
+    await linkLog(node.podLogsDir, { pod, namespace, container, id, logPath })
+  } catch (error) {
+    log.warn({ err: error, pod, namespace, container }, 'the link to a log could not be made')
+  }
 }
 
 /** A failed hook ends the container. @throws StartError */
