@@ -20,6 +20,7 @@ import { nodeResources } from './node/node-object.ts'
 import { createNodeView } from './node-view.ts'
 import { nodeImages } from './node/images.ts'
 import { startPeriod } from './node/period.ts'
+import { createImageCollector } from './image-gc/collector.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
 import { type DnsConfig, parseResolvConf } from './pod/dns.ts'
@@ -205,6 +206,15 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     clock,
     log,
   })
+  const imageCollector = createImageCollector({
+    runtime: runtimeService,
+    imageService,
+    usedByVolumes: () => [],
+    configuration,
+    events,
+    clock,
+    log,
+  })
   let hadProblem = true
   const watchHealth = startPeriod({
     ms: healthMs,
@@ -270,6 +280,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       housekeeping.close(),
       watchHealth.close(),
       logRotator.close(),
+      imageCollector.close(),
       ...sources.map(async (one) => one.close()),
     ])
     const workers = manager.close()
@@ -308,6 +319,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       if (options.server) server = await openServer(options.server)
       watchHealth.now()
       logRotator.now()
+      imageCollector.start()
       if (client && configuration.registerNode) {
         const statusMs = parseDuration(configuration.nodeStatusUpdateFrequency)
         agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, seen: followRange, events, clock, log })

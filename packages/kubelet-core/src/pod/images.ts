@@ -1,5 +1,5 @@
 // Images of containers: asked for by policy, pulled once for all who wait, tried again with a back-off.
-import type { AuthConfig, Image, ImageService, ImageSpec } from '@nodelet/cri-api'
+import { type AuthConfig, type Image, type ImageService, ImageSpec } from '@nodelet/cri-api'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
@@ -43,14 +43,6 @@ const longestDelayMs = 300_000
 /** How long a failed pull is shown as such, before it is shown as waiting for the next. */
 const showMs = 2000
 
-const specOf = (image: string, userSpecifiedImage = ''): ImageSpec => ({
-  image,
-  annotations: {},
-  userSpecifiedImage,
-  runtimeHandler: '',
-  imageRef: '',
-})
-
 export function createImages(service: ImageService, events: EventRecorder, clock: Clock): Images {
   const pulls = new Map<string, Promise<string>>()
   /** By pod and container: pulled for a start that has not been yet, or being pulled. */
@@ -59,7 +51,7 @@ export function createImages(service: ImageService, events: EventRecorder, clock
   const failures = new Map<string, Failure>()
 
   const find = async (image: string): Promise<Image | undefined> =>
-    (await service.imageStatus({ image: specOf(image), verbose: false })).image
+    (await service.imageStatus({ image: ImageSpec.create({ image }), verbose: false })).image
 
   /** One pull per image and credentials at a time, whoever asks. */
   const pull = async (image: string, candidates: AuthConfig[]): Promise<string> => {
@@ -177,7 +169,7 @@ function presentOf(asked: string, ref: string, image: Image | undefined): ImageS
   const username = image?.username
   const uid = image?.uid
   const user: ImageUser = username ? { username } : uid ? { uid: Number(uid.value) } : {}
-  return { kind: 'present', spec: specOf(ref, asked), user }
+  return { kind: 'present', spec: ImageSpec.create({ image: ref, userSpecifiedImage: asked }), user }
 }
 
 /** Each credential in turn, without any when there is none. All failures are told. */
@@ -185,7 +177,7 @@ async function pullWith(service: ImageService, image: string, candidates: AuthCo
   const failures: Error[] = []
   for (const auth of candidates.length > 0 ? candidates : [undefined]) {
     try {
-      return (await service.pullImage({ image: specOf(image), auth })).imageRef
+      return (await service.pullImage({ image: ImageSpec.create({ image }), auth })).imageRef
     } catch (error) {
       failures.push(error as Error)
     }
