@@ -31,6 +31,7 @@ export type { Informer, InformerOptions } from './informer.ts'
 export { parseKubeconfig } from './kubeconfig.ts'
 export type { Kubeconfig, KubeconfigCluster, KubeconfigExec, KubeconfigUser } from './kubeconfig.ts'
 export { listAll } from './list.ts'
+export { tolerates, wantsNode } from './node-affinity.ts'
 export { applyMergePatch, applyPatch, jsonPatch, mergePatch, mergePatchBetween, strategicPatch } from './patch.ts'
 export type { JsonPatchOperation, Patch } from './patch.ts'
 export {

@@ -6,6 +6,8 @@ import { defineResource, isConflict, isNotFound, type KubeClient, pods as podRes
 import { openCgroups } from '@nodelet/linux'
 import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { RuntimeClass } from 'kubernetes-types/node/v1.d.ts'
+import { createAdmission } from './admission/admission.ts'
+import { sysctlRules } from './admission/sysctls.ts'
 import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions, type KubeletServerSettings } from './config.ts'
 import { parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
@@ -16,7 +18,8 @@ import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
 import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
-import { nodeResources } from './node/node-object.ts'
+import { nodeLabels, nodeResources } from './node/node-object.ts'
+import { watchNode } from './node/node-watch.ts'
 import { createNodeView } from './node-view.ts'
 import { nodeImages } from './node/images.ts'
 import { startPeriod } from './node/period.ts'
@@ -107,8 +110,32 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     allocatable: resources.allocatable,
     thermalThrottle: machine.thermalThrottle,
   }
+  const nodeWatch = client && watchNode(client, nodeName, (seen) => followRange(seen), log)
+  const sysctls = sysctlRules(configuration.allowedUnsafeSysctls, machine.kernelVersion)
+  /** As it will be registered, until the API server has it. */
+  const ownNode: Node = {
+    metadata: { name: nodeName, labels: nodeLabels({ nodeName, machine, labels: options.nodeLabels }) },
+  }
+  const admission = createAdmission({
+    async facts(fresh, signal) {
+      return {
+        node: (fresh ? await nodeWatch?.read(signal) : nodeWatch?.get()) ?? ownNode,
+        allocatable: resources.allocatable,
+        pressure: [],
+        sysctls,
+        hasGroupsPolicy: health.answer()?.features?.supplementalGroupsPolicy ?? false,
+        hasAppArmor: machine.appArmor,
+        shuttingDown: false,
+      }
+    },
+    givers: [],
+    end: async (pod, failure) => manager.evict(pod.metadata?.uid ?? '', failure),
+    events,
+    log,
+  })
   const services: PodServices = {
     node,
+    admission,
     runtime: runtimeService,
     imageService,
     images: createImages(imageService, events, clock),
@@ -277,6 +304,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     stopObjects()
     await Promise.all([
       agent?.close(),
+      nodeWatch?.close(),
       housekeeping.close(),
       watchHealth.close(),
       logRotator.close(),
@@ -322,7 +350,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       imageCollector.start()
       if (client && configuration.registerNode) {
         const statusMs = parseDuration(configuration.nodeStatusUpdateFrequency)
-        agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, seen: followRange, events, clock, log })
+        agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, events, clock, log })
         agent.start()
       }
       for (const source of sources) {

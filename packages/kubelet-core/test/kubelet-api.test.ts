@@ -146,3 +146,50 @@ it('a pod that does not fit is rejected, and nothing of it is started', async ()
   const { items } = await memory.runtimeService.listPodSandbox({})
   expect(items.map(({ metadata }) => metadata?.name)).toEqual(['one'])
 })
+
+it('a critical pod is admitted at the cost of another, which fails as disrupted', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client, configuration: { maxPods: 1 } })
+  create(api, 'web', oneContainer)
+  await until(() => isReady(podIn(api, 'web')))
+  create(api, 'dns', { ...oneContainer, priority: 2_000_000_000 })
+  await until(() => isReady(podIn(api, 'dns')))
+  const { phase, reason, message, conditions = [] } = podIn(api, 'web')?.status ?? {}
+  expect({ phase, reason, message }).toEqual({
+    phase: 'Failed',
+    reason: 'Preempting',
+    message: 'Preempted in order to admit critical pod',
+  })
+  expect(conditions.find(({ type }) => type === 'DisruptionTarget')).toMatchObject({
+    status: 'True',
+    reason: 'TerminationByKubelet',
+    message: 'Pod was preempted by Kubelet to accommodate a critical pod.',
+  })
+  expect(conditions.find(({ type }) => type === 'example.com/gate')?.status).toBe('True')
+  const events = api.seen.flatMap(({ verb, body }) => (verb === 'create' ? [(body as Event).reason] : []))
+  expect(events).toContain('Preempting')
+})
+
+it('goes by the labels and taints that the node has now', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client, nodeLabels: { disk: 'ssd' } })
+  create(api, 'fits', { ...oneContainer, nodeSelector: { disk: 'ssd' } })
+  create(api, 'strays', { ...oneContainer, nodeSelector: { disk: 'hdd' } })
+  await until(() => isReady(podIn(api, 'fits')))
+  await until(() => podIn(api, 'strays')?.status?.phase === 'Failed')
+  expect(podIn(api, 'strays')?.status).toMatchObject({
+    reason: 'NodeAffinity',
+    message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+  })
+  const node = api.get('/api/v1/nodes/node-1') as Node
+  api.put('/api/v1/nodes/node-1', {
+    ...node,
+    metadata: { ...node.metadata, labels: { ...node.metadata?.labels, disk: 'hdd' } },
+    spec: { taints: [{ key: 'down', effect: 'NoExecute' }] },
+  } as Node)
+  create(api, 'bears', { ...oneContainer, nodeSelector: { disk: 'hdd' }, tolerations: [{ operator: 'Exists' }] })
+  await until(() => isReady(podIn(api, 'bears')))
+  create(api, 'shies', oneContainer)
+  await until(() => podIn(api, 'shies')?.status?.reason === 'TaintToleration')
+  expect(podIn(api, 'fits')?.status?.phase).toBe('Running')
+})

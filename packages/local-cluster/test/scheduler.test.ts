@@ -1,6 +1,7 @@
 import type { Container, Node, Pod, PodSpec } from 'kubernetes-types/core/v1.d.ts'
 import { expect, test } from 'vitest'
-import { misfit, podRequests, tolerates, unschedulableMessage } from '../src/controllers/fit.ts'
+import { tolerates } from '@nodelet/kube-client'
+import { misfit, podRequests, unschedulableMessage } from '../src/controllers/fit.ts'
 
 const node = (changes: { spec?: Node['spec']; ready?: string; labels?: Record<string, string> } = {}): Node => ({
   metadata: { name: 'one', labels: { disk: 'ssd', cores: '4', ...changes.labels } },

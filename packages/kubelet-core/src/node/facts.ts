@@ -15,6 +15,8 @@ export interface MachineFacts {
   osImage: string
   /** Page size such as `2Mi` → bytes reserved. */
   hugepages: Readonly<Record<string, bigint>>
+  /** AppArmor is enabled. */
+  appArmor: boolean
   /** `/sys/devices/system/cpu/cpuN/thermal_throttle`, those that exist. */
   thermalThrottle: readonly string[]
 }
@@ -23,12 +25,13 @@ const architectures: Record<string, string> = { x64: 'amd64', ia32: '386' }
 
 /** Reads the machine. What it does not tell is empty. @param rootDir whose file system is the node's */
 export async function readMachine(rootDir: string): Promise<MachineFacts> {
-  const [machineId, systemUuid, bootId, osRelease, meminfo, disk] = await Promise.all([
+  const [machineId, systemUuid, bootId, osRelease, meminfo, appArmor, disk] = await Promise.all([
     text('/etc/machine-id'),
     text('/sys/class/dmi/id/product_uuid'),
     text('/proc/sys/kernel/random/boot_id'),
     text('/etc/os-release'),
     text('/proc/meminfo'),
+    text('/sys/module/apparmor/parameters/enabled'),
     statfs(rootDir, { bigint: true }),
   ])
   const kib = (name: string): bigint => BigInt(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(meminfo)?.[1] ?? '0') * 1024n
@@ -48,6 +51,7 @@ export async function readMachine(rootDir: string): Promise<MachineFacts> {
     kernelVersion: release(),
     osImage: /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(osRelease)?.[1] ?? 'Linux',
     hugepages: pageSize > 0n ? { [`${pageSize / 1024n / 1024n}Mi`]: pages * pageSize } : {},
+    appArmor: appArmor === 'Y',
     thermalThrottle: throttles.filter((_, index) => there[index]),
   }
 }

@@ -16,8 +16,6 @@ export interface NodeAgentOptions {
   nodeName: string
   /** How often the status is computed, in milliseconds. */
   statusMs: number
-  /** Called with the Node whenever it was read or written. */
-  seen?(node: Node): void
   events: EventRecorder
   clock: Clock
   log: Logger
@@ -37,7 +35,7 @@ export interface NodeAgent {
 const reportMs = 300_000
 
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
-  const { client, facts, nodeName, statusMs, seen, events, clock, log } = options
+  const { client, facts, nodeName, statusMs, events, clock, log } = options
   const registered = Promise.withResolvers<void>()
   registered.promise.catch(() => undefined) // who does not wait need not know
   const renewLease = leaseRenewer(client, nodeName)
@@ -55,7 +53,6 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       const there = await client.get(nodes, { name: nodeName }, { signal })
       node = await reconcile(there, wanted, nodeLabels(known), signal)
     }
-    seen?.(node)
     registered.resolve()
   }
 
@@ -89,7 +86,6 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       return register(signal)
     }
     reportedMs = clock.now()
-    seen?.(node)
     if (before !== readiness(node)) tellReady()
     return undefined
   }

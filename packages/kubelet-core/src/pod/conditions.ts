@@ -16,6 +16,8 @@ export interface ConditionFacts {
   initialized: boolean
   /** Conditions as they were: times and foreign types come from here. */
   previous: readonly ObservedCondition[]
+  /** Why the kubelet ends the pod for the sake of others. */
+  disruption?: string | undefined
   nowMs: number
 }
 
@@ -27,6 +29,7 @@ export const ownedConditions: ReadonlySet<string> = new Set([
   'Ready',
   'ContainersReady',
   'PodScheduled',
+  'DisruptionTarget',
 ])
 
 /** All conditions: the owned ones, then those of others as they were. */
@@ -38,6 +41,7 @@ export function podConditions(pod: Pod, facts: ConditionFacts): ObservedConditio
     ['Ready', readyOf(pod, containersReady, facts.previous)],
     ['ContainersReady', containersReady],
     ['PodScheduled', { status: 'True' }],
+    ...(facts.disruption === undefined ? [] : [disrupted(facts.disruption)]),
   ]
   const generation = pod.metadata?.generation
   const owned = verdicts.map(([type, verdict]): ObservedCondition => {
@@ -51,8 +55,14 @@ export function podConditions(pod: Pod, facts: ConditionFacts): ObservedConditio
       ...(generation !== undefined && { observedGeneration: generation }),
     }
   })
-  return [...owned, ...facts.previous.filter(({ type }) => !ownedConditions.has(type))]
+  // One that was told stays told, whoever told it.
+  return [...owned, ...facts.previous.filter(({ type }) => !owned.some((one) => one.type === type))]
 }
+
+const disrupted = (message: string): [string, Verdict] => [
+  'DisruptionTarget',
+  { status: 'True', reason: 'TerminationByKubelet', message },
+]
 
 function initializedOf(pod: Pod, { phase, initialized, initContainerStatuses }: ConditionFacts): Verdict {
   if (phase === 'Succeeded') return { status: 'True', reason: 'PodCompleted' }

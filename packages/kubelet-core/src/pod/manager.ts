@@ -1,14 +1,15 @@
 // One worker per pod: made when a pod is wanted, ended when it is not, forgotten when nothing of it is left.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Clock } from '../clock.ts'
 import { fullName } from '../source/merge.ts'
 import { withStatus } from '../status-patch.ts'
-import { type Rejection, rejectionOf } from './admission.ts'
 import { ownedConditions } from './conditions.ts'
-import { isStatic } from './labels.ts'
+import { podGrace } from './kill.ts'
+import { isStatic, podTitle } from './labels.ts'
 import type { PodServices } from './services.ts'
 import { removePod } from './prune.ts'
 import { createPodTurns } from './turns.ts'
-import { createPodWorker, type EndRequest, type PodWorker } from './worker.ts'
+import { createPodWorker, type EndRequest, type PodFailure, type PodWorker } from './worker.ts'
 
 export interface PodManager {
   /** All pods that are wanted, by UID. */
@@ -17,6 +18,12 @@ export interface PodManager {
   wakeAll(): void
   /** Ends what the runtime has of pods that nobody wants. Only once all sources are read. */
   endOrphans(inRuntime: ReadonlyMap<string, { name: string; namespace: string }>): void
+  /**
+   * Ends a pod of the node's own accord. Fulfilled when nothing of it is left; at once for a pod that has ended.
+   * @param graceSeconds overrides the pod's own, if that is longer
+   * @throws Error when it takes longer than half as long again as its grace, and ten seconds
+   */
+  evict(podUid: string, failure: PodFailure, graceSeconds?: number): Promise<void>
   get(podUid: string): Pod | undefined
   /** With their newest status. */
   pods(): Pod[]
@@ -93,35 +100,20 @@ export function createPodManager(services: PodServices): PodManager {
   const add = (pod: Pod): void => {
     // A static pod that changed is a new one: the former ends first, whatever it takes.
     if (isStatic(pod) && predecessor(pod)) return
-    open(pod, true, deletionOf(pod) ?? admit(pod))
-  }
-
-  /** Undefined for a pod that may run; who was admitted before, by this kubelet or one before, stays so. */
-  const admit = (pod: Pod): EndRequest | undefined => {
-    const { phase, containerStatuses = [] } = pod.status ?? {}
-    const known = containerStatuses.some(({ containerID }) => containerID)
-    if (known || phase === 'Succeeded' || phase === 'Failed') return undefined
-    const active = [...entries.values()]
-      .filter(({ worker }) => worker.phase === 'syncing')
-      .map(({ worker }) => worker.pod)
-    const rejection = checked(() => rejectionOf(pod, active, services.node.allocatable))
-    if (!rejection) return undefined
-    const { reason, message } = rejection
-    services.events.record(pod, { type: 'Warning', reason, message })
-    return { failure: { reason, message: `Pod was rejected: ${message}` } }
+    open(pod, true, deletionOf(pod))
   }
 
   const update = (wanted: ReadonlyMap<string, Pod>): void => {
     if (closed) return
     desired = wanted
     for (const [uid, entry] of entries) if (!wanted.has(uid)) end(uid, entry, {})
+    const fresh = [...wanted].filter(([uid]) => !entries.has(uid)).map(([, pod]) => pod)
+    // Those that run already count before any new one is judged.
+    for (const pod of fresh) if (hasRun(pod) && !isOver(pod)) services.admission.adopt(pod)
+    for (const pod of fresh.toSorted(inOrder)) add(pod)
     for (const [uid, pod] of wanted) {
       const entry = entries.get(uid)
-      if (!entry) {
-        add(pod)
-        continue
-      }
-      if (entry.source === pod) continue
+      if (!entry || entry.source === pod) continue
       entry.source = pod
       const print = printOf(pod)
       if (print === entry.print || !entry.wanted) continue
@@ -148,6 +140,16 @@ export function createPodManager(services: PodServices): PodManager {
         if (entry) end(uid, entry, { graceSeconds: orphanGraceSeconds })
       }
     },
+    async evict(uid, failure, graceSeconds) {
+      const worker = entries.get(uid)?.worker
+      if (!worker) return
+      worker.terminate({ failure, ...(graceSeconds !== undefined && { graceSeconds }) })
+      const grace = graceSeconds ?? podGrace(worker.pod)
+      if (await within(clock, worker.finished, Math.max(10_000, grace * 1500))) return
+      const message = 'Container runtime did not kill the pod within specified grace period.'
+      services.events.record(worker.pod, { type: 'Warning', reason: 'ExceededGracePeriod', message })
+      throw new Error(`pod ${podTitle(worker.pod)}: ${message}`)
+    },
     get: (uid) => {
       const pod = entries.get(uid)?.worker.pod
       return pod && withStatus(pod, statuses.get(uid))
@@ -162,17 +164,31 @@ export function createPodManager(services: PodServices): PodManager {
   }
 }
 
-/** One pod that cannot be judged must not keep the others from being. */
-function checked(judge: () => Rejection | undefined): Rejection | undefined {
-  try {
-    return judge()
-  } catch (error) {
-    return { reason: 'UnexpectedAdmissionError', message: (error as Error).message }
-  }
+/** It has run here, by the word of its status: who was admitted before stays so. */
+function hasRun({ status }: Pod): boolean {
+  return (status?.containerStatuses ?? []).some(({ containerID }) => containerID)
+}
+
+const isOver = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || status?.phase === 'Failed'
+
+function inOrder(a: Pod, b: Pod): number {
+  const time = ({ metadata }: Pod): number => Date.parse(metadata?.creationTimestamp ?? '') || 0
+  return time(a) - time(b)
 }
 
 function deletionOf({ metadata }: Pod): EndRequest | undefined {
   if (!metadata?.deletionTimestamp) return undefined
   const graceSeconds = metadata.deletionGracePeriodSeconds
   return graceSeconds === undefined ? {} : { graceSeconds }
+}
+
+/** Whether it was fulfilled in time. */
+async function within(clock: Clock, promise: Promise<void>, ms: number): Promise<boolean> {
+  const { promise: late, resolve } = Promise.withResolvers<boolean>()
+  const cancel = clock.after(ms, () => resolve(false))
+  try {
+    return await Promise.race([promise.then(() => true), late])
+  } finally {
+    cancel()
+  }
 }

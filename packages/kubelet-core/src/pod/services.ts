@@ -1,6 +1,7 @@
 // What the workers of all pods share.
 import type { ImageService, RuntimeService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Admission } from '../admission/admission.ts'
 import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
@@ -31,6 +32,7 @@ export interface NodeFacts {
 
 export interface PodServices {
   node: NodeFacts
+  admission: Admission
   runtime: RuntimeService
   images: Images
   imageService: ImageService

@@ -10,6 +10,7 @@ import type { BackOff } from './restart.ts'
 import { isAlive, type RuntimePod } from './runtime-pod.ts'
 import type { PodServices } from './services.ts'
 import type { Liveliness } from './started.ts'
+import type { PodFailure } from './worker.ts'
 import { type ObservedStatus, podStatus } from './status.ts'
 
 export interface PodState extends Liveliness {
@@ -18,8 +19,10 @@ export interface PodState extends Liveliness {
   readonly waiting: Map<string, Waiting>
   /** Containers whose postStart hook has not returned. */
   readonly hooks: Set<string>
+  /** It may run on this node. */
+  admitted: boolean
   /** Why the pod failed as a whole. */
-  failure?: { reason: string; message: string } | undefined
+  failure?: PodFailure | undefined
   volumes?: Promise<ReadonlyMap<string, string>> | undefined
   cgroup?: Promise<string> | undefined
   sandbox?: PodSandboxConfig | undefined
@@ -43,6 +46,7 @@ export function createPodState(services: PodServices, first: Pod): PodState {
   const told = (): ObservedStatus | undefined => statuses.get(uid) ?? first.status
   const state: PodState = {
     uid,
+    admitted: false,
     waiting: new Map(),
     hooks: new Set(),
     told,
@@ -101,6 +105,7 @@ export function toldRestarts(status: ObservedStatus | undefined, name: string): 
 /** Conditions of others, such as readiness gates, are as the API has them now. */
 function withForeignConditions(own: ObservedStatus | undefined, pod: Pod): ObservedStatus | undefined {
   if (!own) return undefined
-  const foreign = (pod.status?.conditions ?? []).filter(({ type }) => !ownedConditions.has(type))
-  return { ...own, conditions: [...(own.conditions ?? []).filter(({ type }) => ownedConditions.has(type)), ...foreign] }
+  const mine = (own.conditions ?? []).filter(({ type }) => ownedConditions.has(type))
+  const others = (pod.status?.conditions ?? []).filter(({ type }) => !mine.some((one) => one.type === type))
+  return { ...own, conditions: [...mine, ...others] }
 }

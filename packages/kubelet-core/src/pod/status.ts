@@ -10,6 +10,7 @@ import { mayRestart } from './restart.ts'
 import { newestOf, type RuntimePod } from './runtime-pod.ts'
 import { isStarted, type Liveliness } from './started.ts'
 import { apiTime } from './time.ts'
+import type { PodFailure } from './worker.ts'
 
 /** Newer API servers know of which generation a status speaks. */
 export type ObservedStatus = PodStatus & { observedGeneration?: number }
@@ -25,7 +26,7 @@ export interface StatusFacts extends Liveliness {
   /** The pod is being torn down. */
   terminating?: boolean
   /** Why the pod as a whole failed, such as `DeadlineExceeded`. */
-  failure?: { reason: string; message: string } | undefined
+  failure?: PodFailure | undefined
   nowMs: number
 }
 
@@ -74,6 +75,7 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
       sandboxReady,
       initialized,
       previous: previous?.conditions ?? [],
+      disruption: facts.failure?.disruption,
       nowMs,
     }),
     ...(hostIPs[0] && { hostIP: hostIPs[0], hostIPs: hostIPs.map((ip) => ({ ip })) }),

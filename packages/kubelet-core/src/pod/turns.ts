@@ -53,6 +53,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       await services.volumes.unmount(uid)
       await services.cgroups?.remove(uid)
       await services.userNamespaces.release(uid)
+      await services.admission.release(uid)
       state.publish(pod, await reader.read(uid), true)
       services.images.forget(uid)
       await statuses.flush(uid)
@@ -63,9 +64,21 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
   }
 }
 
+/** Whether the pod may run; what keeps it from that is told once and is its end. */
+async function admit({ services, state, pod, signal }: StarterContext): Promise<boolean> {
+  const rejection = await services.admission.admit(pod, signal)
+  if (!rejection) return true
+  const { reason, message } = rejection
+  state.tell(pod, { type: 'Warning', reason, message })
+  state.failure = { reason, message: `Pod was rejected: ${message}` }
+  return false
+}
+
 async function syncPod(context: StarterContext): Promise<{ againMs?: number | undefined; ended?: boolean }> {
   const { services, state, pod, signal, turnstile } = context
   const { reader } = services
+  state.admitted ||= await admit(context)
+  if (!state.admitted) return { ended: true }
   let runtime = await reader.read(state.uid)
   checkDeadline(services, state, pod)
   if (isTerminal(state.publish(pod, runtime))) return { ended: true }

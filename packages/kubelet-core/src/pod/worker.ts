@@ -9,8 +9,15 @@ export type WorkerPhase = 'syncing' | 'terminating' | 'terminated'
 export interface EndRequest {
   /** Overrides the pod's own grace, in seconds; a later request can only shorten. */
   graceSeconds?: number
-  /** Makes the pod Failed, with reason and message. */
-  failure?: { reason: string; message: string }
+  failure?: PodFailure
+}
+
+/** Makes a pod Failed, with reason and message. */
+export interface PodFailure {
+  reason: string
+  message: string
+  /** What the condition `DisruptionTarget` says; undefined: no such condition. */
+  disruption?: string
 }
 
 /** What a worker does in its phases. Each turn may be aborted by its signal and is then done again. */

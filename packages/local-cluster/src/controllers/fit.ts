@@ -1,7 +1,7 @@
 // Whether a pod fits on a node. Pure.
-import type { Container, Node, Pod, Taint, Toleration } from 'kubernetes-types/core/v1.d.ts'
+import { tolerates, wantsNode } from '@nodelet/kube-client'
+import type { Container, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { quantity } from '../kinds/validate.ts'
-import { wantsNode } from './affinity.ts'
 import { isOver } from './replicas.ts'
 
 type Requests = Record<string, number>
@@ -47,15 +47,6 @@ const hostPortsOf = ({ spec }: Pod): HostPort[] =>
 
 const collides = (a: HostPort, b: HostPort): boolean =>
   a.port === b.port && a.protocol === b.protocol && (a.ip === b.ip || a.ip === '0.0.0.0' || b.ip === '0.0.0.0')
-
-export function tolerates(tolerations: readonly Toleration[], taint: Taint): boolean {
-  return tolerations.some(
-    ({ key, operator = 'Equal', value = '', effect }) =>
-      (effect === undefined || effect === '' || effect === taint.effect) &&
-      (key === undefined || key === '' ? operator === 'Exists' : key === taint.key) &&
-      (operator === 'Exists' || value === (taint.value ?? '')),
-  )
-}
 
 /** Why the pod can't run on this node; undefined when it can. @param others pods that the node has */
 export function misfit(pod: Pod, node: Node, others: readonly Pod[]): string | undefined {

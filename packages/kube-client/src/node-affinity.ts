@@ -1,7 +1,13 @@
-// The nodes that a pod asks for. Pure.
-import { labelRequirement, matchesLabels, SelectorError } from '@nodelet/kube-client'
-import type { LabelOperator } from '@nodelet/kube-client'
-import type { Node, NodeSelectorRequirement, NodeSelectorTerm, Pod } from 'kubernetes-types/core/v1.d.ts'
+// Whether a pod wants a node, and bears its taints. Pure.
+import type {
+  Node,
+  NodeSelectorRequirement,
+  NodeSelectorTerm,
+  Pod,
+  Taint,
+  Toleration,
+} from 'kubernetes-types/core/v1.d.ts'
+import { type LabelOperator, labelRequirement, matchesLabels, SelectorError } from './selector.ts'
 
 const operators: Readonly<Record<string, LabelOperator>> = {
   In: 'in',
@@ -33,12 +39,22 @@ function holdsTerm({ matchExpressions = [], matchFields = [] }: NodeSelectorTerm
   )
 }
 
-/** Whether the pod's node selector and required node affinity take this node. */
+/** Whether the pod's `nodeSelector` and required node affinity take this node. */
 export function wantsNode({ spec }: Pod, node: Node): boolean {
   const labels = node.metadata?.labels ?? {}
   const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms
   return (
     Object.entries(spec?.nodeSelector ?? {}).every(([key, value]) => labels[key] === value) &&
     (terms === undefined || terms.some((term) => holdsTerm(term, node)))
+  )
+}
+
+/** Whether one of a pod's tolerations bears the taint. */
+export function tolerates(tolerations: readonly Toleration[], taint: Taint): boolean {
+  return tolerations.some(
+    ({ key, operator = 'Equal', value = '', effect }) =>
+      (effect === undefined || effect === '' || effect === taint.effect) &&
+      (key === undefined || key === '' ? operator === 'Exists' : key === taint.key) &&
+      (operator === 'Exists' || value === (taint.value ?? '')),
   )
 }
