@@ -11,6 +11,7 @@ export interface NodeletEvent {
   message: string
   /** For instance `spec.containers{web}`. */
   fieldPath?: string
+  annotations?: Readonly<Record<string, string>>
 }
 
 export interface EventRecorder {
@@ -112,13 +113,13 @@ const pick = (fields: Record<string, string | undefined>): ObjectReference =>
 
 function eventOf(
   involvedObject: ObjectReference,
-  { type, reason, message }: NodeletEvent,
+  { type, reason, message, annotations }: NodeletEvent,
   { name, namespace, nowMs, nodeName }: { name: string; namespace: string; nowMs: number; nodeName: string },
 ): Event {
   return {
     apiVersion: 'v1',
     kind: 'Event',
-    metadata: { name, namespace },
+    metadata: { name, namespace, ...(annotations && { annotations }) },
     involvedObject,
     type,
     reason,
