@@ -10,7 +10,7 @@ import { createAdmission } from './admission/admission.ts'
 import { sysctlRules } from './admission/sysctls.ts'
 import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions, type KubeletServerSettings } from './config.ts'
-import { parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
+import { type KubeletConfiguration, parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
 import { parseDuration } from './duration.ts'
 import { removeStaleLogs } from './container-log/remove.ts'
 import { createLogRotator } from './container-log/rotator.ts'
@@ -96,8 +96,12 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         if (pod) events.record(pod, { type: 'Warning', reason: 'Unhealthy', message, fieldPath })
       },
     })
+  const cfsQuota = {
+    enforced: configuration.cpuCFSQuota,
+    periodUs: BigInt(Math.round(parseDuration(configuration.cpuCFSQuotaPeriod) * 1000)),
+  }
   const volumes = options.volumes ?? createVolumeManager({ rootDir, nodeName, objects, log })
-  const cgroups = options.cgroups ?? createCgroupDriver(await openCgroups(), configuration)
+  const cgroups = options.cgroups ?? createCgroupDriver(await openCgroups(), { ...configuration, quota: cfsQuota })
   const statuses = createStatusWriter({ client, clock, log })
   const node: NodeFacts = {
     nodeName,
@@ -109,6 +113,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     memoryBytes: machine.memoryBytes,
     allocatable: resources.allocatable,
     thermalThrottle: machine.thermalThrottle,
+    cfsQuota,
+    singleProcessOOMKill: configuration.singleProcessOOMKill ?? false,
+    seccompDefault: configuration.seccompDefault,
+    maxRestartMs: parseDuration(configuration.crashLoopBackOff.maxContainerRestartPeriod ?? '300s'),
   }
   const nodeWatch = client && watchNode(client, nodeName, (seen) => followRange(seen), log)
   const sysctls = sysctlRules(configuration.allowedUnsafeSysctls, machine.kernelVersion)
@@ -138,7 +146,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     admission,
     runtime: runtimeService,
     imageService,
-    images: createImages(imageService, events, clock),
+    images: createImages(imageService, events, clock, parallelPulls(configuration)),
     runtimeName: version.runtimeName,
     reader: createRuntimeReader(runtimeService),
     volumes,
@@ -281,7 +289,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     port: server?.port,
     runtimeVersion: `${version.runtimeName}://${version.runtimeVersion}`,
     kubeletVersion,
-    images: await nodeImages(imageService),
+    images: await nodeImages(imageService, configuration.nodeStatusMaxImages),
     runtimeHandlers: (health.answer()?.runtimeHandlers ?? []).map(({ name, features }) => ({
       name,
       features: {
@@ -350,7 +358,19 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       imageCollector.start()
       if (client && configuration.registerNode) {
         const statusMs = parseDuration(configuration.nodeStatusUpdateFrequency)
-        agent = createNodeAgent({ client, facts: nodeFacts, nodeName, statusMs, events, clock, log })
+        const { nodeStatusReportFrequency = '5m', nodeLeaseDurationSeconds: leaseSeconds } = configuration
+        const reportMs = parseDuration(nodeStatusReportFrequency)
+        agent = createNodeAgent({
+          client,
+          facts: nodeFacts,
+          nodeName,
+          statusMs,
+          reportMs,
+          leaseSeconds,
+          events,
+          clock,
+          log,
+        })
         agent.start()
       }
       for (const source of sources) {
@@ -378,6 +398,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     },
   }
 }
+
+/** One when serial, else as many as are allowed; images come side by side by default. */
+const parallelPulls = ({ serializeImagePulls, maxParallelImagePulls }: KubeletConfiguration): number =>
+  serializeImagePulls ? 1 : (maxParallelImagePulls ?? Infinity)
 
 /** Without a file the node resolves for itself, as the Go kubelet has it. */
 const readResolver = async (file: string): Promise<DnsConfig> =>

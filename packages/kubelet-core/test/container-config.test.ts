@@ -63,7 +63,11 @@ it('resources of a container and what they mean for the pod', () => {
     memoryLimitInBytes: 200_000n,
     oomScoreAdj: 900n,
   })
-  expect(podResources(one)).toEqual({ cpuShares: 256, cpuQuotaUs: 50_000, memoryBytes: 200_000 })
+  const memoryBytes = 200_000
+  expect(podResources(one)).toEqual({ cpuShares: 256, cpuQuotaUs: 50_000, cpuPeriodUs: 100_000, memoryBytes })
+  const fine = { enforced: true, periodUs: 10_000n }
+  expect(podResources(one, fine)).toEqual({ cpuShares: 256, cpuQuotaUs: 5_000, cpuPeriodUs: 10_000, memoryBytes })
+  expect(podResources(one, { ...fine, enforced: false })).toEqual({ cpuShares: 256, memoryBytes })
   expect(podResources(pod())).toEqual({ cpuShares: 2 })
   const inits = [
     { name: 'side', restartPolicy: 'Always', resources: { requests: { cpu: '100m' } } },

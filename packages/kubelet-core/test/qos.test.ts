@@ -65,3 +65,13 @@ test.each<[Resources, object]>([
 ])('cgroup values of %j', (resources, expected) => {
   expect(containerCgroupValues(resources)).toMatchObject(expected)
 })
+
+test('keeps CPU limits by the configured period, or not at all', () => {
+  const resources = { limits: { cpu: '500m' } }
+  const periodUs = 10_000n
+  expect(containerCgroupValues(resources, { enforced: true, periodUs })).toMatchObject({
+    cpuQuota: 5000n,
+    cpuPeriod: periodUs,
+  })
+  expect(containerCgroupValues(resources, { enforced: false, periodUs })).toMatchObject({ cpuQuota: 0n })
+})

@@ -3,14 +3,13 @@ import { isAlreadyExists, isConflict, type KubeClient, leases } from '@nodelet/k
 import type { Lease } from 'kubernetes-types/coordination/v1.d.ts'
 import { apiMicroTime } from '../pod/time.ts'
 
-export const leasePeriodMs = 10_000
-const leaseSeconds = 40
 const namespace = 'kube-node-lease'
 
 /** @returns a function that makes or renews the lease: one request when nobody else touched it */
 export function leaseRenewer(
   client: Pick<KubeClient, 'create' | 'get' | 'update'>,
   nodeName: string,
+  leaseSeconds: number,
 ): (nodeUid: string, nowMs: number, signal: AbortSignal) => Promise<void> {
   let lease: Lease | undefined
   return async (nodeUid, nowMs, signal) => {

@@ -4,7 +4,7 @@ import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
-import { leasePeriodMs, leaseRenewer } from './lease.ts'
+import { leaseRenewer } from './lease.ts'
 import { nodeLabels, nodeObject, type NodeObjectFacts } from './node-object.ts'
 import { startPeriod } from './period.ts'
 import { statusChanges } from './status-changes.ts'
@@ -16,6 +16,10 @@ export interface NodeAgentOptions {
   nodeName: string
   /** How often the status is computed, in milliseconds. */
   statusMs: number
+  /** How often it is told at least, in milliseconds. */
+  reportMs: number
+  /** How long the lease is good for; it is renewed four times as often. */
+  leaseSeconds: number
   events: EventRecorder
   clock: Clock
   log: Logger
@@ -31,14 +35,11 @@ export interface NodeAgent {
   close(): Promise<void>
 }
 
-/** The status is told at least so often. */
-const reportMs = 300_000
-
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
-  const { client, facts, nodeName, statusMs, events, clock, log } = options
+  const { client, facts, nodeName, statusMs, reportMs, leaseSeconds, events, clock, log } = options
   const registered = Promise.withResolvers<void>()
   registered.promise.catch(() => undefined) // who does not wait need not know
-  const renewLease = leaseRenewer(client, nodeName)
+  const renewLease = leaseRenewer(client, nodeName, leaseSeconds)
   const onError = (what: string) => (error: unknown, ms: number) => log.warn({ err: error, again: ms }, `node: ${what}`)
   let node: Node | undefined
   let reportedMs = 0
@@ -97,7 +98,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   const status = startPeriod({ ms: statusMs, run: report, clock, onError: onError('status') })
   const lease = startPeriod({
-    ms: leasePeriodMs,
+    ms: leaseSeconds * 250,
     run: async (signal) => renewLease(node?.metadata?.uid ?? '', clock.now(), signal),
     clock,
     onError: onError('lease'),

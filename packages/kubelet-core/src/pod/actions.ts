@@ -10,6 +10,8 @@ export interface ActionFacts extends Liveliness {
   runtime: RuntimePod
   /** By container name. */
   backOffs: ReadonlyMap<string, BackOff>
+  /** The longest back-off; default 300 s. */
+  maxRestartMs?: number
   nowMs: number
 }
 
@@ -154,7 +156,9 @@ function decide(
   const exitCode = last.phase === 'exited' ? last.exitCode : neverStarted
   if (!again && !mayRestart(container, policyOf(pod), exitCode)) return
   const endedMs = last.finishedMs || last.createdMs
-  const decision = decideRestart(facts.backOffs.get(container.name), endedMs, facts.nowMs)
+  const decision = decideRestart(facts.backOffs.get(container.name), endedMs, facts.nowMs, {
+    ...(facts.maxRestartMs !== undefined && { maxMs: facts.maxRestartMs }),
+  })
   if (decision.kind === 'wait') out.wait.push({ kind, container, untilMs: decision.untilMs, delayMs: decision.delayMs })
   else out.start.push({ kind, container, previous: last, backOff: decision.backOff })
 }

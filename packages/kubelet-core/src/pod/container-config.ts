@@ -10,7 +10,7 @@ import {
 } from '@nodelet/cri-api'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
-import { containerCgroupValues } from '../resource/container-resources.ts'
+import { type CfsQuota, containerCgroupValues } from '../resource/container-resources.ts'
 import { oomScoreAdj, qosClass } from '../resource/qos.ts'
 import { expand } from './environment.ts'
 import {
@@ -37,8 +37,10 @@ export interface ContainerFacts extends SecurityFacts {
   mounts: readonly Mount[]
   devices: readonly Device[]
   nodeMemoryBytes: bigint
-  /** cgroup v2: `memory.oom.group` is set there. */
+  /** cgroup v2: `memory.oom.group` is set there, unless `singleProcessOOMKill`. */
   cgroupVersion: 1 | 2
+  singleProcessOOMKill?: boolean | undefined
+  cfsQuota?: CfsQuota | undefined
 }
 
 /** @throws ContainerConfigError, or RangeError naming the field of a malformed quantity */
@@ -88,9 +90,9 @@ function resourcesOf(pod: Pod, container: Container, facts: ContainerFacts): Lin
   const request = container.resources?.requests?.['memory'] ?? container.resources?.limits?.['memory'] ?? '0'
   const memoryRequest = parseMilliQuantity(request, 'requests.memory') / 1000n
   return ResourcesMessage.fromPartial({
-    ...containerCgroupValues(container.resources),
+    ...containerCgroupValues(container.resources, facts.cfsQuota),
     oomScoreAdj: BigInt(oomScoreOf(pod, memoryRequest, facts.nodeMemoryBytes)),
-    ...(facts.cgroupVersion === 2 && { unified: { 'memory.oom.group': '1' } }),
+    ...(facts.cgroupVersion === 2 && !facts.singleProcessOOMKill && { unified: { 'memory.oom.group': '1' } }),
   })
 }
 

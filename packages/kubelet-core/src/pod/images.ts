@@ -4,6 +4,7 @@ import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
 import { defaultPullPolicy, parseImageReference } from './image-reference.ts'
+import { createSlots } from './slots.ts'
 import type { ImageUser } from './security-context.ts'
 
 export type ImageState =
@@ -43,7 +44,9 @@ const longestDelayMs = 300_000
 /** How long a failed pull is shown as such, before it is shown as waiting for the next. */
 const showMs = 2000
 
-export function createImages(service: ImageService, events: EventRecorder, clock: Clock): Images {
+/** @param parallel how many pulls at a time */
+export function createImages(service: ImageService, events: EventRecorder, clock: Clock, parallel = Infinity): Images {
+  const slots = createSlots(parallel)
   const pulls = new Map<string, Promise<string>>()
   /** By pod and container: pulled for a start that has not been yet, or being pulled. */
   const wishes = new Map<string, 'pulling' | ImageState>()
@@ -58,7 +61,11 @@ export function createImages(service: ImageService, events: EventRecorder, clock
     const key = `${image} ${JSON.stringify(candidates)}`
     const running = pulls.get(key)
     if (running) return running
-    const fresh = pullWith(service, image, candidates).finally(() => pulls.delete(key))
+    const pullInTurn = async (): Promise<string> => {
+      const release = await slots.acquire()
+      return pullWith(service, image, candidates).finally(release)
+    }
+    const fresh = pullInTurn().finally(() => pulls.delete(key))
     pulls.set(key, fresh)
     return fresh
   }

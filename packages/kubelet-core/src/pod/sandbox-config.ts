@@ -41,7 +41,7 @@ export function sandboxConfig(pod: Pod, facts: SandboxFacts): PodSandboxConfig {
     entry.name.replaceAll('/', '.'),
     entry.value,
   ])
-  const { cpuShares, cpuQuotaUs, memoryBytes } = facts.resources
+  const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes } = facts.resources
   return Message.fromPartial({
     metadata: { name, namespace, uid, attempt: facts.attempt },
     hostname: facts.hostname,
@@ -60,7 +60,7 @@ export function sandboxConfig(pod: Pod, facts: SandboxFacts): PodSandboxConfig {
       sysctls: Object.fromEntries(sysctls),
       securityContext: sandboxSecurityContext(pod, facts.ids),
       resources: {
-        cpuPeriod: 100_000n,
+        cpuPeriod: BigInt(cpuPeriodUs ?? 100_000),
         cpuShares: BigInt(cpuShares),
         cpuQuota: BigInt(cpuQuotaUs ?? 0),
         memoryLimitInBytes: BigInt(memoryBytes ?? 0),

@@ -7,6 +7,7 @@ import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import type { ObjectSource } from '../objects.ts'
 import type { ExecInContainer, Prober } from '../probe/types.ts'
+import type { CfsQuota } from '../resource/container-resources.ts'
 import type { CgroupDriver } from '../resource/cgroup-driver.ts'
 import type { StatusWriter } from '../status-writer.ts'
 import type { bindSubPath } from '../volume/sub-path.ts'
@@ -28,6 +29,11 @@ export interface NodeFacts {
   memoryBytes: bigint
   allocatable: Readonly<Record<string, string>>
   thermalThrottle: readonly string[]
+  cfsQuota: CfsQuota
+  singleProcessOOMKill: boolean
+  seccompDefault: boolean
+  /** The longest delay between restarts of a container, in milliseconds. */
+  maxRestartMs: number
 }
 
 export interface PodServices {

@@ -68,7 +68,13 @@ export function createPodState(services: PodServices, first: Pod): PodState {
       const { backOffs } = await state.journal()
       const { verdict, hookRuns, published } = state
       const liveliness = { verdict, hookRuns, ...(published && { published }) }
-      return { ...liveliness, runtime, backOffs: new Map(Object.entries(backOffs)), nowMs: clock.now() }
+      return {
+        ...liveliness,
+        runtime,
+        backOffs: new Map(Object.entries(backOffs)),
+        maxRestartMs: node.maxRestartMs,
+        nowMs: clock.now(),
+      }
     },
     publish(pod, runtime, terminating = false) {
       const before = told()

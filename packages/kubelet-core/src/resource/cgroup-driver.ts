@@ -1,6 +1,7 @@
 // The cgroups above the containers: kubepods, one per class of service, one per pod.
 import type { Cgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { type CfsQuota, defaultCfsQuota } from './container-resources.ts'
 import { podResources } from './pod-resources.ts'
 import { podCgroupPath, qosClass } from './qos.ts'
 
@@ -22,7 +23,11 @@ const tiers = ['', '/burstable', '/besteffort']
 /** The default driver: files of the cgroup file system, names as the Go kubelet's cgroupfs driver. */
 export function createCgroupDriver(
   cgroups: Pick<Cgroups, 'version' | 'create' | 'exists' | 'kill' | 'remove' | 'children'>,
-  { cgroupRoot = '', podPidsLimit = -1 }: { cgroupRoot?: string; podPidsLimit?: number } = {},
+  {
+    cgroupRoot = '',
+    podPidsLimit = -1,
+    quota = defaultCfsQuota,
+  }: { cgroupRoot?: string; podPidsLimit?: number; quota?: CfsQuota } = {},
 ): CgroupDriver {
   const top = `${cgroupRoot.replace(/\/+$/, '')}/kubepods`
   return {
@@ -35,7 +40,7 @@ export function createCgroupDriver(
     },
     async create(pod) {
       const path = podCgroupPath(pod, qosClass(pod), cgroupRoot)
-      await cgroups.create(path, { ...podResources(pod), ...(podPidsLimit > 0 && { pids: podPidsLimit }) })
+      await cgroups.create(path, { ...podResources(pod, quota), ...(podPidsLimit > 0 && { pids: podPidsLimit }) })
       return path
     },
     async remove(podUid) {

@@ -1,13 +1,14 @@
 // What the containers of a pod ask for together, and the limits of its cgroup. Pure.
 import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
-import { cpuQuotaUs, cpuShares } from './container-resources.ts'
+import { type CfsQuota, cpuQuotaUs, cpuShares, defaultCfsQuota } from './container-resources.ts'
 import { qosClass } from './qos.ts'
 
 /** The limits of a pod's cgroup; what is left out is not limited. */
 export interface PodResources {
   cpuShares: number
   cpuQuotaUs?: number
+  cpuPeriodUs?: number
   memoryBytes?: number
 }
 
@@ -48,12 +49,16 @@ function isLimited(pod: Pod, name: string): boolean {
   )
 }
 
-export function podResources(pod: Pod): PodResources {
+export function podResources(pod: Pod, quota: CfsQuota = defaultCfsQuota): PodResources {
   if (qosClass(pod) === 'BestEffort') return { cpuShares: 2 }
   const memory = Number(podQuantity(pod, 'limits', 'memory') / 1000n)
   return {
     cpuShares: Number(cpuShares(podQuantity(pod, 'requests', 'cpu'))),
-    ...(isLimited(pod, 'cpu') && { cpuQuotaUs: Number(cpuQuotaUs(podQuantity(pod, 'limits', 'cpu'))) }),
+    ...(quota.enforced &&
+      isLimited(pod, 'cpu') && {
+        cpuQuotaUs: Number(cpuQuotaUs(podQuantity(pod, 'limits', 'cpu'), quota)),
+        cpuPeriodUs: Number(quota.periodUs),
+      }),
     ...(isLimited(pod, 'memory') && { memoryBytes: memory }),
   }
 }
