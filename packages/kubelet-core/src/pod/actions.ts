@@ -2,7 +2,14 @@
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { ProbeKind } from '../probe/types.ts'
 import { containerHash } from './labels.ts'
-import { type BackOff, decideRestart, mayRestart, type RestartableContainer, type RestartPolicy } from './restart.ts'
+import {
+  type BackOff,
+  type BackOffLimits,
+  decideRestart,
+  mayRestart,
+  type RestartableContainer,
+  type RestartPolicy,
+} from './restart.ts'
 import { newestOf, type RuntimeContainer, type RuntimePod, type RuntimeSandbox } from './runtime-pod.ts'
 import { isStarted, type Liveliness } from './started.ts'
 
@@ -135,7 +142,9 @@ function decide(
   const current = newestOf(facts.runtime, container.name, sandboxId)
   if (current?.phase === 'running') {
     const kill = reasonToKill(container, current, policyOf(pod), facts)
-    if (kill) out.kill.push({ container, runtime: current, ...kill })
+    if (!kill) return
+    out.kill.push({ container, runtime: current, ...kill })
+    restartKilled(kind, container, current, pod, facts, out)
     return
   }
   const last = current ?? newestOf(facts.runtime, container.name)
@@ -149,6 +158,7 @@ function decide(
       runtime: last,
       message: `Container ${container.name} is in unknown state, try killing it before restart`,
     })
+    restartKilled(kind, container, current, pod, facts, out)
     return
   }
   // In a new sandbox plain init containers run again, whatever they came to before.
@@ -156,11 +166,25 @@ function decide(
   const exitCode = last.phase === 'exited' ? last.exitCode : neverStarted
   if (!again && !mayRestart(container, policyOf(pod), exitCode)) return
   const endedMs = last.finishedMs || last.createdMs
-  const decision = decideRestart(facts.backOffs.get(container.name), endedMs, facts.nowMs, {
-    ...(facts.maxRestartMs !== undefined && { maxMs: facts.maxRestartMs }),
-  })
+  const decision = decideRestart(facts.backOffs.get(container.name), endedMs, facts.nowMs, limitsOf(facts))
   if (decision.kind === 'wait') out.wait.push({ kind, container, untilMs: decision.untilMs, delayMs: decision.delayMs })
   else out.start.push({ kind, container, previous: last, backOff: decision.backOff })
+}
+
+/** What is killed so that it runs better starts at once, whatever its exit code: unless it crashes again and again. */
+function restartKilled(
+  kind: ContainerKind,
+  container: Container,
+  current: RuntimeContainer,
+  pod: Pod,
+  facts: ActionFacts,
+  out: PodActions,
+): void {
+  if (effectivePolicy(container, policyOf(pod)) === 'Never') return
+  const { name } = container
+  const before = facts.runtime.containers.find((one) => one.name === name && one.phase === 'exited')
+  const wait = before && decideRestart(facts.backOffs.get(name), before.finishedMs, facts.nowMs, limitsOf(facts))
+  if (wait?.kind !== 'wait') out.start.push({ kind, container, previous: current })
 }
 
 function reasonToKill(
@@ -170,8 +194,7 @@ function reasonToKill(
   facts: ActionFacts,
 ): Pick<KillAction, 'message' | 'probe'> | undefined {
   const name = container.name
-  const policy = (container as RestartableContainer).restartPolicy ?? podPolicy
-  const then = policy === 'Never' ? '' : ', will be restarted'
+  const then = effectivePolicy(container, podPolicy) === 'Never' ? '' : ', will be restarted'
   if (current.hash && current.hash !== containerHash(container)) {
     return { message: `Container ${name} definition changed, will be restarted` }
   }
@@ -183,6 +206,12 @@ function reasonToKill(
   }
   return undefined
 }
+
+const limitsOf = ({ maxRestartMs }: ActionFacts): BackOffLimits =>
+  maxRestartMs === undefined ? {} : { maxMs: maxRestartMs }
+
+const effectivePolicy = (container: Container, podPolicy: RestartPolicy): string =>
+  (container as RestartableContainer).restartPolicy ?? podPolicy
 
 export const isSidecar = (container: Container): boolean => container.restartPolicy === 'Always'
 
