@@ -40,6 +40,7 @@ import type { ExecInContainer } from './probe/types.ts'
 import { createCgroupDriver } from './resource/cgroup-driver.ts'
 import { reservedOf } from './resource/reserved.ts'
 import { parseMilliQuantity } from './quantity.ts'
+import { createResizer } from './resize/resizer.ts'
 import { watchRuntime } from './runtime-watch.ts'
 import { type KubeletServer, startKubeletServer } from './server/server.ts'
 import { apiSource } from './source/api.ts'
@@ -141,9 +142,22 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     events,
     log,
   })
+  const resizer = createResizer({
+    facts: () => ({
+      active: admission.active(),
+      allocatable: resources.allocatable,
+      pinned: {
+        cpu: configuration.cpuManagerPolicy === 'static',
+        memory: configuration.memoryManagerPolicy === 'Static',
+      },
+    }),
+    fits: (uid) => manager.wake(uid),
+    clock,
+  })
   const services: PodServices = {
     node,
     admission,
+    resizer,
     runtime: runtimeService,
     imageService,
     images: createImages(imageService, events, clock, parallelPulls(configuration)),
@@ -319,6 +333,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       imageCollector.close(),
       ...sources.map(async (one) => one.close()),
     ])
+    resizer.close()
     const workers = manager.close()
     statuses.close()
     await workers

@@ -1,6 +1,6 @@
 // The difference between a pod's status in the API and the one to tell, as a strategic merge patch. Pure.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { ownedConditions } from './pod/conditions.ts'
+import { ownedConditions, passingConditions } from './pod/conditions.ts'
 import type { ObservedStatus } from './pod/status.ts'
 
 /** Lists that the API server merges by address: a change replaces them whole. */
@@ -44,7 +44,10 @@ export function statusPatch(
         condition,
       ),
   )
-  if (conditions.length > 0) status['conditions'] = conditions
+  const gone = (known?.conditions ?? [])
+    .filter(({ type }) => passingConditions.has(type) && !wanted.conditions?.some((one) => one.type === type))
+    .map(({ type }) => ({ type, $patch: 'delete' }))
+  if (conditions.length + gone.length > 0) status['conditions'] = [...conditions, ...gone]
   return Object.keys(status).length === 0 ? undefined : { metadata: { uid }, status }
 }
 

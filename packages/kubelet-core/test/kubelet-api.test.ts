@@ -193,3 +193,58 @@ it('goes by the labels and taints that the node has now', async () => {
   await until(() => podIn(api, 'shies')?.status?.reason === 'TaintToleration')
   expect(podIn(api, 'fits')?.status?.phase).toBe('Running')
 })
+
+const sized = (cpu: string, memory = '64Mi', more: object = {}) => ({
+  containers: [{ ...oneContainer.containers[0], resources: { requests: { cpu, memory } }, ...more }],
+})
+function respec(api: MemoryApi, name: string, spec: object): void {
+  const pod = podIn(api, name)
+  const generation = (pod?.metadata?.generation ?? 0) + 1
+  api.put(path(name), { ...pod, metadata: { ...pod?.metadata, generation }, spec: { ...pod?.spec, ...spec } } as Pod)
+}
+const conditionOf = (api: MemoryApi, name: string, wanted: string) =>
+  podIn(api, name)?.status?.conditions?.find(({ type }) => type === wanted)
+const reasonsOf = (api: MemoryApi, name: string) =>
+  api.seen.flatMap(({ verb, body }) => {
+    const { reason, involvedObject } = body as Event
+    return verb === 'create' && involvedObject?.name === name ? [reason] : []
+  })
+
+it('a resize whose policy asks for a restart restarts the container, and is no crash', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client })
+  const resizePolicy = [{ resourceName: 'memory', restartPolicy: 'RestartContainer' }]
+  create(api, 'web', sized('100m', '64Mi', { resizePolicy }))
+  await until(() => isReady(podIn(api, 'web')))
+  respec(api, 'web', sized('100m', '128Mi', { resizePolicy }))
+  const status = () => podIn(api, 'web')?.status?.containerStatuses?.[0]
+  await until(() => status()?.restartCount === 1 && isReady(podIn(api, 'web')))
+  expect(status()?.resources?.requests).toEqual({ cpu: '100m', memory: '128Mi' })
+  await until(() => reasonsOf(api, 'web').includes('ResizeCompleted'))
+  expect(reasonsOf(api, 'web').filter((reason) => reason?.startsWith('Resize'))).toEqual([
+    'ResizeStarted',
+    'ResizeCompleted',
+  ])
+  expect(conditionOf(api, 'web', 'PodResizeInProgress')).toBeUndefined()
+})
+
+it('a resize that does not fit waits until another pod has gone', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client })
+  const cpus = Number((api.get('/api/v1/nodes/node-1') as Node).status?.allocatable?.['cpu'])
+  const half = `${cpus * 500}m`
+  create(api, 'grows', sized(half))
+  create(api, 'stays', sized(half))
+  await until(() => isReady(podIn(api, 'grows')) && isReady(podIn(api, 'stays')))
+  respec(api, 'grows', sized(String(cpus)))
+  await until(() => conditionOf(api, 'grows', 'PodResizePending'))
+  expect(conditionOf(api, 'grows', 'PodResizePending')).toMatchObject({
+    status: 'True',
+    reason: 'Deferred',
+    message: `Node didn't have enough resource: cpu, requested: ${cpus * 1000}, used: ${cpus * 500}, capacity: ${cpus * 1000}`,
+  })
+  expect(podIn(api, 'grows')?.status?.containerStatuses?.[0]?.allocatedResources?.['cpu']).toBe(half)
+  api.remove(path('stays'))
+  await until(() => !conditionOf(api, 'grows', 'PodResizePending'))
+  await until(() => podIn(api, 'grows')?.status?.containerStatuses?.[0]?.resources?.requests?.['cpu'] === String(cpus))
+})

@@ -36,7 +36,8 @@ function strategic(target: Fields, patch: Fields): Fields {
   if (!conditions) return merged
   const old = (before?.['conditions'] ?? []) as { type: string }[]
   const kept = old.filter(({ type }) => !conditions.some((one) => one.type === type))
-  return { ...merged, status: { ...(merged['status'] as Fields), conditions: [...kept, ...conditions] } }
+  const fresh = conditions.filter((one) => !('$patch' in one))
+  return { ...merged, status: { ...(merged['status'] as Fields), conditions: [...kept, ...fresh] } }
 }
 
 export function createMemoryApi(): MemoryApi {

@@ -1,4 +1,5 @@
 // The whole path: the API server, scheduler and controllers of this repository → kubelet → runtime → processes.
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,11 +13,13 @@ import {
   loadKubeconfig,
   nodes,
   pods,
+  strategicPatch,
 } from '@nodelet/kube-client'
 import { openCgroups } from '@nodelet/linux'
-import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Pod, PodCondition } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Cluster, startCluster } from '../../local-cluster/src/index.ts'
+import { cgroupFolders } from '../../runtime-runc/test/fixture.ts'
 import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
 import type { Kubelet } from '../src/config.ts'
 import { createKubelet } from '../src/kubelet.ts'
@@ -132,6 +135,49 @@ it('a pod is scheduled, runs, tells its events, ends and is gone', async () => {
     )
   await expect.poll(gone, { timeout: 10_000, interval: 20 }).toBe(true)
   await expect.poll(() => kubelet.pods().length, { timeout: 10_000 }).toBe(0)
+})
+
+it('a pod is resized while it runs: cgroups change, the container stays; more than the node has is told', async () => {
+  const sized = (cpu: string, memory: string) => ({ requests: { cpu, memory }, limits: { cpu, memory: '128Mi' } })
+  const resize = async (cpu: string): Promise<void> => {
+    const spec = { containers: [{ name: 'main', resources: { requests: { cpu }, limits: { cpu } } }] }
+    await admin.patch(pods, { name: 'sized', namespace }, strategicPatch({ spec }), { subresource: 'resize' })
+  }
+  const read = async (): Promise<Pod> => admin.get(pods, { name: 'sized', namespace })
+  const condition = async (wanted: string) =>
+    (await read()).status?.conditions?.find(({ type }) => type === wanted) as PodCondition | undefined
+  const created = await create('sized', { containers: [{ ...shell(stay), resources: sized('100m', '32Mi') }] })
+  const before = await watched(created, isReady)
+  const uid = created.metadata?.uid ?? ''
+  const shares = (): number => {
+    const files = cgroupFolders(`${f.cgroup}/kubepods/burstable/pod${uid}`).map((one) => join(one, 'cpu.shares'))
+    return Number(readFileSync(files.find(existsSync) ?? '', 'utf8'))
+  }
+
+  expect(shares()).toBe(102)
+  await resize('200m')
+  await expect.poll(shares).toBe(204)
+  const given = async () => (await read()).status?.containerStatuses?.[0]?.resources?.limits?.['cpu']
+  await expect.poll(given).toBe('200m')
+  await expect.poll(async () => condition('PodResizeInProgress')).toBeUndefined()
+  const status = (await read()).status?.containerStatuses?.[0]
+  expect(status).toMatchObject({ restartCount: 0, containerID: before.status?.containerStatuses?.[0]?.containerID })
+
+  await resize('4000')
+  await expect
+    .poll(async () => condition('PodResizePending'))
+    .toMatchObject({
+      status: 'True',
+      reason: 'Infeasible',
+      message: expect.stringMatching(
+        /^Node didn't have enough capacity: cpu, requested: 4000000, capacity: \d+$/,
+      ) as string,
+    })
+  expect(shares()).toBe(204)
+  await resize('150m')
+  await expect.poll(shares).toBe(153)
+  await expect.poll(async () => condition('PodResizePending')).toBeUndefined()
+  await admin.delete(pods, { name: 'sized', namespace })
 })
 
 it('a Deployment runs its replicas', async () => {

@@ -55,3 +55,41 @@ test('a service account is told what it may not do, as RBAC words it; its token 
   await api.call({ method: 'DELETE', path: `${pods}/p` })
   expect((await asAccount()).status).toBe(401)
 })
+
+test('a resize changes resources and nothing else, and keeps the class of service', async () => {
+  const pods = '/api/v1/namespaces/default/pods'
+  const resources = { requests: { cpu: '1' } }
+  const pod = { metadata: { name: 'sized' }, spec: { containers: [{ name: 'c', image: 'x', resources }] } }
+  await api.call({ method: 'POST', path: pods, headers: json, body: JSON.stringify(pod) })
+  const patch = async (subresource: string, spec: object): Promise<Answer> =>
+    api.call({
+      method: 'PATCH',
+      path: `${pods}/sized${subresource}`,
+      headers: { 'content-type': 'application/strategic-merge-patch+json' },
+      body: JSON.stringify({ spec }),
+    })
+  const larger = { containers: [{ name: 'c', image: 'other', resources: { requests: { cpu: '2' } } }] }
+  expect((await patch('', larger)).status).toBe(422)
+  const answer = await patch('/resize', larger)
+  expect(answer.status).toBe(200)
+  expect(JSON.parse(answer.text)).toMatchObject({
+    metadata: { generation: 2 },
+    spec: { containers: [{ name: 'c', image: 'x', resources: { requests: { cpu: '2' } } }] },
+  })
+  const best = await patch('/resize', { containers: [{ name: 'c', resources: { requests: { cpu: null } } }] })
+  expect([best.status, (JSON.parse(best.text) as { message: string }).message]).toEqual([
+    422,
+    'Pod "sized" is invalid: spec: Invalid value: "BestEffort": Pod QOS Class may not change as a result of resizing',
+  ])
+})
+
+test('an ephemeral container is added, and then stays as it is', async () => {
+  const path = '/api/v1/namespaces/default/pods/sized/ephemeralcontainers'
+  const headers = { 'content-type': 'application/strategic-merge-patch+json' }
+  const patch = async (one: object): Promise<Answer> =>
+    api.call({ method: 'PATCH', path, headers, body: JSON.stringify({ spec: { ephemeralContainers: [one] } }) })
+  expect((await patch({ name: 'debugger', image: 'tools' })).status).toBe(200)
+  const changed = await patch({ name: 'debugger', image: 'others' })
+  expect(changed.status).toBe(422)
+  expect(changed.text).toContain('existing ephemeral containers \\"debugger\\" may not be changed')
+})

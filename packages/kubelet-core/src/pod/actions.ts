@@ -1,5 +1,6 @@
 // What to do next with the containers of a pod that shall run. Pure.
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { type Allocation, changesOf, needsRestart } from '../resize/allocation.ts'
 import type { ProbeKind } from '../probe/types.ts'
 import { containerHash } from './labels.ts'
 import {
@@ -17,6 +18,8 @@ export interface ActionFacts extends Liveliness {
   runtime: RuntimePod
   /** By container name. */
   backOffs: ReadonlyMap<string, BackOff>
+  /** What the runtime was told of each container's resources. */
+  actuated?: Allocation
   /** The longest back-off; default 300 s. */
   maxRestartMs?: number
   nowMs: number
@@ -40,6 +43,8 @@ export interface KillAction {
   message: string
   /** The probe whose own grace period counts. */
   probe?: ProbeKind
+  /** It gets other resources: that is no crash. */
+  resize?: true
 }
 
 /** A container in its crash-loop back-off. */
@@ -144,7 +149,7 @@ function decide(
     const kill = reasonToKill(container, current, policyOf(pod), facts)
     if (!kill) return
     out.kill.push({ container, runtime: current, ...kill })
-    restartKilled(kind, container, current, pod, facts, out)
+    restartKilled(kind, container, current, pod, kill.resize ? { ...facts, backOffs: new Map() } : facts, out)
     return
   }
   const last = current ?? newestOf(facts.runtime, container.name)
@@ -192,11 +197,14 @@ function reasonToKill(
   current: RuntimeContainer,
   podPolicy: RestartPolicy,
   facts: ActionFacts,
-): Pick<KillAction, 'message' | 'probe'> | undefined {
+): Pick<KillAction, 'message' | 'probe' | 'resize'> | undefined {
   const name = container.name
   const then = effectivePolicy(container, podPolicy) === 'Never' ? '' : ', will be restarted'
   if (current.hash && current.hash !== containerHash(container)) {
     return { message: `Container ${name} definition changed, will be restarted` }
+  }
+  if (facts.actuated && needsRestart(container, changesOf(facts.actuated[name], container.resources))) {
+    return { message: `Container ${name} resize requires restart`, resize: true }
   }
   if (container.livenessProbe && facts.verdict(current.id, 'liveness') === false) {
     return { message: `Container ${name} failed liveness probe${then}`, probe: 'liveness' }

@@ -2,6 +2,7 @@
 import type { Container, ContainerStatus, Pod, PodCondition } from 'kubernetes-types/core/v1.d.ts'
 import { isSidecar } from './actions.ts'
 import type { PodPhase } from './phase.ts'
+import type { Pending } from '../resize/decide.ts'
 import { apiTime } from './time.ts'
 
 /** Newer API servers know of which generation a condition speaks. */
@@ -18,7 +19,15 @@ export interface ConditionFacts {
   previous: readonly ObservedCondition[]
   /** Why the kubelet ends the pod for the sake of others. */
   disruption?: string | undefined
+  resize?: ResizeState | undefined
   nowMs: number
+}
+
+/** How far a resize has come; nothing set: none is wanted. */
+export interface ResizeState {
+  pending?: Pending | undefined
+  /** Given and being applied; with what went wrong last. */
+  progress?: { error?: string } | undefined
 }
 
 type Verdict = Pick<PodCondition, 'status' | 'reason' | 'message'>
@@ -30,7 +39,12 @@ export const ownedConditions: ReadonlySet<string> = new Set([
   'ContainersReady',
   'PodScheduled',
   'DisruptionTarget',
+  'PodResizePending',
+  'PodResizeInProgress',
 ])
+
+/** Those that go when they no longer apply. */
+export const passingConditions: ReadonlySet<string> = new Set(['PodResizePending', 'PodResizeInProgress'])
 
 /** All conditions: the owned ones, then those of others as they were. */
 export function podConditions(pod: Pod, facts: ConditionFacts): ObservedCondition[] {
@@ -42,6 +56,7 @@ export function podConditions(pod: Pod, facts: ConditionFacts): ObservedConditio
     ['ContainersReady', containersReady],
     ['PodScheduled', { status: 'True' }],
     ...(facts.disruption === undefined ? [] : [disrupted(facts.disruption)]),
+    ...resizing(facts.resize),
   ]
   const generation = pod.metadata?.generation
   const owned = verdicts.map(([type, verdict]): ObservedCondition => {
@@ -56,13 +71,31 @@ export function podConditions(pod: Pod, facts: ConditionFacts): ObservedConditio
     }
   })
   // One that was told stays told, whoever told it.
-  return [...owned, ...facts.previous.filter(({ type }) => !owned.some((one) => one.type === type))]
+  return [
+    ...owned,
+    ...facts.previous.filter(({ type }) => !owned.some((one) => one.type === type) && !passingConditions.has(type)),
+  ]
 }
 
 const disrupted = (message: string): [string, Verdict] => [
   'DisruptionTarget',
   { status: 'True', reason: 'TerminationByKubelet', message },
 ]
+
+function resizing({ pending, progress }: ResizeState = {}): [string, Verdict][] {
+  const error = progress?.error
+  return [
+    ...(pending ? [['PodResizePending', { status: 'True', ...pending }] satisfies [string, Verdict]] : []),
+    ...(progress
+      ? [
+          [
+            'PodResizeInProgress',
+            { status: 'True', ...(error !== undefined && { reason: 'Error', message: error }) },
+          ] satisfies [string, Verdict],
+        ]
+      : []),
+  ]
+}
 
 function initializedOf(pod: Pod, { phase, initialized, initContainerStatuses }: ConditionFacts): Verdict {
   if (phase === 'Succeeded') return { status: 'True', reason: 'PodCompleted' }

@@ -63,7 +63,7 @@ export function containerConfig(pod: Pod, container: Container, facts: Container
     stdinOnce: container.stdinOnce ?? false,
     tty: container.tty ?? false,
     linux: {
-      resources: resourcesOf(pod, container, facts),
+      resources: containerResources(pod, container, facts),
       securityContext: containerSecurityContext(pod, container, facts),
     },
   })
@@ -86,7 +86,14 @@ function annotationsOf(pod: Pod, container: Container, attempt: number): Record<
   }
 }
 
-function resourcesOf(pod: Pod, container: Container, facts: ContainerFacts): LinuxContainerResources {
+/** What of the facts decides about resources. */
+export type ResourceFacts = Pick<
+  ContainerFacts,
+  'nodeMemoryBytes' | 'cgroupVersion' | 'singleProcessOOMKill' | 'cfsQuota'
+>
+
+/** @throws RangeError naming the field of a malformed quantity */
+export function containerResources(pod: Pod, container: Container, facts: ResourceFacts): LinuxContainerResources {
   const request = container.resources?.requests?.['memory'] ?? container.resources?.limits?.['memory'] ?? '0'
   const memoryRequest = parseMilliQuantity(request, 'requests.memory') / 1000n
   return ResourcesMessage.fromPartial({

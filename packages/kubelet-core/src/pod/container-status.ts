@@ -4,6 +4,7 @@ import type {
   ContainerState,
   ContainerStateTerminated,
   ContainerStatus,
+  ResourceRequirements,
 } from 'kubernetes-types/core/v1.d.ts'
 import type { RuntimeContainer } from './runtime-pod.ts'
 import { isReady, isStarted, type Liveliness } from './started.ts'
@@ -23,6 +24,8 @@ export interface ContainerStatusFacts extends Liveliness {
   waiting: Waiting | undefined
   /** What to say before there is anything: `ContainerCreating` or `PodInitializing`. */
   initial: string
+  /** The resources that the runtime was told; undefined: those of the spec. */
+  actuated?: ResourceRequirements | undefined
   /** As it was last told, by this kubelet or one before. */
   previous: ContainerStatus | undefined
   /** It will not start again. */
@@ -53,7 +56,7 @@ export function containerStatus(container: Container, facts: ContainerStatusFact
     image: current.image,
     imageID: current.imageRef,
     containerID: `${facts.runtimeName}://${current.id}`,
-    ...(resources && { resources }),
+    ...(resources && { resources: facts.actuated ?? resources }),
     ...(resources && resources.requests && { allocatedResources: resources.requests }),
     ...(container.volumeMounts && { volumeMounts: mountsOf(container) }),
     ...(current.user && { user: { linux: current.user } }),

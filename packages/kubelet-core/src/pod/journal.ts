@@ -2,6 +2,7 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
+import type { Allocation } from '../resize/allocation.ts'
 import type { BackOff } from './restart.ts'
 
 /** Plain data. */
@@ -10,11 +11,20 @@ export interface JournalEntry {
   backOffs: Record<string, BackOff>
   /** When the pod's containers were first told to end, and with which grace. */
   terminating?: { sinceMs: number; graceSeconds: number } | undefined
+  /** Of a pod that was resized: what its containers were given, and what the runtime was told. */
+  resized?: { allocated: Allocation; actuated: Allocation } | undefined
 }
+
+const quantities = z.record(z.string(), z.string())
+const allocation = z.record(
+  z.string(),
+  z.object({ requests: quantities.optional(), limits: quantities.optional() }),
+) as z.ZodType<Allocation>
 
 const schema = z.object({
   backOffs: z.record(z.string(), z.object({ delayMs: z.number(), updatedMs: z.number() })),
   terminating: z.object({ sinceMs: z.number(), graceSeconds: z.number() }).optional(),
+  resized: z.object({ allocated: allocation, actuated: allocation }).optional(),
 })
 
 const pathOf = (rootDir: string, podUid: string): string => join(rootDir, 'pods', podUid, 'journal.json')

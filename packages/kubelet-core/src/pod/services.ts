@@ -9,6 +9,7 @@ import type { ObjectSource } from '../objects.ts'
 import type { ExecInContainer, Prober } from '../probe/types.ts'
 import type { CfsQuota } from '../resource/container-resources.ts'
 import type { CgroupDriver } from '../resource/cgroup-driver.ts'
+import type { Resizer } from '../resize/resizer.ts'
 import type { StatusWriter } from '../status-writer.ts'
 import type { bindSubPath } from '../volume/sub-path.ts'
 import type { VolumeManager } from '../volume/types.ts'
@@ -39,6 +40,7 @@ export interface NodeFacts {
 export interface PodServices {
   node: NodeFacts
   admission: Admission
+  resizer: Resizer
   runtime: RuntimeService
   images: Images
   imageService: ImageService

@@ -6,7 +6,7 @@ import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { linkLog } from '../container-log/symlink.ts'
 import { runHook } from '../probe/hook.ts'
 import type { StartAction } from './actions.ts'
-import { containerConfig } from './container-config.ts'
+import { containerConfig, type ResourceFacts } from './container-config.ts'
 import { containerEnvironment, readEnvironmentSources } from './container-environment.ts'
 import { killContainer, podGrace } from './kill.ts'
 import { containerDevices, containerMounts } from './mounts.ts'
@@ -126,6 +126,13 @@ async function step<T>(reason: string, run: () => Promise<T>): Promise<T> {
   }
 }
 
+export const resourceFacts = ({ node, cgroups }: Pick<PodServices, 'node' | 'cgroups'>): ResourceFacts => ({
+  nodeMemoryBytes: node.memoryBytes,
+  cgroupVersion: cgroups?.version ?? 1,
+  singleProcessOOMKill: node.singleProcessOOMKill,
+  cfsQuota: node.cfsQuota,
+})
+
 async function configure(
   services: PodServices,
   pod: Pod,
@@ -147,10 +154,7 @@ async function configure(
     environment,
     mounts: await containerMounts(services, pod, container, { volumes, environment, podIPs, ids }),
     devices: containerDevices(container, volumes),
-    nodeMemoryBytes: node.memoryBytes,
-    cgroupVersion: services.cgroups?.version ?? 1,
-    singleProcessOOMKill: node.singleProcessOOMKill,
-    cfsQuota: node.cfsQuota,
+    ...resourceFacts(services),
     seccompDefault: node.seccompDefault,
     seccompFolder: join(node.rootDir, 'seccomp'),
     thermalThrottle: node.thermalThrottle,

@@ -3,6 +3,7 @@ import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { StartAction } from './actions.ts'
 import type { ImageState } from './images.ts'
 import { matchCredentials, readPullSecrets } from './pull-secrets.ts'
+import { wasStarted } from './resize.ts'
 import type { RuntimePod } from './runtime-pod.ts'
 import type { PodServices } from './services.ts'
 import { fieldPathOf, runPostStart, startContainer, StartError } from './start.ts'
@@ -90,6 +91,7 @@ async function startOne(
     const facts = { sandbox, sandboxConfig: state.sandbox, runtime, image, volumes, told }
     const id = await startContainer(services, pod, start, facts)
     services.images.used(state.uid, name)
+    await wasStarted(state, start.container)
     state.waiting.delete(name)
     if (start.container.lifecycle?.postStart) await withHook(context, start.container, id, sandbox.ips[0] ?? '')
     return undefined

@@ -3,7 +3,8 @@ import type { PodSandboxConfig } from '@nodelet/cri-api'
 import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import type { ActionFacts } from './actions.ts'
-import { ownedConditions } from './conditions.ts'
+import type { Allocation } from '../resize/allocation.ts'
+import { ownedConditions, type ResizeState } from './conditions.ts'
 import type { Waiting } from './container-status.ts'
 import { type JournalEntry, readJournal, writeJournal } from './journal.ts'
 import type { BackOff } from './restart.ts'
@@ -23,6 +24,11 @@ export interface PodState extends Liveliness {
   admitted: boolean
   /** Why the pod failed as a whole. */
   failure?: PodFailure | undefined
+  /** What its containers were given; undefined before the first turn. */
+  allocated?: Allocation | undefined
+  /** What the runtime was told. */
+  actuated?: Allocation | undefined
+  resize: ResizeState
   volumes?: Promise<ReadonlyMap<string, string>> | undefined
   cgroup?: Promise<string> | undefined
   sandbox?: PodSandboxConfig | undefined
@@ -48,6 +54,7 @@ export function createPodState(services: PodServices, first: Pod): PodState {
     uid,
     admitted: false,
     waiting: new Map(),
+    resize: {},
     hooks: new Set(),
     told,
     tell: (pod, event) => events.record(pod, event),
@@ -70,6 +77,7 @@ export function createPodState(services: PodServices, first: Pod): PodState {
       const liveliness = { verdict, hookRuns, ...(published && { published }) }
       return {
         ...liveliness,
+        ...(state.actuated && { actuated: state.actuated }),
         runtime,
         backOffs: new Map(Object.entries(backOffs)),
         maxRestartMs: node.maxRestartMs,

@@ -2,7 +2,8 @@
 import type { Container, ContainerStatus, Pod, PodStatus } from 'kubernetes-types/core/v1.d.ts'
 import { qosClass } from '../resource/qos.ts'
 import { ephemeralContainers, isSidecar, policyOf } from './actions.ts'
-import { podConditions } from './conditions.ts'
+import type { Allocation } from '../resize/allocation.ts'
+import { podConditions, type ResizeState } from './conditions.ts'
 import { containerStatus, type Waiting } from './container-status.ts'
 import { isStatic } from './labels.ts'
 import { podPhase, type PodPhase } from './phase.ts'
@@ -27,6 +28,9 @@ export interface StatusFacts extends Liveliness {
   terminating?: boolean
   /** Why the pod as a whole failed, such as `DeadlineExceeded`. */
   failure?: PodFailure | undefined
+  resize?: ResizeState | undefined
+  /** What the runtime was told of each container's resources; undefined: as the spec has them. */
+  actuated?: Allocation | undefined
   nowMs: number
 }
 
@@ -44,6 +48,7 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
       history: runtime.containers.filter(({ name }) => name === container.name),
       waiting: facts.waiting.get(container.name),
       initial: inits.length > 0 && !(init || initialized) ? 'PodInitializing' : 'ContainerCreating',
+      actuated: facts.actuated?.[container.name],
       previous: previousOf(previous, container.name),
       final: isFinal(pod, container, facts),
     })
@@ -76,6 +81,7 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
       initialized,
       previous: previous?.conditions ?? [],
       disruption: facts.failure?.disruption,
+      resize: facts.resize,
       nowMs,
     }),
     ...(hostIPs[0] && { hostIP: hostIPs[0], hostIPs: hostIPs.map((ip) => ({ ip })) }),

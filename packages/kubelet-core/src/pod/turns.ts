@@ -5,6 +5,7 @@ import { killContainer, killPod, podGrace } from './kill.ts'
 import { isStatic, podTitle } from './labels.ts'
 import { ensureCgroup, ensureVolumes, makeSandbox } from './prepare.ts'
 import { prunePod } from './prune.ts'
+import { allot, applyResize, endResize } from './resize.ts'
 import { crashLoopMessage } from './restart.ts'
 import { isAlive, type RuntimePod } from './runtime-pod.ts'
 import { prepareSandbox } from './sandbox.ts'
@@ -53,7 +54,9 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       await services.volumes.unmount(uid)
       await services.cgroups?.remove(uid)
       await services.userNamespaces.release(uid)
+      services.resizer.forget(uid)
       await services.admission.release(uid)
+      services.resizer.retry()
       state.publish(pod, await reader.read(uid), true)
       services.images.forget(uid)
       await statuses.flush(uid)
@@ -75,6 +78,12 @@ async function admit({ services, state, pod, signal }: StarterContext): Promise<
 }
 
 async function syncPod(context: StarterContext): Promise<{ againMs?: number | undefined; ended?: boolean }> {
+  const { services, state } = context
+  const pod = await allot(services, state, context.pod)
+  return syncAllotted({ ...context, pod })
+}
+
+async function syncAllotted(context: StarterContext): Promise<{ againMs?: number | undefined; ended?: boolean }> {
   const { services, state, pod, signal, turnstile } = context
   const { reader } = services
   state.admitted ||= await admit(context)
@@ -102,11 +111,17 @@ async function syncPod(context: StarterContext): Promise<{ againMs?: number | un
   }
   state.sandbox ??= await prepareSandbox(services, pod, runtime.sandboxes[0]?.attempt ?? 0, await cgroupParent)
   await killMarked(services, pod, runtime, actions)
+  const killed = new Set(actions.kill.map((one) => one.runtime.id))
+  await applyResize(services, state, pod, {
+    ...runtime,
+    containers: runtime.containers.filter(({ id }) => !killed.has(id)),
+  })
   showWaits(state, pod, actions.wait)
   const volumes = actions.start.length > 0 ? await settled(mounted, turnstile.leave) : new Map<string, string>()
   const againMs = await startContainers(context, actions.start, runtime, volumes)
   turnstile.leave()
   const after = await reader.read(state.uid)
+  endResize(state, pod, after)
   const ended = isTerminal(state.publish(pod, after))
   probe(services, state, pod, after)
   await mounted

@@ -2,7 +2,7 @@
 import type { Cgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type CfsQuota, defaultCfsQuota } from './container-resources.ts'
-import { podResources } from './pod-resources.ts'
+import { type PodResources, podResources } from './pod-resources.ts'
 import { podCgroupPath, qosClass } from './qos.ts'
 
 /** Makes, finds and removes the cgroups of pods. */
@@ -10,8 +10,11 @@ export interface CgroupDriver {
   readonly version: 1 | 2
   /** Makes the tree above the pods. */
   start(node: { milliCpu: bigint; memoryBytes: bigint }): Promise<void>
-  /** Makes the pod's cgroup, or brings its limits up to date; answers what CRI calls cgroup_parent. */
-  create(pod: Pod): Promise<string>
+  /**
+   * Makes the pod's cgroup, or brings its limits up to date; answers what CRI calls cgroup_parent.
+   * @param limits default: those that follow from the pod's spec
+   */
+  create(pod: Pod, limits?: PodResources): Promise<string>
   /** Kills what is left in it, and removes it. Fine when there is none. */
   remove(podUid: string): Promise<void>
   /** UIDs of the pods that have a cgroup. */
@@ -38,9 +41,9 @@ export function createCgroupDriver(
       await cgroups.create(`${top}/burstable`, { cpuShares: 2 })
       await cgroups.create(`${top}/besteffort`, { cpuShares: 2 })
     },
-    async create(pod) {
+    async create(pod, limits = podResources(pod, quota)) {
       const path = podCgroupPath(pod, qosClass(pod), cgroupRoot)
-      await cgroups.create(path, { ...podResources(pod, quota), ...(podPidsLimit > 0 && { pids: podPidsLimit }) })
+      await cgroups.create(path, { ...limits, ...(podPidsLimit > 0 && { pids: podPidsLimit }) })
       return path
     },
     async remove(podUid) {

@@ -1,8 +1,10 @@
 // What the server does to pods beside storing them: service account, tolerations, QoS, priority. Pure.
 import { randomBytes } from 'node:crypto'
-import { fieldsAt, isFields, listAt } from '../object.ts'
+import { fieldsAt, isFields, listAt, sameJson } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import { quantity } from '../kinds/validate.ts'
+import { forbidden, invalidValue } from './errors.ts'
+import type { FieldProblem } from './errors.ts'
 
 const accountPath = '/var/run/secrets/kubernetes.io/serviceaccount'
 const tokenSeconds = 3607
@@ -58,6 +60,48 @@ function addTolerations(spec: Fields): void {
       tolerations.push({ key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds: evictionSeconds })
   }
   spec.tolerations = tolerations
+}
+
+/** Subresources that change a part of a pod's spec and nothing else. */
+export type PodPart = 'ephemeralcontainers' | 'resize'
+
+export const changesPart = (subresource: string | undefined): subresource is PodPart =>
+  subresource === 'ephemeralcontainers' || subresource === 'resize'
+
+/** The spec after a write to a part of it. */
+export function partlyChanged(part: PodPart, before: Fields, wanted: Fields): Fields {
+  if (part === 'ephemeralcontainers') return { ...before, ephemeralContainers: wanted.ephemeralContainers ?? [] }
+  const resized = (list: string): Fields[] =>
+    listAt(before, list).map((container) => {
+      const other = listAt(wanted, list).find(({ name }) => name === container.name)
+      return other ? { ...container, resources: other.resources ?? {} } : container
+    })
+  return {
+    ...before,
+    containers: resized('containers'),
+    ...(before.initContainers !== undefined && { initContainers: resized('initContainers') }),
+  }
+}
+
+/** What is wrong with such a write. */
+export const partChangeProblems = (part: PodPart, old: Fields, now: Fields): FieldProblem[] =>
+  part === 'resize' ? resizeProblems(old, now) : debugProblems(old, now)
+
+function resizeProblems(old: Fields, now: Fields): FieldProblem[] {
+  const same = qosClass(old) === qosClass(now)
+  return same ? [] : [invalidValue('spec', qosClass(now), 'Pod QOS Class may not change as a result of resizing')]
+}
+
+/** Once added, an ephemeral container stays as it is. */
+function debugProblems(old: Fields, now: Fields): FieldProblem[] {
+  return listAt(old, 'ephemeralContainers').flatMap((container) => {
+    const name = String(container.name)
+    const other = listAt(now, 'ephemeralContainers').find((one) => one.name === name)
+    if (!other)
+      return [forbidden('spec.ephemeralContainers', `existing ephemeral containers "${name}" may not be removed\n`)]
+    if (sameJson(container, other)) return []
+    return [forbidden('spec.ephemeralContainers', `existing ephemeral containers "${name}" may not be changed\n`)]
+  })
 }
 
 function qosClass(spec: Fields): string {

@@ -23,8 +23,9 @@ import {
   notFound,
   wrongMediaType,
 } from './errors.ts'
+import type { FieldProblem } from './errors.ts'
 import { applyJsonPatch, applyStrategicPatch, PatchError } from './patch.ts'
-import { completePod } from './pods.ts'
+import { changesPart, completePod, partChangeProblems, partlyChanged } from './pods.ts'
 import { setFinalizers } from './propagation.ts'
 
 /** Where an object is. */
@@ -65,10 +66,10 @@ export function createResources(store: Store, ranges: Ranges): Resources {
   const put = (kind: Kind, object: ApiObject, { dryRun }: Pick<WriteOptions, 'dryRun'>): ApiObject =>
     dryRun ? object : store.put(storeName(kind), object)
 
-  const check = (kind: Kind, object: ApiObject, before?: ApiObject): void => {
+  const check = (kind: Kind, object: ApiObject, before?: ApiObject, subresource?: string): void => {
     const problems = [
       ...problemsOf(kind.resource, object),
-      ...(before ? changeProblems(kind.resource, before, object) : []),
+      ...(before ? changesRefused(kind, before, object, subresource) : []),
     ]
     if (kind.resource === 'services' && problems.length === 0) {
       problems.push(...allocate(object, store.list(storeName(kind)), ranges))
@@ -132,7 +133,7 @@ export function createResources(store: Store, ranges: Ranges): Resources {
       throw modified(kind, name)
     const after = merged(kind, before, wanted, subresource)
     applyDefaults(kind.resource, after)
-    check(kind, after, before)
+    check(kind, after, before, subresource)
     if (kind.counted && !sameJson(before.spec, after.spec)) {
       after.metadata.generation = (before.metadata.generation ?? 0) + 1
     }
@@ -317,10 +318,19 @@ function merged(kind: Kind, before: ApiObject, wanted: ApiObject, subresource: s
   }
   delete metadata.managedFields
   const own = { ...copy, metadata: metadata as unknown as ApiObject['metadata'] }
+  if (changesPart(subresource)) {
+    const spec = partlyChanged(subresource, fieldsAt(before, 'spec'), fieldsAt(copy, 'spec'))
+    return { ...structuredClone(before), metadata: own.metadata, spec: structuredClone(spec) }
+  }
   if (subresource === 'status') return { ...structuredClone(before), metadata: own.metadata, status: copy.status ?? {} }
   if (kind.subresources.status && before.status !== undefined) return { ...own, status: structuredClone(before.status) }
   return own
 }
+
+const changesRefused = (kind: Kind, before: ApiObject, after: ApiObject, subresource?: string): FieldProblem[] =>
+  changesPart(subresource)
+    ? partChangeProblems(subresource, fieldsAt(before, 'spec'), fieldsAt(after, 'spec'))
+    : changeProblems(kind.resource, before, after)
 
 const isFinalized = ({ metadata, kind, spec }: ApiObject): boolean =>
   (metadata.finalizers ?? []).length === 0 &&

@@ -70,10 +70,12 @@ export const kinds: readonly Kind[] = [
     subresources: {
       attach: connect('PodAttachOptions'),
       binding: { kind: 'Binding', verbs: ['create'] },
+      ephemeralcontainers: { kind: 'Pod', verbs: statusVerbs },
       eviction: { kind: 'Eviction', group: 'policy', version: 'v1', verbs: ['create'] },
       exec: connect('PodExecOptions'),
       log: { kind: 'Pod', verbs: ['get'] },
       portforward: connect('PodPortForwardOptions'),
+      resize: { kind: 'Pod', verbs: statusVerbs },
     },
   }),
   define('v1', 'Secret'),

@@ -1,0 +1,70 @@
+// Whether a pod may have the amounts that its changed spec asks for. Pure.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { outOf, shortagesOf } from '../admission/node-fit.ts'
+import { isStatic } from '../pod/labels.ts'
+import { parseMilliQuantity } from '../quantity.ts'
+import { podQuantity } from '../resource/pod-resources.ts'
+import { qosClass, type QosClass } from '../resource/qos.ts'
+
+/** Why a resize is not begun: it may fit later, or never on this node. */
+export interface Pending {
+  reason: 'Deferred' | 'Infeasible'
+  message: string
+}
+
+export interface ResizeFacts {
+  /** Admitted pods with what they were given. */
+  active: readonly Pod[]
+  allocatable: Readonly<Record<string, string>>
+  /** Guaranteed pods have CPUs or memory of their own, which do not change. */
+  pinned: { cpu: boolean; memory: boolean }
+}
+
+/** @param pod as its spec wants it. Undefined when it may have that at once. */
+export function obstacleToResize(pod: Pod, facts: ResizeFacts): Pending | undefined {
+  const never = (message: string): Pending => ({ reason: 'Infeasible', message })
+  if (isStatic(pod)) return never('In-place resize of static-pods is not supported')
+  if (qosClass(pod) === 'Guaranteed') {
+    if (facts.pinned.cpu) return never('Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy')
+    if (facts.pinned.memory) {
+      return never('Resize is infeasible for Guaranteed Pods alongside Memory Manager static policy')
+    }
+  }
+  for (const name of ['cpu', 'memory'] as const) {
+    const requested = podQuantity(pod, 'requests', name)
+    const capacity = parseMilliQuantity(facts.allocatable[name] ?? '0', name)
+    if (requested <= capacity) continue
+    const shown = (milli: bigint): bigint => (name === 'cpu' ? milli : milli / 1000n)
+    return never(
+      `Node didn't have enough capacity: ${name}, requested: ${shown(requested)}, capacity: ${shown(capacity)}`,
+    )
+  }
+  const others = facts.active.filter(({ metadata }) => metadata?.uid !== pod.metadata?.uid)
+  const [shortage] = shortagesOf(pod, others, facts.allocatable)
+  return shortage && { reason: 'Deferred', message: outOf(shortage).message }
+}
+
+export interface Waiting {
+  /** As wanted. */
+  pod: Pod
+  /** As it is. */
+  given: Pod
+  sinceMs: number
+}
+
+/** Who gets the next chance: who gives back, then by priority, then Guaranteed before others, then who waited longest. */
+export function byTurn(a: Waiting, b: Waiting): number {
+  const grows = ({ pod, given }: Waiting): number =>
+    Number(
+      (['cpu', 'memory'] as const).some(
+        (name) => podQuantity(pod, 'requests', name) > podQuantity(given, 'requests', name),
+      ),
+    )
+  const classes: Record<QosClass, number> = { Guaranteed: 0, Burstable: 1, BestEffort: 2 }
+  return (
+    grows(a) - grows(b) ||
+    (b.pod.spec?.priority ?? 0) - (a.pod.spec?.priority ?? 0) ||
+    classes[qosClass(a.pod)] - classes[qosClass(b.pod)] ||
+    a.sinceMs - b.sinceMs
+  )
+}

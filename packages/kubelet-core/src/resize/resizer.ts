@@ -1,0 +1,68 @@
+// Gives pods of the node the amounts that their changed specs ask for, as soon as they fit.
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Clock } from '../clock.ts'
+import { byTurn, obstacleToResize, type Pending, type ResizeFacts, type Waiting } from './decide.ts'
+
+export interface ResizerOptions {
+  facts(): ResizeFacts
+  /** The pod fits now: its worker should ask again. */
+  fits(podUid: string): void
+  clock: Clock
+}
+
+export interface Resizer {
+  /**
+   * @param pod as its spec wants it
+   * @param given as it is
+   * @returns why it has to wait; undefined when it may have what it wants from now on
+   */
+  want(pod: Pod, given: Pod): Pending | undefined
+  /** It wants what it has, or has ended. */
+  forget(podUid: string): void
+  /** Something was given back. */
+  retry(): void
+  close(): void
+}
+
+const firstRetryMs = 30_000
+const retryMs = 180_000
+
+export function createResizer({ facts, fits, clock }: ResizerOptions): Resizer {
+  const waiting = new Map<string, Waiting>()
+  let cancel: (() => void) | undefined
+
+  /** Only the first who fits is told: once it has what it wants, the others are looked at again. */
+  const retry = (): void => {
+    const known = facts()
+    const next = [...waiting.values()].toSorted(byTurn).find(({ pod }) => !obstacleToResize(pod, known))
+    if (next) fits(next.pod.metadata?.uid ?? '')
+  }
+  const schedule = (ms: number): void => {
+    cancel?.()
+    cancel = clock.after(ms, () => {
+      cancel = undefined
+      retry()
+      if (waiting.size > 0) schedule(retryMs)
+    })
+  }
+
+  return {
+    want(pod, now) {
+      const uid = pod.metadata?.uid ?? ''
+      const pending = obstacleToResize(pod, facts())
+      if (!pending) {
+        waiting.delete(uid)
+        queueMicrotask(retry)
+        return undefined
+      }
+      const sinceMs = waiting.get(uid)?.sinceMs ?? clock.now()
+      if (pending.reason === 'Deferred') waiting.set(uid, { pod, given: now, sinceMs })
+      else waiting.delete(uid)
+      if (waiting.size > 0 && !cancel) schedule(firstRetryMs)
+      return pending
+    },
+    forget: (podUid) => void waiting.delete(podUid),
+    retry,
+    close: () => cancel?.(),
+  }
+}
