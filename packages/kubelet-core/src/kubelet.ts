@@ -14,6 +14,7 @@ import { type KubeletConfiguration, parseKubeletConfiguration } from './configur
 import { parseDuration } from './duration.ts'
 import { removeStaleLogs } from './container-log/remove.ts'
 import { createLogRotator } from './container-log/rotator.ts'
+import { createEvictionManager } from './eviction/manager.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
 import { readMachine } from './node/facts.ts'
@@ -48,6 +49,8 @@ import { manifestsSource } from './source/manifests.ts'
 import { fullName, mergePods } from './source/merge.ts'
 import { createMirrors } from './source/mirror.ts'
 import type { PodSource } from './source/source.ts'
+import { readNodeUsage } from './stats/node-usage.ts'
+import { readPodUsage } from './stats/pod-usage.ts'
 import { createStatusWriter } from './status-writer.ts'
 import { createVolumeManager } from './volume/manager.ts'
 import { bindSubPath } from './volume/sub-path.ts'
@@ -130,7 +133,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       return {
         node: (fresh ? await nodeWatch?.read(signal) : nodeWatch?.get()) ?? ownNode,
         allocatable: resources.allocatable,
-        pressure: [],
+        pressure: eviction.pressure(),
         sysctls,
         hasGroupsPolicy: health.answer()?.features?.supplementalGroupsPolicy ?? false,
         hasAppArmor: machine.appArmor,
@@ -264,6 +267,34 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     clock,
     log,
   })
+  const eviction = createEvictionManager({
+    configuration,
+    nodeUsage: async (signal) =>
+      readNodeUsage(
+        {
+          rootDir,
+          imageService,
+          pods: cgroups.stats && {
+            stats: async () => cgroups.stats?.() ?? {},
+            memoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
+          },
+          now: () => clock.now(),
+        },
+        signal,
+      ),
+    podUsage: async (signal) =>
+      readPodUsage({ runtime: runtimeService, rootDir, podLogsDir, pods: () => manager.syncing() }, signal),
+    pods: () => manager.syncing(),
+    evict: async ({ metadata }, failure, graceSeconds) => manager.evict(metadata?.uid ?? '', failure, graceSeconds),
+    async reclaimDisk(signal) {
+      await manager.removeDead()
+      await imageCollector.removeUnused(signal)
+    },
+    pressureChanged: () => agent?.refresh(),
+    events,
+    clock,
+    log,
+  })
   let hadProblem = true
   const watchHealth = startPeriod({
     ms: healthMs,
@@ -312,6 +343,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       },
     })),
     problems: health.problems(),
+    pressure: eviction.pressure(),
   })
 
   const openServer = async (settings: KubeletServerSettings): Promise<KubeletServer> => {
@@ -331,6 +363,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       watchHealth.close(),
       logRotator.close(),
       imageCollector.close(),
+      eviction.close(),
       ...sources.map(async (one) => one.close()),
     ])
     resizer.close()
@@ -396,6 +429,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         })
       }
       void allReady.promise.then(async () => {
+        eviction.start()
         await volumes.removeOrphans(manager.uids())
         housekeeping.now()
       })

@@ -42,8 +42,8 @@ describe('node', () => {
   })
 
   it('is not ready with all problems in one message; times change with the status only', () => {
-    const before = nodeConditions({ problems: [], previous: [], nowMs: 1000 })
-    const after = nodeConditions({ problems: ['a', 'b'], previous: before, nowMs: 2000 })
+    const before = nodeConditions({ problems: [], pressure: [], previous: [], nowMs: 1000 })
+    const after = nodeConditions({ problems: ['a', 'b'], pressure: [], previous: before, nowMs: 2000 })
     expect(after[3]).toMatchObject({ type: 'Ready', status: 'False', reason: 'KubeletNotReady', message: '[a, b]' })
     expect(after.map(({ lastTransitionTime }) => lastTransitionTime)).toEqual([
       '1970-01-01T00:00:01Z',
@@ -54,8 +54,8 @@ describe('node', () => {
   })
 
   it('is told of only when more than heartbeats changed', () => {
-    const conditions = nodeConditions({ problems: [], previous: [], nowMs: 1000 })
-    const later = nodeConditions({ problems: [], previous: conditions, nowMs: 9000 })
+    const conditions = nodeConditions({ problems: [], pressure: [], previous: [], nowMs: 1000 })
+    const later = nodeConditions({ problems: [], pressure: [], previous: conditions, nowMs: 9000 })
     const status = { capacity: { cpu: '4', memory: '1Ki' }, conditions, images: [] }
     expect(
       statusChanges({ capacity: { memory: '1Ki', cpu: '4' }, conditions }, { ...status, conditions: later }),

@@ -1,107 +1,38 @@
 // The whole path: the API server, scheduler and controllers of this repository → kubelet → runtime → processes.
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   configMaps,
-  createKubeClient,
   deployments,
   events,
   isNotFound,
   type KubeClient,
-  loadKubeconfig,
   nodes,
   pods,
   strategicPatch,
 } from '@nodelet/kube-client'
-import { openCgroups } from '@nodelet/linux'
 import type { Pod, PodCondition } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { type Cluster, startCluster } from '../../local-cluster/src/index.ts'
 import { cgroupFolders } from '../../runtime-runc/test/fixture.ts'
-import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
-import type { Kubelet } from '../src/config.ts'
-import { createKubelet } from '../src/kubelet.ts'
+import { isReady, namespace, startWholeCluster, stay, type WholeCluster } from './whole-cluster.ts'
 
-let f: Awaited<ReturnType<typeof makeRuntime>>
-let folder: string
-let cluster: Cluster
-let kubelet: Kubelet
+let world: WholeCluster
 let admin: KubeClient
-let own: KubeClient
-
-const namespace = 'default'
-const shell = (script: string, more: object = {}) => ({
-  name: 'main',
-  image: f.image,
-  command: ['/bin/sh', '-c', script],
-  ...more,
-})
-const stay = 'trap exit TERM; sleep 600 & wait'
-const create = async (name: string, spec: object): Promise<Pod> => {
-  const metadata = { name, namespace }
-  const full = { terminationGracePeriodSeconds: 2, ...spec } as NonNullable<Pod['spec']>
-  return admin.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata, spec: full })
-}
-/** Waits by a watch, from the object as it was created. */
-async function watched(created: Pod, done: (pod: Pod) => boolean): Promise<Pod> {
-  const options = {
-    namespace,
-    fieldSelector: `metadata.name=${created.metadata?.name}`,
-    resourceVersion: created.metadata?.resourceVersion,
-    signal: AbortSignal.timeout(20_000),
-  }
-  for await (const { object } of admin.watch(pods, options)) if (done(object)) return object
-  throw new Error('the watch ended')
-}
-const isReady = ({ status }: Pod): boolean =>
-  status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false
+let shell: WholeCluster['shell']
+let create: WholeCluster['create']
+let watched: WholeCluster['watched']
 
 beforeAll(async () => {
-  f = await makeRuntime()
-  folder = await mkdtemp(join(tmpdir(), 'nc-'))
-  cluster = await startCluster({
-    dataDir: join(folder, 'cluster'),
-    port: 0,
-    nodeName: 'node-1',
-    nodeIPs: ['127.0.0.1'],
-  })
-  admin = createKubeClient(await loadKubeconfig(cluster.kubeconfigs.admin))
-  own = createKubeClient(await loadKubeconfig(cluster.kubeconfigs.kubelet))
-  kubelet = await createKubelet({
-    nodeName: 'node-1',
-    nodeIPs: ['127.0.0.1'],
-    client: own,
-    ...f.runtime,
-    rootDir: join(folder, 'root'),
-    configuration: {
-      podLogsDir: join(folder, 'logs'),
-      staticPodPath: join(folder, 'manifests'),
-      clusterDNS: ['10.96.0.10'],
-      clusterDomain: 'cluster.local',
-      cgroupRoot: f.cgroup,
-    },
-    server: { address: '127.0.0.1', port: 0, ...cluster.kubelet },
-    ...(process.env['NODELET_LOG'] && { log: console as never }),
-  })
-  await kubelet.start()
+  world = await startWholeCluster()
+  ;({ admin, shell, create, watched } = world)
 })
-afterAll(async () => {
-  await kubelet?.removeAllPods()
-  await own?.close()
-  await admin?.close()
-  await cluster?.close()
-  await (await openCgroups()).remove(`${f.cgroup}/kubepods`)
-  await f?.[Symbol.asyncDispose]()
-  await rm(folder, { recursive: true, force: true })
-})
+afterAll(async () => world?.[Symbol.asyncDispose]())
 
 it('the node is there and ready', async () => {
   const node = await admin.get(nodes, { name: 'node-1' })
   const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')
   expect(ready).toMatchObject({ status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' })
-  expect(node.status?.daemonEndpoints?.kubeletEndpoint?.Port).toBe(kubelet.port)
+  expect(node.status?.daemonEndpoints?.kubeletEndpoint?.Port).toBe(world.kubelet.port)
 })
 
 it('a pod is scheduled, runs, tells its events, ends and is gone', async () => {
@@ -134,7 +65,7 @@ it('a pod is scheduled, runs, tells its events, ends and is gone', async () => {
       (error: unknown) => isNotFound(error),
     )
   await expect.poll(gone, { timeout: 10_000, interval: 20 }).toBe(true)
-  await expect.poll(() => kubelet.pods().length, { timeout: 10_000 }).toBe(0)
+  await expect.poll(() => world.kubelet.pods().length, { timeout: 10_000 }).toBe(0)
 })
 
 it('a pod is resized while it runs: cgroups change, the container stays; more than the node has is told', async () => {
@@ -150,7 +81,7 @@ it('a pod is resized while it runs: cgroups change, the container stays; more th
   const before = await watched(created, isReady)
   const uid = created.metadata?.uid ?? ''
   const shares = (): number => {
-    const files = cgroupFolders(`${f.cgroup}/kubepods/burstable/pod${uid}`).map((one) => join(one, 'cpu.shares'))
+    const files = cgroupFolders(`${world.f.cgroup}/kubepods/burstable/pod${uid}`).map((one) => join(one, 'cpu.shares'))
     return Number(readFileSync(files.find(existsSync) ?? '', 'utf8'))
   }
 

@@ -22,7 +22,7 @@ export function partsOn(signal: Signal, split: boolean): DiskParts {
 export function storageOf(usage: PodUsage, { rootfs, logs, volumes }: DiskParts): StorageUsage {
   const parts = [
     ...[...usage.containers.values()].flatMap((one) => [...(rootfs ? [one.rootfs] : []), ...(logs ? [one.logs] : [])]),
-    ...(volumes ? usage.volumes.values() : []),
+    ...(volumes ? [...usage.volumes.values()].filter(({ onDisk }) => onDisk) : []),
   ]
   return parts.reduce((sum, { bytes, inodes }) => ({ bytes: sum.bytes + bytes, inodes: sum.inodes + inodes }), {
     bytes: 0n,

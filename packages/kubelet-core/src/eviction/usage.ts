@@ -33,13 +33,18 @@ export interface ContainerUsage {
   logs: StorageUsage
 }
 
+/** In memory, it counts against its own limit only. */
+export interface VolumeUsage extends StorageUsage {
+  onDisk: boolean
+}
+
 export interface PodUsage {
   memoryBytes: bigint
   processes: bigint
   /** By container name. */
   containers: ReadonlyMap<string, ContainerUsage>
-  /** Volumes on the node's own disk or memory, by name. */
-  volumes: ReadonlyMap<string, StorageUsage>
+  /** Volumes that the node itself keeps, by name. */
+  volumes: ReadonlyMap<string, VolumeUsage>
 }
 
 /** How much is left of what a signal measures. */

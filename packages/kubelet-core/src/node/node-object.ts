@@ -1,6 +1,7 @@
 // The Node object from what is known of the machine and its runtime. Pure.
 import type { Node, NodeAddress, NodeCondition, NodeStatus } from 'kubernetes-types/core/v1.d.ts'
 import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
+import type { Pressure } from '../admission/checks.ts'
 import { apiTime } from '../pod/time.ts'
 import { evictionReserve, reservedOf } from '../resource/reserved.ts'
 import type { MachineFacts } from './facts.ts'
@@ -20,6 +21,8 @@ export interface NodeObjectFacts {
   runtimeHandlers: { name: string; features: { recursiveReadOnlyMounts: boolean; userNamespaces: boolean } }[]
   /** Why the node is not ready; empty when it is. */
   problems: readonly string[]
+  /** What the node runs short of. */
+  pressure: readonly Pressure[]
   previous: readonly NodeCondition[]
   nowMs: number
 }
@@ -139,14 +142,13 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
 /** In the order that everybody knows. */
 export function nodeConditions({
   problems,
+  pressure,
   previous,
   nowMs,
-}: Pick<NodeObjectFacts, 'problems' | 'previous' | 'nowMs'>): NodeCondition[] {
+}: Pick<NodeObjectFacts, 'problems' | 'pressure' | 'previous' | 'nowMs'>): NodeCondition[] {
   const ready = problems.length === 0
   const verdicts: Pick<NodeCondition, 'type' | 'status' | 'reason' | 'message'>[] = [
-    healthy('MemoryPressure', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
-    healthy('DiskPressure', 'KubeletHasNoDiskPressure', 'kubelet has no disk pressure'),
-    healthy('PIDPressure', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
+    ...pressures.map((texts) => pressureVerdict(texts, pressure.includes(texts.type))),
     {
       type: 'Ready',
       status: ready ? 'True' : 'False',
@@ -168,7 +170,29 @@ interface Verdict {
   message: string
 }
 
-const healthy = (type: string, reason: string, message: string): Verdict => ({ type, status: 'False', reason, message })
+/** What each condition says, without and with pressure: reason and message. */
+const pressures: readonly { type: Pressure; off: [string, string]; on: [string, string] }[] = [
+  {
+    type: 'MemoryPressure',
+    off: ['KubeletHasSufficientMemory', 'kubelet has sufficient memory available'],
+    on: ['KubeletHasInsufficientMemory', 'kubelet has insufficient memory available'],
+  },
+  {
+    type: 'DiskPressure',
+    off: ['KubeletHasNoDiskPressure', 'kubelet has no disk pressure'],
+    on: ['KubeletHasDiskPressure', 'kubelet has disk pressure'],
+  },
+  {
+    type: 'PIDPressure',
+    off: ['KubeletHasSufficientPID', 'kubelet has sufficient PID available'],
+    on: ['KubeletHasInsufficientPID', 'kubelet has insufficient PID available'],
+  },
+]
+
+function pressureVerdict({ type, off, on }: (typeof pressures)[number], pressed: boolean): Verdict {
+  const [reason, message] = pressed ? on : off
+  return { type, status: pressed ? 'True' : 'False', reason, message }
+}
 
 const told = (problems: readonly string[]): string =>
   problems.length === 1 ? (problems[0] ?? '') : `[${problems.join(', ')}]`

@@ -1,5 +1,6 @@
 // One worker per pod: made when a pod is wanted, ended when it is not, forgotten when nothing of it is left.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { removeContainerLog } from '../container-log/remove.ts'
 import type { Clock } from '../clock.ts'
 import { fullName } from '../source/merge.ts'
 import { withStatus } from '../status-patch.ts'
@@ -24,6 +25,10 @@ export interface PodManager {
    * @throws Error when it takes longer than half as long again as its grace, and ten seconds
    */
   evict(podUid: string, failure: PodFailure, graceSeconds?: number): Promise<void>
+  /** Those that run or are to run: not those that end. */
+  syncing(): Pod[]
+  /** Removes the containers of pods that have ended, and older ones of those that run. What fails is tried again later. */
+  removeDead(): Promise<void>
   get(podUid: string): Pod | undefined
   /** With their newest status. */
   pods(): Pod[]
@@ -149,6 +154,19 @@ export function createPodManager(services: PodServices): PodManager {
       const message = 'Container runtime did not kill the pod within specified grace period.'
       services.events.record(worker.pod, { type: 'Warning', reason: 'ExceededGracePeriod', message })
       throw new Error(`pod ${podTitle(worker.pod)}: ${message}`)
+    },
+    syncing: () =>
+      [...entries.values()].map(({ worker }) => worker).flatMap(({ phase, pod }) => (phase === 'syncing' ? [pod] : [])),
+    async removeDead() {
+      for (const [uid, { worker }] of entries) {
+        if (worker.phase !== 'terminated') continue
+        const { containers, sandboxes } = await services.reader.read(uid)
+        for (const { id, logPath } of containers) {
+          await services.runtime.removeContainer({ containerId: id })
+          await removeContainerLog(logPath)
+        }
+        for (const { id } of sandboxes) await services.runtime.removePodSandbox({ podSandboxId: id })
+      }
     },
     get: (uid) => {
       const pod = entries.get(uid)?.worker.pod

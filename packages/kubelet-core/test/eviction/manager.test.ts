@@ -40,7 +40,7 @@ function world(configuration: object, sizes: Record<string, number>, spec: Recor
             memoryBytes: BigInt(sizes[name] ?? 0) * Mi,
             processes: 1n,
             containers: new Map(),
-            volumes: new Map([['data', { bytes: BigInt(sizes[name] ?? 0), inodes: 1n }]]),
+            volumes: new Map([['data', { bytes: BigInt(sizes[name] ?? 0), inodes: 1n, onDisk: true }]]),
           },
         ]),
       ),

@@ -162,7 +162,7 @@ const usage = (containers: Record<string, ContainerUsage>, volumes: Record<strin
   memoryBytes: Object.values(containers).reduce((sum, { memoryBytes }) => sum + memoryBytes, 0n),
   processes: 1n,
   containers: new Map(Object.entries(containers)),
-  volumes: new Map(Object.entries(volumes).map(([name, bytes]) => [name, { bytes, inodes: 1n }])),
+  volumes: new Map(Object.entries(volumes).map(([name, bytes]) => [name, { bytes, inodes: 1n, onDisk: true }])),
 })
 const pod = (name: string, resources: object = {}, spec: object = {}): Pod => ({
   metadata: { name, uid: name },
