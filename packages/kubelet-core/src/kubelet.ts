@@ -17,6 +17,9 @@ import { createLogRotator } from './container-log/rotator.ts'
 import { createEvictionManager } from './eviction/manager.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
+import { createKubeletMetrics } from './metrics/kubelet-metrics.ts'
+import { measured } from './metrics/measured-runtime.ts'
+import { createMetricsPages } from './metrics/pages.ts'
 import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
 import { nodeLabels, nodeResources } from './node/node-object.ts'
@@ -49,8 +52,7 @@ import { manifestsSource } from './source/manifests.ts'
 import { fullName, mergePods } from './source/merge.ts'
 import { createMirrors } from './source/mirror.ts'
 import type { PodSource } from './source/source.ts'
-import { readNodeUsage } from './stats/node-usage.ts'
-import { readPodUsage } from './stats/pod-usage.ts'
+import { createStatsProvider } from './stats/provider.ts'
 import { createStatusWriter } from './status-writer.ts'
 import { createVolumeManager } from './volume/manager.ts'
 import { bindSubPath } from './volume/sub-path.ts'
@@ -68,7 +70,10 @@ const healthMs = 5000
 export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const configuration = parseKubeletConfiguration(options.configuration ?? {}, 'createKubelet: configuration')
   checkOptions(options, configuration)
-  const { nodeName, client, runtimeService, imageService, rootDir } = options
+  const { nodeName, client, rootDir } = options
+  const metrics = createKubeletMetrics()
+  const runtimeService = measured(options.runtimeService, metrics)
+  const imageService = measured(options.imageService, metrics)
   const { clock = systemClock, log = silentLogger } = options
   const { podLogsDir, podCIDR } = configuration
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
@@ -93,6 +98,13 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     createProber({
       exec,
       log,
+      onAttempt({ pod, container }, kind, status, seconds) {
+        const { name = '', namespace = '', uid = '' } = pod.metadata ?? {}
+        const labels = { probe_type: probeTypes[kind], container: container.name, pod: name, namespace }
+        const result = status === 'failure' ? 'failed' : status === 'unknown' ? 'unknown' : 'successful'
+        metrics.probeResults.inc({ ...labels, result, pod_uid: uid })
+        if (status !== 'failure') metrics.probeSeconds.observe(labels, seconds)
+      },
       onVerdict: ({ podUid }) => manager.wake(podUid),
       onFailure({ podUid, container, message }) {
         const pod = manager.get(podUid)
@@ -105,7 +117,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     periodUs: BigInt(Math.round(parseDuration(configuration.cpuCFSQuotaPeriod) * 1000)),
   }
   const volumes = options.volumes ?? createVolumeManager({ rootDir, nodeName, objects, log })
-  const cgroups = options.cgroups ?? createCgroupDriver(await openCgroups(), { ...configuration, quota: cfsQuota })
+  const cgroupFiles = await openCgroups()
+  const cgroups = options.cgroups ?? createCgroupDriver(cgroupFiles, { ...configuration, quota: cfsQuota })
   const statuses = createStatusWriter({ client, clock, log })
   const node: NodeFacts = {
     nodeName,
@@ -142,6 +155,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     },
     givers: [],
     end: async (pod, failure) => manager.evict(pod.metadata?.uid ?? '', failure),
+    preempted: (preemption_signal) => metrics.preemptions.inc({ preemption_signal }),
     events,
     log,
   })
@@ -187,6 +201,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       if (isStatic(pod) && ready.has('api')) mirrors?.ensure(pod)
     },
     deleteForGood: client && (async (pod) => deletePod(client, pod)),
+    metrics,
     clock,
     log,
   }
@@ -262,28 +277,29 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     runtime: runtimeService,
     imageService,
     usedByVolumes: () => [],
+    removed: (reason) => metrics.collectedImages.inc({ reason }),
     configuration,
     events,
     clock,
     log,
   })
+  const stats = createStatsProvider({
+    nodeName,
+    runtime: runtimeService,
+    imageService,
+    cgroups: cgroupFiles,
+    podsCgroup: `${configuration.cgroupRoot.replace(/\/+$/, '')}/kubepods`,
+    podsMemoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
+    rootDir,
+    podLogsDir,
+    volumeStatsMs: parseDuration(configuration.volumeStatsAggPeriod),
+    pods: () => manager.pods(),
+    clock,
+  })
   const eviction = createEvictionManager({
     configuration,
-    nodeUsage: async (signal) =>
-      readNodeUsage(
-        {
-          rootDir,
-          imageService,
-          pods: cgroups.stats && {
-            stats: async () => cgroups.stats?.() ?? {},
-            memoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
-          },
-          now: () => clock.now(),
-        },
-        signal,
-      ),
-    podUsage: async (signal) =>
-      readPodUsage({ runtime: runtimeService, rootDir, podLogsDir, pods: () => manager.syncing() }, signal),
+    nodeUsage: async (signal) => stats.nodeUsage(signal),
+    podUsage: async (signal) => stats.podUsage(signal),
     pods: () => manager.syncing(),
     evict: async ({ metadata }, failure, graceSeconds) => manager.evict(metadata?.uid ?? '', failure, graceSeconds),
     async reclaimDisk(signal) {
@@ -291,6 +307,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       await imageCollector.removeUnused(signal)
     },
     pressureChanged: () => agent?.refresh(),
+    evicted: ({ signal }) => metrics.evictions.inc({ eviction_signal: signal }),
     events,
     clock,
     log,
@@ -346,8 +363,23 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     pressure: eviction.pressure(),
   })
 
+  const pages = createMetricsPages({
+    metrics,
+    stats,
+    runtime: runtimeService,
+    machine,
+    nodeName,
+    version: kubeletVersion,
+    cgroupVersion: cgroups.version,
+    pods: () =>
+      manager.workers().map((one) => ({ ...one, runtime: services.reader.last(one.pod.metadata?.uid ?? '') })),
+  })
   const openServer = async (settings: KubeletServerSettings): Promise<KubeletServer> => {
-    const view = createNodeView(manager, services.reader)
+    const view = {
+      ...createNodeView(manager, services.reader),
+      metrics: pages.read,
+      summary: stats.summary,
+    }
     return startKubeletServer({ ...settings, node: view, runtimeService, containerLogsRoot: podLogsDir, log })
   }
   let server: KubeletServer | undefined
@@ -355,6 +387,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const close = async (): Promise<void> => {
     await server?.close()
     closing.abort(new Error('the kubelet stops'))
+    pages.close()
     stopObjects()
     await Promise.all([
       agent?.close(),
@@ -455,6 +488,8 @@ const parallelPulls = ({ serializeImagePulls, maxParallelImagePulls }: KubeletCo
 /** Without a file the node resolves for itself, as the Go kubelet has it. */
 const readResolver = async (file: string): Promise<DnsConfig> =>
   file ? parseResolvConf(await readFile(file, 'utf8')) : { servers: ['127.0.0.1'], searches: ['.'], options: [] }
+
+const probeTypes = { liveness: 'Liveness', readiness: 'Readiness', startup: 'Startup' } as const
 
 const execBy =
   (runtime: Pick<RuntimeService, 'execSync'>): ExecInContainer =>

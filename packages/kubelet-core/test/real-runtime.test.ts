@@ -12,6 +12,8 @@ import { userNamespaceObstacle } from '../../runtime-runc/src/user-namespace-sup
 import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
 import type { Kubelet } from '../src/config.ts'
 import { createKubelet } from '../src/kubelet.ts'
+import type { Summary } from '../src/stats/summary-types.ts'
+import { parseMetrics } from './metrics/parser.ts'
 import { type Authorities, makeAuthorities, type Pair } from './server/certificates.ts'
 
 // Not every kernel or disk has what they need.
@@ -170,10 +172,9 @@ it.skipIf(noUserNamespaces !== undefined)(
   },
 )
 
-it('its log comes through the server', async () => {
+async function get(path: string): Promise<string> {
   const { cert, key } = serving.client
-  const path = '/containerLogs/default/web-node-1/main?tailLines=1'
-  const text = await new Promise<string>((resolve, reject) => {
+  return new Promise<string>((resolve, reject) => {
     const options = { host: '127.0.0.1', port: kubelet.port, path, ca: serving.ca, cert, key, servername: 'localhost' }
     request(options, (response) => {
       response.setEncoding('utf8')
@@ -182,7 +183,51 @@ it('its log comes through the server', async () => {
       .once('error', reject)
       .end()
   })
-  expect(text).toMatch(/^uid=1000\(web\)/)
+}
+
+it('its log comes through the server', async () => {
+  expect(await get('/containerLogs/default/web-node-1/main?tailLines=1')).toMatch(/^uid=1000\(web\)/)
+})
+
+it('what it uses comes through the server: the summary, and pages that Prometheus reads', async () => {
+  const summary = JSON.parse(await get('/stats/summary')) as Summary
+  const pod = summary.pods.find(({ podRef }) => podRef.name === 'web-node-1')
+  const main = pod?.containers.find(({ name }) => name === 'main')
+  for (const value of [
+    summary.node.cpu?.usageCoreNanoSeconds,
+    summary.node.memory?.workingSetBytes,
+    summary.node.fs?.capacityBytes,
+    summary.node.runtime?.imageFs?.capacityBytes,
+    summary.node.rlimit?.curproc,
+    pod?.cpu?.usageCoreNanoSeconds,
+    pod?.memory?.workingSetBytes,
+    pod?.['ephemeral-storage']?.usedBytes,
+    pod?.process_stats?.process_count,
+    main?.cpu?.usageCoreNanoSeconds,
+    main?.memory?.workingSetBytes,
+    main?.logs?.usedBytes,
+  ]) {
+    expect(value).toBeGreaterThan(0)
+  }
+  expect(pod?.network?.name).toBe('eth0')
+  expect(pod?.volume?.[0]?.inodesUsed).toBeGreaterThan(0)
+  const brief = JSON.parse(await get('/stats/summary?only_cpu_and_memory=true')) as Summary
+  expect(Object.keys(brief.pods[0] ?? {}).toSorted()).toEqual(['containers', 'cpu', 'memory', 'podRef', 'startTime'])
+
+  const resource = parseMetrics(await get('/metrics/resource'))
+  const owners = resource.get('container_memory_working_set_bytes')?.samples.map(({ labels }) => labels)
+  expect(owners).toContainEqual({ container: 'main', namespace: 'default', pod: 'web-node-1' })
+  const cadvisor = parseMetrics(await get('/metrics/cadvisor'))
+  const cpu = cadvisor.get('container_cpu_usage_seconds_total')?.samples
+  expect(cpu?.some(({ labels }) => labels['container'] === 'main' && labels['pod'] === 'web-node-1')).toBe(true)
+  expect(cpu?.some(({ labels }) => labels['id'] === '/')).toBe(true)
+
+  const own = parseMetrics(await get('/metrics'))
+  expect(own.get('kubelet_running_pods')?.samples[0]?.value).toBeGreaterThan(0)
+  expect(own.get('kubelet_runtime_operations_total')?.samples.map(({ labels }) => labels['operation_type'])).toEqual(
+    expect.arrayContaining(['run_podsandbox', 'create_container', 'start_container', 'image_status']),
+  )
+  expect(parseMetrics(await get('/metrics/probes')).has('prober_probe_total')).toBe(true)
 })
 
 /** Everything that a container wrote, oldest first; again when a rotation came between. */

@@ -19,6 +19,10 @@ export function folderOf(mountPoint: string, path: string): string {
   return join(mountPoint, ...parts)
 }
 
+/** The root too may be looked at. @throws RangeError for a path that leaves the hierarchy */
+export const folderToRead = (mountPoint: string, path: string): string =>
+  path === '/' ? mountPoint : folderOf(mountPoint, path)
+
 /**
  * Makes a folder, and those above it that are missing: the last is tried first, for mostly it is the only one.
  *

@@ -5,6 +5,7 @@ import {
   childrenOf,
   deadline,
   folderOf,
+  folderToRead,
   killAll,
   makeFolder,
   pause,
@@ -94,7 +95,7 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
     stats: async (path) => {
       const folders = measured.flatMap((name): [string, string][] => {
         const root = mounts.get(name)
-        return root === undefined ? [] : [[name, folderOf(root, path)]]
+        return root === undefined ? [] : [[name, folderToRead(root, path)]]
       })
       return usageV1(new Map(folders))
     },

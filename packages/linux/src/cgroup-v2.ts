@@ -6,6 +6,7 @@ import {
   childrenOf,
   deadline,
   folderOf,
+  folderToRead,
   makeFolder,
   processesBelow,
   put,
@@ -68,7 +69,7 @@ export function openCgroupsV2(root: string): Cgroups {
       await happened(at(path), 'populated', 0, deadline(signal))
     },
     remove: async (path, signal) => removeBelow(at(path), deadline(signal)),
-    stats: async (path) => usageV2(at(path)),
+    stats: async (path) => usageV2(folderToRead(root, path)),
   }
 }
 

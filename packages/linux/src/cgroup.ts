@@ -103,6 +103,7 @@ export interface Cgroups {
   kill(path: string, signal?: AbortSignal): Promise<void>
   /** Removes it and all below, which must be empty; waits for processes that are just ending. Fine when there is none. */
   remove(path: string, signal?: AbortSignal): Promise<void>
+  /** Of a cgroup and all below; `/` is the machine, of which the kernel tells less on v2. */
   stats(path: string): Promise<CgroupStats>
 }
 

@@ -105,3 +105,9 @@ test.each([
 async function used(): Promise<bigint> {
   return (await cgroups.stats(`${path}/pod`)).cpu?.usageNs ?? 0n
 }
+
+test('the machine as a whole can be looked at, and not touched', async () => {
+  const { cpu } = await cgroups.stats('/')
+  expect(cpu?.usageNs).toBeGreaterThan(0n)
+  await expect(cgroups.create('/')).rejects.toThrow('below the root')
+})

@@ -21,6 +21,8 @@ export interface AdmissionOptions {
   givers: readonly ResourceGiver[]
   /** Ends a pod, so that another fits; fulfilled when nothing of it runs. */
   end(pod: Pod, failure: PodFailure): Promise<void>
+  /** Told of each pod that is ended for another, and which resource that one lacked first. */
+  preempted?(resource: string): void
   events: Pick<EventRecorder, 'record'>
   log: Logger
 }
@@ -39,7 +41,7 @@ export interface Admission {
   active(): readonly Pod[]
 }
 
-export function createAdmission({ facts, givers, end, events, log }: AdmissionOptions): Admission {
+export function createAdmission({ facts, givers, end, preempted, events, log }: AdmissionOptions): Admission {
   const admitted = new Map<string, Pod>()
   let tail: Promise<unknown> = Promise.resolve()
 
@@ -74,6 +76,7 @@ export function createAdmission({ facts, givers, end, events, log }: AdmissionOp
     for (const victim of victims) {
       signal.throwIfAborted()
       await preempt(victim)
+      preempted?.(obstacle.shortages[0]?.name ?? '')
     }
     return undefined
   }

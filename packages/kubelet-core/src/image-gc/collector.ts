@@ -1,5 +1,4 @@
 // Removing images that nobody uses: when the disk fills, when they are old, or when eviction needs the room.
-import { statfs } from 'node:fs/promises'
 import { type ImageService, ImageSpec, isNotFound, type RuntimeService } from '@nodelet/cri-api'
 import type { Clock } from '../clock.ts'
 import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
@@ -7,6 +6,7 @@ import { parseDuration } from '../duration.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import { startPeriod } from '../node/period.ts'
+import { readDisk } from '../stats/filesystem.ts'
 import { bytesToFree, expired, type KnownImage, removable } from './plan.ts'
 
 export interface ImageCollectorOptions {
@@ -40,7 +40,7 @@ export interface ImageCollector {
 const periodMs = 300_000
 
 export function createImageCollector(options: ImageCollectorOptions): ImageCollector {
-  const { runtime, imageService, configuration, events, removed, diskOf = diskOfMachine, clock, log } = options
+  const { runtime, imageService, configuration, events, removed, diskOf = readCapacity, clock, log } = options
   const { imageGCHighThresholdPercent: high, imageGCLowThresholdPercent: low } = configuration
   const minAgeMs = parseDuration(configuration.imageMinimumGCAge)
   const maxAgeMs = parseDuration(configuration.imageMaximumGCAge)
@@ -164,7 +164,7 @@ export function createImageCollector(options: ImageCollectorOptions): ImageColle
   }
 }
 
-async function diskOfMachine(path: string): Promise<{ capacity: bigint; available: bigint }> {
-  const { blocks, bavail, bsize } = await statfs(path, { bigint: true })
-  return { capacity: blocks * bsize, available: bavail * bsize }
+async function readCapacity(path: string): Promise<{ capacity: bigint; available: bigint }> {
+  const { capacityBytes, availableBytes } = await readDisk(path)
+  return { capacity: capacityBytes, available: availableBytes }
 }

@@ -10,7 +10,7 @@ import { isStatic, podTitle } from './labels.ts'
 import type { PodServices } from './services.ts'
 import { removePod } from './prune.ts'
 import { createPodTurns } from './turns.ts'
-import { createPodWorker, type EndRequest, type PodFailure, type PodWorker } from './worker.ts'
+import { createPodWorker, type EndRequest, type PodFailure, type PodWorker, type WorkerPhase } from './worker.ts'
 
 export interface PodManager {
   /** All pods that are wanted, by UID. */
@@ -25,6 +25,8 @@ export interface PodManager {
    * @throws Error when it takes longer than half as long again as its grace, and ten seconds
    */
   evict(podUid: string, failure: PodFailure, graceSeconds?: number): Promise<void>
+  /** All, with how far their life has come. */
+  workers(): { pod: Pod; phase: WorkerPhase; wanted: boolean }[]
   /** Those that run or are to run: not those that end. */
   syncing(): Pod[]
   /** Removes the containers of pods that have ended, and older ones of those that run. What fails is tried again later. */
@@ -155,6 +157,7 @@ export function createPodManager(services: PodServices): PodManager {
       services.events.record(worker.pod, { type: 'Warning', reason: 'ExceededGracePeriod', message })
       throw new Error(`pod ${podTitle(worker.pod)}: ${message}`)
     },
+    workers: () => [...entries.values()].map(({ worker: { pod, phase }, wanted }) => ({ pod, phase, wanted })),
     syncing: () =>
       [...entries.values()].map(({ worker }) => worker).flatMap(({ phase, pod }) => (phase === 'syncing' ? [pod] : [])),
     async removeDead() {

@@ -5,6 +5,7 @@ import type { Admission } from '../admission/admission.ts'
 import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
+import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { ObjectSource } from '../objects.ts'
 import type { ExecInContainer, Prober } from '../probe/types.ts'
 import type { CfsQuota } from '../resource/container-resources.ts'
@@ -70,6 +71,7 @@ export interface PodServices {
   hasUserNamespaces(runtimeHandler: string): boolean | undefined
   /** Removes a deleted pod from the API for good; undefined without an API. */
   deleteForGood?: ((pod: Pod) => Promise<void>) | undefined
+  metrics: KubeletMetrics
   clock: Clock
   log: Logger
 }

@@ -52,11 +52,21 @@ export async function startContainer(
   { container, kind, previous }: StartAction,
   facts: StartFacts,
 ): Promise<string> {
-  const { runtime, events } = services
+  const { runtime, events, metrics } = services
   const { id: podSandboxId } = facts.sandbox
   const fieldPath = fieldPathOf(pod, container.name)
   const attempt = previous ? previous.attempt + 1 : await firstAttempt(services, pod, container, facts.told)
   const targetId = kind === 'ephemeral' ? targetOf(pod, container, facts.runtime) : ''
+  const container_type = containerTypes[kind]
+  const step = async <T>(code: string, run: () => Promise<T>): Promise<T> => {
+    try {
+      return await run()
+    } catch (error) {
+      metrics.startedContainerErrors.inc({ container_type, code })
+      throw new StartError(code, error)
+    }
+  }
+  metrics.startedContainers.inc({ container_type })
   const config = await step('CreateContainerConfigError', async () =>
     configure(services, pod, container, attempt, targetId, facts),
   )
@@ -118,13 +128,7 @@ export async function runPostStart(
   }
 }
 
-async function step<T>(reason: string, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run()
-  } catch (error) {
-    throw new StartError(reason, error)
-  }
-}
+const containerTypes = { regular: 'container', init: 'init_container', ephemeral: 'ephemeral_container' } as const
 
 export const resourceFacts = ({ node, cgroups }: Pick<PodServices, 'node' | 'cgroups'>): ResourceFacts => ({
   nodeMemoryBytes: node.memoryBytes,

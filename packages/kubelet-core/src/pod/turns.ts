@@ -20,14 +20,22 @@ import type { EndRequest, PodTurns } from './worker.ts'
 export function createPodTurns(services: PodServices, first: Pod, wake: () => void): PodTurns {
   const state = createPodState(services, first)
   const { uid } = state
-  const { reader, statuses } = services
+  const { reader, statuses, metrics } = services
+  const seenMs = services.clock.now()
+  let wasRunning = first.status?.phase === 'Running'
   return {
     async sync(pod, signal) {
       const turnstile = createTurnstile(services.slots, signal)
+      const took = metrics.podWorkerSeconds.startTimer({ operation_type: wasRunning ? 'sync' : 'create' })
       try {
         return await syncPod({ services, state, pod, signal, turnstile, wake })
       } finally {
+        took()
         turnstile.leave()
+        if (!wasRunning && state.told()?.phase === 'Running') {
+          wasRunning = true
+          metrics.podStartSeconds.observe((services.clock.now() - seenMs) / 1000)
+        }
       }
     },
 
@@ -36,8 +44,10 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       const before = await reader.read(uid)
       state.publish(pod, before, true)
       const graceSeconds = await remainingGrace(services, state, pod, request, before)
+      const took = metrics.podWorkerSeconds.startTimer({ operation_type: 'kill' })
       try {
         await killPod(services, pod, before, graceSeconds)
+        took()
       } catch (error) {
         const message = `error killing pod: ${(error as Error).message}`
         state.tell(pod, { type: 'Warning', reason: 'FailedKillPod', message })
@@ -72,6 +82,7 @@ async function admit({ services, state, pod, signal }: StarterContext): Promise<
   const rejection = await services.admission.admit(pod, signal)
   if (!rejection) return true
   const { reason, message } = rejection
+  services.metrics.rejections.inc({ reason })
   state.tell(pod, { type: 'Warning', reason, message })
   state.failure = { reason, message: `Pod was rejected: ${message}` }
   return false

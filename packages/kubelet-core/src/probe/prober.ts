@@ -15,6 +15,8 @@ export interface ProberOptions {
   exec: ExecInContainer
   onVerdict(verdict: ProbeVerdict): void
   onFailure(failure: ProbeFailure): void
+  /** Told of each attempt, and how long it took. */
+  onAttempt?(target: ProbeTarget, kind: ProbeKind, status: Attempt['status'], seconds: number): void
   log?: Logger
   /** Of the `User-Agent` header; default `kube-probe/1.36`. */
   userAgent?: string
@@ -127,8 +129,10 @@ function begin(context: Context, probing: Probing): void {
 }
 
 async function probeOnce(context: Context, { watched, probing }: Turn): Promise<void> {
+  const beganMs = performance.now()
   const result = await tryThrice(context, watched, probing)
   if (watched.ended.signal.aborted) return
+  context.options.onAttempt?.(watched.target, probing.kind, result.status, (performance.now() - beganMs) / 1000)
   const success = result.status === 'success' || result.status === 'warning'
   tell(context, watched, probing, result)
   if (result.status === 'unknown') return

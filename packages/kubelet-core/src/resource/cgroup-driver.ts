@@ -1,5 +1,5 @@
 // The cgroups above the containers: kubepods, one per class of service, one per pod.
-import type { Cgroups, CgroupStats } from '@nodelet/linux'
+import type { Cgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type CfsQuota, defaultCfsQuota } from './container-resources.ts'
 import { type PodResources, podResources } from './pod-resources.ts'
@@ -17,8 +17,6 @@ export interface CgroupDriver {
   create(pod: Pod, limits?: PodResources): Promise<string>
   /** Kills what is left in it, and removes it. Fine when there is none. */
   remove(podUid: string): Promise<void>
-  /** What all pods together use; undefined when nobody measures it. */
-  stats?(): Promise<CgroupStats>
   /** UIDs of the pods that have a cgroup. */
   list(): Promise<string[]>
 }
@@ -27,7 +25,7 @@ const tiers = ['', '/burstable', '/besteffort']
 
 /** The default driver: files of the cgroup file system, names as the Go kubelet's cgroupfs driver. */
 export function createCgroupDriver(
-  cgroups: Pick<Cgroups, 'version' | 'create' | 'exists' | 'kill' | 'remove' | 'children' | 'stats'>,
+  cgroups: Pick<Cgroups, 'version' | 'create' | 'exists' | 'kill' | 'remove' | 'children'>,
   {
     cgroupRoot = '',
     podPidsLimit = -1,
@@ -56,7 +54,6 @@ export function createCgroupDriver(
         await cgroups.remove(path)
       }
     },
-    stats: async () => cgroups.stats(top),
     async list() {
       const names = await Promise.all(tiers.map(async (tier) => cgroups.children(top + tier)))
       return names.flat().flatMap((name) => (name.startsWith('pod') ? [name.slice(3)] : []))

@@ -1,5 +1,7 @@
 // The paths of the kubelet's server.
 
+import type { MetricsPage } from '../metrics/pages.ts'
+
 /** A pod's container, or a whole pod. */
 export interface PodPath {
   namespace: string
@@ -11,9 +13,18 @@ export interface PodPath {
 export type Route =
   | { kind: 'healthz' }
   | { kind: 'pods' }
+  | { kind: 'metrics'; page: MetricsPage }
+  | { kind: 'summary' }
   | ({ kind: 'containerLogs'; container: string } & PodPath)
   | ({ kind: 'exec' | 'attach'; container: string } & PodPath)
   | ({ kind: 'portForward' } & PodPath)
+
+const pages: Readonly<Record<string, MetricsPage>> = {
+  '': 'kubelet',
+  cadvisor: 'cadvisor',
+  resource: 'resource',
+  probes: 'probes',
+}
 
 /** @returns undefined for a path that is not served, or not with this method */
 export function routeOf(method: string, path: string): Route | undefined {
@@ -25,6 +36,11 @@ export function routeOf(method: string, path: string): Route | undefined {
   if (first === 'containerLogs') return logRoute(rest)
   const [second, ...more] = rest
   if (first === 'pods' && (rest.length === 0 || (second === '' && more.length === 0))) return { kind: 'pods' }
+  if (first === 'metrics' && more.length === 0) {
+    const page = pages[second ?? '']
+    return page && { kind: 'metrics', page }
+  }
+  if (first === 'stats' && second === 'summary' && more.length === 0) return { kind: 'summary' }
   const checks = [undefined, '', 'ping', 'log', 'syncloop']
   if (first === 'healthz' && more.length === 0 && checks.includes(second)) return { kind: 'healthz' }
   return undefined

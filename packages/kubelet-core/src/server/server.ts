@@ -12,6 +12,7 @@ import { HttpError, urlOf } from './http-error.ts'
 import { serveLog } from './logs.ts'
 import { routeOf } from './routes.ts'
 import type { Route } from './routes.ts'
+import { serveStats } from './stats.ts'
 import { streamingUrl } from './streams.ts'
 import { refuse, tunnel } from './tunnel.ts'
 import type { UpgradeRequest } from './tunnel.ts'
@@ -91,6 +92,8 @@ async function answer(
       response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(list))
       return
     }
+    if (route.kind === 'metrics' || route.kind === 'summary')
+      return await serveStats(route, request, response, options.node)
     if (route.kind !== 'containerLogs') throw new HttpError(400, 'Upgrade request required')
     await serveLog(route, { request, response }, { node: options.node, root: options.containerLogsRoot })
   } catch (error) {

@@ -1,4 +1,6 @@
 // What the kubelet's server asks of the rest of the kubelet.
+import type { MetricsPage } from '../metrics/pages.ts'
+import type { Summary } from '../stats/summary-types.ts'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 
 /** Why something cannot be had: the kubelet's text and its HTTP status. */
@@ -24,6 +26,10 @@ export interface KubeletView {
   ): { containerId: string; logPath: string } | Refusal
   /** The pod's ready sandbox, for port-forward. */
   sandbox(namespace: string, pod: string): { sandboxId: string } | Refusal
+  /** A page of metrics as Prometheus' text. Left out: there are none. */
+  metrics?(page: MetricsPage, signal: AbortSignal): Promise<string>
+  /** What node and pods use. Left out: nobody measures. @param brief cpu and memory alone */
+  summary?(brief: boolean, signal: AbortSignal): Promise<Summary>
   /** Fulfilled when the container no longer runs; at once if it does not. Rejects when the signal aborts. */
   ended(containerId: string, signal: AbortSignal): Promise<void>
 }

@@ -1,8 +1,9 @@
 // What this node uses of its memory, disks and process ids.
-import { readFile, stat, statfs } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { type ImageService, isUnimplemented } from '@nodelet/cri-api'
 import type { CgroupStats } from '@nodelet/linux'
 import type { DiskUsage, NodeUsage } from '../eviction/usage.ts'
+import { readDisk } from './filesystem.ts'
 
 export interface NodeUsageOptions {
   /** Its file system is the node's. */
@@ -41,11 +42,6 @@ async function readMemory(): Promise<NodeUsage['memory']> {
   const total = bytes('MemTotal')
   const used = total - bytes('MemFree') - bytes(String.raw`Inactive\(file\)`)
   return share(total, used)
-}
-
-export async function readDisk(path: string): Promise<DiskUsage> {
-  const { blocks, bavail, bsize, files, ffree } = await statfs(path, { bigint: true })
-  return { capacityBytes: blocks * bsize, availableBytes: bavail * bsize, inodes: files, inodesFree: ffree }
 }
 
 /** The disk of images; undefined when it is the node's, or is not of this machine. */

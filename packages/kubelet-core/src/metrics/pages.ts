@@ -1,0 +1,118 @@
+// The pages of metrics that the kubelet's server shows.
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { isUnimplemented, type RuntimeService } from '@nodelet/cri-api'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { MachineFacts } from '../node/facts.ts'
+import type { RuntimePod } from '../pod/runtime-pod.ts'
+import { isStatic } from '../pod/labels.ts'
+import type { WorkerPhase } from '../pod/worker.ts'
+import type { StatsProvider } from '../stats/provider.ts'
+import { cadvisorPage, type RuntimeMetrics } from './cadvisor-page.ts'
+import type { KubeletMetrics } from './kubelet-metrics.ts'
+import { resourcePage } from './resource-page.ts'
+
+export type MetricsPage = 'kubelet' | 'cadvisor' | 'resource' | 'probes'
+
+export interface MetricsPagesOptions {
+  metrics: KubeletMetrics
+  stats: Pick<StatsProvider, 'summary'>
+  runtime: Pick<RuntimeService, 'listMetricDescriptors' | 'listPodSandboxMetrics'>
+  machine: MachineFacts
+  nodeName: string
+  /** For instance `v1.36.0`. */
+  version: string
+  cgroupVersion: 1 | 2
+  /** The pods of this node, how far their life has come, and what the runtime has of them. */
+  pods(): readonly { pod: Pod; phase: WorkerPhase; wanted: boolean; runtime: RuntimePod | undefined }[]
+}
+
+export interface MetricsPages {
+  /** @throws Error when the runtime does not say what the page needs */
+  read(page: MetricsPage, signal: AbortSignal): Promise<string>
+  close(): void
+}
+
+export function createMetricsPages(options: MetricsPagesOptions): MetricsPages {
+  const { metrics, stats, runtime, machine, nodeName, version, cgroupVersion } = options
+  // A timer that fires more often would itself be a load on an idle node.
+  const delay = monitorEventLoopDelay({ resolution: 100 })
+  delay.enable()
+  metrics.nodeName.set({ node: nodeName }, 1)
+  metrics.cgroupVersion.set(cgroupVersion)
+  metrics.startSeconds.set(Date.now() / 1000 - process.uptime())
+  const [, major = '', minor = ''] = /^v(\d+)\.(\d+)/.exec(version) ?? []
+  metrics.buildInfo.set({ git_version: version, major, minor, platform: `linux/${machine.architecture}` }, 1)
+
+  const kubelet = async (): Promise<string> => {
+    countPods(metrics, options.pods())
+    measureProcess(metrics, delay)
+    return metrics.registry.metrics()
+  }
+  return {
+    async read(page, signal) {
+      if (page === 'kubelet') return kubelet()
+      if (page === 'probes') return metrics.probes.metrics()
+      if (page === 'resource') {
+        // A page that says that it failed is better than none: metrics-server looks for that.
+        return resourcePage(await stats.summary(true, signal).catch(() => undefined))
+      }
+      const [summary, own] = await Promise.all([stats.summary(false, signal), runtimeMetrics(runtime, signal)])
+      return cadvisorPage(machine, summary, own)
+    },
+    close: () => delay.disable(),
+  }
+}
+
+/** Undefined when the runtime has none. */
+async function runtimeMetrics(
+  runtime: MetricsPagesOptions['runtime'],
+  signal: AbortSignal,
+): Promise<RuntimeMetrics | undefined> {
+  try {
+    const [{ descriptors }, { podMetrics }] = await Promise.all([
+      runtime.listMetricDescriptors({}, { signal }),
+      runtime.listPodSandboxMetrics({}, { signal }),
+    ])
+    return { descriptors, pods: podMetrics }
+  } catch (error) {
+    if (isUnimplemented(error)) return undefined
+    throw error
+  }
+}
+
+function countPods(metrics: KubeletMetrics, pods: ReturnType<MetricsPagesOptions['pods']>): void {
+  const { runningPods, runningContainers, desiredPods, activePods, workingPods } = metrics
+  for (const one of [runningContainers, desiredPods, activePods, workingPods]) one.reset()
+  let running = 0
+  for (const container_state of ['created', 'running', 'exited', 'unknown'])
+    runningContainers.set({ container_state }, 0)
+  const lifecycles: Record<WorkerPhase, string> = {
+    syncing: 'sync',
+    terminating: 'terminating',
+    terminated: 'terminated',
+  }
+  for (const { pod, phase, wanted, runtime } of pods) {
+    const kind = isStatic(pod) ? 'true' : ''
+    if (wanted) desiredPods.inc({ static: kind })
+    if (phase !== 'terminated') activePods.inc({ static: kind })
+    workingPods.inc({ lifecycle: lifecycles[phase], config: wanted ? 'desired' : 'orphan', static: kind })
+    if (runtime?.sandboxes.some(({ ready }) => ready)) running++
+    for (const container of runtime?.containers ?? []) runningContainers.inc({ container_state: container.phase })
+  }
+  runningPods.set(running)
+}
+
+function measureProcess(metrics: KubeletMetrics, delay: ReturnType<typeof monitorEventLoopDelay>): void {
+  const { user, system } = process.cpuUsage()
+  metrics.cpuSeconds.reset()
+  metrics.cpuSeconds.inc((user + system) / 1e6)
+  metrics.residentBytes.set(process.memoryUsage.rss())
+  for (const [quantile, percent] of [
+    ['0.5', 50],
+    ['0.99', 99],
+    ['1', 100],
+  ] as const) {
+    metrics.eventLoopSeconds.set({ quantile }, delay.percentile(percent) / 1e9)
+  }
+  delay.reset()
+}
