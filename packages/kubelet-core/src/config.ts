@@ -7,6 +7,7 @@ import type { Clock } from './clock.ts'
 import type { Logger } from './log.ts'
 import type { Prober } from './probe/types.ts'
 import type { CgroupDriver } from './resource/cgroup-driver.ts'
+import type { HealthCheck } from './server/health.ts'
 import type { VolumeManager } from './volume/types.ts'
 
 export interface KubeletOptions {
@@ -43,8 +44,8 @@ export interface KubeletServerSettings {
   port: number
   certificate: string
   key: string
-  /** Clients show a certificate of this authority. */
-  clientCa: string
+  /** Clients may show a certificate of this authority. Others show tokens, when there is a `client` to ask about them. */
+  clientCa?: string | undefined
 }
 
 export interface Kubelet {
@@ -56,6 +57,8 @@ export interface Kubelet {
   removeAllPods(): Promise<void>
   /** The pods of this node with their newest status. */
   pods(): readonly Pod[]
+  /** Whether all is well, as `/healthz` says. */
+  health(): readonly HealthCheck[]
   /** Where the server listens, once started; undefined without one. */
   readonly port: number | undefined
 }

@@ -8,6 +8,7 @@ import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { RuntimeClass } from 'kubernetes-types/node/v1.d.ts'
 import { createAdmission } from './admission/admission.ts'
 import { sysctlRules } from './admission/sysctls.ts'
+import { checkpointContainer } from './checkpoint.ts'
 import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions, type KubeletServerSettings } from './config.ts'
 import { type KubeletConfiguration, parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
@@ -45,7 +46,10 @@ import { createCgroupDriver } from './resource/cgroup-driver.ts'
 import { reservedOf } from './resource/reserved.ts'
 import { parseMilliQuantity } from './quantity.ts'
 import { createResizer } from './resize/resizer.ts'
+import { runningPods } from './running-pods.ts'
 import { watchRuntime } from './runtime-watch.ts'
+import { type HealthCheck, type HealthServer, startHealthServer } from './server/health.ts'
+import { createReviews } from './server/reviews.ts'
 import { type KubeletServer, startKubeletServer } from './server/server.ts'
 import { apiSource } from './source/api.ts'
 import { manifestsSource } from './source/manifests.ts'
@@ -61,6 +65,8 @@ import { bindSubPath } from './volume/sub-path.ts'
 export const kubeletVersion = 'v1.36.0+nodelet'
 
 const relistMs = 60_000
+/** Housekeeping that has not come round for so long hangs. */
+const stuckMs = 300_000
 const healthMs = 5000
 
 /**
@@ -248,7 +254,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     clock,
     onError: (error, again) => log.warn({ err: error, again }, 'housekeeping'),
     async run(signal) {
+      turnedMs = clock.now()
       await allReady.promise
+      turnedMs = clock.now()
       const inRuntime = await services.reader.podUids(signal)
       manager.endOrphans(inRuntime)
       const known = manager.uids()
@@ -374,18 +382,68 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     pods: () =>
       manager.workers().map((one) => ({ ...one, runtime: services.reader.last(one.pod.metadata?.uid ?? '') })),
   })
+  /** When the housekeeping last came round: a kubelet whose loop stands still does not. */
+  let turnedMs = clock.now()
+  const healthChecks = (): HealthCheck[] => {
+    const stands = clock.now() - turnedMs > stuckMs
+    return [
+      { name: 'ping' },
+      { name: 'log' },
+      { name: 'syncloop', problem: stands ? 'sync Loop took longer than expected' : undefined },
+    ]
+  }
   const openServer = async (settings: KubeletServerSettings): Promise<KubeletServer> => {
     const view = {
       ...createNodeView(manager, services.reader),
       metrics: pages.read,
       summary: stats.summary,
+      runningPods: async (signal: AbortSignal) => runningPods(runtimeService, signal),
+      configz: () => configuration,
+      checkpoint: async (pod: Pod, container: string, id: string, seconds: number, signal: AbortSignal) =>
+        checkpointContainer(
+          { runtime: runtimeService, rootDir, nowMs: clock.now() },
+          pod,
+          container,
+          id,
+          seconds,
+          signal,
+        ),
+      health: healthChecks,
     }
-    return startKubeletServer({ ...settings, node: view, runtimeService, containerLogsRoot: podLogsDir, log })
+    const { authentication, authorization } = configuration
+    const reviews =
+      client && authentication.webhook.enabled
+        ? createReviews({
+            client,
+            nodeName,
+            tokenTtlMs: parseDuration(authentication.webhook.cacheTTL),
+            allowedTtlMs: parseDuration(authorization.webhook.cacheAuthorizedTTL),
+            deniedTtlMs: parseDuration(authorization.webhook.cacheUnauthorizedTTL),
+            clock,
+          })
+        : undefined
+    return startKubeletServer({
+      ...settings,
+      node: view,
+      runtimeService,
+      containerLogsRoot: podLogsDir,
+      // The API server lets them do all too; so they are not asked about.
+      allowedNames: ['system:masters'],
+      ...(reviews && { reviews }),
+      anonymous: authentication.anonymous.enabled,
+      alwaysAllow: authorization.mode === 'AlwaysAllow',
+      debugging: configuration.enableDebuggingHandlers,
+      systemLogs: configuration.enableSystemLogHandler ? '/var/log' : '',
+      streamIdleMs: parseDuration(configuration.streamingConnectionIdleTimeout),
+      log,
+    })
   }
   let server: KubeletServer | undefined
+  let healthServer: HealthServer | undefined
 
   const close = async (): Promise<void> => {
     await server?.close()
+    await healthServer?.[Symbol.asyncDispose]()
     closing.abort(new Error('the kubelet stops'))
     pages.close()
     stopObjects()
@@ -434,6 +492,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         closing.signal,
       )
       if (options.server) server = await openServer(options.server)
+      const { healthzPort, healthzBindAddress } = configuration
+      // Only when it was asked for: several kubelets may live on one machine.
+      if (options.configuration?.healthzPort) {
+        healthServer = await startHealthServer({ address: healthzBindAddress, port: healthzPort }, healthChecks)
+      }
       watchHealth.now()
       logRotator.now()
       imageCollector.start()
@@ -475,6 +538,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       await removeEveryPod(services)
     },
     pods: () => manager.pods(),
+    health: healthChecks,
     get port() {
       return server?.port
     },

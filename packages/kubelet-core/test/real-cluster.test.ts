@@ -1,5 +1,8 @@
 // The whole path: the API server, scheduler and controllers of this repository → kubelet → runtime → processes.
+import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { request } from 'node:https'
 import { join } from 'node:path'
 import {
   configMaps,
@@ -109,6 +112,30 @@ it('a pod is resized while it runs: cgroups change, the container stays; more th
   await expect.poll(shares).toBe(153)
   await expect.poll(async () => condition('PodResizePending')).toBeUndefined()
   await admin.delete(pods, { name: 'sized', namespace })
+})
+
+it('who shows a token to the kubelet is known by the API server, and may what that says', async () => {
+  const account = '/api/v1/namespaces/default/serviceaccounts/default/token'
+  const body = JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} })
+  const headers = { 'content-type': 'application/json' }
+  const answer = await admin.raw({ method: 'POST', path: account, headers, body })
+  const { token } = (JSON.parse(await answer.body.text()) as { status: { token: string } }).status
+  const ask = async (bearer: string): Promise<[number | undefined, string]> => {
+    const options = {
+      host: '127.0.0.1',
+      port: world.kubelet.port,
+      path: '/metrics/resource',
+      rejectUnauthorized: false,
+    }
+    const outgoing = request({ ...options, headers: { authorization: `Bearer ${bearer}` } }).end()
+    const [response] = (await once(outgoing, 'response')) as [IncomingMessage]
+    return [response.statusCode, (await response.setEncoding('utf8').toArray()).join('')]
+  }
+  expect(await ask('junk')).toEqual([401, 'Unauthorized'])
+  expect(await ask(token)).toEqual([
+    403,
+    'Forbidden (user=system:serviceaccount:default:default, verb=get, resource=nodes, subresource(s)=[metrics])',
+  ])
 })
 
 it('a Deployment runs its replicas', async () => {

@@ -161,6 +161,7 @@ export async function readKubeletConfig(config: NodeConfig): Promise<KubeletConf
     clusterDNS: config.clusterDns,
     clusterDomain: config.clusterDomain,
     podCIDR: config.podCidr,
+    healthzPort: 10_248,
   }
   const { kubeletConfig: file } = config
   if (file === undefined) return own

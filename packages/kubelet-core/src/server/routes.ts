@@ -15,6 +15,9 @@ export type Route =
   | { kind: 'pods' }
   | { kind: 'metrics'; page: MetricsPage }
   | { kind: 'summary' }
+  | { kind: 'runningPods' | 'configz' }
+  | { kind: 'logs'; path: string }
+  | ({ kind: 'run' | 'checkpoint'; container: string } & PodPath)
   | ({ kind: 'containerLogs'; container: string } & PodPath)
   | ({ kind: 'exec' | 'attach'; container: string } & PodPath)
   | ({ kind: 'portForward' } & PodPath)
@@ -32,7 +35,9 @@ export function routeOf(method: string, path: string): Route | undefined {
   const streams = method === 'GET' || method === 'POST'
   if (first === 'exec' || first === 'attach') return streams ? commandRoute(first, rest) : undefined
   if (first === 'portForward') return streams ? portForwardRoute(rest) : undefined
+  if (first === 'run' || first === 'checkpoint') return method === 'POST' ? commandRoute(first, rest) : undefined
   if (method !== 'GET') return undefined
+  if (first === 'logs') return { kind: 'logs', path: rest.join('/') }
   if (first === 'containerLogs') return logRoute(rest)
   const [second, ...more] = rest
   if (first === 'pods' && (rest.length === 0 || (second === '' && more.length === 0))) return { kind: 'pods' }
@@ -40,17 +45,24 @@ export function routeOf(method: string, path: string): Route | undefined {
     const page = pages[second ?? '']
     return page && { kind: 'metrics', page }
   }
+  if ((first === 'runningpods' || first === 'runningPods') && rest.every((part) => part === ''))
+    return { kind: 'runningPods' }
+  if (first === 'configz' && rest.length === 0) return { kind: 'configz' }
   if (first === 'stats' && second === 'summary' && more.length === 0) return { kind: 'summary' }
   const checks = [undefined, '', 'ping', 'log', 'syncloop']
   if (first === 'healthz' && more.length === 0 && checks.includes(second)) return { kind: 'healthz' }
   return undefined
 }
 
-function commandRoute(kind: 'exec' | 'attach', parts: readonly string[]): Route | undefined {
+type CommandKind = 'exec' | 'attach' | 'run' | 'checkpoint'
+
+function commandRoute(kind: CommandKind, parts: readonly string[]): Route | undefined {
   const [namespace, pod, third, fourth] = parts
   if (!namespace || !pod || !third) return undefined
   if (parts.length === 3) return { kind, namespace, pod, container: third }
-  return parts.length === 4 && fourth ? { kind, namespace, pod, uid: third, container: fourth } : undefined
+  return parts.length === 4 && fourth && kind !== 'checkpoint'
+    ? { kind, namespace, pod, uid: third, container: fourth }
+    : undefined
 }
 
 function portForwardRoute(parts: readonly string[]): Route | undefined {

@@ -1,4 +1,4 @@
-// The kubelet's HTTPS server: logs, streams and pods for the API server.
+// The kubelet's HTTPS server: logs, streams, pods and measurements, for the API server and whoever else may.
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -6,17 +6,22 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { RuntimeService } from '@nodelet/cri-api'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import { HttpError, urlOf } from './http-error.ts'
 import { serveLog } from './logs.ts'
 import { routeOf } from './routes.ts'
 import type { Route } from './routes.ts'
+import { runCommand, takeCheckpoint } from './debug.ts'
+import { sendHealth } from './health.ts'
+import type { Reviews } from './reviews.ts'
+import { serveSystemLog } from './system-logs.ts'
 import { serveStats } from './stats.ts'
 import { streamingUrl } from './streams.ts'
 import { refuse, tunnel } from './tunnel.ts'
 import type { UpgradeRequest } from './tunnel.ts'
-import { forbiddenText, userOf } from './user.ts'
+import { forbiddenText, neededAccess, type User, userOf } from './user.ts'
 import type { KubeletView } from './view.ts'
 
 const STREAM_IDLE_MS = 4 * 3_600_000
@@ -28,14 +33,26 @@ export interface KubeletServerOptions {
   port: number
   certificate: string
   key: string
-  /** Signs the certificates of clients; others are answered 401. */
-  clientCa: string
+  /** Signs the certificates of clients; without it no certificate is believed. */
+  clientCa?: string | undefined
   node: KubeletView
   runtimeService: RuntimeService
   /** Logs outside are not shown. The kubelet's is `/var/log/pods`. */
   containerLogsRoot: string
-  /** Users (common names) or groups (organisations) that may ask. Default: everybody whom `clientCa` certified. */
+  /** Users (common names) or groups (organisations) that may ask for all. */
   allowedNames?: readonly string[]
+  /** Knows bearer tokens, and what others may. Without it and without `allowedNames`, whom `clientCa` certified may all. */
+  reviews?: Reviews
+  /** KubeletConfiguration `authentication.anonymous.enabled`: who shows nothing is `system:anonymous`. Default false. */
+  anonymous?: boolean
+  /** KubeletConfiguration `authorization.mode` `AlwaysAllow`: everybody who is known may all. */
+  alwaysAllow?: boolean
+  /** KubeletConfiguration `enableDebuggingHandlers`: default true. */
+  debugging?: boolean
+  /** Where `/logs/` looks; default `/var/log`, '' for nowhere. */
+  systemLogs?: string
+  /** KubeletConfiguration `streamingConnectionIdleTimeout`, in milliseconds; default 4 h. */
+  streamIdleMs?: number
   log?: Logger
 }
 
@@ -85,17 +102,7 @@ async function answer(
   options: KubeletServerOptions,
 ): Promise<void> {
   try {
-    const route = admit(request, options)
-    if (route.kind === 'healthz') return sendText(response, 200, 'ok')
-    if (route.kind === 'pods') {
-      const list = { kind: 'PodList', apiVersion: 'v1', metadata: {}, items: options.node.pods() }
-      response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(list))
-      return
-    }
-    if (route.kind === 'metrics' || route.kind === 'summary')
-      return await serveStats(route, request, response, options.node)
-    if (route.kind !== 'containerLogs') throw new HttpError(400, 'Upgrade request required')
-    await serveLog(route, { request, response }, { node: options.node, root: options.containerLogsRoot })
+    await serve(await admit(request, options), request, response, options)
   } catch (error) {
     if (response.headersSent || response.destroyed) {
       options.log?.debug({ url: request.url, error: messageOf(error) }, 'an answer ended early')
@@ -106,16 +113,60 @@ async function answer(
   }
 }
 
+async function serve(
+  route: Route,
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: KubeletServerOptions,
+): Promise<void> {
+  const { node } = options
+  const query = urlOf(request).searchParams
+  const left = new AbortController()
+  response.once('close', () => left.abort(new Error('the client has left')))
+  switch (route.kind) {
+    case 'healthz':
+      return sendHealth(response, urlOf(request), node.health?.() ?? [])
+    case 'pods':
+      return sendPods(response, node.pods())
+    case 'runningPods':
+      if (!node.runningPods) throw new HttpError(404, '404 page not found')
+      return sendPods(response, await node.runningPods(left.signal))
+    case 'configz':
+      return sendJson(response, { kubeletconfig: node.configz?.() ?? {} })
+    case 'metrics':
+    case 'summary':
+      return serveStats(route, request, response, node)
+    case 'logs':
+      if (options.systemLogs === '') throw new HttpError(405, 'logs endpoint is disabled.')
+      return serveSystemLog(response, options.systemLogs ?? '/var/log', route.path)
+    case 'run':
+      return sendText(response, 200, await runCommand(route, query, options, left.signal))
+    case 'checkpoint':
+      return sendJson(response, await takeCheckpoint(route, query, node, left.signal))
+    case 'containerLogs':
+      return serveLog(route, { request, response }, { node, root: options.containerLogsRoot })
+    default:
+      throw new HttpError(400, 'Upgrade request required')
+  }
+}
+
+const sendPods = (response: ServerResponse, items: readonly Pod[]): void =>
+  sendJson(response, { kind: 'PodList', apiVersion: 'v1', metadata: {}, items })
+
+function sendJson(response: ServerResponse, body: object): void {
+  response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(body))
+}
+
 async function upgrade(client: UpgradeRequest, options: KubeletServerOptions): Promise<void> {
   const { request, socket } = client
   try {
-    const route = admit(request, options)
+    const route = await admit(request, options)
     if (route.kind !== 'exec' && route.kind !== 'attach' && route.kind !== 'portForward') {
       throw new HttpError(400, 'this path takes no upgrade')
     }
     const url = await streamingUrl(route, urlOf(request).searchParams, options)
     if (socket.destroyed) return
-    ;(request.socket as TLSSocket).setTimeout(STREAM_IDLE_MS, () => socket.destroy())
+    ;(request.socket as TLSSocket).setTimeout(options.streamIdleMs ?? STREAM_IDLE_MS, () => socket.destroy())
     tunnel(client, url)
   } catch (error) {
     const status = report(error, request, options)
@@ -123,18 +174,60 @@ async function upgrade(client: UpgradeRequest, options: KubeletServerOptions): P
   }
 }
 
-/** The route of a request whose user may take it. @throws HttpError 401, 403 or 404 */
-function admit(request: IncomingMessage, { allowedNames }: KubeletServerOptions): Route {
+/** How long the API server may take to say who somebody is and what they may, in milliseconds. */
+const reviewMs = 10_000
+
+const debugKinds: ReadonlySet<string> = new Set([
+  'run',
+  'exec',
+  'attach',
+  'portForward',
+  'containerLogs',
+  'logs',
+  'runningPods',
+])
+
+/** The route of a request whose user may take it. @throws HttpError 401, 403, 404, 405, or 500 when nobody can tell */
+async function admit(request: IncomingMessage, options: KubeletServerOptions): Promise<Route> {
   const { pathname } = urlOf(request)
   const method = request.method ?? ''
-  const user = userOf(request.socket as TLSSocket)
+  const user = await authenticate(request, options)
   if (!user) throw new HttpError(401, 'Unauthorized')
-  if (allowedNames && ![user.name, ...user.groups].some((name) => allowedNames.includes(name))) {
-    throw new HttpError(403, forbiddenText(user, method, pathname))
-  }
+  if (!(await mayAsk(user, method, pathname, options))) throw new HttpError(403, forbiddenText(user, method, pathname))
   const route = routeOf(method, pathname)
   if (!route) throw new HttpError(404, '404 page not found')
+  if (options.debugging === false && debugKinds.has(route.kind)) {
+    throw new HttpError(405, 'Debug endpoints are disabled.')
+  }
   return route
+}
+
+async function authenticate(
+  request: IncomingMessage,
+  { clientCa, reviews, anonymous = false }: KubeletServerOptions,
+): Promise<User | undefined> {
+  // Without an authority of ours, the machine's own would be believed.
+  const certified = clientCa === undefined ? undefined : userOf(request.socket as TLSSocket)
+  if (certified) return certified
+  const [, token] = /^Bearer\s+(\S+)\s*$/i.exec(request.headers.authorization ?? '') ?? []
+  if (token !== undefined) return reviews?.userOf(token, AbortSignal.timeout(reviewMs))
+  return anonymous ? { name: 'system:anonymous', groups: ['system:unauthenticated'] } : undefined
+}
+
+async function mayAsk(
+  user: User,
+  method: string,
+  path: string,
+  { allowedNames, reviews, alwaysAllow = false }: KubeletServerOptions,
+): Promise<boolean> {
+  if (alwaysAllow) return true
+  if (allowedNames && [user.name, ...user.groups].some((name) => allowedNames.includes(name))) return true
+  if (!reviews) return allowedNames === undefined
+  const { verb, subresources } = neededAccess(method, path)
+  for (const subresource of subresources) {
+    if (await reviews.isAllowed(user, verb, subresource, AbortSignal.timeout(reviewMs))) return true
+  }
+  return false
 }
 
 /** Logs what is our own fault, and returns the status. */

@@ -1,10 +1,12 @@
-// Who asks, and whether it may: client certificates.
+// Who asks by a client certificate, and what is needed for what.
 import type { TLSSocket } from 'node:tls'
 
-/** From the certificate: the common name, and the organisations as groups. */
+/** Of a certificate: the common name, and the organisations as groups. */
 export interface User {
   name: string
   groups: readonly string[]
+  uid?: string
+  extra?: Record<string, string[]>
 }
 
 /** The user of a connection whose certificate the client CA signed. */
@@ -31,7 +33,9 @@ export function neededAccess(method: string, path: string): { verb: string; subr
   if (is('/stats')) return { verb, subresources: ['stats'] }
   if (is('/metrics')) return { verb, subresources: ['metrics'] }
   if (is('/logs')) return { verb, subresources: ['log'] }
-  if (is('/pods') || is('/runningPods')) return { verb, subresources: ['pods', 'proxy'] }
+  if (is('/checkpoint')) return { verb, subresources: ['checkpoint'] }
+  if (is('/configz')) return { verb, subresources: ['configz', 'proxy'] }
+  if (is('/pods') || is('/runningpods') || is('/runningPods')) return { verb, subresources: ['pods', 'proxy'] }
   if (is('/healthz')) return { verb, subresources: ['healthz', 'proxy'] }
   return { verb, subresources: ['proxy'] }
 }

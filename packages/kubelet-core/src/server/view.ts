@@ -1,4 +1,5 @@
 // What the kubelet's server asks of the rest of the kubelet.
+import type { HealthCheck } from './health.ts'
 import type { MetricsPage } from '../metrics/pages.ts'
 import type { Summary } from '../stats/summary-types.ts'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
@@ -30,6 +31,20 @@ export interface KubeletView {
   metrics?(page: MetricsPage, signal: AbortSignal): Promise<string>
   /** What node and pods use. Left out: nobody measures. @param brief cpu and memory alone */
   summary?(brief: boolean, signal: AbortSignal): Promise<Summary>
+  /** What the runtime runs, pods that nobody wants included. */
+  runningPods?(signal: AbortSignal): Promise<readonly Pod[]>
+  /** The configuration in force. */
+  configz?(): unknown
+  /** Writes a checkpoint of a running container. @returns where it is */
+  checkpoint?(
+    pod: Pod,
+    container: string,
+    containerId: string,
+    timeoutSeconds: number,
+    signal: AbortSignal,
+  ): Promise<string>
+  /** Left out: all is well. */
+  health?(): readonly HealthCheck[]
   /** Fulfilled when the container no longer runs; at once if it does not. Rejects when the signal aborts. */
   ended(containerId: string, signal: AbortSignal): Promise<void>
 }

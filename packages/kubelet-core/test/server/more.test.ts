@@ -1,0 +1,247 @@
+// What the server shows beside logs and streams, to whom, and its health.
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { get as plainGet, type IncomingMessage } from 'node:http'
+import { request } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ExecSyncResponse } from '@nodelet/cri-api'
+import { createMemoryRuntime } from '@nodelet/cri-api/testing'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type HealthCheck, healthAnswer, startHealthServer } from '../../src/server/health.ts'
+import { createReviews } from '../../src/server/reviews.ts'
+import { routeOf } from '../../src/server/routes.ts'
+import { type KubeletServer, type KubeletServerOptions, startKubeletServer } from '../../src/server/server.ts'
+import { neededAccess } from '../../src/server/user.ts'
+import { makeAuthorities, type Pair } from './certificates.ts'
+
+const authorities = makeAuthorities()
+const ca = authorities.make('ca')
+const [serving, admin, other] = [
+  ca.sign('/CN=node'),
+  ca.sign('/O=system:masters/CN=admin'),
+  ca.sign('/O=team/CN=somebody'),
+]
+const pod: Pod = {
+  metadata: { name: 'web', namespace: 'shop', uid: 'u1' },
+  spec: { containers: [{ name: 'main' }] },
+}
+const nobody: Pair = { cert: '', key: '' }
+let root: string
+const servers: KubeletServer[] = []
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'kubelet-server-'))
+})
+afterAll(async () => {
+  for (const server of servers) await server.close()
+  rmSync(root, { recursive: true })
+  authorities[Symbol.dispose]()
+})
+
+async function open(more: Partial<KubeletServerOptions> = {}, view: Partial<KubeletServerOptions['node']> = {}) {
+  const { runtimeService } = createMemoryRuntime()
+  const server = await startKubeletServer({
+    address: '127.0.0.1',
+    port: 0,
+    certificate: serving.cert,
+    key: serving.key,
+    clientCa: ca.cert,
+    allowedNames: ['system:masters'],
+    node: {
+      pods: () => [pod],
+      container: () => ({ containerId: 'c1', logPath: '' }),
+      sandbox: () => ({ sandboxId: 's1' }),
+      ended: async () => {},
+      ...view,
+    },
+    runtimeService: {
+      ...runtimeService,
+      execSync: async ({ cmd }) =>
+        ExecSyncResponse.fromPartial({
+          exitCode: cmd[0] === 'false' ? 3 : 0,
+          stdout: Buffer.from(cmd.join('|')),
+          stderr: Buffer.from('!'),
+        }),
+    },
+    containerLogsRoot: root,
+    systemLogs: root,
+    ...more,
+  })
+  servers.push(server)
+  return async (path: string, { method = 'GET', client = admin, token = '' } = {}) => {
+    const headers = token ? { authorization: `Bearer ${token}` } : {}
+    const options = { host: '127.0.0.1', port: server.port, path, method, headers, ca: ca.cert, agent: false }
+    const outgoing = request({ ...options, ...client })
+    outgoing.end()
+    return answerOf(outgoing)
+  }
+}
+
+async function answerOf(outgoing: ReturnType<typeof request>): Promise<{ status: number; body: string }> {
+  const [response] = (await once(outgoing, 'response')) as [IncomingMessage]
+  const parts = await response.setEncoding('utf8').toArray()
+  return { status: response.statusCode ?? 0, body: parts.join('') }
+}
+
+test('runs a command, lists what runs, shows its configuration and takes checkpoints', async () => {
+  const taken: unknown[] = []
+  const call = await open(
+    {},
+    {
+      runningPods: async () => [pod],
+      configz: () => ({ maxPods: 3 }),
+      checkpoint: async (_pod, container, id, seconds) => {
+        taken.push([container, id, seconds])
+        if (seconds === 9) throw new Error('no criu')
+        return '/checkpoints/one.tar'
+      },
+    },
+  )
+  const run = '/run/shop/web/main?cmd=echo+a%20b'
+  expect(await call(run, { method: 'POST' })).toEqual({ status: 200, body: 'echo|a|b!' })
+  expect(await call('/run/shop/web/main?cmd=false', { method: 'POST' })).toEqual({
+    status: 500,
+    body: "command 'false' exited with 3: false!",
+  })
+  expect((await call(run)).status).toBe(404)
+  expect(JSON.parse((await call('/runningpods/')).body)).toMatchObject({ kind: 'PodList', items: [pod] })
+  expect(JSON.parse((await call('/configz')).body)).toEqual({ kubeletconfig: { maxPods: 3 } })
+  const checkpoint = '/checkpoint/shop/web/main'
+  expect(await call(`${checkpoint}?timeout=5`, { method: 'POST' })).toEqual({
+    status: 200,
+    body: '{"items":["/checkpoints/one.tar"]}',
+  })
+  expect(taken).toEqual([['main', 'c1', 5]])
+  expect(await call(`${checkpoint}?timeout=9`, { method: 'POST' })).toEqual({
+    status: 500,
+    body: 'checkpointing of shop/web/main failed (no criu)',
+  })
+  expect((await call(`${checkpoint}?timeout=x`, { method: 'POST' })).status).toBe(400)
+  expect((await call('/checkpoint/shop/web/none', { method: 'POST' })).status).toBe(404)
+})
+
+test('shows the files of the log folder and nothing beside it', async () => {
+  mkdirSync(join(root, 'nested'))
+  writeFileSync(join(root, 'nested', 'a<b&.log'), 'hello\n')
+  symlinkSync('/etc/hostname', join(root, 'outside'))
+  symlinkSync(join(root, 'nested'), join(root, 'inside'))
+  const call = await open()
+  expect((await call('/logs/nested/')).body).toContain('<a href="a%3Cb&.log">a&lt;b&amp;.log</a>')
+  expect(await call('/logs/inside/a%3Cb&.log')).toEqual({ status: 200, body: 'hello\n' })
+  for (const path of ['/logs/outside', '/logs/../etc/hostname', '/logs/%2e%2e/%2e%2e/etc/hostname', '/logs/none']) {
+    expect((await call(path)).status).toBe(404)
+  }
+  expect((await (await open({ systemLogs: '' }))('/logs/')).status).toBe(405)
+})
+
+test('without debugging handlers what leads into containers is refused', async () => {
+  const call = await open({ debugging: false })
+  const refused = { status: 405, body: 'Debug endpoints are disabled.' }
+  expect(await call('/containerLogs/shop/web/main')).toEqual(refused)
+  expect(await call('/run/shop/web/main', { method: 'POST' })).toEqual(refused)
+  expect((await call('/pods')).status).toBe(200)
+})
+
+test('tokens and permissions are asked of the API server, once for a while', async () => {
+  const asked: string[] = []
+  let nowMs = 0
+  const reviews = createReviews({
+    client: {
+      async raw({ path, body }) {
+        const { spec } = JSON.parse(String(body)) as {
+          spec: { token?: string; user?: string; resourceAttributes?: { subresource: string } }
+        }
+        asked.push(
+          path.endsWith('tokenreviews')
+            ? `token ${spec.token}`
+            : `${spec.user} ${spec.resourceAttributes?.subresource}`,
+        )
+        const known = spec.token === 'good' && { authenticated: true, user: { username: 'scraper', groups: ['g'] } }
+        const status = 'token' in spec ? known || {} : { allowed: spec.resourceAttributes?.subresource === 'metrics' }
+        return { status: 201, headers: {}, body: { text: async () => JSON.stringify({ status }) } } as never
+      },
+    },
+    nodeName: 'node-1',
+    tokenTtlMs: 1000,
+    allowedTtlMs: 1000,
+    deniedTtlMs: 100,
+    clock: { now: () => nowMs },
+  })
+  const call = await open({ reviews }, { metrics: async () => 'metrics\n' })
+  const scrape = async () => call('/metrics', { client: nobody, token: 'good' })
+  expect(await scrape()).toEqual({ status: 200, body: 'metrics\n' })
+  expect(await scrape()).toEqual({ status: 200, body: 'metrics\n' })
+  expect(asked).toEqual(['token good', 'scraper metrics'])
+  expect(await call('/pods', { client: nobody, token: 'good' })).toEqual({
+    status: 403,
+    body: 'Forbidden (user=scraper, verb=get, resource=nodes, subresource(s)=[pods proxy])',
+  })
+  expect(await call('/pods', { client: nobody, token: 'bad' })).toEqual({ status: 401, body: 'Unauthorized' })
+  expect((await call('/pods', { client: nobody })).status).toBe(401)
+  expect((await call('/pods', { client: other })).status).toBe(403)
+  expect((await call('/pods')).status).toBe(200) // an administrator is not asked about
+  expect(asked.slice(2)).toEqual(['scraper pods', 'scraper proxy', 'token bad', 'somebody pods', 'somebody proxy'])
+  nowMs = 1500
+  await scrape()
+  expect(asked.slice(7)).toEqual(['token good', 'scraper metrics'])
+})
+
+test('nobody is somebody only where that is allowed; without an authority no certificate counts', async () => {
+  const anonymous = await open({ anonymous: true })
+  expect((await anonymous('/pods', { client: nobody })).body).toMatch(/^Forbidden \(user=system:anonymous, /)
+  const open2 = await open({ clientCa: undefined })
+  expect((await open2('/pods')).status).toBe(401)
+  const all = await open({ alwaysAllow: true, allowedNames: [] })
+  expect((await all('/pods', { client: other })).status).toBe(200)
+})
+
+test.each<[string, string, string, string[]]>([
+  ['GET', '/stats/summary', 'get', ['stats']],
+  ['GET', '/metrics/cadvisor', 'get', ['metrics']],
+  ['GET', '/logs/syslog', 'get', ['log']],
+  ['POST', '/checkpoint/a/b/c', 'create', ['checkpoint']],
+  ['GET', '/pods', 'get', ['pods', 'proxy']],
+  ['GET', '/runningpods/', 'get', ['pods', 'proxy']],
+  ['GET', '/healthz/ping', 'get', ['healthz', 'proxy']],
+  ['GET', '/configz', 'get', ['configz', 'proxy']],
+  ['GET', '/exec/a/b/c', 'get', ['proxy']],
+  ['POST', '/run/a/b/c', 'create', ['proxy']],
+  ['HEAD', '/statsx', '', ['proxy']],
+])('%s %s needs %s on %j', (method, path, verb, subresources) => {
+  expect(neededAccess(method, path)).toEqual({ verb, subresources })
+})
+
+test.each<[string, string, object | undefined]>([
+  ['GET', '/metrics', { kind: 'metrics', page: 'kubelet' }],
+  ['GET', '/metrics/probes', { kind: 'metrics', page: 'probes' }],
+  ['GET', '/metrics/other', undefined],
+  ['POST', '/metrics', undefined],
+  ['GET', '/stats/summary', { kind: 'summary' }],
+  ['GET', '/logs/', { kind: 'logs', path: '' }],
+  ['GET', '/logs/a/b', { kind: 'logs', path: 'a/b' }],
+  ['POST', '/run/ns/pod/uid/c', { kind: 'run', namespace: 'ns', pod: 'pod', uid: 'uid', container: 'c' }],
+  ['POST', '/checkpoint/ns/pod/c', { kind: 'checkpoint', namespace: 'ns', pod: 'pod', container: 'c' }],
+  ['POST', '/checkpoint/ns/pod/uid/c', undefined],
+])('%s %s leads to %j', (method, path, route) => expect(routeOf(method, path)).toEqual(route))
+
+test('health in the words of Kubernetes', async () => {
+  const fine: HealthCheck[] = [{ name: 'ping' }, { name: 'syncloop' }]
+  const ill: HealthCheck[] = [{ name: 'ping' }, { name: 'syncloop', problem: 'too slow' }]
+  expect(healthAnswer(fine, '/healthz', false)).toEqual({ status: 200, text: 'ok' })
+  expect(healthAnswer(fine, '/healthz', true)?.text).toBe('[+]ping ok\n[+]syncloop ok\nhealthz check passed\n')
+  expect(healthAnswer(ill, '/healthz', false)).toEqual({
+    status: 500,
+    text: '[+]ping ok\n[-]syncloop failed: reason withheld\nhealthz check failed\n',
+  })
+  expect(healthAnswer(ill, '/healthz/syncloop', false)).toEqual({
+    status: 500,
+    text: 'internal server error: too slow\n',
+  })
+  expect(healthAnswer(ill, '/healthz/other', false)).toBeUndefined()
+
+  await using server = await startHealthServer({ address: '127.0.0.1', port: 0 }, () => fine)
+  const get = async (path: string) => answerOf(plainGet({ host: '127.0.0.1', port: server.port, path, agent: false }))
+  expect(await get('/healthz')).toEqual({ status: 200, body: 'ok' })
+  expect((await get('/pods')).status).toBe(404)
+})
