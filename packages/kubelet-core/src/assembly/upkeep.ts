@@ -1,0 +1,128 @@
+// What keeps a node in shape and knows what it uses: rotation of logs, removal of images, eviction, measurements.
+import type { ImageService, RuntimeService } from '@nodelet/cri-api'
+import type { Cgroups } from '@nodelet/linux'
+import type { Clock } from '../clock.ts'
+import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
+import { createLogRotator } from '../container-log/rotator.ts'
+import { parseDuration } from '../duration.ts'
+import type { EventRecorder } from '../events.ts'
+import { createEvictionManager, type EvictionManager } from '../eviction/manager.ts'
+import { createImageCollector } from '../image-gc/collector.ts'
+import type { Logger } from '../log.ts'
+import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
+import { createMetricsPages, type MetricsPages } from '../metrics/pages.ts'
+import type { MachineFacts } from '../node/facts.ts'
+import type { PodManager } from '../pod/manager.ts'
+import type { RuntimeReader } from '../pod/runtime-read.ts'
+import { reservedOf } from '../resource/reserved.ts'
+import { createStatsProvider, type StatsProvider } from '../stats/provider.ts'
+
+export interface UpkeepOptions {
+  nodeName: string
+  rootDir: string
+  configuration: KubeletConfiguration
+  machine: MachineFacts
+  /** Of this kubelet, for instance `v1.36.0`. */
+  version: string
+  runtimeService: RuntimeService
+  imageService: ImageService
+  manager: PodManager
+  reader: RuntimeReader
+  cgroups: Pick<Cgroups, 'version' | 'stats' | 'exists'>
+  /** The conditions of the node are others now. */
+  pressureChanged(): void
+  events: EventRecorder
+  metrics: KubeletMetrics
+  clock: Clock
+  log: Logger
+}
+
+export interface Upkeep {
+  stats: StatsProvider
+  eviction: EvictionManager
+  pages: MetricsPages
+  /** Begins all but eviction, which waits until it is known which pods are wanted. */
+  start(): void
+  close(): Promise<void>
+}
+
+export function createUpkeep(options: UpkeepOptions): Upkeep {
+  const { nodeName, rootDir, configuration, machine, version, runtimeService, imageService } = options
+  const { manager, reader, cgroups, pressureChanged, events, metrics, clock, log } = options
+  const { podLogsDir } = configuration
+  const logRotator = createLogRotator({
+    runtime: runtimeService,
+    *running() {
+      for (const uid of manager.uids()) {
+        for (const container of reader.last(uid)?.containers ?? []) {
+          if (container.phase === 'running') yield container
+        }
+      }
+    },
+    configuration,
+    clock,
+    log,
+  })
+  const imageCollector = createImageCollector({
+    runtime: runtimeService,
+    imageService,
+    usedByVolumes: () => [],
+    removed: (reason) => metrics.collectedImages.inc({ reason }),
+    configuration,
+    events,
+    clock,
+    log,
+  })
+  const stats = createStatsProvider({
+    nodeName,
+    runtime: runtimeService,
+    imageService,
+    cgroups: cgroups,
+    podsCgroup: `${configuration.cgroupRoot.replace(/\/+$/, '')}/kubepods`,
+    podsMemoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
+    rootDir,
+    podLogsDir,
+    volumeStatsMs: parseDuration(configuration.volumeStatsAggPeriod),
+    pods: () => manager.pods(),
+    clock,
+  })
+  const eviction = createEvictionManager({
+    configuration,
+    nodeUsage: async (signal) => stats.nodeUsage(signal),
+    podUsage: async (signal) => stats.podUsage(signal),
+    pods: () => manager.syncing(),
+    evict: async ({ metadata }, failure, graceSeconds) => manager.evict(metadata?.uid ?? '', failure, graceSeconds),
+    async reclaimDisk(signal) {
+      await manager.removeDead()
+      await imageCollector.removeUnused(signal)
+    },
+    pressureChanged,
+    evicted: ({ signal }) => metrics.evictions.inc({ eviction_signal: signal }),
+    events,
+    clock,
+    log,
+  })
+  const pages = createMetricsPages({
+    metrics,
+    stats,
+    runtime: runtimeService,
+    machine,
+    nodeName,
+    version,
+    cgroupVersion: cgroups.version,
+    pods: () => manager.workers().map((one) => ({ ...one, runtime: reader.last(one.pod.metadata?.uid ?? '') })),
+  })
+  return {
+    stats,
+    eviction,
+    pages,
+    start() {
+      logRotator.now()
+      imageCollector.start()
+    },
+    async close() {
+      pages.close()
+      await Promise.all([logRotator.close(), imageCollector.close(), eviction.close()])
+    },
+  }
+}
