@@ -64,7 +64,7 @@ export interface Kubelet {
 }
 
 /** @throws RangeError naming the option */
-export function checkOptions(options: KubeletOptions, { staticPodPath }: KubeletConfiguration): void {
+export function checkOptions(options: KubeletOptions, { staticPodPath, staticPodURL }: KubeletConfiguration): void {
   const refuse = (what: string): never => {
     throw new RangeError(`createKubelet: ${what}`)
   }
@@ -73,7 +73,7 @@ export function checkOptions(options: KubeletOptions, { staticPodPath }: Kubelet
   }
   if (options.nodeIPs.length === 0 || options.nodeIPs.length > 2) refuse('nodeIPs: one address, or one per family')
   if (!options.rootDir.startsWith('/')) refuse(`rootDir ${JSON.stringify(options.rootDir)}: must be absolute`)
-  if (!options.client && !staticPodPath) {
-    refuse('neither client nor configuration.staticPodPath: there is no source of pods')
+  if (!options.client && !staticPodPath && !staticPodURL) {
+    refuse('neither client nor configuration.staticPodPath or staticPodURL: there is no source of pods')
   }
 }

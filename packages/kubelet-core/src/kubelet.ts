@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { VersionRequest } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
-import type { Node } from 'kubernetes-types/core/v1.d.ts'
+import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { createNetworkRange } from './assembly/network-range.ts'
 import { createPodSets } from './assembly/pod-sets.ts'
 import { createKubeletProber } from './assembly/prober.ts'
@@ -51,6 +51,7 @@ import { type HealthCheck, type HealthServer, startHealthServer } from './server
 import { type KubeletServer } from './server/server.ts'
 import { apiSource } from './source/api.ts'
 import { manifestsSource } from './source/manifests.ts'
+import { urlSource } from './source/url.ts'
 import { createMirrors } from './source/mirror.ts'
 import type { PodSource } from './source/source.ts'
 import { createStatusWriter } from './status-writer.ts'
@@ -191,7 +192,20 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
 
   const sources: PodSource[] = []
   const { staticPodPath: folder } = configuration
-  if (folder) sources.push(manifestsSource({ folder, nodeName, clock, log }))
+  if (folder) {
+    const checkMs = parseDuration(configuration.fileCheckFrequency)
+    const duplicate = (pod: Pod): void => {
+      const { name, namespace } = pod.metadata ?? {}
+      const message = `Error validating pod ${name}_${namespace} from file due to duplicate pod name "${name}", ignoring`
+      events.record(pod, { type: 'Warning', reason: 'FailedValidation', message })
+    }
+    sources.push(manifestsSource({ folder, nodeName, checkMs, duplicate, clock, log }))
+  }
+  const { staticPodURL: url, staticPodURLHeader: headers } = configuration
+  if (url)
+    sources.push(
+      urlSource({ url, headers, nodeName, checkMs: parseDuration(configuration.httpCheckFrequency), clock, log }),
+    )
   if (client) sources.push(apiSource({ client, nodeName, log }))
   const sets = createPodSets({ sources, manager, statuses, mirrors })
   const closing = new AbortController()

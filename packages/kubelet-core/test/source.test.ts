@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { matchCredentials, credentialsOf } from '../src/pod/pull-secrets.ts'
 import { defaultPullPolicy, parseImageReference } from '../src/pod/image-reference.ts'
-import { staticPodOf } from '../src/source/manifest.ts'
+import { type ManifestFacts, documentsOf, staticPodOf as podOf } from '../src/source/manifest.ts'
 
-const facts = { nodeName: 'Node-1', path: '/m/web.yaml', seenMs: 0 }
+const facts: ManifestFacts = { nodeName: 'Node-1', origin: { path: '/m/web.yaml' }, seenMs: 0 }
+const staticPodOf = (text: string, about: ManifestFacts) => podOf(documentsOf(text)[0], about)
 const manifest = (spec: string, metadata = 'name: web'): string =>
   `apiVersion: v1\nkind: Pod\nmetadata: {${metadata}}\nspec: ${spec}`
 const plain = '{containers: [{name: main, image: nginx}]}'
@@ -30,11 +31,22 @@ describe('manifests', () => {
       },
     })
   })
+  it('of a URL bear no taint more than they say, and have its identity', () => {
+    const pod = staticPodOf(manifest(plain), { ...facts, origin: { url: 'http://h/pods' } })
+    expect(pod.spec?.tolerations).toEqual([])
+    expect(pod.metadata?.annotations?.['kubernetes.io/config.source']).toBe('http')
+    expect(pod.metadata?.uid).not.toBe(staticPodOf(manifest(plain), facts).metadata?.uid)
+  })
+  it('are the documents of a file, JSON or YAML', () => {
+    expect(documentsOf('---\na: 1\n---\n# nothing\n---\nb: 2\n')).toEqual([{ a: 1 }, { b: 2 }])
+    expect(documentsOf('{"a": 1}')).toEqual([{ a: 1 }])
+    expect(documentsOf('')).toEqual([])
+  })
   it('have an identity of content, file and node', () => {
     const uids = [
       staticPodOf(manifest(plain), facts),
       staticPodOf(manifest(plain), { ...facts, seenMs: 5 }),
-      staticPodOf(manifest(plain), { ...facts, path: '/m/other.yaml' }),
+      staticPodOf(manifest(plain), { ...facts, origin: { path: '/m/other.yaml' } }),
       staticPodOf(manifest(plain), { ...facts, nodeName: 'node-2' }),
       staticPodOf(manifest('{containers: [{name: main, image: nginx:2}]}'), facts),
     ].map(({ metadata }) => metadata?.uid)

@@ -1,16 +1,9 @@
 // A KubeletConfiguration, read and checked.
-import type { z } from 'zod'
 import { parseDuration } from '../duration.ts'
 import { kubeletConfigurationSchema } from './schema.ts'
+import type { KubeletConfiguration } from './types.ts'
 
-/**
- * Complete: what was not said has its default. Durations and quantities are texts, as they were written.
- * @see kubelet.config.k8s.io/v1beta1 KubeletConfiguration
- */
-export type KubeletConfiguration = z.output<typeof kubeletConfigurationSchema>
-
-/** What a file or a program may say. */
-export type KubeletConfigurationInput = z.input<typeof kubeletConfigurationSchema>
+export type { KubeletConfiguration, KubeletConfigurationInput } from './types.ts'
 
 /**
  * Checks a configuration and completes it.

@@ -12,6 +12,7 @@ import {
   thresholds,
   whole,
 } from './fields.ts'
+import type { KubeletConfiguration } from './types.ts'
 
 const server = {
   enableServer: z.boolean().default(true),
@@ -192,7 +193,7 @@ const clients = {
 }
 
 /** Unknown fields are errors, as in the Go kubelet. */
-export const kubeletConfigurationSchema = z.strictObject({
+export const kubeletConfigurationSchema: z.ZodType<KubeletConfiguration> = z.strictObject({
   apiVersion: z.literal('kubelet.config.k8s.io/v1beta1').default('kubelet.config.k8s.io/v1beta1'),
   kind: z.literal('KubeletConfiguration').default('KubeletConfiguration'),
   ...server,

@@ -1,4 +1,5 @@
 // `/var/log/containers`: a flat folder of links to the logs of containers, for agents that collect them.
+import type { Dirent } from 'node:fs'
 import { mkdir, readdir, rm, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
@@ -46,7 +47,8 @@ export async function removeDeadLinks(podLogsDir: string): Promise<void> {
   }
 }
 
-export async function entriesOf(folder: string) {
+/** None of a folder that is not there. */
+export async function entriesOf(folder: string): Promise<Dirent[]> {
   try {
     return await readdir(folder, { withFileTypes: true })
   } catch (error) {

@@ -7,10 +7,44 @@ const startBuckets = [
   0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600,
 ]
 
-export type KubeletMetrics = ReturnType<typeof createKubeletMetrics>
+export interface KubeletMetrics {
+  /** Of `/metrics`. */
+  registry: Registry
+  /** Of `/metrics/probes`. */
+  probes: Registry
+  runtimeOperations: Counter<'operation_type'>
+  runtimeErrors: Counter<'operation_type'>
+  runtimeSeconds: Histogram<'operation_type'>
+  runSandboxSeconds: Histogram<'runtime_handler'>
+  runSandboxErrors: Counter<'runtime_handler'>
+  startedPods: Counter<never>
+  startedPodErrors: Counter<never>
+  startedContainers: Counter<'container_type'>
+  startedContainerErrors: Counter<'container_type' | 'code'>
+  podStartSeconds: Histogram<never>
+  podWorkerSeconds: Histogram<'operation_type'>
+  evictions: Counter<'eviction_signal'>
+  preemptions: Counter<'preemption_signal'>
+  rejections: Counter<'reason'>
+  collectedImages: Counter<'reason'>
+  nodeName: Gauge<'node'>
+  cgroupVersion: Gauge<never>
+  runningPods: Gauge<never>
+  runningContainers: Gauge<'container_state'>
+  desiredPods: Gauge<'static'>
+  activePods: Gauge<'static'>
+  workingPods: Gauge<'lifecycle' | 'config' | 'static'>
+  buildInfo: Gauge<'git_version' | 'major' | 'minor' | 'platform'>
+  eventLoopSeconds: Gauge<'quantile'>
+  cpuSeconds: Counter<never>
+  residentBytes: Gauge<never>
+  startSeconds: Gauge<never>
+  probeResults: Counter<'probe_type' | 'result' | 'container' | 'pod' | 'namespace' | 'pod_uid'>
+  probeSeconds: Histogram<'probe_type' | 'container' | 'pod' | 'namespace'>
+}
 
 /** A set of its own: several kubelets may live in one process. */
-export function createKubeletMetrics() {
+export function createKubeletMetrics(): KubeletMetrics {
   const registry = new Registry()
   const probes = new Registry()
   const counter = <Label extends string>(name: string, help: string, labelNames: Label[] = []) =>

@@ -45,7 +45,12 @@ const longestDelayMs = 300_000
 const showMs = 2000
 
 /** @param parallel how many pulls at a time */
-export function createImages(service: ImageService, events: EventRecorder, clock: Clock, parallel = Infinity): Images {
+export function createImages(
+  service: ImageService,
+  events: EventRecorder,
+  clock: Clock,
+  parallel: number = Infinity,
+): Images {
   const slots = createSlots(parallel)
   const pulls = new Map<string, Promise<string>>()
   /** By pod and container: pulled for a start that has not been yet, or being pulled. */

@@ -13,7 +13,7 @@ import { createPodTurns } from './turns.ts'
 import { createPodWorker, type EndRequest, type PodFailure, type PodWorker, type WorkerPhase } from './worker.ts'
 
 export interface PodManager {
-  /** All pods that are wanted, by UID. */
+  /** All pods that are wanted, by UID, in the order of their creation: so they are admitted. */
   update(wanted: ReadonlyMap<string, Pod>): void
   wake(podUid: string): void
   wakeAll(): void
@@ -117,7 +117,7 @@ export function createPodManager(services: PodServices): PodManager {
     const fresh = [...wanted].filter(([uid]) => !entries.has(uid)).map(([, pod]) => pod)
     // Those that run already count before any new one is judged.
     for (const pod of fresh) if (hasRun(pod) && !isOver(pod)) services.admission.adopt(pod)
-    for (const pod of fresh.toSorted(inOrder)) add(pod)
+    for (const pod of fresh) add(pod)
     for (const [uid, pod] of wanted) {
       const entry = entries.get(uid)
       if (!entry || entry.source === pod) continue
@@ -191,11 +191,6 @@ function hasRun({ status }: Pod): boolean {
 }
 
 const isOver = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || status?.phase === 'Failed'
-
-function inOrder(a: Pod, b: Pod): number {
-  const time = ({ metadata }: Pod): number => Date.parse(metadata?.creationTimestamp ?? '') || 0
-  return time(a) - time(b)
-}
 
 function deletionOf({ metadata }: Pod): EndRequest | undefined {
   if (!metadata?.deletionTimestamp) return undefined

@@ -1,7 +1,7 @@
-// One manifest as a static pod of this node. Pure.
+// Manifests as static pods of this node. Pure.
 import { createHash } from 'node:crypto'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { parse } from 'yaml'
+import { parseAllDocuments } from 'yaml'
 import { z } from 'zod'
 import { configHashAnnotation, seenAnnotation, sourceAnnotation } from '../pod/labels.ts'
 import { defaultPullPolicy } from '../pod/image-reference.ts'
@@ -54,20 +54,27 @@ const manifest = z.looseObject({
 
 export interface ManifestFacts {
   nodeName: string
-  /** The whole path: part of the pod's identity. */
-  path: string
+  /** Where the manifest is, part of the pod's identity: the whole path of a file, or a URL. */
+  origin: { path: string } | { url: string }
   /** Milliseconds since the epoch. */
   seenMs: number
 }
 
-/** @throws ManifestError */
-export function staticPodOf(text: string, { nodeName, path, seenMs }: ManifestFacts): Pod {
-  let document: unknown
-  try {
-    document = parse(text)
-  } catch (error) {
-    throw new ManifestError(`neither JSON nor YAML: ${(error as Error).message.split('\n')[0]}`)
-  }
+/** The documents of a text, JSON or YAML; empty ones are left out. @throws ManifestError */
+export function documentsOf(text: string): unknown[] {
+  const documents = parseAllDocuments(text)
+  // An empty text is an array with a property.
+  const all = Array.isArray(documents) ? documents : []
+  return all.flatMap((document) => {
+    const [error] = document.errors
+    if (error) throw new ManifestError(`neither JSON nor YAML: ${error.message.split('\n')[0]}`)
+    const value: unknown = document.toJS()
+    return value === null || value === undefined ? [] : [value]
+  })
+}
+
+/** @param document as {@link documentsOf} gives it. @throws ManifestError */
+export function staticPodOf(document: unknown, { nodeName, origin, seenMs }: ManifestFacts): Pod {
   const checked = manifest.safeParse(document)
   if (!checked.success) {
     const [issue] = checked.error.issues
@@ -76,16 +83,18 @@ export function staticPodOf(text: string, { nodeName, path, seenMs }: ManifestFa
   const pod = checked.data as unknown as Pod
   refuseReferences(pod)
   refuseQuantities(pod)
-  const identity = createHash('md5').update(JSON.stringify(document)).update(`host:${nodeName}file:${path}`)
+  const place = 'path' in origin ? `host:${nodeName}file:${origin.path}` : `url:${origin.url}`
+  const identity = createHash('md5').update(JSON.stringify(document)).update(place)
   const uid = pod.metadata?.uid ?? identity.digest('hex')
   const annotations = {
     ...pod.metadata?.annotations,
     [configHashAnnotation]: uid,
-    [sourceAnnotation]: 'file',
+    [sourceAnnotation]: 'path' in origin ? 'file' : 'http',
     [seenAnnotation]: new Date(seenMs).toISOString(),
   }
   const { name = '', namespace = 'default' } = pod.metadata ?? {}
-  const tolerations = [...(pod.spec?.tolerations ?? []), { operator: 'Exists', effect: 'NoExecute' }]
+  const bearAll = { operator: 'Exists', effect: 'NoExecute' }
+  const tolerations = [...(pod.spec?.tolerations ?? []), ...('path' in origin ? [bearAll] : [])]
   return withDefaults({
     ...pod,
     metadata: { ...pod.metadata, name: `${name}-${nodeName.toLowerCase()}`, namespace, uid, annotations },

@@ -6,14 +6,18 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import { type Logger, silentLogger } from '../log.ts'
 import { seenAnnotation } from '../pod/labels.ts'
-import { ManifestError, staticPodOf } from './manifest.ts'
+import { documentsOf, ManifestError, staticPodOf } from './manifest.ts'
+import { fullName } from './merge.ts'
 import type { PodSource } from './source.ts'
 
 export interface ManifestsOptions {
+  /** Or one file. */
   folder: string
   nodeName: string
   /** How often the folder is read whatever happens, in milliseconds; default 20 s. */
   checkMs?: number
+  /** Told of a pod that another one's name keeps from running. */
+  duplicate?(pod: Pod): void
   clock?: Clock
   log?: Logger
 }
@@ -22,7 +26,7 @@ const maxBytes = 10 * 1024 * 1024
 /** Editors write in several steps: one read for all of them. */
 const settleMs = 20
 
-/** A folder of manifests, one pod each, as JSON or YAML. A broken one is told to the log and leaves the others alone. */
+/** A folder of manifests, JSON or YAML, a pod per document. A broken one is told to the log and leaves the others alone. */
 export function manifestsSource(options: ManifestsOptions): PodSource {
   const { folder, nodeName, checkMs = 20_000, clock = systemClock, log = silentLogger } = options
   const seen = new Map<string, string>()
@@ -40,31 +44,57 @@ export function manifestsSource(options: ManifestsOptions): PodSource {
     log.error({ file: path }, `manifest ${path}: ${message}; it is skipped`)
   }
 
-  const readOne = async (path: string): Promise<Pod | undefined> => {
+  const readOne = async (path: string): Promise<Pod[]> => {
     try {
       const { size } = await stat(path)
       if (size > maxBytes) throw new ManifestError(`${size} bytes: a manifest may have 10 MiB`)
-      const pod = staticPodOf(await readFile(path, 'utf8'), { nodeName, path, seenMs: clock.now() })
+      const documents = documentsOf(await readFile(path, 'utf8'))
+      const pods = documents.flatMap((document, index) => {
+        const place = documents.length > 1 ? `${path} document ${index + 1}` : path
+        return decoded(document, path, place)
+      })
       complaints.delete(path)
-      return pod
+      return pods
     } catch (error) {
       // Gone between list and look: the ordinary way of files.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') complain(path, (error as Error).message)
-      return undefined
+      return []
     }
   }
 
-  const readAll = async (): Promise<Pod[]> => {
+  /** One broken document leaves the others of its file alone; a file with one is broken itself. */
+  const decoded = (document: unknown, path: string, place: string): Pod[] => {
+    try {
+      const pod = staticPodOf(document, { nodeName, origin: { path }, seenMs: clock.now() })
+      complaints.delete(place)
+      return [pod]
+    } catch (error) {
+      if (!(error instanceof ManifestError) || place === path) throw error
+      complain(place, error.message)
+      return []
+    }
+  }
+
+  const pathsOf = async (): Promise<string[]> => {
+    const found = await stat(folder)
+    if (found.isFile()) return [folder]
     const entries = await readdir(folder, { withFileTypes: true })
     const names = entries.filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name)
+    return names.toSorted().map((name) => join(folder, name))
+  }
+
+  const readAll = async (): Promise<Pod[]> => {
     const pods = new Map<string, Pod>()
-    for (const name of names.toSorted()) {
-      const path = join(folder, name)
-      const pod = await readOne(path)
-      if (!pod) continue
-      const key = `${pod.metadata?.namespace}/${pod.metadata?.name}`
-      if (pods.has(key)) complain(path, `metadata.name: another manifest has the pod ${key}`)
-      else pods.set(key, keepSeen(pod))
+    for (const path of await pathsOf()) {
+      for (const pod of await readOne(path)) {
+        const key = fullName(pod)
+        if (!pods.has(key)) {
+          pods.set(key, keepSeen(pod))
+          continue
+        }
+        if (!complaints.has(`${path} ${key}`)) options.duplicate?.(pod)
+        complain(`${path} ${key}`, `metadata.name: another manifest has the pod ${key}`)
+      }
     }
     return [...pods.values()]
   }
@@ -81,7 +111,11 @@ export function manifestsSource(options: ManifestsOptions): PodSource {
   return {
     name: 'file',
     async start(changed) {
-      await mkdir(folder, { recursive: true })
+      const isFile = await stat(folder).then(
+        (found) => found.isFile(),
+        () => false,
+      ) // what is not there becomes a folder
+      if (!isFile) await mkdir(folder, { recursive: true })
       const read = async (): Promise<void> => {
         do {
           again = false
