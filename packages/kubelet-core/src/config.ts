@@ -25,6 +25,8 @@ export interface KubeletOptions {
   /** What a KubeletConfiguration says; what it leaves out has the defaults of the Go kubelet. */
   configuration?: KubeletConfigurationInput | undefined
   nodeLabels?: Readonly<Record<string, string>> | undefined
+  /** Programs that know credentials for images: a CredentialProviderConfig, parsed, and the folder of the programs. */
+  imageCredentialProviders?: { config: unknown; binDir: string } | undefined
   /** The HTTPS server for logs, exec and the like. None: no server. */
   server?: KubeletServerSettings | undefined
   /** Default: made inside. */

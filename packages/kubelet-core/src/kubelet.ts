@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { VersionRequest } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
 import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { nodeCredentialsOf } from './assembly/credentials.ts'
 import { createNetworkRange } from './assembly/network-range.ts'
 import { createPodSets } from './assembly/pod-sets.ts'
 import { createKubeletProber } from './assembly/prober.ts'
@@ -160,6 +161,14 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     resizer,
     runtime: runtimeService,
     imageService,
+    nodeCredentials: nodeCredentialsOf({
+      rootDir,
+      providers: options.imageCredentialProviders,
+      client,
+      objects,
+      clock,
+      log,
+    }),
     images: createImages(imageService, events, clock, parallelPulls(configuration)),
     runtimeName: version.runtimeName,
     reader: createRuntimeReader(runtimeService),

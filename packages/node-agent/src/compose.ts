@@ -13,7 +13,7 @@ import type { Proxier } from '@nodelet/proxy-rules'
 import { createStreamAdapters, openImages, openRuntime, openStreaming, serveRuntime } from '@nodelet/runtime-runc'
 import type { Images, Runtime } from '@nodelet/runtime-runc'
 import type { Logger } from 'pino'
-import { foldersOf, imagesOptionsOf, readKubeletConfig } from './config.ts'
+import { foldersOf, imagesOptionsOf, readCredentialProviders, readKubeletConfig } from './config.ts'
 import type { NodeConfig, Part } from './config.ts'
 import { defaultNodeIPs } from './machine.ts'
 
@@ -82,6 +82,7 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
       imageService: runtime.runtime.imageService,
       rootDir: folders.kubelet,
       configuration,
+      imageCredentialProviders: await readCredentialProviders(config),
       ...(cluster && { server: { address: '0.0.0.0', port: config.kubeletPort, ...cluster.kubelet } }),
       log: log.child({ part: 'kubelet' }),
     })

@@ -43,6 +43,9 @@ export interface NodeConfig {
   manifests?: string | undefined
   /** A KubeletConfiguration file, YAML or JSON: what it says wins over what this node would say itself. */
   kubeletConfig?: string | undefined
+  /** A CredentialProviderConfig file, YAML or JSON, and the folder of its programs: credentials for images. */
+  imageCredentialProviderConfig?: string | undefined
+  imageCredentialProviderBinDir?: string | undefined
   /** Where CNI network lists are; default: `cni/net.d` below the root, with a network that is made there. */
   cniConfDir?: string | undefined
   /** Default `/opt/cni/bin`. */
@@ -85,6 +88,8 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   clusterDns: z.array(z.string()).default([]),
   manifests: path.optional(),
   kubeletConfig: path.optional(),
+  imageCredentialProviderConfig: path.optional(),
+  imageCredentialProviderBinDir: path.optional(),
   cniConfDir: path.optional(),
   cniBinDirs: z.array(path).default(['/opt/cni/bin']),
   registryConfigPath: path.default('/etc/containerd/certs.d'),
@@ -149,6 +154,18 @@ async function readYaml(file: string): Promise<object> {
   } catch (error) {
     throw new ConfigError(`${file}: ${(error as Error).message}`, { cause: error })
   }
+}
+
+/** The programs that know credentials; undefined when none are configured. @throws ConfigError */
+export async function readCredentialProviders(
+  config: NodeConfig,
+): Promise<{ config: unknown; binDir: string } | undefined> {
+  const { imageCredentialProviderConfig: file, imageCredentialProviderBinDir: binDir } = config
+  if (file === undefined && binDir === undefined) return undefined
+  if (file === undefined || binDir === undefined) {
+    throw new ConfigError('imageCredentialProviderConfig and imageCredentialProviderBinDir: one needs the other')
+  }
+  return { config: await readYaml(file), binDir }
 }
 
 /** What this node says of its kubelet, and over that what the user's file says. @throws ConfigError */

@@ -1,5 +1,5 @@
 // What the workers of all pods share.
-import type { ImageService, RuntimeService } from '@nodelet/cri-api'
+import type { AuthConfig, ImageService, RuntimeService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Admission } from '../admission/admission.ts'
 import type { Clock } from '../clock.ts'
@@ -45,6 +45,8 @@ export interface PodServices {
   runtime: RuntimeService
   images: Images
   imageService: ImageService
+  /** Credentials for an image that do not come from the pod: of the node's files, and of programs. */
+  nodeCredentials(image: string, pod: Pod, signal: AbortSignal): Promise<AuthConfig[]>
   /** As in container IDs: `NAME://ID`. */
   runtimeName: string
   reader: RuntimeReader

@@ -25,7 +25,7 @@ const stepRetryMs = 10_000
 
 /** Whether the image of a container is there; when it is not, its pull begins. */
 export async function ensureImage(
-  { services, state, pod, wake }: StarterContext,
+  { services, state, pod, signal, wake }: StarterContext,
   container: Container,
 ): Promise<ImageState> {
   return services.images.ensure({
@@ -39,7 +39,10 @@ export async function ensureImage(
         const message = `Unable to retrieve some image pull secrets (${missing.join(', ')}); attempting to pull the image may not succeed.`
         state.tell(pod, { type: 'Warning', reason: 'FailedToRetrieveImagePullSecret', message })
       }
-      return matchCredentials(container.image ?? '', credentials)
+      return [
+        ...matchCredentials(container.image ?? '', credentials),
+        ...(await services.nodeCredentials(container.image ?? '', pod, signal)),
+      ]
     },
   })
 }
