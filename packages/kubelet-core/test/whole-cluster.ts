@@ -33,10 +33,11 @@ export const stay = 'trap exit TERM; sleep 600 & wait'
 export const isReady = ({ status }: Pod): boolean =>
   status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false
 
-export async function startWholeCluster({
-  configuration,
-  ...more
-}: Partial<KubeletOptions> = {}): Promise<WholeCluster> {
+/** @param wrap what the kubelet uses as its client */
+export async function startWholeCluster(
+  { configuration, ...more }: Partial<KubeletOptions> = {},
+  wrap: (client: KubeClient) => KubeClient = (client) => client,
+): Promise<WholeCluster> {
   await using undo = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'nc-'))
   undo.defer(async () => rm(folder, { recursive: true, force: true }))
@@ -50,7 +51,7 @@ export async function startWholeCluster({
   })
   undo.defer(async () => cluster.close())
   const admin = undo.use(createKubeClient(await loadKubeconfig(cluster.kubeconfigs.admin)))
-  const own = undo.use(createKubeClient(await loadKubeconfig(cluster.kubeconfigs.kubelet)))
+  const own = wrap(undo.use(createKubeClient(await loadKubeconfig(cluster.kubeconfigs.kubelet))))
   const open = async (): Promise<Kubelet> =>
     createKubelet({
       nodeName: 'node-1',

@@ -93,7 +93,10 @@ export function createCredentialProviders(options: CredentialProvidersOptions): 
       throw new Error(`the service account has no annotation ${missing}, which the provider requires`)
     const told = Object.entries(facts.annotations).filter(([key]) => required.includes(key) || optional.includes(key))
     const annotations = Object.fromEntries(told)
-    const key = JSON.stringify([wanted.cacheType === 'Token' ? facts.token : facts.uid, told.toSorted()])
+    const key = JSON.stringify([
+      wanted.cacheType === 'Token' ? facts.token : facts.uid,
+      told.toSorted(([a], [b]) => (a < b ? -1 : 1)),
+    ])
     return { key, request: { serviceAccountToken: facts.token, serviceAccountAnnotations: annotations } }
   }
 
