@@ -10,7 +10,7 @@ export interface NodeletEvent {
   reason: string
   message: string
   /** For instance `spec.containers{web}`. */
-  fieldPath?: string
+  fieldPath?: string | undefined
   annotations?: Readonly<Record<string, string>>
 }
 

@@ -9,6 +9,7 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import { request } from 'node:https'
 import { userNamespaceObstacle } from '../../runtime-runc/src/user-namespace-support.ts'
+import { makeImage } from '../../runtime-runc/test/registry.ts'
 import { makeRuntime } from '../../runtime-runc/test/runtime-fixture.ts'
 import type { Kubelet } from '../src/config.ts'
 import { createKubelet } from '../src/kubelet.ts'
@@ -228,6 +229,32 @@ it('what it uses comes through the server: the summary, and pages that Prometheu
     expect.arrayContaining(['run_podsandbox', 'create_container', 'start_container', 'image_status']),
   )
   expect(parseMetrics(await get('/metrics/probes')).has('prober_probe_total')).toBe(true)
+})
+
+it('a volume may be an image: it is pulled, mounted read-only, and kept while the pod is there', async () => {
+  await f.registry.push('volumes/data:1', await makeImage([[{ name: 'folder/file', content: 'from an image' }]]))
+  const reference = `${f.registry.host}/volumes/data:1`
+  const mounts = [
+    { name: 'files', mountPath: '/files' },
+    { name: 'files', mountPath: '/part', subPath: 'folder' },
+  ]
+  const script = 'cat /files/folder/file /part/file; touch /files/x || echo; echo refused; sleep 600'
+  await put('imaged', {
+    containers: [shell('main', script, { volumeMounts: mounts })],
+    volumes: [{ name: 'files', image: { reference, pullPolicy: 'IfNotPresent' } }],
+  })
+  const pod = await readyOf('imaged')
+  const log = async (): Promise<string> => logOf(pod, 'main/0.log')
+  await expect.poll(log).toContain('refused')
+  expect(await log()).toMatch(/ from an imagefrom an image\n/)
+  await put('unpullable', {
+    containers: [shell('main', 'true', { volumeMounts: [{ name: 'files', mountPath: '/files' }] })],
+    volumes: [{ name: 'files', image: { reference: `${f.registry.host}/none:1` } }],
+  })
+  const waiting = () => podOf('unpullable')?.status?.containerStatuses?.[0]?.state?.waiting?.reason
+  await expect.poll(waiting, { timeout: 10_000 }).toMatch(/^(ErrImagePull|ImagePullBackOff)$/)
+  for (const name of ['imaged', 'unpullable']) await rm(join(folder, `manifests/${name}.json`))
+  await until(() => !podOf('imaged') && !podOf('unpullable'))
 })
 
 /** Everything that a container wrote, oldest first; again when a rotation came between. */

@@ -15,6 +15,7 @@ import type { MachineFacts } from '../node/facts.ts'
 import type { PodManager } from '../pod/manager.ts'
 import type { RuntimeReader } from '../pod/runtime-read.ts'
 import { reservedOf } from '../resource/reserved.ts'
+import { imageVolumes } from '../volume/image-volume.ts'
 import { createStatsProvider, type StatsProvider } from '../stats/provider.ts'
 
 export interface UpkeepOptions {
@@ -66,7 +67,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   const imageCollector = createImageCollector({
     runtime: runtimeService,
     imageService,
-    usedByVolumes: () => [],
+    usedByVolumes: () => manager.pods().flatMap((pod) => imageVolumes(pod).map(({ reference }) => reference)),
     removed: (reason) => metrics.collectedImages.inc({ reason }),
     configuration,
     events,

@@ -16,8 +16,8 @@ export type ImageState =
 export interface PullWish {
   pod: Pod
   container: Container
-  /** For events, for instance `spec.containers{web}`. */
-  fieldPath: string
+  /** For events, for instance `spec.containers{web}`; undefined: they are about the pod as a whole. */
+  fieldPath: string | undefined
   /** Asked only when something must be pulled. Tried in order. */
   credentials(): Promise<AuthConfig[]>
   /** Called when a pull that this wish waits for has ended. */

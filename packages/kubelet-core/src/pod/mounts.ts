@@ -2,7 +2,14 @@
 import { randomBytes } from 'node:crypto'
 import { chmod, chown, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Device, type IDMapping, Mount as MountMessage, type Mount, MountPropagation } from '@nodelet/cri-api'
+import {
+  type Device,
+  type IDMapping,
+  type ImageSpec,
+  Mount as MountMessage,
+  type Mount,
+  MountPropagation,
+} from '@nodelet/cri-api'
 import type { Container, Pod, VolumeMount } from 'kubernetes-types/core/v1.d.ts'
 import { ContainerConfigError } from './config-error.ts'
 import { expand } from './environment.ts'
@@ -19,6 +26,8 @@ const propagations: Record<string, MountPropagation> = {
 export interface MountFacts {
   /** Volume name → host path. */
   volumes: ReadonlyMap<string, string>
+  /** Volume name → image, as it was pulled. */
+  images: ReadonlyMap<string, ImageSpec>
   environment: ReadonlyMap<string, string>
   podIPs: readonly string[]
   /** Those of a pod with a user namespace of its own: volumes are shown to it as if its ids were the node's. */
@@ -49,8 +58,10 @@ async function volumeMount(
   container: Container,
   mount: NewerMount,
   index: number,
-  { volumes, environment, ids }: MountFacts,
+  { volumes, images, environment, ids }: MountFacts,
 ): Promise<Mount> {
+  const image = images.get(mount.name)
+  if (image) return imageMount(mount, image, environment)
   const volumePath = volumes.get(mount.name)
   if (volumePath === undefined) {
     throw new ContainerConfigError(`cannot find volume "${mount.name}" to mount into container "${container.name}"`)
@@ -70,6 +81,17 @@ async function volumeMount(
     selinuxRelabel: !ofHost,
     propagation: propagations[mount.mountPropagation ?? ''] ?? MountPropagation.PROPAGATION_PRIVATE,
     ...(ids && { uidMappings: [ids], gidMappings: [ids] }),
+  })
+}
+
+/** Read-only by its nature. */
+function imageMount(mount: NewerMount, image: ImageSpec, environment: ReadonlyMap<string, string>): Mount {
+  return MountMessage.fromPartial({
+    containerPath: mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`,
+    readonly: true,
+    image,
+    imageSubPath: mount.subPathExpr ? expandStrictly(mount.subPathExpr, environment) : (mount.subPath ?? ''),
+    propagation: propagations[mount.mountPropagation ?? ''] ?? MountPropagation.PROPAGATION_PRIVATE,
   })
 }
 

@@ -32,6 +32,8 @@ export interface StartFacts {
   runtime: RuntimePod
   image: { spec: ImageSpec; user: ImageUser }
   volumes: ReadonlyMap<string, string>
+  /** Of volumes that are images, by name. */
+  volumeImages: ReadonlyMap<string, ImageSpec>
   /** What the container's status last said of restarts, when the runtime has nothing of it. */
   told: number | undefined
 }
@@ -143,7 +145,7 @@ async function configure(
   container: Container,
   attempt: number,
   targetId: string,
-  { sandbox, sandboxConfig, image, volumes }: StartFacts,
+  { sandbox, sandboxConfig, image, volumes, volumeImages }: StartFacts,
 ): Promise<ContainerConfig> {
   const { node } = services
   const podIPs = pod.spec?.hostNetwork ? node.hostIPs : sandbox.ips
@@ -156,7 +158,13 @@ async function configure(
     image: image.spec,
     imageUser: image.user,
     environment,
-    mounts: await containerMounts(services, pod, container, { volumes, environment, podIPs, ids }),
+    mounts: await containerMounts(services, pod, container, {
+      volumes,
+      images: volumeImages,
+      environment,
+      podIPs,
+      ids,
+    }),
     devices: containerDevices(container, volumes),
     ...resourceFacts(services),
     seccompDefault: node.seccompDefault,

@@ -1,6 +1,7 @@
 // Starting the containers that are due, in order.
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { StartAction } from './actions.ts'
+import { type ImageVolume, imageVolumesOf } from '../volume/image-volume.ts'
 import type { ImageState } from './images.ts'
 import { matchCredentials, readPullSecrets } from './pull-secrets.ts'
 import { wasStarted } from './resize.ts'
@@ -31,7 +32,8 @@ export async function ensureImage(
   return services.images.ensure({
     pod,
     container,
-    fieldPath: fieldPathOf(pod, container.name),
+    // Events about the image of a volume are about the pod.
+    fieldPath: container.name.startsWith('volume/') ? undefined : fieldPathOf(pod, container.name),
     changed: wake,
     async credentials() {
       const { credentials, missing } = await readPullSecrets(pod, services.objects)
@@ -60,40 +62,65 @@ export async function startContainers(
 ): Promise<number | undefined> {
   let againMs: number | undefined
   for (const start of starts) {
-    const image = await ensureImage(context, start.container)
-    if (image.kind === 'pulling') {
+    const images = await ensureImages(context, start.container)
+    if (images.some(({ kind }) => kind === 'pulling')) {
       // The others are pulled in the meantime.
-      for (const { container } of starts) if (container !== start.container) await ensureImage(context, container)
+      for (const { container } of starts) if (container !== start.container) await ensureImages(context, container)
       break
     }
-    againMs = earliest(againMs, await startOne(context, start, image, runtime, volumes))
+    againMs = earliest(againMs, await startOne(context, start, images as ImageOutcome[], runtime, volumes))
   }
   return againMs
 }
 
+/** That of the container first, then those of its volumes that are images. */
+async function ensureImages(context: StarterContext, container: Container): Promise<ImageState[]> {
+  const ofVolumes = imageVolumesOf(context.pod, container).map(asContainer)
+  return Promise.all([container, ...ofVolumes].map(async (one) => ensureImage(context, one)))
+}
+
+/** A volume's image is pulled as a container's is, under a name that no container has. */
+const asContainer = ({ name, reference, pullPolicy }: ImageVolume): Container => ({
+  name: `volume/${name}`,
+  image: reference,
+  ...(pullPolicy && { imagePullPolicy: pullPolicy }),
+})
+
+type ImageOutcome = Exclude<ImageState, { kind: 'pulling' }>
+
 async function startOne(
   context: StarterContext,
   start: StartAction,
-  image: Exclude<ImageState, { kind: 'pulling' }>,
+  images: readonly ImageOutcome[],
   runtime: RuntimePod,
   volumes: ReadonlyMap<string, string>,
 ): Promise<number | undefined> {
   const { services, state, pod, signal, turnstile } = context
   const { name } = start.container
   const [sandbox] = runtime.sandboxes
-  if (image.kind === 'failed') {
-    state.waiting.set(name, { reason: image.reason, message: image.message })
-    return image.retryMs ?? services.clock.now() + stepRetryMs
+  const failed = images.find((one) => one.kind === 'failed')
+  if (failed) {
+    state.waiting.set(name, { reason: failed.reason, message: failed.message })
+    return failed.retryMs ?? services.clock.now() + stepRetryMs
   }
-  if (!sandbox || !state.sandbox) return undefined
+  const [image, ...ofVolumes] = images.filter((one) => one.kind === 'present')
+  if (!sandbox || !state.sandbox || !image) return undefined
+  const mounted = imageVolumesOf(pod, start.container)
   await turnstile.enter({ resume: true })
   signal.throwIfAborted()
   try {
     if (start.backOff) await state.rememberBackOff(name, start.backOff)
     const told = toldRestarts(state.told(), name)
-    const facts = { sandbox, sandboxConfig: state.sandbox, runtime, image, volumes, told }
+    const volumeImages = new Map(
+      mounted.flatMap((volume, index) => {
+        const spec = ofVolumes[index]?.spec
+        return spec ? [[volume.name, spec] as const] : []
+      }),
+    )
+    const facts = { sandbox, sandboxConfig: state.sandbox, runtime, image, volumes, volumeImages, told }
     const id = await startContainer(services, pod, start, facts)
     services.images.used(state.uid, name)
+    for (const volume of mounted) services.images.used(state.uid, asContainer(volume).name)
     await wasStarted(state, start.container)
     state.waiting.delete(name)
     if (start.container.lifecycle?.postStart) await withHook(context, start.container, id, sandbox.ips[0] ?? '')

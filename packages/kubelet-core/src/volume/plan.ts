@@ -9,6 +9,7 @@ import type {
   VolumeProjection,
 } from 'kubernetes-types/core/v1.d.ts'
 import { parseQuantity } from '../quantity.ts'
+import { isImageVolume } from './image-volume.ts'
 import { VolumeError } from './types.ts'
 
 /** Where the files of a volume come from; a later source wins at an equal path. */
@@ -49,7 +50,7 @@ const usualMode = 0o644
 const usualTokenSeconds = 3600
 
 /**
- * Plans the volumes that containers of the pod mount; others are left alone.
+ * Plans the volumes that containers of the pod mount; others are left alone, as are images, which the runtime mounts.
  *
  * @param machineMemory bytes; no tmpfs is larger
  * @throws VolumeError for a volume of a kind that is not supported, or malformed
@@ -57,7 +58,7 @@ const usualTokenSeconds = 3600
 export function planVolumes(pod: Pod, machineMemory: bigint): VolumePlan[] {
   const used = usedVolumes(pod)
   return (pod.spec?.volumes ?? [])
-    .filter(({ name }) => used.has(name))
+    .filter((volume) => used.has(volume.name) && !isImageVolume(volume))
     .map((volume) => {
       try {
         return planVolume(volume, pod, machineMemory)
@@ -118,7 +119,7 @@ function planVolume(volume: Volume, pod: Pod, machineMemory: bigint): VolumePlan
 }
 
 function unsupported(volume: string, kind: string): VolumeError {
-  const known = 'emptyDir, hostPath, configMap, secret, downwardAPI or projected'
+  const known = 'emptyDir, hostPath, configMap, secret, downwardAPI, projected or image'
   return new VolumeError(volume, `volume "${volume}" is of kind ${kind}, which is not supported: use ${known}`)
 }
 
