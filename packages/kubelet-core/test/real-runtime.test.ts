@@ -232,7 +232,7 @@ it('what it uses comes through the server: the summary, and pages that Prometheu
 })
 
 it('a volume may be an image: it is pulled, mounted read-only, and kept while the pod is there', async () => {
-  await f.registry.push('volumes/data:1', await makeImage([[{ name: 'folder/file', content: 'from an image' }]]))
+  await f.registry.push('volumes/data:1', await makeImage([[{ name: 'folder/file', content: 'from an image\n' }]]))
   const reference = `${f.registry.host}/volumes/data:1`
   const mounts = [
     { name: 'files', mountPath: '/files' },
@@ -246,7 +246,7 @@ it('a volume may be an image: it is pulled, mounted read-only, and kept while th
   const pod = await readyOf('imaged')
   const log = async (): Promise<string> => logOf(pod, 'main/0.log')
   await expect.poll(log).toContain('refused')
-  expect(await log()).toMatch(/ from an imagefrom an image\n/)
+  expect((await log()).match(/ F from an image$/gm)).toHaveLength(2)
   await put('unpullable', {
     containers: [shell('main', 'true', { volumeMounts: [{ name: 'files', mountPath: '/files' }] })],
     volumes: [{ name: 'files', image: { reference: `${f.registry.host}/none:1` } }],
