@@ -19,6 +19,7 @@ const options = [
 /** Every package with a `proto` folder, and where its generated code lives. */
 export const protoPackages: { proto: string; out: string }[] = [
   { proto: 'packages/cri-api/proto', out: 'packages/cri-api/src/gen' },
+  { proto: 'packages/kubelet-core/proto', out: 'packages/kubelet-core/src/gen' },
 ]
 
 /** Runs buf with ts-proto over one proto folder; takes about a quarter of a second. */

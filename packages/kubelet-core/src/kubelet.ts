@@ -23,13 +23,14 @@ import { checkOptions, type Kubelet, type KubeletOptions } from './config.ts'
 import { type KubeletConfiguration, parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
 import { parseDuration } from './duration.ts'
 import { removeStaleLogs } from './container-log/remove.ts'
+import { openDeviceManager } from './device/manager.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
 import { createKubeletMetrics } from './metrics/kubelet-metrics.ts'
 import { measured } from './metrics/measured-runtime.ts'
 import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
-import { nodeLabels, nodeResources } from './node/node-object.ts'
+import { countsOf, nodeLabels, nodeResources } from './node/node-object.ts'
 import { watchNode } from './node/node-watch.ts'
 import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
@@ -125,11 +126,20 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const ownNode: Node = {
     metadata: { name: nodeName, labels: nodeLabels({ nodeName, machine, labels: options.nodeLabels }) },
   }
+  const devices = await openDeviceManager({
+    rootDir,
+    changed(podUids) {
+      for (const uid of podUids) manager.wake(uid)
+      agent?.refresh()
+    },
+    clock,
+    log,
+  })
   const admission = createAdmission({
     async facts(fresh, signal) {
       return {
         node: (fresh ? await nodeWatch?.read(signal) : nodeWatch?.get()) ?? ownNode,
-        allocatable: resources.allocatable,
+        allocatable: { ...resources.allocatable, ...countsOf(devices.resources(), 'allocatable') },
         pressure: upkeep.eviction.pressure(),
         sysctls,
         hasGroupsPolicy: health.answer()?.features?.supplementalGroupsPolicy ?? false,
@@ -137,7 +147,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         shuttingDown: false,
       }
     },
-    givers: [],
+    givers: [devices],
     end: async (pod, failure) => manager.evict(pod.metadata?.uid ?? '', failure),
     preempted: (preemption_signal) => metrics.preemptions.inc({ preemption_signal }),
     events,
@@ -159,6 +169,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     node,
     admission,
     resizer,
+    devices,
     runtime: runtimeService,
     imageService,
     nodeCredentials: nodeCredentialsOf({
@@ -306,6 +317,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await prober.close()
     await volumes.close()
     await apiObjects?.close()
+    await devices[Symbol.asyncDispose]()
     await watching
   }
 
@@ -320,6 +332,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         memoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
       })
       apiObjects?.start()
+      await devices.start().catch((error: unknown) => {
+        // A path that is too long for a socket, for instance: all else works.
+        log.warn({ err: error }, 'device plugins cannot register')
+      })
       const { reader } = services
       watching = watchRuntime(
         {
@@ -355,6 +371,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
             ...(await nodeFactsOf({ options, configuration, machine, version, imageService, health })),
             port: server?.port,
             pressure: upkeep.eviction.pressure(),
+            devices: devices.resources(),
           }),
           nodeName,
           statusMs,

@@ -1,4 +1,5 @@
 // The whole path: the API server, scheduler and controllers of this repository → kubelet → runtime → processes.
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
@@ -112,6 +113,37 @@ it('a pod is resized while it runs: cgroups change, the container stays; more th
   await expect.poll(shares).toBe(153)
   await expect.poll(async () => condition('PodResizePending')).toBeUndefined()
   await admin.delete(pods, { name: 'sized', namespace })
+})
+
+it('a device plugin of ours offers devices, and a pod gets one with what it needs', async () => {
+  const folder = join(world.folder, 'root/device-plugins')
+  const example = join(import.meta.dirname, '../../../examples/device-plugin/clocks.ts')
+  const child = spawn(process.execPath, ['--conditions=@nodelet/source', example, folder], { stdio: 'ignore' })
+  try {
+    const clock = 'example.com/clock'
+    const counted = async () => {
+      const { status } = await admin.get(nodes, { name: 'node-1' })
+      return [status?.capacity?.[clock], status?.allocatable?.[clock]]
+    }
+    await expect.poll(counted, { timeout: 15_000 }).toEqual(['2', '2'])
+    const created = await create('clocked', {
+      containers: [
+        shell(`echo $CLOCKS; test -c /dev/clock && echo there; ${stay}`, { resources: { limits: { [clock]: '1' } } }),
+      ],
+    })
+    const running = await watched(created, isReady)
+    expect(running.status?.containerStatuses?.[0]).toMatchObject({
+      allocatedResourcesStatus: [{ name: clock, resources: [{ resourceID: 'east', health: 'Healthy' }] }],
+    })
+    const log = async (): Promise<string> =>
+      (await admin.raw({ path: `/api/v1/namespaces/${namespace}/pods/clocked/log` })).body.text()
+    await expect.poll(log).toBe('east\nthere\n')
+    child.kill()
+    await expect.poll(counted, { timeout: 15_000 }).toEqual(['2', '0'])
+    await admin.delete(pods, { name: 'clocked', namespace })
+  } finally {
+    child.kill()
+  }
 })
 
 it('who shows a token to the kubelet is known by the API server, and may what that says', async () => {

@@ -19,6 +19,8 @@ export interface NodeObjectFacts {
   port?: number | undefined
   images: NonNullable<NodeStatus['images']>
   runtimeHandlers: { name: string; features: { recursiveReadOnlyMounts: boolean; userNamespaces: boolean } }[]
+  /** Devices: extended resource → how many there are, and may be given out. */
+  devices?: ReadonlyMap<string, { capacity: number; allocatable: number }>
   /** Why the node is not ready; empty when it is. */
   problems: readonly string[]
   /** What the node runs short of. */
@@ -116,8 +118,10 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
     ...nodeIPs.map((address) => ({ type: 'InternalIP', address })),
     { type: 'Hostname', address: nodeName },
   ]
+  const { capacity, allocatable } = nodeResources(facts)
   const status: NodeStatus & { runtimeHandlers?: unknown } = {
-    ...nodeResources(facts),
+    capacity: { ...capacity, ...countsOf(facts.devices, 'capacity') },
+    allocatable: { ...allocatable, ...countsOf(facts.devices, 'allocatable') },
     conditions: nodeConditions(facts),
     addresses,
     ...(port !== undefined && { daemonEndpoints: { kubeletEndpoint: { Port: port } } }),
@@ -138,6 +142,13 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
   }
   return status
 }
+
+/** Resource → quantity. */
+export const countsOf = (
+  devices: NodeObjectFacts['devices'],
+  kind: 'capacity' | 'allocatable',
+): Record<string, string> =>
+  Object.fromEntries([...(devices ?? [])].map(([name, counts]) => [name, String(counts[kind])]))
 
 /** In the order that everybody knows. */
 export function nodeConditions({

@@ -6,6 +6,7 @@ import type {
   ContainerStatus,
   ResourceRequirements,
 } from 'kubernetes-types/core/v1.d.ts'
+import type { DeviceHealth } from '../device/manager.ts'
 import type { RuntimeContainer } from './runtime-pod.ts'
 import { isReady, isStarted, type Liveliness } from './started.ts'
 import { apiTime } from './time.ts'
@@ -24,6 +25,8 @@ export interface ContainerStatusFacts extends Liveliness {
   waiting: Waiting | undefined
   /** What to say before there is anything: `ContainerCreating` or `PodInitializing`. */
   initial: string
+  /** Resource → devices, and how they are. */
+  devices?: ReadonlyMap<string, DeviceHealth[]> | undefined
   /** The resources that the runtime was told; undefined: those of the spec. */
   actuated?: ResourceRequirements | undefined
   /** As it was last told, by this kubelet or one before. */
@@ -35,6 +38,7 @@ export interface ContainerStatusFacts extends Liveliness {
 
 type NewerStatus = ContainerStatus & {
   volumeMounts?: { name: string; mountPath: string; readOnly?: boolean; recursiveReadOnly?: string }[]
+  allocatedResourcesStatus?: { name: string; resources: DeviceHealth[] }[]
   user?: { linux: { uid: number; gid: number; supplementalGroups: number[] } }
 }
 
@@ -58,6 +62,9 @@ export function containerStatus(container: Container, facts: ContainerStatusFact
     containerID: `${facts.runtimeName}://${current.id}`,
     ...(resources && { resources: facts.actuated ?? resources }),
     ...(resources && resources.requests && { allocatedResources: resources.requests }),
+    ...(facts.devices?.size && {
+      allocatedResourcesStatus: [...facts.devices].map(([name, devices]) => ({ name, resources: devices })),
+    }),
     ...(container.volumeMounts && { volumeMounts: mountsOf(container) }),
     ...(current.user && { user: { linux: current.user } }),
   }

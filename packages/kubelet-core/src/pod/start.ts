@@ -8,6 +8,7 @@ import { runHook } from '../probe/hook.ts'
 import type { StartAction } from './actions.ts'
 import { containerConfig, type ResourceFacts } from './container-config.ts'
 import { containerEnvironment, readEnvironmentSources } from './container-environment.ts'
+import { withDevices } from './device-config.ts'
 import { killContainer, podGrace } from './kill.ts'
 import { containerDevices, containerMounts } from './mounts.ts'
 import { podLogFolder } from './sandbox-config.ts'
@@ -75,6 +76,9 @@ export async function startContainer(
   const { containerId } = await step('CreateContainerError', async () =>
     runtime.createContainer({ podSandboxId, config, sandboxConfig: facts.sandboxConfig }),
   )
+  await step('PreStartHookError', async () =>
+    services.devices.preStart(pod.metadata?.uid ?? '', container.name, AbortSignal.timeout(preStartMs)),
+  )
   events.record(pod, { type: 'Normal', reason: 'Created', message: 'Container created', fieldPath })
   await step('RunContainerError', async () => runtime.startContainer({ containerId }))
   events.record(pod, { type: 'Normal', reason: 'Started', message: 'Container started', fieldPath })
@@ -130,6 +134,9 @@ export async function runPostStart(
   }
 }
 
+/** How long a device plugin may take before a start, in milliseconds. */
+const preStartMs = 30_000
+
 const containerTypes = { regular: 'container', init: 'init_container', ephemeral: 'ephemeral_container' } as const
 
 export const resourceFacts = ({ node, cgroups }: Pick<PodServices, 'node' | 'cgroups'>): ResourceFacts => ({
@@ -153,7 +160,7 @@ async function configure(
   const sources = await readEnvironmentSources(pod, container, services.objects)
   const fields = { nodeName: node.nodeName, hostIPs: node.hostIPs, podIPs, allocatable: node.allocatable }
   const environment = containerEnvironment(pod, container, sources, fields)
-  return containerConfig(pod, container, {
+  const config = containerConfig(pod, container, {
     attempt,
     image: image.spec,
     imageUser: image.user,
@@ -173,6 +180,7 @@ async function configure(
     targetId,
     ids,
   })
+  return withDevices(config, services.devices.answers(pod.metadata?.uid ?? '', container.name))
 }
 
 function targetOf(pod: Pod, container: Container, runtime: RuntimePod): string {

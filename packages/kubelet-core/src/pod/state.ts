@@ -88,6 +88,7 @@ export function createPodState(services: PodServices, first: Pod): PodState {
       const before = told()
       const status = podStatus(pod, {
         ...state,
+        devicesOf: (container) => services.devices.health(uid, container),
         runtime,
         runtimeName,
         hostIPs: node.hostIPs,

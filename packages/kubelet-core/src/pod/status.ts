@@ -2,6 +2,7 @@
 import type { Container, ContainerStatus, Pod, PodStatus } from 'kubernetes-types/core/v1.d.ts'
 import { qosClass } from '../resource/qos.ts'
 import { ephemeralContainers, isSidecar, policyOf } from './actions.ts'
+import type { DeviceHealth } from '../device/manager.ts'
 import type { Allocation } from '../resize/allocation.ts'
 import { podConditions, type ResizeState } from './conditions.ts'
 import { containerStatus, type Waiting } from './container-status.ts'
@@ -29,6 +30,8 @@ export interface StatusFacts extends Liveliness {
   /** Why the pod as a whole failed, such as `DeadlineExceeded`. */
   failure?: PodFailure | undefined
   resize?: ResizeState | undefined
+  /** Resource → devices of a container, and how they are. */
+  devicesOf?(container: string): ReadonlyMap<string, DeviceHealth[]>
   /** What the runtime was told of each container's resources; undefined: as the spec has them. */
   actuated?: Allocation | undefined
   nowMs: number
@@ -48,6 +51,7 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
       history: runtime.containers.filter(({ name }) => name === container.name),
       waiting: facts.waiting.get(container.name),
       initial: inits.length > 0 && !(init || initialized) ? 'PodInitializing' : 'ContainerCreating',
+      devices: facts.devicesOf?.(container.name),
       actuated: facts.actuated?.[container.name],
       previous: previousOf(previous, container.name),
       final: isFinal(pod, container, facts),

@@ -1,0 +1,44 @@
+// The devices of one resource, and which of them a container gets. Pure.
+
+export interface Device {
+  id: string
+  healthy: boolean
+  /** NUMA nodes that it is near to; empty when it does not matter. */
+  nodes: readonly number[]
+}
+
+export interface Choice {
+  /** All that may be taken. */
+  free: readonly string[]
+  /** Those of an init container that has ended by then: taken first. */
+  reusable: readonly string[]
+  count: number
+  /** What the plugin would rather give out; what is not free is left aside. */
+  preferred?: readonly string[]
+}
+
+/** So many devices, or undefined when there are not enough. */
+export function chooseDevices({ free, reusable, count, preferred = [] }: Choice): string[] | undefined {
+  const able = new Set([...reusable, ...free])
+  const order = [...reusable, ...preferred.filter((id) => able.has(id)), ...free.toSorted()]
+  const chosen = [...new Set(order)].slice(0, count)
+  return chosen.length === count ? chosen : undefined
+}
+
+/** As the checkpoint keeps them: NUMA node → devices, -1 for those without one. */
+export function byNode(ids: readonly string[], devices: ReadonlyMap<string, Device>): Record<string, string[]> {
+  const nodes: Record<string, string[]> = {}
+  for (const id of ids) {
+    const near = devices.get(id)?.nodes ?? []
+    for (const node of near.length > 0 ? near : [-1]) nodes[node] = [...(nodes[node] ?? []), id]
+  }
+  return nodes
+}
+
+/** A resource that devices may have: a domain, a slash, a name; not one of Kubernetes' own. */
+export function isExtendedResource(name: string): boolean {
+  const [, domain] =
+    /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)\/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/.exec(name) ?? []
+  if (domain === undefined || domain.length > 253 || name.startsWith('requests.')) return false
+  return domain !== 'kubernetes.io' && !domain.endsWith('.kubernetes.io')
+}
