@@ -43,11 +43,14 @@ const burst = 25
 const refillMs = 300_000
 const sameWithinMs = 600_000
 const maxKnown = 4096
+/** So many events about one object for one reason are told one by one; more are combined. */
+const maxSimilar = 10
 const tries = 4
 
 export function createEventRecorder(options: EventOptions): EventRecorder {
   const { nodeName, client, subjectOf = (pod) => pod, clock = systemClock, log = silentLogger } = options
   const known = new Map<string, Known>()
+  const similar = new Map<string, { messages: Set<string>; lastMs: number }>()
   const buckets = new Map<string, { tokens: number; atMs: number }>()
   const queue: (() => Promise<void>)[] = []
   let running = false
@@ -70,18 +73,37 @@ export function createEventRecorder(options: EventOptions): EventRecorder {
     return true
   }
 
-  const emit = (about: ObjectReference, event: NodeletEvent): void => {
-    const level = event.type === 'Warning' ? 'warn' : 'info'
-    log[level]({ object: `${about.kind}/${about.namespace ?? ''}/${about.name}`, reason: event.reason }, event.message)
+  /** Whether there are too many of the kind to tell each. */
+  const isCombined = (kind: string, message: string): boolean => {
+    const nowMs = clock.now()
+    const before = similar.get(kind)
+    const fresh = before && nowMs - before.lastMs < sameWithinMs
+    const messages = fresh ? before.messages : new Set<string>()
+    // What is combined need not be told apart any more.
+    if (messages.size <= maxSimilar) messages.add(message)
+    if (!before && similar.size >= maxKnown) similar.delete(similar.keys().next().value ?? '')
+    similar.set(kind, { messages, lastMs: nowMs })
+    return messages.size > maxSimilar
+  }
+
+  const emit = (about: ObjectReference, single: NodeletEvent): void => {
+    const level = single.type === 'Warning' ? 'warn' : 'info'
+    log[level](
+      { object: `${about.kind}/${about.namespace ?? ''}/${about.name}`, reason: single.reason },
+      single.message,
+    )
     const object = `${about.uid}`
     if (!client || closed || queue.length >= maxQueue || !allowed(object)) return
-    const key = JSON.stringify([object, about.fieldPath, event.type, event.reason, event.message])
+    const kind = JSON.stringify([object, about.fieldPath, single.type, single.reason])
+    const combined = isCombined(kind, single.message)
+    const event = combined ? { ...single, message: `(combined from similar events): ${single.message}` } : single
+    const key = combined ? kind : JSON.stringify([kind, single.message])
     const nowMs = clock.now()
     const before = known.get(key)
     if (before && nowMs - before.lastMs < sameWithinMs) {
       before.count++
       before.lastMs = nowMs
-      queue.push(async () => repeat(client, before, clock, log))
+      queue.push(async () => repeat(client, before, combined ? event.message : undefined, clock, log))
     } else {
       // The pod's namespace; events of the node are in the default one.
       const namespace = about.namespace ?? 'default'
@@ -137,9 +159,15 @@ async function create(client: Pick<KubeClient, 'create'>, event: Event, log: Log
   await attempt(async () => client.create(eventResource, event), event.reason ?? '', log)
 }
 
-async function repeat(client: Pick<KubeClient, 'patch'>, known: Known, clock: Clock, log: Logger): Promise<void> {
+async function repeat(
+  client: Pick<KubeClient, 'patch'>,
+  known: Known,
+  message: string | undefined,
+  clock: Clock,
+  log: Logger,
+): Promise<void> {
   const { name, namespace, count } = known
-  const patch = mergePatch({ count, lastTimestamp: apiTime(clock.now()) })
+  const patch = mergePatch({ count, ...(message !== undefined && { message }), lastTimestamp: apiTime(clock.now()) })
   await attempt(async () => client.patch(eventResource, { name, namespace }, patch), `repetition ${count}`, log)
 }
 

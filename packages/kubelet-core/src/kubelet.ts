@@ -331,6 +331,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         milliCpu: parseMilliQuantity(resources.allocatable['cpu'] ?? '0'),
         memoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
       })
+      if (configuration.enforceNodeAllocatable.includes('pods')) {
+        const message = 'Updated Node Allocatable limit across pods'
+        events.recordNode({ type: 'Normal', reason: 'NodeAllocatableEnforced', message })
+      }
       apiObjects?.start()
       await devices.start().catch((error: unknown) => {
         // A path that is too long for a socket, for instance: all else works.

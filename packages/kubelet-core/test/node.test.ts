@@ -1,8 +1,9 @@
-import type { Event, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Event, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { describe, expect, it } from 'vitest'
 import { parseKubeletConfiguration } from '../src/configuration/kubelet-configuration.ts'
 import { createEventRecorder } from '../src/events.ts'
 import { readMachine } from '../src/node/facts.ts'
+import { nodeEvents } from '../src/node/node-events.ts'
 import { nodeConditions, nodeResources } from '../src/node/node-object.ts'
 import { statusChanges } from '../src/node/status-changes.ts'
 import { createRuntimeHealth } from '../src/node/runtime-health.ts'
@@ -53,6 +54,35 @@ describe('node', () => {
     ])
   })
 
+  it('tells of what changed: conditions, a boot, whether it takes pods', () => {
+    const of = (statuses: Record<string, string>, bootID: string, unschedulable = false): Node => ({
+      metadata: { name: 'n' },
+      spec: { unschedulable },
+      status: {
+        conditions: Object.entries(statuses).map(([type, status]) => ({ type, status })),
+        nodeInfo: { bootID } as never,
+      },
+    })
+    const fine = { MemoryPressure: 'False', DiskPressure: 'False', PIDPressure: 'False', Ready: 'True' }
+    const reasons = (before: Node | undefined, after: Node) => nodeEvents(before, after).map(({ reason }) => reason)
+    const first = of(fine, 'b1')
+    expect(reasons(undefined, first)).toEqual([
+      'NodeHasSufficientMemory',
+      'NodeHasNoDiskPressure',
+      'NodeHasSufficientPID',
+      'NodeReady',
+    ])
+    expect(reasons(first, first)).toEqual([])
+    expect(reasons(first, of({ ...fine, DiskPressure: 'True', Ready: 'False' }, 'b1'))).toEqual([
+      'NodeHasDiskPressure',
+      'NodeNotReady',
+    ])
+    expect(nodeEvents(first, of(fine, 'b2', true))).toEqual([
+      { type: 'Warning', reason: 'Rebooted', message: 'Node n has been rebooted, boot id: b2' },
+      { type: 'Normal', reason: 'NodeNotSchedulable', message: 'Node n status is now: NodeNotSchedulable' },
+    ])
+  })
+
   it('is told of only when more than heartbeats changed', () => {
     const conditions = nodeConditions({ problems: [], pressure: [], previous: [], nowMs: 1000 })
     const later = nodeConditions({ problems: [], pressure: [], previous: conditions, nowMs: 9000 })
@@ -78,7 +108,7 @@ describe('node', () => {
   })
 })
 
-it('events that repeat are counted; an object has 25 of them at first', async () => {
+it('events that repeat are counted, many of a kind are combined, and an object has 25 at first', async () => {
   const api = createMemoryApi()
   const recorder = createEventRecorder({ nodeName: 'node-1', client: api.client })
   const pod: Pod = { metadata: { name: 'p', namespace: 'n', uid: 'u' } }
@@ -87,7 +117,10 @@ it('events that repeat are counted; an object has 25 of them at first', async ()
   for (let count = 0; count < 40; count++) recorder.record(other, { type: 'Normal', reason: 'R', message: `${count}` })
   await expect.poll(() => api.seen.length).toBe(28)
   const created = api.seen.filter(({ verb }) => verb === 'create')
-  expect(created).toHaveLength(26)
+  // One of the first pod, ten of the other, and one for all that follow.
+  expect(created).toHaveLength(12)
+  const combined = api.get(created.at(-1)?.path ?? '') as Event
+  expect(combined).toMatchObject({ count: 15, message: '(combined from similar events): 24' })
   const stored = api.get(created[0]?.path ?? '') as Event
   expect(stored).toMatchObject({
     count: 3,

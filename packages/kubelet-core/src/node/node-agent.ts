@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import { leaseRenewer } from './lease.ts'
+import { nodeEvents } from './node-events.ts'
 import { nodeLabels, nodeObject, type NodeObjectFacts } from './node-object.ts'
 import { startPeriod } from './period.ts'
 import { statusChanges } from './status-changes.ts'
@@ -44,17 +45,22 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   let node: Node | undefined
   let reportedMs = 0
 
-  const register = async (signal: AbortSignal): Promise<void> => {
+  /** @returns whether the Node was there before: then its status is of another time */
+  const register = async (signal: AbortSignal): Promise<boolean> => {
     const known = await facts()
     const wanted = nodeObject({ ...known, previous: [], nowMs: clock.now() })
     try {
       node = await client.create(nodes, wanted, { signal })
+      tell(undefined, node)
+      return false
     } catch (error) {
       if (!isAlreadyExists(error)) throw error
       const there = await client.get(nodes, { name: nodeName }, { signal })
       node = await reconcile(there, wanted, nodeLabels(known), signal)
+      return true
+    } finally {
+      if (node) registered.resolve()
     }
-    registered.resolve()
   }
 
   /** Own labels and annotations of a Node that exists already. */
@@ -72,28 +78,30 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   }
 
   const report = async (signal: AbortSignal): Promise<void> => {
-    if (!node) return register(signal)
+    if (!node && !(await register(signal))) return undefined
+    if (!node) return undefined
     const previous = node.status?.conditions ?? []
     const { status = {} } = nodeObject({ ...(await facts()), previous, nowMs: clock.now() })
     const changed = statusChanges(node.status, status)
     if (!changed && clock.now() - reportedMs < reportMs) return undefined
     const patch = strategicPatch({ status: changed ?? { conditions: status.conditions } })
-    const before = readiness(node)
+    const before = node
     try {
       node = await client.patch(nodes, { name: nodeName }, patch, { subresource: 'status', signal })
     } catch (error) {
       if (!isNotFound(error)) throw error
       // Removed behind our back: a node that runs is a node that is registered.
-      return register(signal)
+      node = undefined
+      await register(signal)
+      return undefined
     }
     reportedMs = clock.now()
-    if (before !== readiness(node)) tellReady()
+    tell(before, node)
     return undefined
   }
 
-  const tellReady = (): void => {
-    const reason = readiness(node) === 'True' ? 'NodeReady' : 'NodeNotReady'
-    events.recordNode({ type: 'Normal', reason, message: `Node ${nodeName} status is now: ${reason}` })
+  const tell = (before: Node | undefined, after: Node): void => {
+    for (const event of nodeEvents(before, after)) events.recordNode(event)
   }
 
   const status = startPeriod({ ms: statusMs, run: report, clock, onError: onError('status') })
@@ -119,6 +127,3 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     },
   }
 }
-
-const readiness = (node: Node | undefined): string | undefined =>
-  node?.status?.conditions?.find(({ type }) => type === 'Ready')?.status
