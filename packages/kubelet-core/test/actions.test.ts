@@ -162,6 +162,31 @@ describe('regular containers', () => {
   })
 })
 
+describe('a rule that restarts all', () => {
+  const rule = (action: string, values: number[]) => ({ action, exitCodes: { operator: 'In', values } })
+  const all = container('main', { restartPolicyRules: [rule('Restart', [1]), rule('RestartAllContainers', [1, 42])] })
+  const spec = { containers: [all, container('other')], restartPolicy: 'Never' } as never
+  const on = (...containers: RuntimeContainer[]): Partial<RuntimePod> => ({ sandboxes: [sandbox()], containers })
+  const asking = (exitCode: number, more: object = {}): string | undefined => {
+    const runtime = { sandboxes: [], containers: [], ...on(exited('main', exitCode), ran('other')) }
+    const facts = {
+      runtime,
+      backOffs: new Map(),
+      nowMs: 1000,
+      verdict: () => undefined,
+      hookRuns: () => false,
+      ...more,
+    }
+    return podActions({ spec }, facts as never).restartAll?.container.name
+  }
+  it('asks when it is the first that matches, and not in back-off', () => {
+    expect(asking(42)).toBe('main')
+    expect(asking(1)).toBeUndefined()
+    expect(asking(2)).toBeUndefined()
+    expect(asking(42, { backOffs: new Map([['main', { delayMs: 300_000, updatedMs: 0 }]]) })).toBeUndefined()
+  })
+})
+
 describe('init containers', () => {
   const on = (...containers: RuntimeContainer[]): Partial<RuntimePod> => ({ sandboxes: [sandbox()], containers })
   const two = { initContainers: [container('one'), container('two')] }

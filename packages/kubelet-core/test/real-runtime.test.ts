@@ -296,6 +296,37 @@ it('the log of a running container is rotated, and collectors find it by a link'
   await expect.poll(() => existsSync(join(folder, 'logs', `${namespace}_${name}_${uid}`))).toBe(false)
 })
 
+it('a rule restarts all containers in place: the sandbox stays, and init containers run again', async () => {
+  const rule = { action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [42] } }
+  const mount = { volumeMounts: [{ name: 'data', mountPath: '/data' }] }
+  // The first life of `main` asks for a restart of all, the second stays.
+  const once = 'if [ -e /data/again ]; then sleep 600; fi; touch /data/again; sleep 0.5; exit 42'
+  await put('together', {
+    restartPolicy: 'Never',
+    initContainers: [shell('init', 'echo run >> /data/inits', mount)],
+    containers: [
+      shell('main', once, { ...mount, restartPolicyRules: [rule] }),
+      shell('other', 'trap exit TERM; sleep 600 & wait', mount),
+    ],
+    volumes: [{ name: 'data', emptyDir: {} }],
+  })
+  const status = (name: string) => podOf('together')?.status?.containerStatuses?.find((one) => one.name === name)
+  const first = await until(() => status('other')?.state?.running && podOf('together'))
+  await until(() => status('main')?.restartCount === 1 && status('other')?.restartCount === 1 && status('main')?.ready)
+  const after = await readyOf('together')
+  expect(after.status?.podIP).toBe(first.status?.podIP)
+  expect(after.status?.initContainerStatuses?.[0]?.restartCount).toBe(1)
+  expect(status('main')?.lastState?.terminated?.exitCode).toBe(42)
+  expect(status('other')?.lastState?.terminated).toMatchObject({
+    exitCode: 137,
+    reason: 'RestartingAllContainers',
+    message: 'The container is removed because RestartAllContainers in place',
+  })
+  expect(after.status?.conditions?.some(({ type }) => type === 'AllContainersRestarting')).toBe(false)
+  await rm(join(folder, 'manifests/together.json'))
+  await until(() => !podOf('together'))
+})
+
 it('hooks, probes and a restart after a failed probe', async () => {
   await put('probed', {
     containers: [

@@ -8,6 +8,7 @@ import {
   type BackOffLimits,
   decideRestart,
   mayRestart,
+  restartsAll,
   type RestartableContainer,
   type RestartPolicy,
 } from './restart.ts'
@@ -64,6 +65,8 @@ export interface PodActions {
   killPod: boolean
   /** Make a sandbox with this attempt, then decide again. */
   createSandbox?: { attempt: number }
+  /** A container's rule asks for all to be restarted: kill and remove them, this one last, then decide again. */
+  restartAll?: { container: Container; runtime: RuntimeContainer; backOff: BackOff }
   kill: KillAction[]
   /** In order. */
   start: StartAction[]
@@ -83,6 +86,7 @@ export function podActions(pod: Pod, facts: ActionFacts): PodActions {
     return actions
   }
   actions.sandbox = newest
+  if (decideRestartAll(pod, facts, newest.id, actions)) return actions
   for (const container of ephemeralContainers(pod)) {
     if (!newestOf(runtime, container.name)) actions.start.push({ kind: 'ephemeral', container })
   }
@@ -115,6 +119,22 @@ function somethingMayRun(pod: Pod, { runtime }: ActionFacts): boolean {
     const last = newestOf(runtime, container.name)
     return !last || (last.phase !== 'exited' ? policy !== 'Never' : mayRestart(container, policy, last.exitCode))
   })
+}
+
+/** One that ended so that all are to be restarted. @returns whether that is all there is to do */
+function decideRestartAll(pod: Pod, facts: ActionFacts, sandboxId: string, out: PodActions): boolean {
+  const inits = pod.spec?.initContainers ?? []
+  for (const container of [...inits, ...(pod.spec?.containers ?? [])]) {
+    const last = newestOf(facts.runtime, container.name, sandboxId)
+    if (last?.phase !== 'exited' || !restartsAll(container, last.exitCode)) continue
+    const known = facts.backOffs.get(container.name)
+    const decision = decideRestart(known, last.finishedMs, facts.nowMs, limitsOf(facts))
+    if (decision.kind === 'start') {
+      out.restartAll = { container, runtime: last, backOff: decision.backOff }
+      return true
+    }
+  }
+  return false
 }
 
 /** Whether regular containers may start. */

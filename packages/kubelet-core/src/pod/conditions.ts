@@ -20,6 +20,8 @@ export interface ConditionFacts {
   /** Why the kubelet ends the pod for the sake of others. */
   disruption?: string | undefined
   resize?: ResizeState | undefined
+  /** All containers are being restarted in place. */
+  restartingAll?: boolean | undefined
   nowMs: number
 }
 
@@ -41,10 +43,15 @@ export const ownedConditions: ReadonlySet<string> = new Set([
   'DisruptionTarget',
   'PodResizePending',
   'PodResizeInProgress',
+  'AllContainersRestarting',
 ])
 
 /** Those that go when they no longer apply. */
-export const passingConditions: ReadonlySet<string> = new Set(['PodResizePending', 'PodResizeInProgress'])
+export const passingConditions: ReadonlySet<string> = new Set([
+  'PodResizePending',
+  'PodResizeInProgress',
+  'AllContainersRestarting',
+])
 
 /** All conditions: the owned ones, then those of others as they were. */
 export function podConditions(pod: Pod, facts: ConditionFacts): ObservedCondition[] {
@@ -57,6 +64,7 @@ export function podConditions(pod: Pod, facts: ConditionFacts): ObservedConditio
     ['PodScheduled', { status: 'True' }],
     ...(facts.disruption === undefined ? [] : [disrupted(facts.disruption)]),
     ...resizing(facts.resize),
+    ...(facts.restartingAll ? [restarting] : []),
   ]
   const generation = pod.metadata?.generation
   const owned = verdicts.map(([type, verdict]): ObservedCondition => {
@@ -80,6 +88,11 @@ export function podConditions(pod: Pod, facts: ConditionFacts): ObservedConditio
 const disrupted = (message: string): [string, Verdict] => [
   'DisruptionTarget',
   { status: 'True', reason: 'TerminationByKubelet', message },
+]
+
+const restarting: [string, Verdict] = [
+  'AllContainersRestarting',
+  { status: 'True', reason: 'RestartAllContainersStarted' },
 ]
 
 function resizing({ pending, progress }: ResizeState = {}): [string, Verdict][] {

@@ -31,6 +31,8 @@ export interface ContainerStatusFacts extends Liveliness {
   actuated?: ResourceRequirements | undefined
   /** As it was last told, by this kubelet or one before. */
   previous: ContainerStatus | undefined
+  /** All containers of the pod are being restarted in place. */
+  restartingAll?: boolean
   /** It will not start again. */
   final: boolean
   nowMs: number
@@ -48,7 +50,10 @@ export function containerStatus(container: Container, facts: ContainerStatusFact
   const state = stateOf(current, facts.runtimeName)
   const lastExit = older.find(({ phase }) => phase === 'exited')
   const waits = facts.waiting && !state.running && !facts.final
-  const last = waits && state.terminated ? state.terminated : lastExit && terminatedOf(lastExit, facts.runtimeName)
+  // One whose predecessor was removed is told of as it was before.
+  const told = current.attempt > 0 ? facts.previous?.lastState?.terminated : undefined
+  const before = lastExit ? terminatedOf(lastExit, facts.runtimeName) : told
+  const last = waits && state.terminated ? state.terminated : before
   const resources = state.running && container.resources
   const status: NewerStatus = {
     name: container.name,
@@ -81,7 +86,8 @@ function mountsOf(container: Container): NonNullable<NewerStatus['volumeMounts']
 
 /** Nothing in the runtime: not made yet, or made and vanished. */
 function absentStatus(container: Container, facts: ContainerStatusFacts): ContainerStatus {
-  const { previous, waiting, initial, runtimeName } = facts
+  const { previous, waiting, initial, runtimeName, restartingAll } = facts
+  if (restartingAll && previous?.containerID) return restartingStatus(container, previous)
   const base: ContainerStatus = {
     name: container.name,
     state: { waiting: waiting ? { ...waiting } : { reason: initial } },
@@ -98,6 +104,26 @@ function absentStatus(container: Container, facts: ContainerStatusFacts): Contai
   const { containerID, imageID, image, restartCount } = previous
   if (facts.final) return { ...base, image, imageID, containerID, restartCount, state: { terminated: lost } }
   return { ...base, image, imageID, containerID, restartCount: restartCount + 1, lastState: { terminated: lost } }
+}
+
+/** Removed so that all start anew. */
+function restartingStatus(container: Container, previous: ContainerStatus): ContainerStatus {
+  const { containerID, image, imageID, restartCount, lastState, state } = previous
+  const reason = 'RestartingAllContainers'
+  const message = 'The container is removed because RestartAllContainers in place'
+  const ended = { exitCode: 137, reason, message, ...(containerID && { containerID }) }
+  const known = state?.waiting?.reason === reason ? lastState?.terminated : undefined
+  return {
+    name: container.name,
+    state: { waiting: { reason } },
+    lastState: { terminated: known ?? state?.terminated ?? ended },
+    ready: false,
+    started: false,
+    restartCount,
+    image,
+    imageID,
+    ...(containerID && { containerID }),
+  }
 }
 
 function vanished({ state, containerID }: ContainerStatus): ContainerStateTerminated | undefined {

@@ -20,6 +20,11 @@ export function mayRestart(container: RestartableContainer, podPolicy: RestartPo
   return policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0)
 }
 
+/** Whether the first rule that matches asks for all containers of the pod to be restarted. */
+export function restartsAll({ restartPolicyRules: rules = [] }: RestartableContainer, exitCode: number): boolean {
+  return rules.find((rule) => ruleMatches(rule, exitCode))?.action === 'RestartAllContainers'
+}
+
 function ruleMatches({ exitCodes }: RestartRule, exitCode: number): boolean {
   if (!exitCodes) return false
   return exitCodes.values.includes(exitCode) === (exitCodes.operator === 'In')

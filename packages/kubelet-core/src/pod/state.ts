@@ -29,6 +29,8 @@ export interface PodState extends Liveliness {
   /** What the runtime was told. */
   actuated?: Allocation | undefined
   resize: ResizeState
+  /** All containers are being restarted in place. */
+  restartingAll: boolean
   volumes?: Promise<ReadonlyMap<string, string>> | undefined
   cgroup?: Promise<string> | undefined
   sandbox?: PodSandboxConfig | undefined
@@ -55,6 +57,7 @@ export function createPodState(services: PodServices, first: Pod): PodState {
     admitted: false,
     waiting: new Map(),
     resize: {},
+    restartingAll: false,
     hooks: new Set(),
     told,
     tell: (pod, event) => events.record(pod, event),

@@ -30,6 +30,7 @@ export interface StatusFacts extends Liveliness {
   /** Why the pod as a whole failed, such as `DeadlineExceeded`. */
   failure?: PodFailure | undefined
   resize?: ResizeState | undefined
+  restartingAll?: boolean | undefined
   /** Resource → devices of a container, and how they are. */
   devicesOf?(container: string): ReadonlyMap<string, DeviceHealth[]>
   /** What the runtime was told of each container's resources; undefined: as the spec has them. */
@@ -51,6 +52,7 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
       history: runtime.containers.filter(({ name }) => name === container.name),
       waiting: facts.waiting.get(container.name),
       initial: inits.length > 0 && !(init || initialized) ? 'PodInitializing' : 'ContainerCreating',
+      restartingAll: facts.restartingAll ?? false,
       devices: facts.devicesOf?.(container.name),
       actuated: facts.actuated?.[container.name],
       previous: previousOf(previous, container.name),
@@ -86,6 +88,7 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
       previous: previous?.conditions ?? [],
       disruption: facts.failure?.disruption,
       resize: facts.resize,
+      restartingAll: facts.restartingAll,
       nowMs,
     }),
     ...(hostIPs[0] && { hostIP: hostIPs[0], hostIPs: hostIPs.map((ip) => ({ ip })) }),

@@ -7,6 +7,7 @@ import { ensureCgroup, ensureVolumes, makeSandbox } from './prepare.ts'
 import { prunePod } from './prune.ts'
 import { allot, applyResize, endResize } from './resize.ts'
 import { crashLoopMessage } from './restart.ts'
+import { isMissingSome, restartAll } from './restart-all.ts'
 import { isAlive, type RuntimePod } from './runtime-pod.ts'
 import { prepareSandbox } from './sandbox.ts'
 import type { PodServices } from './services.ts'
@@ -106,6 +107,10 @@ async function syncAllotted(context: StarterContext): Promise<{ againMs?: number
   checkNetwork(services, state, pod)
   let actions = podActions(pod, await state.facts(runtime))
   if (actions.finished) return { ended: true }
+  if (actions.restartAll) {
+    runtime = await restartAll(services, state, pod, runtime, actions.restartAll)
+    actions = podActions(pod, await state.facts(runtime))
+  }
   const cgroupParent = ensureCgroup(services, state, pod)
   const mounted = ensureVolumes(services, state, pod, signal)
   // Both are awaited below; a failure before that is not lost.
@@ -133,6 +138,7 @@ async function syncAllotted(context: StarterContext): Promise<{ againMs?: number
   turnstile.leave()
   const after = await reader.read(state.uid)
   endResize(state, pod, after)
+  state.restartingAll &&= isMissingSome(pod, after)
   const ended = isTerminal(state.publish(pod, after))
   probe(services, state, pod, after)
   await mounted
