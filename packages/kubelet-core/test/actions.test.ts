@@ -164,7 +164,9 @@ describe('regular containers', () => {
 
 describe('a rule that restarts all', () => {
   const rule = (action: string, values: number[]) => ({ action, exitCodes: { operator: 'In', values } })
-  const all = container('main', { restartPolicyRules: [rule('Restart', [1]), rule('RestartAllContainers', [1, 42])] } as never)
+  const all = container('main', {
+    restartPolicyRules: [rule('Restart', [1]), rule('RestartAllContainers', [1, 42])],
+  } as never)
   const spec = { containers: [all, container('other')], restartPolicy: 'Never' } as never
   const on = (...containers: RuntimeContainer[]): Partial<RuntimePod> => ({ sandboxes: [sandbox()], containers })
   const asking = (exitCode: number, more: object = {}): string | undefined => {
