@@ -1,6 +1,5 @@
 // What this node uses of its memory, disks and process ids.
 import { readFile, stat } from 'node:fs/promises'
-import { type ImageService, isUnimplemented } from '@nodelet/cri-api'
 import type { CgroupStats } from '@nodelet/linux'
 import type { DiskUsage, NodeUsage } from '../eviction/usage.ts'
 import { readDisk } from './filesystem.ts'
@@ -8,7 +7,8 @@ import { readDisk } from './filesystem.ts'
 export interface NodeUsageOptions {
   /** Its file system is the node's. */
   rootDir: string
-  imageService: Pick<ImageService, 'imageFsInfo'>
+  /** Where the runtime keeps its images; undefined when it does not tell. */
+  imageFolder(signal: AbortSignal): Promise<string | undefined>
   /** Of the cgroup of all pods, and what they may use of memory; undefined without such a cgroup. */
   pods?: { stats(): Promise<CgroupStats>; memoryBytes: bigint } | undefined
   now(): number
@@ -16,12 +16,12 @@ export interface NodeUsageOptions {
 
 /** @throws Error of the runtime, or of a file system that cannot be asked */
 export async function readNodeUsage(options: NodeUsageOptions, signal: AbortSignal): Promise<NodeUsage> {
-  const { rootDir, imageService, pods, now } = options
+  const { rootDir, imageFolder, pods, now } = options
   const timeMs = now()
   const [memory, nodefs, imagefs, pids, ofPods] = await Promise.all([
     readMemory(),
     readDisk(rootDir),
-    readImageDisk(imageService, rootDir, signal),
+    readImageDisk(imageFolder, rootDir, signal),
     readPids(),
     pods?.stats(),
   ])
@@ -46,28 +46,14 @@ async function readMemory(): Promise<NodeUsage['memory']> {
 
 /** The disk of images; undefined when it is the node's, or is not of this machine. */
 async function readImageDisk(
-  service: Pick<ImageService, 'imageFsInfo'>,
+  imageFolder: NodeUsageOptions['imageFolder'],
   rootDir: string,
   signal: AbortSignal,
 ): Promise<DiskUsage | undefined> {
-  const path = await imageFolder(service, signal)
+  const path = await imageFolder(signal)
   if (path === undefined) return undefined
   const [images, root] = await Promise.all([stat(path), stat(rootDir)])
   return images.dev === root.dev ? undefined : readDisk(path)
-}
-
-/** Undefined when the runtime does not tell. */
-async function imageFolder(
-  service: Pick<ImageService, 'imageFsInfo'>,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  try {
-    const { imageFilesystems } = await service.imageFsInfo({}, { signal })
-    return imageFilesystems[0]?.fsId?.mountpoint || undefined
-  } catch (error) {
-    if (isUnimplemented(error)) return undefined
-    throw error
-  }
 }
 
 /** Threads count, for each has an id. */

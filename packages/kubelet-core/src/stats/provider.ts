@@ -4,6 +4,7 @@ import type { Cgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
 import type { NodeUsage, PodUsage } from '../eviction/usage.ts'
+import { createImageFolder } from './image-folder.ts'
 import { nodeJson } from './node-summary.ts'
 import { readNodeUsage } from './node-usage.ts'
 import { createPodDisks } from './pod-disk.ts'
@@ -41,14 +42,15 @@ export interface StatsProvider {
 }
 
 export function createStatsProvider(options: StatsOptions): StatsProvider {
-  const { nodeName, runtime, imageService, cgroups, podsCgroup, podsMemoryBytes, rootDir, pods, clock } = options
+  const { nodeName, runtime, cgroups, podsCgroup, podsMemoryBytes, rootDir, pods, clock } = options
   const disks = createPodDisks(options, clock)
   const rates = createCpuRates()
+  const imageFolder = createImageFolder(options.imageService)
   const startedMs = clock.now()
   const nodeUsage = async (signal: AbortSignal): Promise<NodeUsage> => {
     const ofPods = async () => ((await cgroups.exists(podsCgroup)) ? cgroups.stats(podsCgroup) : {})
     const shared = { stats: ofPods, memoryBytes: podsMemoryBytes }
-    return readNodeUsage({ rootDir, imageService, pods: shared, now: () => clock.now() }, signal)
+    return readNodeUsage({ rootDir, imageFolder, pods: shared, now: () => clock.now() }, signal)
   }
   const podStats = async (maxAgeMs: number, signal: AbortSignal): Promise<Map<string, PodStats>> =>
     readPodStats({ runtime, disks, pods }, maxAgeMs, signal)

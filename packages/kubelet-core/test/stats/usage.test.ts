@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { CriError } from '@nodelet/cri-api'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { diskUsed } from '../../src/stats/disk-usage.ts'
+import { createImageFolder } from '../../src/stats/image-folder.ts'
 import { readNodeUsage } from '../../src/stats/node-usage.ts'
 
 let folder: string
@@ -40,7 +41,7 @@ it('the node has the memory and the disk that the machine has', async () => {
     containerFilesystems: [],
   })
   const read = async (imageFsInfo: () => Promise<never> | ReturnType<ReturnType<typeof answer>>) =>
-    readNodeUsage({ rootDir: folder, imageService: { imageFsInfo }, now: () => 5 }, signal)
+    readNodeUsage({ rootDir: folder, imageFolder: createImageFolder({ imageFsInfo }), now: () => 5 }, signal)
   const { timeMs, memory, nodefs, imagefs, pids } = await read(answer(tmpdir()))
   expect([timeMs, imagefs]).toEqual([5, undefined])
   const df = (column: string): bigint =>
