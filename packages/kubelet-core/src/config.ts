@@ -4,6 +4,7 @@ import type { KubeClient } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { KubeletConfiguration, KubeletConfigurationInput } from './configuration/kubelet-configuration.ts'
 import type { Clock } from './clock.ts'
+import { refusedSettings } from './configuration/unsupported.ts'
 import type { Logger } from './log.ts'
 import type { Prober } from './probe/types.ts'
 import type { CgroupDriver } from './resource/cgroup-driver.ts'
@@ -66,7 +67,8 @@ export interface Kubelet {
 }
 
 /** @throws RangeError naming the option */
-export function checkOptions(options: KubeletOptions, { staticPodPath, staticPodURL }: KubeletConfiguration): void {
+export function checkOptions(options: KubeletOptions, configuration: KubeletConfiguration): void {
+  const { staticPodPath, staticPodURL } = configuration
   const refuse = (what: string): never => {
     throw new RangeError(`createKubelet: ${what}`)
   }
@@ -75,6 +77,8 @@ export function checkOptions(options: KubeletOptions, { staticPodPath, staticPod
   }
   if (options.nodeIPs.length === 0 || options.nodeIPs.length > 2) refuse('nodeIPs: one address, or one per family')
   if (!options.rootDir.startsWith('/')) refuse(`rootDir ${JSON.stringify(options.rootDir)}: must be absolute`)
+  const refused = refusedSettings(configuration)
+  if (refused.length > 0) refuse(`configuration: ${refused.join('; ')}`)
   if (!options.client && !staticPodPath && !staticPodURL) {
     refuse('neither client nor configuration.staticPodPath or staticPodURL: there is no source of pods')
   }

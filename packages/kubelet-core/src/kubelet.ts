@@ -21,6 +21,7 @@ import { sysctlRules } from './admission/sysctls.ts'
 import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions } from './config.ts'
 import { type KubeletConfiguration, parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
+import { idleSettings } from './configuration/unsupported.ts'
 import { parseDuration } from './duration.ts'
 import { removeStaleLogs } from './container-log/remove.ts'
 import { openDeviceManager } from './device/manager.ts'
@@ -77,6 +78,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const runtimeService = measured(options.runtimeService, metrics)
   const imageService = measured(options.imageService, metrics)
   const { clock = systemClock, log = silentLogger } = options
+  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'))
+  if (idle.length > 0) log.warn({ fields: idle }, 'these fields of the configuration change nothing here')
   const { podLogsDir, podCIDR } = configuration
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
   const machine = await readMachine(rootDir)
@@ -115,6 +118,14 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     allocatable: resources.allocatable,
     thermalThrottle: machine.thermalThrottle,
     cfsQuota,
+    swap:
+      machine.swapBytes > 0n
+        ? {
+            behavior: configuration.memorySwap.swapBehavior,
+            swapBytes: machine.swapBytes,
+            memoryBytes: machine.memoryBytes,
+          }
+        : undefined,
     singleProcessOOMKill: configuration.singleProcessOOMKill ?? false,
     seccompDefault: configuration.seccompDefault,
     maxRestartMs: parseDuration(configuration.crashLoopBackOff.maxContainerRestartPeriod ?? '300s'),
@@ -324,6 +335,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   return {
     async start(signal) {
       signal?.throwIfAborted()
+      if (configuration.failSwapOn && machine.swapBytes > 0n) {
+        throw new Error(
+          'running with swap on is not supported, please disable swap or set failSwapOn of the KubeletConfiguration to false',
+        )
+      }
       await health.check(signal)
       hadProblem = health.networkProblem() !== undefined
       if (podCIDR) await range.tell(podCIDR)

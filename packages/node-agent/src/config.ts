@@ -179,6 +179,8 @@ export async function readKubeletConfig(config: NodeConfig): Promise<KubeletConf
     clusterDomain: config.clusterDomain,
     podCIDR: config.podCidr,
     healthzPort: 10_248,
+    // A machine of one's own may have swap; pods do not use it all the same.
+    failSwapOn: false,
   }
   const { kubeletConfig: file } = config
   if (file === undefined) return own

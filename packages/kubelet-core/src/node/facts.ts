@@ -15,6 +15,8 @@ export interface MachineFacts {
   osImage: string
   /** Page size such as `2Mi` → bytes reserved. */
   hugepages: Readonly<Record<string, bigint>>
+  /** 0: none is on. */
+  swapBytes: bigint
   /** AppArmor is enabled. */
   appArmor: boolean
   /** `/sys/devices/system/cpu/cpuN/thermal_throttle`, those that exist. */
@@ -51,6 +53,7 @@ export async function readMachine(rootDir: string): Promise<MachineFacts> {
     kernelVersion: release(),
     osImage: /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(osRelease)?.[1] ?? 'Linux',
     hugepages: pageSize > 0n ? { [`${pageSize / 1024n / 1024n}Mi`]: pages * pageSize } : {},
+    swapBytes: kib('SwapTotal'),
     appArmor: appArmor === 'Y',
     thermalThrottle: throttles.filter((_, index) => there[index]),
   }

@@ -11,6 +11,7 @@ import {
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
 import { type CfsQuota, containerCgroupValues } from '../resource/container-resources.ts'
+import { type SwapFacts, swapValues } from '../resource/swap.ts'
 import { oomScoreAdj, qosClass } from '../resource/qos.ts'
 import { expand } from './environment.ts'
 import {
@@ -41,6 +42,8 @@ export interface ContainerFacts extends SecurityFacts {
   cgroupVersion: 1 | 2
   singleProcessOOMKill?: boolean | undefined
   cfsQuota?: CfsQuota | undefined
+  /** Undefined on a node without swap. */
+  swap?: SwapFacts | undefined
 }
 
 /** @throws ContainerConfigError, or RangeError naming the field of a malformed quantity */
@@ -89,17 +92,20 @@ function annotationsOf(pod: Pod, container: Container, attempt: number): Record<
 /** What of the facts decides about resources. */
 export type ResourceFacts = Pick<
   ContainerFacts,
-  'nodeMemoryBytes' | 'cgroupVersion' | 'singleProcessOOMKill' | 'cfsQuota'
+  'nodeMemoryBytes' | 'cgroupVersion' | 'singleProcessOOMKill' | 'cfsQuota' | 'swap'
 >
 
 /** @throws RangeError naming the field of a malformed quantity */
 export function containerResources(pod: Pod, container: Container, facts: ResourceFacts): LinuxContainerResources {
   const request = container.resources?.requests?.['memory'] ?? container.resources?.limits?.['memory'] ?? '0'
   const memoryRequest = parseMilliQuantity(request, 'requests.memory') / 1000n
+  const swap = facts.swap ? swapValues(pod, container, facts.swap, facts.cgroupVersion) : {}
+  const killAll = facts.cgroupVersion === 2 && !facts.singleProcessOOMKill
   return ResourcesMessage.fromPartial({
     ...containerCgroupValues(container.resources, facts.cfsQuota),
     oomScoreAdj: BigInt(oomScoreOf(pod, memoryRequest, facts.nodeMemoryBytes)),
-    ...(facts.cgroupVersion === 2 && !facts.singleProcessOOMKill && { unified: { 'memory.oom.group': '1' } }),
+    ...swap,
+    unified: { ...(killAll && { 'memory.oom.group': '1' }), ...swap.unified },
   })
 }
 

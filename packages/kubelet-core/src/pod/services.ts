@@ -12,6 +12,7 @@ import type { ExecInContainer, Prober } from '../probe/types.ts'
 import type { CfsQuota } from '../resource/container-resources.ts'
 import type { CgroupDriver } from '../resource/cgroup-driver.ts'
 import type { Resizer } from '../resize/resizer.ts'
+import type { SwapFacts } from '../resource/swap.ts'
 import type { StatusWriter } from '../status-writer.ts'
 import type { bindSubPath } from '../volume/sub-path.ts'
 import type { VolumeManager } from '../volume/types.ts'
@@ -33,6 +34,7 @@ export interface NodeFacts {
   allocatable: Readonly<Record<string, string>>
   thermalThrottle: readonly string[]
   cfsQuota: CfsQuota
+  swap: SwapFacts | undefined
   singleProcessOOMKill: boolean
   seccompDefault: boolean
   /** The longest delay between restarts of a container, in milliseconds. */

@@ -144,6 +144,7 @@ export const resourceFacts = ({ node, cgroups }: Pick<PodServices, 'node' | 'cgr
   cgroupVersion: cgroups?.version ?? 1,
   singleProcessOOMKill: node.singleProcessOOMKill,
   cfsQuota: node.cfsQuota,
+  swap: node.swap,
 })
 
 async function configure(

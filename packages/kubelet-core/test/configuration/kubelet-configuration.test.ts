@@ -1,6 +1,7 @@
 // A KubeletConfiguration: its defaults, and how what is wrong in it is told.
 import { expect, it, test } from 'vitest'
 import { parseKubeletConfiguration } from '../../src/configuration/kubelet-configuration.ts'
+import { idleSettings, refusedSettings } from '../../src/configuration/unsupported.ts'
 import { parseDuration } from '../../src/duration.ts'
 
 const parse = (input: object) => parseKubeletConfiguration(input, 'kubelet.yaml')
@@ -83,4 +84,15 @@ test.each([
 
 test.each(['', '5', '1d', 's', '1s2', '1 s'])('%j is no duration', (text) => {
   expect(() => parseDuration(text, 'field')).toThrow(RangeError)
+})
+
+it('what is not there is refused or told of, not silently left out', () => {
+  const defaults = parse({})
+  expect(refusedSettings(defaults)).toEqual([])
+  expect(idleSettings(defaults, defaults)).toEqual([])
+  const wanted = parse({ cpuManagerPolicy: 'static', hairpinMode: 'none', featureGates: { X: true } })
+  expect(refusedSettings(wanted)).toEqual([
+    'cpuManagerPolicy "static": is not supported by this kubelet: containers have no CPUs of their own',
+  ])
+  expect(idleSettings(wanted, defaults)).toEqual(['hairpinMode', 'featureGates'])
 })

@@ -1,0 +1,71 @@
+// What a KubeletConfiguration may say that this kubelet does not do. Pure.
+import type { KubeletConfiguration } from './types.ts'
+
+/** What would change how pods run, and is not there: said at once, not found out later. */
+const refusals: readonly [field: keyof KubeletConfiguration, wanted: string, why: string][] = [
+  ['cpuManagerPolicy', 'none', 'containers have no CPUs of their own'],
+  ['memoryManagerPolicy', 'None', 'containers have no memory nodes of their own'],
+  ['topologyManagerPolicy', 'none', 'resources are not given by topology'],
+  ['cgroupDriver', 'cgroupfs', 'cgroups are made by files, not by systemd'],
+  ['shutdownGracePeriod', '0s', 'shutdowns of the machine are not waited for'],
+]
+
+/** Fields that change nothing here, though they may be set. */
+const idle: readonly (keyof KubeletConfiguration)[] = [
+  'readOnlyPort',
+  'tlsCertFile',
+  'tlsPrivateKeyFile',
+  'tlsCipherSuites',
+  'rotateCertificates',
+  'serverTLSBootstrap',
+  'enableContentionProfiling',
+  'enableSystemLogQuery',
+  'syncFrequency',
+  'hairpinMode',
+  'configMapAndSecretChangeDetectionStrategy',
+  'enableControllerAttachDetach',
+  'volumePluginDir',
+  'registryPullQPS',
+  'registryBurst',
+  'imagePullCredentialsVerificationPolicy',
+  'preloadedImagesVerificationAllowlist',
+  'shutdownGracePeriodByPodPriority',
+  'failCgroupV1',
+  'protectKernelDefaults',
+  'makeIPTablesUtilChains',
+  'oomScoreAdj',
+  'maxOpenFiles',
+  'cgroupsPerQOS',
+  'kubeletCgroups',
+  'systemCgroups',
+  'systemReservedCgroup',
+  'kubeReservedCgroup',
+  'qosReserved',
+  'memoryThrottlingFactor',
+  'kernelMemcgNotification',
+  'containerRuntimeEndpoint',
+  'imageServiceEndpoint',
+  'runtimeRequestTimeout',
+  'contentType',
+  'kubeAPIQPS',
+  'kubeAPIBurst',
+  'eventRecordQPS',
+  'eventBurst',
+  'featureGates',
+  'logging',
+  'enableSystemdWatchdog',
+  'tracing',
+]
+
+/** @returns why the configuration cannot be served, each with its field and value */
+export function refusedSettings(configuration: KubeletConfiguration): string[] {
+  return refusals.flatMap(([field, wanted, why]) => {
+    const value = configuration[field]
+    return value === wanted ? [] : [`${field} ${JSON.stringify(value)}: is not supported by this kubelet: ${why}`]
+  })
+}
+
+/** @returns the fields that are set to something else than their default, and change nothing */
+export function idleSettings(configuration: KubeletConfiguration, defaults: KubeletConfiguration): string[] {
+  return idle.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(defaults[field]))
+}
