@@ -24,6 +24,8 @@ import { type KubeletConfiguration, parseKubeletConfiguration } from './configur
 import { idleSettings } from './configuration/unsupported.ts'
 import { parseDuration } from './duration.ts'
 import { removeStaleLogs } from './container-log/remove.ts'
+import { openCpuManager } from './cpu/manager.ts'
+import { readCpus } from './cpu/topology.ts'
 import { openDeviceManager } from './device/manager.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
@@ -137,6 +139,15 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const ownNode: Node = {
     metadata: { name: nodeName, labels: nodeLabels({ nodeName, machine, labels: options.nodeLabels }) },
   }
+  const cpus = await openCpuManager({
+    rootDir,
+    cpus: configuration.cpuManagerPolicy === 'static' ? await readCpus() : [],
+    policy: configuration.cpuManagerPolicy,
+    policyOptions: configuration.cpuManagerPolicyOptions,
+    reservedCpus: configuration.reservedSystemCPUs,
+    reservedMilliCpu: reservedOf(configuration, 'cpu'),
+    poolChanged: () => manager.wakeAll(),
+  })
   const devices = await openDeviceManager({
     rootDir,
     changed(podUids) {
@@ -158,7 +169,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         shuttingDown: false,
       }
     },
-    givers: [devices],
+    givers: [cpus, devices],
     end: async (pod, failure) => manager.evict(pod.metadata?.uid ?? '', failure),
     preempted: (preemption_signal) => metrics.preemptions.inc({ preemption_signal }),
     events,
@@ -180,6 +191,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     node,
     admission,
     resizer,
+    cpus,
     devices,
     runtime: runtimeService,
     imageService,

@@ -3,7 +3,6 @@ import type { KubeletConfiguration } from './types.ts'
 
 /** What would change how pods run, and is not there: said at once, not found out later. */
 const refusals: readonly [field: keyof KubeletConfiguration, wanted: string, why: string][] = [
-  ['cpuManagerPolicy', 'none', 'containers have no CPUs of their own'],
   ['memoryManagerPolicy', 'None', 'containers have no memory nodes of their own'],
   ['topologyManagerPolicy', 'none', 'resources are not given by topology'],
   ['cgroupDriver', 'cgroupfs', 'cgroups are made by files, not by systemd'],
@@ -41,6 +40,7 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'systemReservedCgroup',
   'kubeReservedCgroup',
   'qosReserved',
+  'cpuManagerReconcilePeriod',
   'memoryThrottlingFactor',
   'kernelMemcgNotification',
   'containerRuntimeEndpoint',

@@ -10,7 +10,7 @@ import {
 } from '@nodelet/cri-api'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
-import { type CfsQuota, containerCgroupValues } from '../resource/container-resources.ts'
+import { type CfsQuota, containerCgroupValues, defaultCfsQuota } from '../resource/container-resources.ts'
 import { type SwapFacts, swapValues } from '../resource/swap.ts'
 import { oomScoreAdj, qosClass } from '../resource/qos.ts'
 import { expand } from './environment.ts'
@@ -42,6 +42,10 @@ export interface ContainerFacts extends SecurityFacts {
   cgroupVersion: 1 | 2
   singleProcessOOMKill?: boolean | undefined
   cfsQuota?: CfsQuota | undefined
+  /** CPUs that it may run on, as a list; undefined: the node does not say. */
+  cpuset?: string | undefined
+  /** They are its own: then nothing limits their time. */
+  isExclusive?: boolean | undefined
   /** Undefined on a node without swap. */
   swap?: SwapFacts | undefined
 }
@@ -89,10 +93,12 @@ function annotationsOf(pod: Pod, container: Container, attempt: number): Record<
   }
 }
 
+const noQuota: CfsQuota = { ...defaultCfsQuota, enforced: false }
+
 /** What of the facts decides about resources. */
 export type ResourceFacts = Pick<
   ContainerFacts,
-  'nodeMemoryBytes' | 'cgroupVersion' | 'singleProcessOOMKill' | 'cfsQuota' | 'swap'
+  'nodeMemoryBytes' | 'cgroupVersion' | 'singleProcessOOMKill' | 'cfsQuota' | 'swap' | 'cpuset' | 'isExclusive'
 >
 
 /** @throws RangeError naming the field of a malformed quantity */
@@ -102,7 +108,8 @@ export function containerResources(pod: Pod, container: Container, facts: Resour
   const swap = facts.swap ? swapValues(pod, container, facts.swap, facts.cgroupVersion) : {}
   const killAll = facts.cgroupVersion === 2 && !facts.singleProcessOOMKill
   return ResourcesMessage.fromPartial({
-    ...containerCgroupValues(container.resources, facts.cfsQuota),
+    ...containerCgroupValues(container.resources, facts.isExclusive ? noQuota : facts.cfsQuota),
+    ...(facts.cpuset !== undefined && { cpusetCpus: facts.cpuset }),
     oomScoreAdj: BigInt(oomScoreOf(pod, memoryRequest, facts.nodeMemoryBytes)),
     ...swap,
     unified: { ...(killAll && { 'memory.oom.group': '1' }), ...swap.unified },

@@ -113,7 +113,7 @@ async function apply(services: PodServices, state: PodState, pod: Pod, due: read
   for (const one of due) await checkMemory(services, state, one)
   await cgroups?.create(pod, largest(before, after))
   for (const { runtime, container } of due.toSorted((a, b) => growth(state, a) - growth(state, b))) {
-    const linux = containerResources(pod, container, resourceFacts(services))
+    const linux = containerResources(pod, container, resourceFacts(services, pod, container.name))
     // Zero would leave the quota as it is.
     const cpuQuota = linux.cpuQuota === 0n ? -1n : linux.cpuQuota
     await services.runtime.updateContainerResources({

@@ -3,6 +3,7 @@ import type { AuthConfig, ImageService, RuntimeService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Admission } from '../admission/admission.ts'
 import type { Clock } from '../clock.ts'
+import type { CpuManager } from '../cpu/manager.ts'
 import type { DeviceManager } from '../device/manager.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
@@ -45,6 +46,7 @@ export interface PodServices {
   node: NodeFacts
   admission: Admission
   resizer: Resizer
+  cpus: Pick<CpuManager, 'cpusetOf' | 'isExclusive'>
   devices: Pick<DeviceManager, 'answers' | 'preStart' | 'health'>
   runtime: RuntimeService
   images: Images

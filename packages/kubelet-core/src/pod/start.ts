@@ -139,7 +139,13 @@ const preStartMs = 30_000
 
 const containerTypes = { regular: 'container', init: 'init_container', ephemeral: 'ephemeral_container' } as const
 
-export const resourceFacts = ({ node, cgroups }: Pick<PodServices, 'node' | 'cgroups'>): ResourceFacts => ({
+export const resourceFacts = (
+  { node, cgroups, cpus }: Pick<PodServices, 'node' | 'cgroups' | 'cpus'>,
+  { metadata }: Pod,
+  container: string,
+): ResourceFacts => ({
+  cpuset: cpus.cpusetOf(metadata?.uid ?? '', container),
+  isExclusive: cpus.isExclusive(metadata?.uid ?? '', container),
   nodeMemoryBytes: node.memoryBytes,
   cgroupVersion: cgroups?.version ?? 1,
   singleProcessOOMKill: node.singleProcessOOMKill,
@@ -174,7 +180,7 @@ async function configure(
       ids,
     }),
     devices: containerDevices(container, volumes),
-    ...resourceFacts(services),
+    ...resourceFacts(services, pod, container.name),
     seccompDefault: node.seccompDefault,
     seccompFolder: join(node.rootDir, 'seccomp'),
     thermalThrottle: node.thermalThrottle,

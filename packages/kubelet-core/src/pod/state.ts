@@ -29,6 +29,8 @@ export interface PodState extends Liveliness {
   /** What the runtime was told. */
   actuated?: Allocation | undefined
   resize: ResizeState
+  /** The CPUs that containers were told, by ID. */
+  readonly cpusets: Map<string, string>
   /** All containers are being restarted in place. */
   restartingAll: boolean
   volumes?: Promise<ReadonlyMap<string, string>> | undefined
@@ -57,6 +59,7 @@ export function createPodState(services: PodServices, first: Pod): PodState {
     admitted: false,
     waiting: new Map(),
     resize: {},
+    cpusets: new Map(),
     restartingAll: false,
     hooks: new Set(),
     told,

@@ -1,6 +1,7 @@
 // The turns of a pod's worker: they read the runtime, decide with pure functions, and act.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type PodActions, podActions, type WaitAction } from './actions.ts'
+import { applyCpusets } from './cpusets.ts'
 import { killContainer, killPod, podGrace } from './kill.ts'
 import { isStatic, podTitle } from './labels.ts'
 import { ensureCgroup, ensureVolumes, makeSandbox } from './prepare.ts'
@@ -137,6 +138,7 @@ async function syncAllotted(context: StarterContext): Promise<{ againMs?: number
   const againMs = await startContainers(context, actions.start, runtime, volumes)
   turnstile.leave()
   const after = await reader.read(state.uid)
+  await applyCpusets(services, state, after)
   endResize(state, pod, after)
   state.restartingAll &&= isMissingSome(pod, after)
   const ended = isTerminal(state.publish(pod, after))

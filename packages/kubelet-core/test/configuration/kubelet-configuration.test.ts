@@ -90,9 +90,9 @@ it('what is not there is refused or told of, not silently left out', () => {
   const defaults = parse({})
   expect(refusedSettings(defaults)).toEqual([])
   expect(idleSettings(defaults, defaults)).toEqual([])
-  const wanted = parse({ cpuManagerPolicy: 'static', hairpinMode: 'none', featureGates: { X: true } })
+  const wanted = parse({ memoryManagerPolicy: 'Static', hairpinMode: 'none', featureGates: { X: true } })
   expect(refusedSettings(wanted)).toEqual([
-    'cpuManagerPolicy "static": is not supported by this kubelet: containers have no CPUs of their own',
+    'memoryManagerPolicy "Static": is not supported by this kubelet: containers have no memory nodes of their own',
   ])
   expect(idleSettings(wanted, defaults)).toEqual(['hairpinMode', 'featureGates'])
 })
