@@ -8,6 +8,7 @@ import { refusedSettings } from './configuration/unsupported.ts'
 import type { Logger } from './log.ts'
 import type { Prober } from './probe/types.ts'
 import type { CgroupDriver } from './resource/cgroup-driver.ts'
+import type { Logind } from './shutdown/logind.ts'
 import type { HealthCheck } from './server/health.ts'
 import type { VolumeManager } from './volume/types.ts'
 
@@ -34,6 +35,8 @@ export interface KubeletOptions {
   volumes?: VolumeManager | undefined
   /** Default: made inside. */
   prober?: Prober | undefined
+  /** Who tells of shutdowns of the machine; default: systemd-logind. Asked only when the configuration waits for them. */
+  logind?: Logind | undefined
   /** Pods that start at a time; default: two per core. */
   parallelStarts?: number | undefined
   log?: Logger | undefined

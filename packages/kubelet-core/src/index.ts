@@ -43,6 +43,8 @@ export type { KubeletConfiguration, KubeletConfigurationInput } from './configur
 export { serveDevicePlugin } from './device/plugin.ts'
 export type { DeviceAnswer, DevicePlugin, DevicePluginOptions } from './device/plugin.ts'
 export type { Device } from './device/devices.ts'
+export { systemLogind } from './shutdown/logind.ts'
+export type { Inhibitor, Logind } from './shutdown/logind.ts'
 export { systemClock } from './clock.ts'
 export type { Clock } from './clock.ts'
 export { silentLogger } from './log.ts'

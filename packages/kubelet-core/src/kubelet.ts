@@ -59,6 +59,9 @@ import { manifestsSource } from './source/manifests.ts'
 import { urlSource } from './source/url.ts'
 import { createMirrors } from './source/mirror.ts'
 import type { PodSource } from './source/source.ts'
+import { systemLogind } from './shutdown/logind.ts'
+import { createShutdownManager } from './shutdown/manager.ts'
+import { shutdownGroups } from './shutdown/plan.ts'
 import { createStatusWriter } from './status-writer.ts'
 import { createVolumeManager } from './volume/manager.ts'
 import { bindSubPath } from './volume/sub-path.ts'
@@ -166,7 +169,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         sysctls,
         hasGroupsPolicy: health.answer()?.features?.supplementalGroupsPolicy ?? false,
         hasAppArmor: machine.appArmor,
-        shuttingDown: false,
+        shuttingDown: shutdown.shuttingDown,
       }
     },
     givers: [cpus, devices],
@@ -290,6 +293,17 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     clock,
     log,
   })
+  const shutdown = createShutdownManager({
+    rootDir,
+    groups: shutdownGroups(configuration),
+    logind: options.logind ?? systemLogind(),
+    pods: () => manager.syncing(),
+    end: async ({ metadata }, failure, graceSeconds) => manager.evict(metadata?.uid ?? '', failure, graceSeconds),
+    changed: () => agent?.refresh(),
+    events,
+    clock,
+    log,
+  })
   let hadProblem = true
   const watchHealth = startPeriod({
     ms: healthMs,
@@ -330,6 +344,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       housekeeping.close(),
       watchHealth.close(),
       upkeep.close(),
+      shutdown.close(),
       sets.close(),
     ])
     resizer.close()
@@ -402,6 +417,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           facts: async () => ({
             ...(await nodeFactsOf({ options, configuration, machine, version, imageService, health })),
             port: server?.port,
+            problems: [...health.problems(), ...(shutdown.shuttingDown ? ['node is shutting down'] : [])],
             pressure: upkeep.eviction.pressure(),
             devices: devices.resources(),
           }),
@@ -418,6 +434,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       await sets.start()
       void sets.allReady.then(async () => {
         upkeep.eviction.start()
+        shutdown.start()
         await volumes.removeOrphans(manager.uids())
         housekeeping.now()
       })

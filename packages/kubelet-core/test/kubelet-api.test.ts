@@ -2,6 +2,7 @@
 import type { Event, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Lease } from 'kubernetes-types/coordination/v1.d.ts'
 import { expect, it } from 'vitest'
+import type { Logind } from '../src/shutdown/logind.ts'
 import { memory, open, put, until, useFixture } from './fixture.ts'
 import { createMemoryApi, type MemoryApi } from './memory-api.ts'
 
@@ -247,4 +248,33 @@ it('a resize that does not fit waits until another pod has gone', async () => {
   api.remove(path('stays'))
   await until(() => !conditionOf(api, 'grows', 'PodResizePending'))
   await until(() => podIn(api, 'grows')?.status?.containerStatuses?.[0]?.resources?.requests?.['cpu'] === String(cpus))
+})
+
+it('a shutdown of the machine ends pods by priority, makes the node unready and keeps new pods away', async () => {
+  const api = createMemoryApi()
+  const announced = Promise.withResolvers<void>()
+  let held = 0
+  const logind: Logind = {
+    inhibit: async () => (held++, { release: async () => void held-- }),
+    longestDelayMs: async () => 60_000,
+    async *shutdowns(signal) {
+      await announced.promise
+      yield true
+      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+    },
+  }
+  const shutdownGracePeriodByPodPriority = [{ priority: 0, shutdownGracePeriodSeconds: 5 }]
+  await open({ client: api.client, logind, configuration: { shutdownGracePeriodByPodPriority } })
+  create(api, 'web', oneContainer)
+  await until(() => isReady(podIn(api, 'web')) && held === 1)
+  announced.resolve()
+  await until(() => podIn(api, 'web')?.status?.phase === 'Failed')
+  const message = 'Pod was terminated in response to imminent node shutdown.'
+  expect(podIn(api, 'web')?.status).toMatchObject({ reason: 'Terminated', message })
+  expect(conditionOf(api, 'web', 'DisruptionTarget')).toMatchObject({ status: 'True', message })
+  const ready = () => (api.get('/api/v1/nodes/node-1') as Node).status?.conditions?.find(({ type }) => type === 'Ready')
+  await until(() => ready()?.status === 'False' && held === 0)
+  expect(ready()).toMatchObject({ reason: 'KubeletNotReady', message: 'node is shutting down' })
+  create(api, 'late', oneContainer)
+  await until(() => podIn(api, 'late')?.status?.reason === 'NodeShutdown')
 })

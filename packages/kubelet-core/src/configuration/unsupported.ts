@@ -6,7 +6,6 @@ const refusals: readonly [field: keyof KubeletConfiguration, wanted: string, why
   ['memoryManagerPolicy', 'None', 'containers have no memory nodes of their own'],
   ['topologyManagerPolicy', 'none', 'resources are not given by topology'],
   ['cgroupDriver', 'cgroupfs', 'cgroups are made by files, not by systemd'],
-  ['shutdownGracePeriod', '0s', 'shutdowns of the machine are not waited for'],
 ]
 
 /** Fields that change nothing here, though they may be set. */
@@ -28,7 +27,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'registryBurst',
   'imagePullCredentialsVerificationPolicy',
   'preloadedImagesVerificationAllowlist',
-  'shutdownGracePeriodByPodPriority',
   'failCgroupV1',
   'protectKernelDefaults',
   'makeIPTablesUtilChains',
