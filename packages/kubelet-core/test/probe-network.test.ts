@@ -7,6 +7,9 @@ import { Server as GrpcServer, ServerCredentials, status } from '@grpc/grpc-js'
 import type { Probe } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ProbeTarget } from '../src/index.ts'
+import { createKubeletProber } from '../src/assembly/prober.ts'
+import { silentLogger } from '../src/log.ts'
+import { createKubeletMetrics } from '../src/metrics/kubelet-metrics.ts'
 import { attempt } from '../src/probe/attempt.ts'
 import type { Attempt } from '../src/probe/attempt.ts'
 import { selfSigned } from './certificates.ts'
@@ -116,6 +119,29 @@ test('HTTP: redirects within the host are followed, ten at most; others are not'
     status: 'failure',
     message: `Get "http://${host}:${port}/loop": stopped after 10 redirects`,
   })
+})
+
+test('HTTP: a warning counts as success, and is told of as an event', async () => {
+  const port = await serve((_, response) => response.writeHead(302, { location: 'http://localhost:1/' }).end('moved'))
+  const told = Promise.withResolvers<unknown>()
+  const pod = target(port).pod
+  const prober = createKubeletProber({
+    exec: () => Promise.reject(new Error('no exec here')),
+    manager: () => ({ wake: () => undefined, get: () => pod }),
+    events: { record: (_pod, event) => told.resolve(event) },
+    metrics: createKubeletMetrics(),
+    log: silentLogger,
+  })
+  closers.push(async () => prober.close())
+  const { container, ...rest } = target(port)
+  prober.add({ ...rest, pod, container: { ...container, readinessProbe: { httpGet: { port } } } })
+  expect(await told.promise).toEqual({
+    type: 'Warning',
+    reason: 'ProbeWarning',
+    message: 'Readiness probe warning: Probe terminated redirects, Response body: moved',
+    fieldPath: 'spec.containers{c}',
+  })
+  expect(prober.verdict('id', 'readiness')).toBe(true)
 })
 
 test('HTTP: no more than 10 KiB of an endless body are read', async () => {

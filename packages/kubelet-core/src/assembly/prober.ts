@@ -4,7 +4,7 @@ import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { PodManager } from '../pod/manager.ts'
 import { createProber } from '../probe/prober.ts'
-import type { ExecInContainer, Prober } from '../probe/types.ts'
+import type { ExecInContainer, ProbeFailure, Prober } from '../probe/types.ts'
 
 const probeTypes = { liveness: 'Liveness', readiness: 'Readiness', startup: 'Startup' } as const
 
@@ -18,6 +18,13 @@ export interface KubeletProberOptions {
 }
 
 export function createKubeletProber({ exec, manager, events, metrics, log }: KubeletProberOptions): Prober {
+  const tell =
+    (reason: string) =>
+    ({ podUid, container, message }: ProbeFailure): void => {
+      const pod = manager().get(podUid)
+      const fieldPath = `spec.containers{${container}}`
+      if (pod) events.record(pod, { type: 'Warning', reason, message, fieldPath })
+    }
   return createProber({
     exec,
     log,
@@ -29,10 +36,7 @@ export function createKubeletProber({ exec, manager, events, metrics, log }: Kub
       if (status !== 'failure') metrics.probeSeconds.observe(labels, seconds)
     },
     onVerdict: ({ podUid }) => manager().wake(podUid),
-    onFailure({ podUid, container, message }) {
-      const pod = manager().get(podUid)
-      const fieldPath = `spec.containers{${container}}`
-      if (pod) events.record(pod, { type: 'Warning', reason: 'Unhealthy', message, fieldPath })
-    },
+    onWarning: tell('ProbeWarning'),
+    onFailure: tell('Unhealthy'),
   })
 }

@@ -15,6 +15,8 @@ export interface ProberOptions {
   exec: ExecInContainer
   onVerdict(verdict: ProbeVerdict): void
   onFailure(failure: ProbeFailure): void
+  /** Told of an attempt that counts as success, but should be looked at: a redirect to another host. */
+  onWarning?(failure: ProbeFailure): void
   /** Told of each attempt, and how long it took. */
   onAttempt?(target: ProbeTarget, kind: ProbeKind, status: Attempt['status'], seconds: number): void
   log?: Logger
@@ -167,5 +169,5 @@ function tell(context: Context, watched: Watched, probing: Probing, { status, me
   if (status === 'failure') context.options.onFailure({ ...facts, message: `${title} failed: ${message}` })
   else if (status === 'unknown') {
     context.options.onFailure({ ...facts, message: `${title} errored and resulted in unknown state: ${message}` })
-  } else if (status === 'warning') context.log.warn(facts, `${title} warning: ${message}`)
+  } else if (status === 'warning') context.options.onWarning?.({ ...facts, message: `${title} warning: ${message}` })
 }
