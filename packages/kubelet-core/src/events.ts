@@ -4,6 +4,7 @@ import type { Event, ObjectReference, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Logger, silentLogger } from './log.ts'
 import { apiTime } from './pod/time.ts'
+import { createTokenBucket, type TokenBucket } from './token-bucket.ts'
 
 export interface NodeletEvent {
   type: 'Normal' | 'Warning'
@@ -51,7 +52,7 @@ export function createEventRecorder(options: EventOptions): EventRecorder {
   const { nodeName, client, subjectOf = (pod) => pod, clock = systemClock, log = silentLogger } = options
   const known = new Map<string, Known>()
   const similar = new Map<string, { messages: Set<string>; lastMs: number }>()
-  const buckets = new Map<string, { tokens: number; atMs: number }>()
+  const buckets = new Map<string, TokenBucket>()
   const queue: (() => Promise<void>)[] = []
   let running = false
   let closed = false
@@ -63,14 +64,13 @@ export function createEventRecorder(options: EventOptions): EventRecorder {
     running = false
   }
   const allowed = (object: string): boolean => {
-    const nowMs = clock.now()
-    const bucket = buckets.get(object) ?? { tokens: burst, atMs: nowMs }
-    bucket.tokens = Math.min(burst, bucket.tokens + (nowMs - bucket.atMs) / refillMs)
-    bucket.atMs = nowMs
-    buckets.set(object, bucket)
-    if (bucket.tokens < 1) return false
-    bucket.tokens--
-    return true
+    const mayPass = buckets.get(object) ?? createTokenBucket(burst, refillMs, clock)
+    // The one that was asked last is the newest: the oldest are full again, or will be missed least.
+    buckets.delete(object)
+    buckets.set(object, mayPass)
+    const [oldest] = buckets.keys()
+    if (buckets.size > maxKnown && oldest !== undefined) buckets.delete(oldest)
+    return mayPass()
   }
 
   /** Whether there are too many of the kind to tell each. */

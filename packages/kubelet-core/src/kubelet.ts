@@ -11,6 +11,7 @@ import { createKubeletProber } from './assembly/prober.ts'
 import { wakeReferrers } from './assembly/references.ts'
 import { nodeFactsOf } from './assembly/node-facts.ts'
 import { openServer } from './assembly/server.ts'
+import { openShares } from './assembly/shares.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
 import { kubeletVersion } from './kubelet-version.ts'
 import { deletePod } from './pod/delete-pod.ts'
@@ -24,9 +25,6 @@ import { type KubeletConfiguration, parseKubeletConfiguration } from './configur
 import { idleSettings } from './configuration/unsupported.ts'
 import { parseDuration } from './duration.ts'
 import { removeStaleLogs } from './container-log/remove.ts'
-import { openCpuManager } from './cpu/manager.ts'
-import { readCpus } from './cpu/topology.ts'
-import { openDeviceManager } from './device/manager.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
 import { createKubeletMetrics } from './metrics/kubelet-metrics.ts'
@@ -50,6 +48,7 @@ import { removeEveryPod } from './pod/remove-all.ts'
 import { createCgroupDriver } from './resource/cgroup-driver.ts'
 import { reservedOf } from './resource/reserved.ts'
 import { parseMilliQuantity } from './quantity.ts'
+import { servePodResources } from './pod-resources/server.ts'
 import { createResizer } from './resize/resizer.ts'
 import { watchRuntime } from './runtime-watch.ts'
 import { type HealthCheck, type HealthServer, startHealthServer } from './server/health.ts'
@@ -142,21 +141,16 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const ownNode: Node = {
     metadata: { name: nodeName, labels: nodeLabels({ nodeName, machine, labels: options.nodeLabels }) },
   }
-  const cpus = await openCpuManager({
+  const { cpus, memory, devices, giver } = await openShares({
     rootDir,
-    cpus: configuration.cpuManagerPolicy === 'static' ? await readCpus() : [],
-    policy: configuration.cpuManagerPolicy,
-    policyOptions: configuration.cpuManagerPolicyOptions,
-    reservedCpus: configuration.reservedSystemCPUs,
-    reservedMilliCpu: reservedOf(configuration, 'cpu'),
+    configuration,
+    memoryBytes: machine.memoryBytes,
     poolChanged: () => manager.wakeAll(),
-  })
-  const devices = await openDeviceManager({
-    rootDir,
-    changed(podUids) {
+    devicesChanged(podUids) {
       for (const uid of podUids) manager.wake(uid)
       agent?.refresh()
     },
+    metrics,
     clock,
     log,
   })
@@ -172,7 +166,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         shuttingDown: shutdown.shuttingDown,
       }
     },
-    givers: [cpus, devices],
+    giver,
     end: async (pod, failure) => manager.evict(pod.metadata?.uid ?? '', failure),
     preempted: (preemption_signal) => metrics.preemptions.inc({ preemption_signal }),
     events,
@@ -195,6 +189,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     admission,
     resizer,
     cpus,
+    memory,
     devices,
     runtime: runtimeService,
     imageService,
@@ -331,6 +326,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     ]
   }
   let server: KubeletServer | undefined
+  let podResources: AsyncDisposable | undefined
   let healthServer: HealthServer | undefined
 
   const close = async (): Promise<void> => {
@@ -355,6 +351,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await prober.close()
     await volumes.close()
     await apiObjects?.close()
+    await podResources?.[Symbol.asyncDispose]()
     await devices[Symbol.asyncDispose]()
     await watching
   }
@@ -379,6 +376,19 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         events.recordNode({ type: 'Normal', reason: 'NodeAllocatableEnforced', message })
       }
       apiObjects?.start()
+      podResources = await servePodResources({
+        rootDir,
+        pods: () => admission.active(),
+        cpus,
+        memory,
+        devices,
+        metrics,
+        clock,
+      }).catch((error: unknown) => {
+        // A path that is too long for a socket, for instance: all else works.
+        log.warn({ err: error }, 'nobody can ask what containers have')
+        return undefined
+      })
       await devices.start().catch((error: unknown) => {
         // A path that is too long for a socket, for instance: all else works.
         log.warn({ err: error }, 'device plugins cannot register')

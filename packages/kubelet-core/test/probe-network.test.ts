@@ -133,7 +133,7 @@ test('HTTP: a warning counts as success, and is told of as an event', async () =
     log: silentLogger,
   })
   closers.push(async () => prober.close())
-  const { container, ...rest } = target(port)
+  const { container, ...rest } = { ...target(port), startedAt: Date.now() }
   prober.add({ ...rest, pod, container: { ...container, readinessProbe: { httpGet: { port } } } })
   expect(await told.promise).toEqual({
     type: 'Warning',

@@ -18,7 +18,7 @@ export interface ResourceGiver {
 export interface AdmissionOptions {
   /** What is known of the node; `fresh` asks the API server first. */
   facts(fresh: boolean, signal: AbortSignal): Promise<Omit<AdmissionFacts, 'active'>>
-  givers: readonly ResourceGiver[]
+  giver: ResourceGiver
   /** Ends a pod, so that another fits; fulfilled when nothing of it runs. */
   end(pod: Pod, failure: PodFailure): Promise<void>
   /** Told of each pod that is ended for another, and which resource that one lacked first. */
@@ -41,7 +41,7 @@ export interface Admission {
   active(): readonly Pod[]
 }
 
-export function createAdmission({ facts, givers, end, preempted, events, log }: AdmissionOptions): Admission {
+export function createAdmission({ facts, giver, end, preempted, events, log }: AdmissionOptions): Admission {
   const admitted = new Map<string, Pod>()
   let tail: Promise<unknown> = Promise.resolve()
 
@@ -49,10 +49,8 @@ export function createAdmission({ facts, givers, end, preempted, events, log }: 
     const known = { ...(await facts(false, signal)), active: [...admitted.values()] }
     const early = earlyObstacle(pod, known)
     if (early) return early
-    for (const giver of givers) {
-      const refused = await giver.admit(pod, signal)
-      if (refused) return refused
-    }
+    const refused = await giver.admit(pod, signal)
+    if (refused) return refused
     const obstacle = obstacleTo(pod, known)
     if (obstacle?.rejection.reason === 'NodeAffinity') {
       // What is known of the labels may lag behind the scheduler's knowledge.
@@ -95,16 +93,15 @@ export function createAdmission({ facts, givers, end, preempted, events, log }: 
     const before = admitted.has(uid)
     const rejection = before ? await readmit(pod, signal) : await checked(async () => judge(pod, signal), signal)
     if (!rejection) admitted.set(uid, pod)
-    else for (const giver of givers) await giver.release(uid)
+    else await giver.release(uid)
     return rejection
   }
 
-  /** What such a pod has been given is known from disk; only a giver that lost it may refuse. */
+  /** What such a pod has been given is known from disk; only when that was lost may it be refused. */
   const readmit = async (pod: Pod, signal: AbortSignal): Promise<undefined> => {
-    for (const giver of givers) {
-      const refused = await giver.admit(pod, signal)
-      if (refused) log.warn({ pod: pod.metadata?.name, ...refused }, 'a pod that runs already was not given its share')
-    }
+    const refused = await giver.admit(pod, signal)
+    if (refused) log.warn({ pod: pod.metadata?.name, ...refused }, 'a pod that runs already was not given its share')
+    return undefined
   }
 
   return {
@@ -116,7 +113,7 @@ export function createAdmission({ facts, givers, end, preempted, events, log }: 
     adopt: (pod) => void admitted.set(pod.metadata?.uid ?? '', pod),
     async release(podUid) {
       admitted.delete(podUid)
-      for (const giver of givers) await giver.release(podUid)
+      await giver.release(podUid)
     },
     active: () => [...admitted.values()],
   }

@@ -3,8 +3,6 @@ import type { KubeletConfiguration } from './types.ts'
 
 /** What would change how pods run, and is not there: said at once, not found out later. */
 const refusals: readonly [field: keyof KubeletConfiguration, wanted: string, why: string][] = [
-  ['memoryManagerPolicy', 'None', 'containers have no memory nodes of their own'],
-  ['topologyManagerPolicy', 'none', 'resources are not given by topology'],
   ['cgroupDriver', 'cgroupfs', 'cgroups are made by files, not by systemd'],
 ]
 
@@ -49,7 +47,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'kubeAPIBurst',
   'eventRecordQPS',
   'eventBurst',
-  'featureGates',
   'logging',
   'enableSystemdWatchdog',
   'tracing',
@@ -63,7 +60,12 @@ export function refusedSettings(configuration: KubeletConfiguration): string[] {
   })
 }
 
+/** Feature gates that change something here. */
+const knownGates = ['CPUManagerPolicyAlphaOptions']
+
 /** @returns the fields that are set to something else than their default, and change nothing */
 export function idleSettings(configuration: KubeletConfiguration, defaults: KubeletConfiguration): string[] {
-  return idle.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(defaults[field]))
+  const fields = idle.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(defaults[field]))
+  const gates = Object.keys(configuration.featureGates).filter((gate) => !knownGates.includes(gate))
+  return [...fields, ...gates.map((gate) => `featureGates.${gate}`)]
 }

@@ -1,14 +1,16 @@
 // CPUs of this node: which containers have some for themselves, and which are everybody's.
 import { join } from 'node:path'
 import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
-import type { ResourceGiver } from '../admission/admission.ts'
-import type { Rejection } from '../admission/node-fit.ts'
-import { isSidecar } from '../pod/actions.ts'
 import { parseMilliQuantity } from '../quantity.ts'
 import { qosClass } from '../resource/qos.ts'
+import { stateError } from '../state-file/state-file.ts'
+import { hintsFor, type ResourceHints, type TopologyHint } from '../topology/hints.ts'
+import { masksOf, type NumaMask, sizeOf } from '../topology/numa.ts'
+import { peakOf, reusableFor, type ShareGiver, ShareError } from '../topology/share.ts'
 import { formatCpuList, ordered, parseCpuList, without } from './cpu-set.ts'
-import { type CpuState, readCpuState, stateError, writeCpuState } from './state.ts'
-import { takeCpus } from './take.ts'
+import type { CpuOptions } from './options.ts'
+import { type CpuState, readCpuState, writeCpuState } from './state.ts'
+import { takeCpus, type TakeRules } from './take.ts'
 import type { Cpu } from './topology.ts'
 
 export interface CpuManagerOptions {
@@ -16,7 +18,7 @@ export interface CpuManagerOptions {
   cpus: readonly Cpu[]
   /** KubeletConfiguration `cpuManagerPolicy` and its options. */
   policy: 'none' | 'static'
-  policyOptions: Readonly<Record<string, string>>
+  options: CpuOptions
   /** KubeletConfiguration `reservedSystemCPUs`; empty: the first so many of `reservedMilliCpu`. */
   reservedCpus: string
   reservedMilliCpu: bigint
@@ -24,18 +26,28 @@ export interface CpuManagerOptions {
   poolChanged(): void
 }
 
-export interface CpuManager extends ResourceGiver {
+export interface CpuManager extends ShareGiver {
   /** What the container may run on, as a list; undefined: the node does not say. */
   cpusetOf(podUid: string, container: string): string | undefined
-  /** It has CPUs that no other has. */
-  isExclusive(podUid: string, container: string): boolean
+  /** Those that the container has for itself. */
+  exclusiveOf(podUid: string, container: string): number[]
+  /** Those that containers may have for themselves, given out or not. */
+  allocatable(): number[]
 }
 
-const knownOptions = ['full-pcpus-only', 'strict-cpu-reservation']
+const nothing: CpuManager = {
+  hints: () => new Map(),
+  podHints: () => new Map(),
+  give: async () => undefined,
+  release: async () => undefined,
+  cpusetOf: () => undefined,
+  exclusiveOf: () => [],
+  allocatable: () => [],
+}
 
-/** @throws RangeError naming a wrong option; Error naming a state that does not fit */
-export async function openCpuManager(options: CpuManagerOptions): Promise<CpuManager> {
-  const { rootDir, cpus, policy, policyOptions, poolChanged } = options
+/** @throws RangeError naming a wrong setting; Error naming a state that does not fit */
+export async function openCpuManager(settings: CpuManagerOptions): Promise<CpuManager> {
+  const { rootDir, cpus, policy, options, poolChanged } = settings
   const path = join(rootDir, 'cpu_manager_state')
   const before = await readCpuState(path)
   if (before && before.policyName !== policy) {
@@ -44,103 +56,136 @@ export async function openCpuManager(options: CpuManagerOptions): Promise<CpuMan
   const all = cpus.map(({ id }) => id)
   if (policy === 'none') {
     if (!before) await writeCpuState(path, { policyName: 'none', defaultCpuSet: '', entries: {} })
-    return {
-      admit: async () => undefined,
-      release: async () => undefined,
-      cpusetOf: () => undefined,
-      isExclusive: () => false,
-    }
+    return nothing
   }
-  const isOn = optionsOf(policyOptions)
-  const reserved = reservedOf(options, all)
-  const strict = isOn('strict-cpu-reservation')
+  const reserved = reservedOf(settings, all)
   const entries = new Map(
-    Object.entries(before?.entries ?? {}).map(([uid, own]) => [uid, new Map(Object.entries(own))]),
+    Object.entries(before?.entries ?? {}).map(([uid, own]) => [
+      uid,
+      new Map(Object.entries(own).map(([name, list]) => [name, parseCpuList(list, path)])),
+    ]),
   )
-  const owned = (): number[] =>
-    [...entries.values()].flatMap((own) => [...own.values()].flatMap((list) => parseCpuList(list)))
+  const owned = (): number[] => [...entries.values()].flatMap((own) => [...own.values()].flat())
   const gone = without(owned(), all)
   if (gone.length > 0) throw stateError(path, `gives out CPUs ${formatCpuList(gone)}, which this machine has not`)
-  const pool = (): number[] => without(without(all, owned()), strict ? reserved : [])
+  const pool = (): number[] => without(without(all, owned()), options.strictReservation ? reserved : [])
   const save = async (): Promise<void> => {
+    const lists = [...entries].map(([uid, own]) => [
+      uid,
+      Object.fromEntries([...own].map(([name, list]) => [name, formatCpuList(list)])),
+    ])
     const state: CpuState = {
       policyName: policy,
       defaultCpuSet: formatCpuList(pool()),
-      entries: Object.fromEntries([...entries].map(([uid, own]) => [uid, Object.fromEntries(own)])),
+      entries: Object.fromEntries(lists) as CpuState['entries'],
     }
     await writeCpuState(path, state)
   }
   await save()
 
-  const threadsPerCore = Math.max(...[...Map.groupBy(cpus, ({ core }) => core).values()].map((own) => own.length))
+  const coreOf = Map.groupBy(cpus, ({ core }) => core)
+  const threadsPerCore = Math.max(...[...coreOf.values()].map((own) => own.length))
+  const rules: TakeRules = {
+    acrossCores: options.acrossCores,
+    byCache: options.byCache,
+    acrossNodes: options.acrossNodes ? { groupSize: options.fullCores ? threadsPerCore : 1 } : undefined,
+  }
   const wholeCores = (free: readonly number[]): number[] => {
     const able = new Set(free)
-    const cores = [...Map.groupBy(cpus, ({ core }) => core).values()]
-    return cores.filter((core) => core.every(({ id }) => able.has(id))).flatMap((core) => core.map(({ id }) => id))
+    const cores = [...coreOf.values()].filter((core) => core.every(({ id }) => able.has(id)))
+    return cores.flatMap((core) => core.map(({ id }) => id))
   }
 
-  const give = (pod: Pod): Rejection | undefined => {
-    const uid = pod.metadata?.uid ?? ''
-    const own = entries.get(uid) ?? new Map<string, string>()
-    /** Of init containers that have ended when the next one starts. */
-    let reusable: number[] = []
-    const inits = pod.spec?.initContainers ?? []
-    for (const container of [...inits, ...(pod.spec?.containers ?? [])]) {
-      const count = exclusiveCpus(pod, container)
-      if (count === 0) continue
-      const known = own.get(container.name)
-      const free = without(pool(), reserved)
-      const able = ordered([...free, ...reusable])
-      const usable = isOn('full-pcpus-only') ? wholeCores(able) : able
-      const refused = known === undefined && isOn('full-pcpus-only') && misaligned(count, threadsPerCore, usable.length)
-      if (refused) return refused
-      const again = takeCpus(cpus, reusable, Math.min(count, reusable.length)) ?? []
-      const more = takeCpus(cpus, without(usable, again), count - again.length)
-      const taken = known === undefined ? more && ordered([...again, ...more]) : parseCpuList(known)
-      if (!taken) {
-        const message = 'Allocate failed due to not enough cpus available to satisfy request, which is unexpected'
-        return { reason: 'UnexpectedAdmissionError', message }
-      }
-      own.set(container.name, formatCpuList(taken))
-      entries.set(uid, own)
-      const passing = inits.includes(container) && !isSidecar(container)
-      reusable = passing ? ordered([...reusable, ...taken]) : without(reusable, taken)
+  const nodes = [...new Set(cpus.map(({ node }) => node))]
+  let masks: NumaMask[] | undefined
+  const at = new Map(cpus.map((cpu) => [cpu.id, cpu]))
+  const inMask = (mask: NumaMask, of: readonly number[]): number[] =>
+    of.filter((id) => (mask & (1 << (at.get(id)?.node ?? 0))) !== 0)
+  const socketsOf = (mask: NumaMask): Set<number> =>
+    new Set(cpus.filter(({ node }) => (mask & (1 << node)) !== 0).map(({ socket }) => socket))
+  const isAligned = (mask: NumaMask, least: number): boolean => {
+    if (sizeOf(mask) === least) return true
+    const nodesPerSocket = nodes.length / new Set(cpus.map(({ socket }) => socket)).size
+    return options.bySocket && nodesPerSocket >= 1 && socketsOf(mask).size === Math.ceil(least / nodesPerSocket)
+  }
+  /** @param fixed all of them are to be in the place */
+  const placesOf = (count: number, able: readonly number[], fixed: readonly number[]): ResourceHints =>
+    hintsFor((masks ??= masksOf(nodes.toSorted((a, b) => a - b))), {
+      count,
+      has: (mask) => inMask(mask, all).length,
+      free: (mask) =>
+        inMask(mask, fixed).length < fixed.length ? undefined : inMask(mask, [...able, ...fixed]).length,
+      isPreferred: isAligned,
+    })
+
+  const ownOf = (pod: Pod, container: string): number[] | undefined =>
+    entries.get(pod.metadata?.uid ?? '')?.get(container)
+  const free = (): number[] => without(pool(), reserved)
+
+  const hints: CpuManager['hints'] = (pod, container) => {
+    const count = exclusiveCpus(pod, container)
+    if (count === 0) return new Map()
+    const has = ownOf(pod, container.name)
+    if (has) return new Map([['cpu', has.length === count ? placesOf(count, has, []) : []]])
+    const reusable = reusableFor(pod, container, (name) => ownOf(pod, name) ?? [])
+    return new Map([['cpu', placesOf(count, free(), reusable)]])
+  }
+
+  const choose = (count: number, reusable: readonly number[], { affinity }: TopologyHint): number[] => {
+    const able = ordered([...free(), ...reusable])
+    const usable = options.fullCores ? wholeCores(able) : able
+    if (options.fullCores) checkCores(count, threadsPerCore, usable.length)
+    const near = affinity === undefined ? usable : nearTo(affinity, usable)
+    let taken: number[] = []
+    // What ended containers of the pod had comes first, then what is near.
+    for (const tier of [near.filter((id) => reusable.includes(id)), near, reusable, usable]) {
+      const left = without(tier, taken)
+      const more = takeCpus(cpus, left, Math.min(count - taken.length, left.length), rules) ?? []
+      taken = [...taken, ...more]
     }
-    return undefined
+    if (taken.length < count) {
+      throw new Error(`not enough cpus available to satisfy request: requested=${count}, available=${usable.length}`)
+    }
+    return ordered(taken)
+  }
+  const nearTo = (affinity: NumaMask, usable: readonly number[]): number[] => {
+    if (!options.bySocket) return inMask(affinity, usable)
+    const sockets = socketsOf(affinity)
+    return usable.filter((id) => sockets.has(at.get(id)?.socket ?? -1))
   }
 
   return {
-    async admit(pod) {
+    hints,
+    podHints(pod) {
+      const count = peakOf(pod, (container) => exclusiveCpus(pod, container))
+      if (count === 0) return new Map()
+      const has = [...(entries.get(pod.metadata?.uid ?? '')?.values() ?? [])].flat()
+      return new Map([['cpu', has.length > 0 ? placesOf(has.length, has, []) : placesOf(count, free(), [])]])
+    },
+    async give(pod, container, place) {
+      const count = exclusiveCpus(pod, container)
+      if (count === 0 || ownOf(pod, container.name)) return
       const uid = pod.metadata?.uid ?? ''
-      const had = entries.has(uid)
-      const poolBefore = formatCpuList(pool())
-      const refused = give(pod)
-      if (refused && !had) entries.delete(uid)
-      if (formatCpuList(pool()) === poolBefore) return refused
+      const before = formatCpuList(pool())
+      const taken = choose(
+        count,
+        reusableFor(pod, container, (name) => ownOf(pod, name) ?? []),
+        place,
+      )
+      const own = entries.get(uid) ?? new Map<string, number[]>()
+      entries.set(uid, own.set(container.name, taken))
       await save()
-      poolChanged()
-      return refused
+      if (formatCpuList(pool()) !== before) poolChanged()
     },
     async release(podUid) {
       if (!entries.delete(podUid)) return
       await save()
       poolChanged()
     },
-    cpusetOf: (podUid, container) => entries.get(podUid)?.get(container) ?? formatCpuList(pool()),
-    isExclusive: (podUid, container) => entries.get(podUid)?.has(container) ?? false,
+    cpusetOf: (podUid, container) => formatCpuList(entries.get(podUid)?.get(container) ?? pool()),
+    exclusiveOf: (podUid, container) => entries.get(podUid)?.get(container) ?? [],
+    allocatable: () => without(all, reserved),
   }
-}
-
-function optionsOf(options: Readonly<Record<string, string>>): (name: string) => boolean {
-  for (const [name, value] of Object.entries(options)) {
-    if (!knownOptions.includes(name)) {
-      throw new RangeError(`cpuManagerPolicyOptions.${name}: is not supported; there are ${knownOptions.join(' and ')}`)
-    }
-    if (value !== 'true' && value !== 'false') {
-      throw new RangeError(`cpuManagerPolicyOptions.${name} ${JSON.stringify(value)}: must be true or false`)
-    }
-  }
-  return (name) => options[name] === 'true'
 }
 
 function reservedOf({ cpus, reservedCpus, reservedMilliCpu }: CpuManagerOptions, all: readonly number[]): number[] {
@@ -158,14 +203,15 @@ function reservedOf({ cpus, reservedCpus, reservedMilliCpu }: CpuManagerOptions,
   return reserved
 }
 
-function misaligned(count: number, threads: number, available: number): Rejection | undefined {
-  if (count % threads !== 0) {
-    const message = `SMT Alignment Error: requested ${count} cpus not multiple cpus per core = ${threads}`
-    return { reason: 'SMTAlignmentError', message }
+function checkCores(count: number, threads: number, available: number): void {
+  const fail = (why: string): never => {
+    throw new ShareError('SMTAlignmentError', `SMT Alignment Error: ${why}`)
   }
-  if (count <= available) return undefined
-  const message = `SMT Alignment Error: not enough free physical CPUs: available physical CPUs = ${available}, requested CPUs = ${count}, CPUs per core = ${threads}`
-  return { reason: 'SMTAlignmentError', message }
+  if (count % threads !== 0) fail(`requested ${count} cpus not multiple cpus per core = ${threads}`)
+  if (count <= available) return
+  fail(
+    `not enough free physical CPUs: available physical CPUs = ${available}, requested CPUs = ${count}, CPUs per core = ${threads}`,
+  )
 }
 
 type PodLevel = { resources?: ResourceRequirements }

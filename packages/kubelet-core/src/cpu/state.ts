@@ -1,7 +1,7 @@
-// `cpu_manager_state`: which CPUs are whose, as it survives the kubelet.
-import { createHash } from 'node:crypto'
-import { open, readFile, rename } from 'node:fs/promises'
+// `cpu_manager_state`: which CPUs are whose, as it survives the kubelet; the Go kubelet's file.
 import { z } from 'zod'
+import { goChecksum, goMap, goString, goStruct, goUint64 } from '../state-file/checksum.ts'
+import { readStateFile, writeStateFile } from '../state-file/state-file.ts'
 
 export interface CpuState {
   policyName: 'none' | 'static'
@@ -18,45 +18,22 @@ const schema = z.object({
   checksum: z.number(),
 })
 
-const checksumOf = ({ policyName, defaultCpuSet, entries }: CpuState): number =>
-  createHash('sha256')
-    .update(JSON.stringify([policyName, defaultCpuSet, entries]))
-    .digest()
-    .readUInt32BE(0)
+const goType = goStruct('*state.CPUManagerCheckpoint', {
+  PolicyName: [goString, 'policyName'],
+  DefaultCPUSet: [goString, 'defaultCpuSet'],
+  Entries: [goMap(goString, goMap(goString, goString)), 'entries'],
+  Checksum: [{ ...goUint64, name: 'checksum.Checksum' }, 'checksum'],
+})
+const checksumOf = (state: CpuState): number => goChecksum(goType, { ...state, checksum: 0 })
 
 /** Undefined when there is none. @throws Error naming the file that cannot be trusted, and what to do */
 export async function readCpuState(path: string): Promise<CpuState | undefined> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(text)
-  } catch (cause) {
-    throw stateError(path, `is not JSON (${(cause as Error).message})`)
-  }
-  const result = schema.safeParse(parsed)
-  if (!result.success)
-    throw stateError(path, `${result.error.issues[0]?.path.join('.')}: ${result.error.issues[0]?.message}`)
-  const { checksum, ...state } = result.data
-  if (checksumOf(state) !== checksum) throw stateError(path, 'its checksum does not fit its content')
-  return state
+  const read = await readStateFile(path, schema, (state) => ({ written: state.checksum, computed: checksumOf(state) }))
+  return read && { policyName: read.policyName, defaultCpuSet: read.defaultCpuSet, entries: read.entries }
 }
 
-export const stateError = (path: string, why: string): Error =>
-  new Error(`${path}: ${why}: drain this node, remove the file and start the kubelet again`)
-
-/** Survives a crash whole or not at all. */
 export async function writeCpuState(path: string, state: CpuState): Promise<void> {
-  const temporary = `${path}.tmp`
-  {
-    await using file = await open(temporary, 'w', 0o600)
-    await file.writeFile(JSON.stringify({ ...state, checksum: checksumOf(state) }))
-    await file.sync()
-  }
-  await rename(temporary, path)
+  const { policyName, defaultCpuSet, entries } = state
+  const some = Object.keys(entries).length > 0 && { entries }
+  await writeStateFile(path, { policyName, defaultCpuSet, ...some, checksum: checksumOf(state) })
 }

@@ -7,6 +7,8 @@ export interface Cpu {
   id: number
   /** Of the machine: CPUs of one core are its threads. */
   core: string
+  /** The last cache before memory, which its CPUs share; without one the CPUs of a socket are together. */
+  cache: string
   socket: number
   /** NUMA node. */
   node: number
@@ -19,14 +21,16 @@ export async function readCpus(sys = '/sys'): Promise<Cpu[]> {
   const nodeOf = await readNodes(join(base, 'node'))
   return Promise.all(
     online.map(async (id) => {
-      const folder = join(base, `cpu/cpu${id}/topology`)
-      const [core, socket] = await Promise.all([
-        number(join(folder, 'core_id')),
-        number(join(folder, 'physical_package_id')),
+      const folder = join(base, `cpu/cpu${id}`)
+      const [core, socket, cache] = await Promise.all([
+        number(join(folder, 'topology/core_id')),
+        number(join(folder, 'topology/physical_package_id')),
+        text(join(folder, 'cache/index3/id')).catch(() => ''), // small machines have none
       ])
       // Some virtual machines say -1 for what they do not know.
       const at = Math.max(0, socket)
-      return { id, core: `${at}/${core < 0 ? `cpu${id}` : core}`, socket: at, node: nodeOf.get(id) ?? 0 }
+      const shared = cache === '' ? `socket ${at}` : cache
+      return { id, core: `${at}/${core < 0 ? `cpu${id}` : core}`, cache: shared, socket: at, node: nodeOf.get(id) ?? 0 }
     }),
   )
 }

@@ -1,7 +1,7 @@
-// `kubelet_internal_checkpoint`: which devices are whose, as it survives the kubelet.
-import { createHash } from 'node:crypto'
-import { open, readFile, rename } from 'node:fs/promises'
+// `kubelet_internal_checkpoint`: which devices are whose, as it survives the kubelet; the Go kubelet's file.
 import { z } from 'zod'
+import { goBytes, goChecksum, goList, goMap, goInt, goString, goStruct } from '../state-file/checksum.ts'
+import { readStateFile, writeStateFile } from '../state-file/state-file.ts'
 
 /** One container's devices of one resource, and what the plugin answered when they were given out. */
 export interface DeviceEntry {
@@ -19,63 +19,68 @@ export interface DeviceCheckpoint {
   RegisteredDevices: Record<string, string[]>
 }
 
+/** Go writes `null` for what is empty; both kinds of nothing have their own checksum. */
+const orNothing = <T extends z.ZodType>(type: T) =>
+  type
+    .nullable()
+    .optional()
+    .transform((value) => value ?? undefined)
+
 const schema = z.object({
   Data: z.object({
-    PodDeviceEntries: z
-      .array(
+    PodDeviceEntries: orNothing(
+      z.array(
         z.object({
           PodUID: z.string(),
           ContainerName: z.string(),
           ResourceName: z.string(),
-          DeviceIDs: z.record(z.string(), z.array(z.string())),
+          DeviceIDs: z.record(z.string().regex(/^-?\d+$/, 'is no NUMA node'), z.array(z.string())),
           AllocResp: z.string(),
         }),
-      )
-      .nullable()
-      .transform((entries) => entries ?? []),
-    RegisteredDevices: z
-      .record(z.string(), z.array(z.string()).nullable())
-      .nullable()
-      .transform((all) => Object.fromEntries(Object.entries(all ?? {}).map(([name, ids]) => [name, ids ?? []]))),
+      ),
+    ),
+    RegisteredDevices: orNothing(z.record(z.string(), orNothing(z.array(z.string())))),
   }),
   Checksum: z.number(),
 })
+type Data = z.infer<typeof schema>['Data']
 
-/** 32 bits over the content. */
-const checksumOf = (data: DeviceCheckpoint): number =>
-  createHash('sha256').update(JSON.stringify(data)).digest().readUInt32BE(0)
+const strings = goList(goString)
+const goType = goStruct('checkpoint.checkpointData', {
+  PodDeviceEntries: [
+    goList(
+      goStruct('checkpoint.PodDevicesEntry', {
+        PodUID: [goString, 'PodUID'],
+        ContainerName: [goString, 'ContainerName'],
+        ResourceName: [goString, 'ResourceName'],
+        DeviceIDs: [goMap(goInt, strings, 'checkpoint.DevicesPerNUMA'), 'DeviceIDs'],
+        AllocResp: [goBytes, 'AllocResp'],
+      }),
+    ),
+    'PodDeviceEntries',
+  ],
+  RegisteredDevices: [goMap(goString, strings), 'RegisteredDevices'],
+})
 
 /** Empty when there is none. @throws Error naming the file that cannot be trusted, and what to do */
 export async function readDeviceCheckpoint(path: string): Promise<DeviceCheckpoint> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { PodDeviceEntries: [], RegisteredDevices: {} }
-    throw error
-  }
-  const wrong = (why: string): Error =>
-    new Error(`${path}: ${why}: drain this node, remove the file and start the kubelet again`)
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(text)
-  } catch (cause) {
-    throw wrong(`is not JSON (${(cause as Error).message})`)
-  }
-  const result = schema.safeParse(parsed)
-  if (!result.success) throw wrong(`${result.error.issues[0]?.path.join('.')}: ${result.error.issues[0]?.message}`)
-  const { Data, Checksum } = result.data
-  if (checksumOf(Data) !== Checksum) throw wrong('its checksum does not fit its content')
-  return Data
+  const read = await readStateFile(path, schema, ({ Data: data, Checksum: written }) => ({
+    written,
+    computed: goChecksum(goType, data),
+  }))
+  const { PodDeviceEntries: entries = [], RegisteredDevices: registered = {} } = read?.Data ?? {}
+  const devices = Object.entries(registered).map(([name, ids]): [string, string[]] => [name, ids ?? []])
+  return { PodDeviceEntries: entries, RegisteredDevices: Object.fromEntries(devices) }
 }
 
-/** Survives a crash whole or not at all. */
-export async function writeDeviceCheckpoint(path: string, data: DeviceCheckpoint): Promise<void> {
-  const temporary = `${path}.tmp`
-  {
-    await using file = await open(temporary, 'w', 0o600)
-    await file.writeFile(JSON.stringify({ Data: data, Checksum: checksumOf(data) }))
-    await file.sync()
-  }
-  await rename(temporary, path)
+export async function writeDeviceCheckpoint(
+  path: string,
+  { PodDeviceEntries, RegisteredDevices }: DeviceCheckpoint,
+): Promise<void> {
+  const entries = PodDeviceEntries.length > 0 ? PodDeviceEntries : undefined
+  const data: Data = { PodDeviceEntries: entries, RegisteredDevices }
+  await writeStateFile(path, {
+    Data: { PodDeviceEntries: entries ?? null, RegisteredDevices },
+    Checksum: goChecksum(goType, data),
+  })
 }

@@ -1,18 +1,21 @@
 // Devices of this node: which plugins offer which, and which container has which.
 import { join } from 'node:path'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
-import type { ResourceGiver } from '../admission/admission.ts'
 import type { Clock } from '../clock.ts'
 import { ContainerAllocateResponse, type RegisterRequest } from '../gen/deviceplugin.ts'
 import type { Logger } from '../log.ts'
-import { isSidecar } from '../pod/actions.ts'
 import { parseQuantity } from '../quantity.ts'
 import { type DeviceEntry, readDeviceCheckpoint, writeDeviceCheckpoint } from './checkpoint.ts'
-import { byNode, chooseDevices, type Device } from './devices.ts'
+import type { ResourceHints, TopologyHint } from '../topology/hints.ts'
+import { masksOf, type NumaNode } from '../topology/numa.ts'
+import { containersOf, peakOf, reusableFor, type ShareGiver } from '../topology/share.ts'
+import { byNode, chooseDevices, type Device, deviceHints, nearTo } from './devices.ts'
 import { type Endpoint, openEndpoint } from './endpoint.ts'
 import { serveRegistration } from './registration.ts'
 
 export interface DeviceManagerOptions {
+  /** The machine's. */
+  nodes: readonly NumaNode[]
   /** The kubelet's folder: plugins are in `device-plugins` below. */
   rootDir: string
   /** What the node has of a resource is another now; `podUids` are those whose devices changed. */
@@ -21,13 +24,19 @@ export interface DeviceManagerOptions {
   log: Logger
 }
 
+/** A device, and what it is one of. */
+export interface KnownDevice {
+  resource: string
+  device: Device
+}
+
 /** One device that a container has. @see v1.ResourceHealth */
 export interface DeviceHealth {
   resourceID: string
   health: 'Healthy' | 'Unhealthy' | 'Unknown'
 }
 
-export interface DeviceManager extends ResourceGiver, AsyncDisposable {
+export interface DeviceManager extends ShareGiver, AsyncDisposable {
   /** Listens for plugins. */
   start(): Promise<void>
   /** Resource → how many devices there are and how many may be given out. */
@@ -36,6 +45,10 @@ export interface DeviceManager extends ResourceGiver, AsyncDisposable {
   answers(podUid: string, container: string): ContainerAllocateResponse[]
   /** To be called before the container starts, where the plugin wants to know. @throws Error of the plugin */
   preStart(podUid: string, container: string, signal: AbortSignal): Promise<void>
+  /** Those that the container has. */
+  devicesOf(podUid: string, container: string): KnownDevice[]
+  /** Those that containers may have, given out or not. */
+  allocatable(): KnownDevice[]
   /** Resource → its devices, and how they are. */
   health(podUid: string, container: string): ReadonlyMap<string, DeviceHealth[]>
 }
@@ -53,6 +66,7 @@ const stopGraceMs = 300_000
 /** @throws Error naming a checkpoint that cannot be trusted */
 export async function openDeviceManager({
   rootDir,
+  nodes,
   changed,
   clock,
   log,
@@ -67,6 +81,7 @@ export async function openDeviceManager({
     const devices = new Map(ids.map((id) => [id, { id, healthy: false, nodes: [] }]))
     pools.set(name, { devices, endpoint: undefined })
   }
+  const masks = masksOf(nodes.map(({ id }) => id))
   let registration: AsyncDisposable | undefined
   let closed = false
 
@@ -113,65 +128,76 @@ export async function openDeviceManager({
     changed(owners(resource))
   }
 
+  const ownOf = (podUid: string, container: string): DeviceEntry[] =>
+    entries.filter((one) => one.PodUID === podUid && one.ContainerName === container)
+  const entryOf = (pod: Pod, container: string, resource: string): DeviceEntry | undefined =>
+    ownOf(pod.metadata?.uid ?? '', container).find(({ ResourceName }) => ResourceName === resource)
+  const reusableOf = (pod: Pod, container: Container, resource: string): string[] =>
+    reusableFor(pod, container, (name) => {
+      const entry = entryOf(pod, name, resource)
+      return entry ? idsOf(entry) : []
+    })
+  const freeOf = (resource: string, { devices }: Pool): string[] => {
+    const taken = new Set(entries.filter((one) => one.ResourceName === resource).flatMap(idsOf))
+    return [...devices.values()].filter(({ id, healthy }) => healthy && !taken.has(id)).map(({ id }) => id)
+  }
+  /** Those that somebody counts, and who counts them. */
+  const knownWishes = (container: Container): [resource: string, count: number, pool: Pool][] =>
+    wishesOf(container).flatMap(([resource, count]): [string, number, Pool][] => {
+      const pool = pools.get(resource)
+      return pool ? [[resource, count, pool]] : [] // counted by somebody else, or by nobody
+    })
+
   const give = async (
-    uid: string,
+    pod: Pod,
     container: Container,
-    resource: string,
-    count: number,
-    reusable: readonly string[],
+    [resource, count, pool]: [string, number, Pool],
+    { affinity }: TopologyHint,
     signal: AbortSignal,
   ): Promise<DeviceEntry> => {
-    const pool = pools.get(resource)
-    if (!pool?.endpoint) throw new Error(`can't allocate unregistered device ${resource}`)
-    const taken = new Set(entries.filter((one) => one.ResourceName === resource).flatMap(idsOf))
-    const healthy = [...pool.devices.values()].filter((one) => one.healthy).map(({ id }) => id)
-    const free = healthy.filter((id) => !taken.has(id))
-    const again = reusable.filter((id) => pool.devices.get(id)?.healthy)
-    const available = new Set([...free, ...again])
+    const { endpoint, devices } = pool
+    if (!endpoint) throw new Error(`can't allocate unregistered device ${resource}`)
+    const free = freeOf(resource, pool)
+    const reusable = reusableOf(pod, container, resource).filter((id) => devices.get(id)?.healthy)
+    const available = new Set([...free, ...reusable])
     if (available.size < count) {
       throw new Error(
         `requested number of devices unavailable for ${resource}. Requested: ${count}, Available: ${available.size}`,
       )
     }
-    const preferred = pool.endpoint.options.getPreferredAllocationAvailable
-      ? await pool.endpoint.preferred([...available], again.slice(0, count), count, signal)
-      : []
-    const ids = chooseDevices({ free, reusable: again, count, preferred }) ?? []
-    const answer = await pool.endpoint.allocate(ids, signal)
+    const near = nearTo(affinity, free, devices)
+    const ask = async (from: readonly string[], must: readonly string[]): Promise<string[]> =>
+      endpoint.options.getPreferredAllocationAvailable ? endpoint.preferred([...from], [...must], count, signal) : []
+    // Where the place has enough, the plugin chooses among what is there.
+    const must = reusable.slice(0, count)
+    const isEnough = near.length >= count - must.length
+    const preferred = isEnough
+      ? await ask([...must, ...near], must)
+      : await ask([...available], [...must, ...near].slice(0, count))
+    const order = isEnough ? near : [...near.toSorted(), ...preferred]
+    const ids = chooseDevices({ free, reusable, near: order, count, preferred: isEnough ? preferred : [] }) ?? []
+    const answer = await endpoint.allocate(ids, signal)
     return {
-      PodUID: uid,
+      PodUID: pod.metadata?.uid ?? '',
       ContainerName: container.name,
       ResourceName: resource,
-      DeviceIDs: byNode(ids, pool.devices),
+      DeviceIDs: byNode(ids, devices),
       AllocResp: Buffer.from(ContainerAllocateResponse.encode(answer).finish()).toString('base64'),
     }
   }
 
-  const giveAll = async (pod: Pod, signal: AbortSignal): Promise<boolean> => {
-    const uid = pod.metadata?.uid ?? ''
-    let isNew = false
-    /** Resource → devices of init containers that have ended when later ones start. */
-    const reusable = new Map<string, string[]>()
-    const inits = pod.spec?.initContainers ?? []
-    for (const container of [...inits, ...(pod.spec?.containers ?? [])]) {
-      for (const [resource, count] of wishesOf(container)) {
-        if (!pools.has(resource)) continue // counted by somebody else, or by nobody
-        const has = entries.find((one) => isFor(one, uid, container.name, resource))
-        const entry = has ?? (await give(uid, container, resource, count, reusable.get(resource) ?? [], signal))
-        if (!has) entries.push(entry)
-        isNew ||= !has
-        if (inits.includes(container) && !isSidecar(container)) {
-          reusable.set(resource, [...new Set([...(reusable.get(resource) ?? []), ...idsOf(entry)])])
-        } else {
-          reusable.set(
-            resource,
-            (reusable.get(resource) ?? []).filter((id) => !idsOf(entry).includes(id)),
-          )
-        }
-      }
-    }
-    return isNew
-  }
+  const hintsOf = (
+    wishes: readonly [string, number, Pool][],
+    hasOf: (resource: string) => readonly string[] | undefined,
+    reusableIn: (resource: string) => readonly string[],
+  ): ReadonlyMap<string, ResourceHints> =>
+    new Map(
+      wishes.map(([resource, count, pool]) => {
+        const [has, reusable] = [hasOf(resource), reusableIn(resource)]
+        if (has && has.length !== count) return [resource, []]
+        return [resource, deviceHints(masks, pool.devices, count, has ?? freeOf(resource, pool), has ? [] : reusable)]
+      }),
+    )
 
   const drop = (uid: string): boolean => {
     const kept = entries.filter(({ PodUID }) => PodUID !== uid)
@@ -180,24 +206,41 @@ export async function openDeviceManager({
     return isLess
   }
 
-  const ownOf = (podUid: string, container: string): DeviceEntry[] =>
-    entries.filter((one) => one.PodUID === podUid && one.ContainerName === container)
-
   return {
     async start() {
       registration = await serveRegistration(folder, connect)
     },
-    async admit(pod, signal) {
-      const uid = pod.metadata?.uid ?? ''
-      const had = entries.some(({ PodUID }) => PodUID === uid)
-      try {
-        if (await giveAll(pod, signal)) await save()
-        return undefined
-      } catch (error) {
-        if (!had) drop(uid)
-        signal.throwIfAborted()
-        const message = `Allocate failed due to ${(error as Error).message}, which is unexpected`
-        return { reason: 'UnexpectedAdmissionError', message }
+    hints: (pod, container) =>
+      hintsOf(
+        knownWishes(container),
+        (resource) => {
+          const entry = entryOf(pod, container.name, resource)
+          return entry && idsOf(entry)
+        },
+        (resource) => reusableOf(pod, container, resource),
+      ),
+    podHints(pod) {
+      const all = containersOf(pod).flatMap(knownWishes)
+      const peaks = [...new Map(all.map(([resource, , pool]) => [resource, pool]))].map(
+        ([resource, pool]): [string, number, Pool] => [
+          resource,
+          peakOf(pod, (one) => wishesOf(one).find(([name]) => name === resource)?.[1] ?? 0),
+          pool,
+        ],
+      )
+      const has = (resource: string): string[] =>
+        entries.filter((one) => one.PodUID === pod.metadata?.uid && one.ResourceName === resource).flatMap(idsOf)
+      return hintsOf(
+        peaks.map(([resource, count, pool]) => [resource, has(resource).length || count, pool]),
+        (resource) => (has(resource).length > 0 ? has(resource) : undefined),
+        () => [],
+      )
+    },
+    async give(pod, container, place, signal) {
+      for (const wish of knownWishes(container)) {
+        if (entryOf(pod, container.name, wish[0])) continue
+        entries.push(await give(pod, container, wish, place, signal))
+        await save()
       }
     },
     async release(podUid) {
@@ -221,6 +264,19 @@ export async function openDeviceManager({
         if (endpoint?.options.preStartRequired) await endpoint.preStart(idsOf(entry), signal)
       }
     },
+    devicesOf: (podUid, container) =>
+      ownOf(podUid, container).flatMap((entry) =>
+        idsOf(entry).map((id) => {
+          // A plugin that is gone has taken with it where its devices are; the entry remembers.
+          const nodes = Object.keys(entry.DeviceIDs).map(Number)
+          const near = nodes.filter((node) => node >= 0 && entry.DeviceIDs[node]?.includes(id))
+          return { resource: entry.ResourceName, device: { id, healthy: true, nodes: near } }
+        }),
+      ),
+    allocatable: () =>
+      [...pools].flatMap(([resource, { devices }]) =>
+        [...devices.values()].filter(({ healthy }) => healthy).map((device) => ({ resource, device })),
+      ),
     health(podUid, container) {
       return new Map(
         ownOf(podUid, container).map((entry) => {
@@ -243,9 +299,6 @@ export async function openDeviceManager({
     },
   }
 }
-
-const isFor = (entry: DeviceEntry, uid: string, container: string, resource: string): boolean =>
-  entry.PodUID === uid && entry.ContainerName === container && entry.ResourceName === resource
 
 /** Extended resources are asked for by limits, in whole numbers. */
 function wishesOf({ resources }: Container): [string, number][] {

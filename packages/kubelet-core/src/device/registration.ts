@@ -1,8 +1,9 @@
 // `kubelet.sock`: where device plugins say that they are there.
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Server, ServerCredentials, status } from '@grpc/grpc-js'
+import { Server, status } from '@grpc/grpc-js'
 import { Empty, type RegisterRequest, type RegistrationServer, RegistrationService } from '../gen/deviceplugin.ts'
+import { listenOn } from '../grpc-socket.ts'
 import { isExtendedResource } from './devices.ts'
 
 /** What kubelet and plugins speak. */
@@ -41,16 +42,5 @@ export async function serveRegistration(
   }
   const server = new Server()
   server.addService(RegistrationService, service)
-  const path = join(folder, kubeletSocket)
-  await new Promise<void>((resolve, reject) => {
-    server.bindAsync(`unix://${path}`, ServerCredentials.createInsecure(), (error) =>
-      error ? reject(new Error(`cannot listen on ${path}: ${error.message}`, { cause: error })) : resolve(),
-    )
-  })
-  return {
-    async [Symbol.asyncDispose]() {
-      server.forceShutdown()
-      await rm(path, { force: true })
-    },
-  }
+  return listenOn(server, join(folder, kubeletSocket))
 }

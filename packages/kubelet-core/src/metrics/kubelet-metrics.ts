@@ -25,6 +25,12 @@ export interface KubeletMetrics {
   podWorkerSeconds: Histogram<'operation_type'>
   evictions: Counter<'eviction_signal'>
   preemptions: Counter<'preemption_signal'>
+  /** The pod resources API: calls in all, and of each kind. */
+  podResources: Record<'total' | 'list' | 'allocatable' | 'get', Counter<'server_api_version'>>
+  podResourcesErrors: Record<'list' | 'allocatable' | 'get', Counter<'server_api_version'>>
+  topologyRequests: Counter<never>
+  topologyErrors: Counter<never>
+  topologyMilliseconds: Histogram<never>
   rejections: Counter<'reason'>
   collectedImages: Counter<'reason'>
   nodeName: Gauge<'node'>
@@ -42,6 +48,8 @@ export interface KubeletMetrics {
   probeResults: Counter<'probe_type' | 'result' | 'container' | 'pod' | 'namespace' | 'pod_uid'>
   probeSeconds: Histogram<'probe_type' | 'container' | 'pod' | 'namespace'>
 }
+
+const version = 'server_api_version'
 
 /** A set of its own: several kubelets may live in one process. */
 export function createKubeletMetrics(): KubeletMetrics {
@@ -86,6 +94,33 @@ export function createKubeletMetrics(): KubeletMetrics {
       'operation_type',
     ]),
     evictions: counter('kubelet_evictions', 'Pods evicted, by the signal that called for it', ['eviction_signal']),
+    podResources: {
+      total: counter('kubelet_pod_resources_endpoint_requests_total', 'Calls of the pod resources API', [version]),
+      list: counter('kubelet_pod_resources_endpoint_requests_list', 'Calls of List', [version]),
+      allocatable: counter(
+        'kubelet_pod_resources_endpoint_requests_get_allocatable',
+        'Calls of GetAllocatableResources',
+        [version],
+      ),
+      get: counter('kubelet_pod_resources_endpoint_requests_get', 'Calls of Get', [version]),
+    },
+    podResourcesErrors: {
+      list: counter('kubelet_pod_resources_endpoint_errors_list', 'Calls of List that failed', [version]),
+      allocatable: counter(
+        'kubelet_pod_resources_endpoint_errors_get_allocatable',
+        'Calls of GetAllocatableResources that failed',
+        [version],
+      ),
+      get: counter('kubelet_pod_resources_endpoint_errors_get', 'Calls of Get that failed', [version]),
+    },
+    topologyRequests: counter('kubelet_topology_manager_admission_requests_total', 'Pods whose shares were looked for'),
+    topologyErrors: counter('kubelet_topology_manager_admission_errors_total', 'Pods without a place for their shares'),
+    topologyMilliseconds: histogram(
+      'kubelet_topology_manager_admission_duration_ms',
+      'How long it took to give a pod its shares',
+      [],
+      Array.from({ length: 15 }, (_, index) => 0.05 * 2 ** index),
+    ),
     preemptions: counter('kubelet_preemptions', 'Pods ended for a critical one, by what it lacked', [
       'preemption_signal',
     ]),

@@ -44,6 +44,8 @@ export interface ContainerFacts extends SecurityFacts {
   cfsQuota?: CfsQuota | undefined
   /** CPUs that it may run on, as a list; undefined: the node does not say. */
   cpuset?: string | undefined
+  /** NUMA nodes that its memory comes from, as a list; undefined: the node does not say. */
+  memset?: string | undefined
   /** They are its own: then nothing limits their time. */
   isExclusive?: boolean | undefined
   /** Undefined on a node without swap. */
@@ -98,7 +100,14 @@ const noQuota: CfsQuota = { ...defaultCfsQuota, enforced: false }
 /** What of the facts decides about resources. */
 export type ResourceFacts = Pick<
   ContainerFacts,
-  'nodeMemoryBytes' | 'cgroupVersion' | 'singleProcessOOMKill' | 'cfsQuota' | 'swap' | 'cpuset' | 'isExclusive'
+  | 'nodeMemoryBytes'
+  | 'cgroupVersion'
+  | 'singleProcessOOMKill'
+  | 'cfsQuota'
+  | 'swap'
+  | 'cpuset'
+  | 'memset'
+  | 'isExclusive'
 >
 
 /** @throws RangeError naming the field of a malformed quantity */
@@ -110,6 +119,7 @@ export function containerResources(pod: Pod, container: Container, facts: Resour
   return ResourcesMessage.fromPartial({
     ...containerCgroupValues(container.resources, facts.isExclusive ? noQuota : facts.cfsQuota),
     ...(facts.cpuset !== undefined && { cpusetCpus: facts.cpuset }),
+    ...(facts.memset !== undefined && { cpusetMems: facts.memset }),
     oomScoreAdj: BigInt(oomScoreOf(pod, memoryRequest, facts.nodeMemoryBytes)),
     ...swap,
     unified: { ...(killAll && { 'memory.oom.group': '1' }), ...swap.unified },

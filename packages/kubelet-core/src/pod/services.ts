@@ -4,6 +4,7 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Admission } from '../admission/admission.ts'
 import type { Clock } from '../clock.ts'
 import type { CpuManager } from '../cpu/manager.ts'
+import type { MemoryManager } from '../memory/manager.ts'
 import type { DeviceManager } from '../device/manager.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
@@ -46,7 +47,8 @@ export interface PodServices {
   node: NodeFacts
   admission: Admission
   resizer: Resizer
-  cpus: Pick<CpuManager, 'cpusetOf' | 'isExclusive'>
+  cpus: Pick<CpuManager, 'cpusetOf' | 'exclusiveOf'>
+  memory: Pick<MemoryManager, 'memsOf'>
   devices: Pick<DeviceManager, 'answers' | 'preStart' | 'health'>
   runtime: RuntimeService
   images: Images

@@ -140,12 +140,13 @@ const preStartMs = 30_000
 const containerTypes = { regular: 'container', init: 'init_container', ephemeral: 'ephemeral_container' } as const
 
 export const resourceFacts = (
-  { node, cgroups, cpus }: Pick<PodServices, 'node' | 'cgroups' | 'cpus'>,
+  { node, cgroups, cpus, memory }: Pick<PodServices, 'node' | 'cgroups' | 'cpus' | 'memory'>,
   { metadata }: Pod,
   container: string,
 ): ResourceFacts => ({
   cpuset: cpus.cpusetOf(metadata?.uid ?? '', container),
-  isExclusive: cpus.isExclusive(metadata?.uid ?? '', container),
+  isExclusive: cpus.exclusiveOf(metadata?.uid ?? '', container).length > 0,
+  memset: memory.memsOf(metadata?.uid ?? '', container),
   nodeMemoryBytes: node.memoryBytes,
   cgroupVersion: cgroups?.version ?? 1,
   singleProcessOOMKill: node.singleProcessOOMKill,

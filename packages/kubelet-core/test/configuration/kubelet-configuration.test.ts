@@ -90,9 +90,9 @@ it('what is not there is refused or told of, not silently left out', () => {
   const defaults = parse({})
   expect(refusedSettings(defaults)).toEqual([])
   expect(idleSettings(defaults, defaults)).toEqual([])
-  const wanted = parse({ memoryManagerPolicy: 'Static', hairpinMode: 'none', featureGates: { X: true } })
+  const wanted = parse({ cgroupDriver: 'systemd', hairpinMode: 'none', featureGates: { X: true } })
   expect(refusedSettings(wanted)).toEqual([
-    'memoryManagerPolicy "Static": is not supported by this kubelet: containers have no memory nodes of their own',
+    'cgroupDriver "systemd": is not supported by this kubelet: cgroups are made by files, not by systemd',
   ])
-  expect(idleSettings(wanted, defaults)).toEqual(['hairpinMode', 'featureGates'])
+  expect(idleSettings(wanted, defaults)).toEqual(['hairpinMode', 'featureGates.X'])
 })

@@ -7,8 +7,11 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
 import { formatCpuList, parseCpuList } from '../../src/cpu/cpu-set.ts'
 import { type CpuManagerOptions, openCpuManager } from '../../src/cpu/manager.ts'
-import { takeCpus } from '../../src/cpu/take.ts'
+import { cpuOptions } from '../../src/cpu/options.ts'
+import { takeCpus, type TakeRules } from '../../src/cpu/take.ts'
 import { type Cpu, readCpus } from '../../src/cpu/topology.ts'
+import type { TopologyPolicy } from '../../src/topology/hints.ts'
+import { createTopologyManager } from '../../src/topology/manager.ts'
 
 /** Sockets of cores of threads; the second threads come after all first ones, as the kernel numbers them. */
 function machine(sockets: number, cores: number, threads: number): Cpu[] {
@@ -16,7 +19,7 @@ function machine(sockets: number, cores: number, threads: number): Cpu[] {
   return Array.from({ length: all * threads }, (_, id) => {
     const core = id % all
     const socket = Math.floor(core / cores)
-    return { id, core: `${socket}/${core % cores}`, socket, node: socket }
+    return { id, core: `${socket}/${core % cores}`, cache: `${socket}`, socket, node: socket }
   })
 }
 const ids = (cpus: readonly Cpu[]): number[] => cpus.map(({ id }) => id)
@@ -76,23 +79,98 @@ describe('which are taken', () => {
   })
 })
 
+describe('options say which', () => {
+  // Four NUMA nodes of two sockets, six cores of two threads each: 0-5,24-29 on the first node.
+  const big: Cpu[] = Array.from({ length: 48 }, (_, id) => {
+    const node = Math.floor((id % 24) / 6)
+    const [core, socket] = [`${id % 24}`, Math.floor(node / 2)]
+    return { id, core, cache: `${Math.floor((id % 24) / 3)}`, socket, node }
+  })
+  const perNode = (taken: readonly number[] | undefined): number[] =>
+    [0, 1, 2, 3].map((node) => (taken ?? []).filter((id) => big[id]?.node === node).length)
+  const every = ids(big)
+  test.each<[string, TakeRules, number[], number, number[]]>([
+    ['packed on one node', {}, every, 10, [10, 0, 0, 0]],
+    ['spread needs no more nodes than hold it', { acrossNodes: { groupSize: 1 } }, every, 10, [10, 0, 0, 0]],
+    ['evenly over two', { acrossNodes: { groupSize: 1 } }, every, 14, [7, 7, 0, 0]],
+    ['in whole cores', { acrossNodes: { groupSize: 2 } }, every, 14, [8, 6, 0, 0]],
+    ['evenly over those that have most left', { acrossNodes: { groupSize: 1 } }, every.slice(2), 14, [0, 7, 7, 0]],
+    ['packed when no group can be whole', { acrossNodes: { groupSize: 2 } }, every, 13, [12, 1, 0, 0]],
+    ['evenly over all', { acrossNodes: { groupSize: 1 } }, every, 40, [10, 10, 10, 10]],
+  ])('%s', (_title, rules, free, count, expected) => {
+    const taken = takeCpus(big, free, count, rules)
+    expect(perNode(taken)).toEqual(expected)
+  })
+  test.each<[string, TakeRules, string, number, string]>([
+    ['threads of a core together', {}, '0-47', 4, '0-1,24-25'],
+    ['one thread of each core', { acrossCores: true }, '0-47', 4, '0-3'],
+    ['second threads when the first ones are taken', { acrossCores: true }, '0-2,24-26', 5, '0-2,24-25'],
+    ['of one cache, where it suffices', { byCache: true }, '1-23,25-47', 6, '3-5,27-29'],
+    ['of one cache that is broken already', { byCache: true }, '1-23,25-47', 4, '1-2,25-26'],
+    ['otherwise of several', { byCache: true }, '0,3,6,9', 4, '0,3,6,9'],
+  ])('%s', (_title, rules, free, count, expected) => {
+    expect(formatCpuList(takeCpus(big, parseCpuList(free), count, rules) ?? [])).toBe(expected)
+  })
+
+  test.each<[Record<string, string>, string]>([
+    [{ 'align-by-socket': 'true' }, 'align-by-socket: needs the feature gate CPUManagerPolicyAlphaOptions'],
+    [{ 'full-pcpus-only': '1' }, 'cpuManagerPolicyOptions.full-pcpus-only "1": must be true or false'],
+  ])('%j is refused', (cpuManagerPolicyOptions, message) => {
+    const settings = { cpuManagerPolicyOptions, featureGates: {}, topologyManagerPolicy: 'none' } as const
+    expect(() => cpuOptions(settings)).toThrow(message)
+  })
+  it('which exclude each other is said', () => {
+    const both = { 'distribute-cpus-across-cores': 'true', 'full-pcpus-only': 'true' }
+    const featureGates = { CPUManagerPolicyAlphaOptions: true }
+    expect(() => cpuOptions({ cpuManagerPolicyOptions: both, featureGates, topologyManagerPolicy: 'none' })).toThrow(
+      'distribute-cpus-across-cores and full-pcpus-only cannot be used at the same time',
+    )
+    expect(() =>
+      cpuOptions({
+        cpuManagerPolicyOptions: { 'align-by-socket': 'true' },
+        featureGates,
+        topologyManagerPolicy: 'single-numa-node',
+      }),
+    ).toThrow('align-by-socket and topologyManagerPolicy "single-numa-node"')
+  })
+})
+
 let rootDir: string
 beforeEach(async () => {
   rootDir = await mkdtemp(join(tmpdir(), 'cpus-'))
 })
 afterEach(async () => rm(rootDir, { recursive: true, force: true }))
 
-const open = async (more: Partial<CpuManagerOptions> = {}) =>
-  openCpuManager({
+interface More extends Partial<Omit<CpuManagerOptions, 'options'>> {
+  policyOptions?: Record<string, string>
+  featureGates?: Record<string, boolean>
+}
+const open = async ({ policyOptions = {}, featureGates = {}, ...more }: More = {}) => {
+  const cpus = await openCpuManager({
     rootDir,
     cpus: machine(1, 4, 2),
     policy: 'static',
-    policyOptions: {},
+    options: cpuOptions({ cpuManagerPolicyOptions: policyOptions, featureGates, topologyManagerPolicy: 'none' }),
     reservedCpus: '',
     reservedMilliCpu: 1000n,
     poolChanged: () => undefined,
     ...more,
   })
+  const giver = createTopologyManager({
+    policy: 'none',
+    nodes: [],
+    preferClosest: false,
+    scope: 'container',
+    givers: [cpus],
+  })
+  // As admission does it: what is refused keeps nothing.
+  const admit = async (pod: Pod, signal: AbortSignal) => {
+    const refused = await giver.admit(pod, signal)
+    if (refused) await giver.release(pod.metadata?.uid ?? '')
+    return refused
+  }
+  return { ...cpus, admit, isExclusive: (...of: [string, string]) => cpus.exclusiveOf(...of).length > 0 }
+}
 const container = (name: string, cpu: string, more: object = {}) => ({
   name,
   resources: { limits: { cpu, memory: '1Gi' } },
@@ -126,7 +204,8 @@ describe('the static policy', () => {
     const two = pod('a', '4', { containers: [container('one', '4'), container('two', '4')] })
     expect(await cpus.admit(two, signal)).toEqual({
       reason: 'UnexpectedAdmissionError',
-      message: 'Allocate failed due to not enough cpus available to satisfy request, which is unexpected',
+      message:
+        'Allocate failed due to not enough cpus available to satisfy request: requested=4, available=3, which is unexpected',
     })
     expect(cpus.cpusetOf('b', 'main')).toBe('0-7')
   })
@@ -165,10 +244,10 @@ describe('the static policy', () => {
     expect(cpus.cpusetOf('b', 'main')).toBe('1-3,5-7')
   })
 
-  test.each<[Partial<CpuManagerOptions>, string]>([
+  test.each<[More, string]>([
     [{ reservedMilliCpu: 0n }, 'needs CPUs to be reserved'],
     [{ reservedCpus: '99' }, 'reservedSystemCPUs: this machine has no CPUs 99'],
-    [{ policyOptions: { other: 'true' } }, 'cpuManagerPolicyOptions.other: is not supported'],
+    [{ policyOptions: { other: 'true' } }, 'cpuManagerPolicyOptions.other: is not known'],
     [{ policyOptions: { 'full-pcpus-only': 'yes' } }, 'must be true or false'],
   ])('a wrong setting is refused: %#', async (more, message) => {
     await expect(open(more)).rejects.toThrow(message)
@@ -204,6 +283,49 @@ describe('the static policy', () => {
   })
 })
 
+describe('with a place that is wanted', () => {
+  const twoNodes = machine(2, 4, 2)
+  const placed = async (policy: TopologyPolicy, more: More = {}, scope: 'container' | 'pod' = 'container') => {
+    const cpus = await open({ cpus: twoNodes, ...more })
+    const nodes = [0, 1].map((id) => ({ id, distances: new Map<number, number>(), memory: {} }))
+    return { ...cpus, giver: createTopologyManager({ policy, nodes, preferClosest: false, scope, givers: [cpus] }) }
+  }
+  const nodeOfCpus = (list: string | undefined): number[] => [
+    ...new Set(parseCpuList(list ?? '').map((id) => twoNodes[id]?.node ?? -1)),
+  ]
+
+  it('CPUs are of one node', async () => {
+    const cpus = await placed('single-numa-node')
+    for (const uid of ['a', 'b']) expect(await cpus.giver.admit(pod(uid, '5'), signal)).toBeUndefined()
+    expect(await cpus.giver.admit(pod('c', '5'), signal)).toMatchObject({ reason: 'TopologyAffinityError' })
+    expect(nodeOfCpus(cpus.cpusetOf('a', 'main'))).toHaveLength(1)
+    expect(nodeOfCpus(cpus.cpusetOf('b', 'main'))).toHaveLength(1)
+  })
+  it('a pod that no single node can hold is refused, or takes two where that is allowed', async () => {
+    const wide = pod('wide', '10')
+    const refusal = { reason: 'TopologyAffinityError', message: 'Resources cannot be allocated with Topology locality' }
+    expect(await (await placed('single-numa-node')).giver.admit(wide, signal)).toEqual(refusal)
+    const restricted = await placed('restricted')
+    expect(await restricted.giver.admit(wide, signal)).toBeUndefined()
+    expect(nodeOfCpus(restricted.cpusetOf('wide', 'main'))).toHaveLength(2)
+  })
+  it('restricted refuses two nodes where one would do, if it were free; best-effort takes them', async () => {
+    const restricted = await placed('restricted')
+    for (const uid of ['a', 'b']) await restricted.giver.admit(pod(uid, '5'), signal)
+    expect(await restricted.giver.admit(pod('c', '4'), signal)).toMatchObject({ reason: 'TopologyAffinityError' })
+    const effort = await placed('best-effort')
+    expect(await effort.giver.admit(pod('c', '4'), signal)).toBeUndefined()
+    expect(nodeOfCpus(effort.cpusetOf('c', 'main'))).toHaveLength(2)
+  })
+  it('the pod as a whole has one place', async () => {
+    const two = pod('two', '', { containers: [container('one', '5'), container('other', '4')] })
+    expect(await (await placed('single-numa-node', {}, 'pod')).giver.admit(two, signal)).toMatchObject({
+      reason: 'TopologyAffinityError',
+    })
+    expect(await (await placed('single-numa-node')).giver.admit(two, signal)).toBeUndefined()
+  })
+})
+
 it('without a policy nobody says where containers run, and the state says so', async () => {
   const cpus = await open({ policy: 'none' })
   await cpus.admit(pod('a', '2'), signal)
@@ -225,11 +347,12 @@ it('reads the CPUs of this machine, and of a tree', async () => {
   ] as const) {
     await file(`devices/system/cpu/cpu${cpu}/topology/core_id`, String(core))
     await file(`devices/system/cpu/cpu${cpu}/topology/physical_package_id`, cpu === 3 ? '1' : '0')
+    if (cpu < 3) await file(`devices/system/cpu/cpu${cpu}/cache/index3/id`, '7')
   }
   await file('devices/system/node/node1/cpulist', '3')
   expect(await readCpus(rootDir)).toEqual([
-    { id: 0, core: '0/0', socket: 0, node: 0 },
-    { id: 1, core: '0/1', socket: 0, node: 0 },
-    { id: 3, core: '1/1', socket: 1, node: 1 },
+    { id: 0, core: '0/0', cache: '7', socket: 0, node: 0 },
+    { id: 1, core: '0/1', cache: '7', socket: 0, node: 0 },
+    { id: 3, core: '1/1', cache: 'socket 1', socket: 1, node: 1 },
   ])
 })

@@ -10,6 +10,9 @@ import { chooseDevices, isExtendedResource } from '../../src/device/devices.ts'
 import { type DeviceManager, openDeviceManager } from '../../src/device/manager.ts'
 import { type DevicePluginOptions, serveDevicePlugin } from '../../src/device/plugin.ts'
 import { registrationProblem } from '../../src/device/registration.ts'
+import type { ResourceGiver } from '../../src/admission/admission.ts'
+import type { TopologyPolicy } from '../../src/topology/hints.ts'
+import { createTopologyManager } from '../../src/topology/manager.ts'
 import { silentLogger } from '../../src/log.ts'
 
 let rootDir: string
@@ -26,6 +29,7 @@ afterEach(async () => {
   await rm(rootDir, { recursive: true, force: true })
 })
 
+const nodes = [0, 1].map((id) => ({ id, distances: new Map<number, number>(), memory: {} }))
 const gpu = 'example.com/gpu'
 const { signal } = new AbortController()
 const device = (id: string, healthy = true, nodes: number[] = []) => ({ id, healthy, nodes })
@@ -34,16 +38,32 @@ const pod = (uid: string, count: number, spec: object = {}): Pod => ({
   spec: { containers: [{ name: 'main', resources: { limits: { [gpu]: String(count) } } }], ...spec },
 })
 
-async function openManager(): Promise<DeviceManager> {
+async function openManager(policy: TopologyPolicy = 'none'): Promise<DeviceManager & Pick<ResourceGiver, 'admit'>> {
   const manager = await openDeviceManager({
     rootDir,
+    nodes,
     changed: (uids) => void changes.push([...uids]),
     clock: systemClock,
     log: silentLogger,
   })
   opened.use(manager)
   await manager.start()
-  return manager
+  const giver = createTopologyManager({
+    policy,
+    nodes,
+    preferClosest: false,
+    scope: 'container',
+    givers: [manager],
+  })
+  return {
+    ...manager,
+    // As admission does it: what is refused keeps nothing.
+    async admit(wanted, signal) {
+      const refused = await giver.admit(wanted, signal)
+      if (refused) await giver.release(wanted.metadata?.uid ?? '')
+      return refused
+    },
+  }
 }
 async function plug(more: Partial<DevicePluginOptions> = {}) {
   const plugin = await serveDevicePlugin({
@@ -117,6 +137,22 @@ it('asks the plugin which it would rather give, and tells it before a container 
   expect(idsOf(manager, 'one')).toEqual(['b'])
   await manager.preStart('one', 'main', signal)
   expect(started).toEqual([['b']])
+})
+
+it('devices of one container are near to each other, where the policy wants it', async () => {
+  const manager = await openManager('single-numa-node')
+  const near = (id: string, node: number) => device(id, true, [node])
+  await plug({ devices: [near('a', 0), near('b', 1), near('c', 0), near('d', 1), near('e', 1)] })
+  await counted(manager, 5, 5)
+  expect(await manager.admit(pod('three', 3), signal)).toBeUndefined()
+  expect(idsOf(manager, 'three')).toEqual(['b', 'd', 'e'])
+  expect(await manager.admit(pod('three', 3), signal)).toBeUndefined() // it has its own
+  expect(await manager.admit(pod('more', 3), signal)).toMatchObject({ reason: 'TopologyAffinityError' })
+  expect(await manager.admit(pod('two', 2), signal)).toBeUndefined()
+  expect(idsOf(manager, 'two')).toEqual(['a', 'c'])
+  await manager[Symbol.asyncDispose]()
+  const text = await readFile(join(rootDir, 'device-plugins/kubelet_internal_checkpoint'), 'utf8')
+  expect(JSON.parse(text)).toMatchObject({ Data: { PodDeviceEntries: [{ DeviceIDs: { 1: ['b', 'd', 'e'] } }, {}] } })
 })
 
 it('tells of devices that fall ill, and of plugins that go', async () => {
