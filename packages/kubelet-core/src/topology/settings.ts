@@ -12,7 +12,7 @@ const defaultMostNodes = 8
 
 /** @throws RangeError naming a wrong option, or a machine that is too large */
 export function topologyRules(settings: Settings, nodes: readonly NumaNode[]): TopologyRules {
-  const { topologyManagerPolicy: policy, topologyManagerPolicyOptions: options = {} } = settings
+  const { topologyManagerPolicy: policy, topologyManagerPolicyOptions: options } = settings
   const wrong = (name: string, why: string): RangeError =>
     new RangeError(`topologyManagerPolicyOptions.${name} ${JSON.stringify(options[name])}: ${why}`)
   for (const name of Object.keys(options)) {
