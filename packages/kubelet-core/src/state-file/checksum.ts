@@ -11,9 +11,9 @@ export interface GoType {
 const nil = '<nil>'
 
 const plain = (name: string): GoType => ({ name, show: String })
-export const goString = plain('string')
-export const goInt = plain('int')
-export const goUint64 = plain('uint64')
+export const goString: GoType = plain('string')
+export const goInt: GoType = plain('int')
+export const goUint64: GoType = plain('uint64')
 /** Given in base64, as JSON has it. */
 export const goBytes: GoType = {
   name: '[]uint8',
