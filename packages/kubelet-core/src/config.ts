@@ -37,7 +37,7 @@ export interface KubeletOptions {
   prober?: Prober | undefined
   /** Who tells of shutdowns of the machine; default: systemd-logind. Asked only when the configuration waits for them. */
   logind?: Logind | undefined
-  /** Pods that start at a time; default: two per core. */
+  /** Pods that start at a time; default: one more than there are cores. */
   parallelStarts?: number | undefined
   log?: Logger | undefined
   clock?: Clock | undefined

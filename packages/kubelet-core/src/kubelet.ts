@@ -210,7 +210,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     objects,
     events,
     statuses,
-    slots: createSlots(options.parallelStarts ?? 2 * availableParallelism()),
+    slots: createSlots(options.parallelStarts ?? availableParallelism() + 1),
     cgroups,
     exec,
     resolver: async () => readResolver(configuration.resolvConf),

@@ -29,6 +29,10 @@ export interface StatusWriterOptions {
 }
 
 interface Entry {
+  /** What is wanted can wait a little, since more may come. */
+  cancelPause?: (() => void) | undefined
+  /** What is wanted can wait no longer. */
+  due: boolean
   wanted?: ObservedStatus | undefined
   /** The object in the API that carries the status. */
   target?: { namespace: string; name: string; uid: string } | undefined
@@ -43,6 +47,8 @@ interface Entry {
   waiters: (() => void)[]
 }
 
+/** So long a change waits for others, unless somebody acts upon it. */
+const mergeMs = 400
 const firstRetryMs = 200
 const longestRetryMs = 10_000
 
@@ -53,7 +59,7 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
   let closed = false
 
   const entryOf = (podUid: string): Entry => {
-    const entry = entries.get(podUid) ?? { busy: false, failures: 0, waiters: [] }
+    const entry = entries.get(podUid) ?? { busy: false, due: false, failures: 0, waiters: [] }
     entries.set(podUid, entry)
     return entry
   }
@@ -68,6 +74,11 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
         const { wanted, target, known } = entry
         const patch = wanted && target && statusPatch(target.uid, known, wanted)
         if (!client || !patch || closed) break
+        if (!entry.due && entry.waiters.length === 0 && !isUrgent(known, wanted)) {
+          pause(entry)
+          break
+        }
+        endPause(entry)
         const release = await slots.acquire()
         try {
           const { namespace, name } = target
@@ -92,6 +103,20 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
       entry.busy = false
     }
     if (!entry.cancelRetry) settle(entry)
+  }
+
+  const endPause = (entry: Entry): void => {
+    entry.cancelPause?.()
+    entry.cancelPause = undefined
+    entry.due = false
+  }
+
+  const pause = (entry: Entry): void => {
+    entry.cancelPause ??= clock.after(mergeMs, () => {
+      entry.cancelPause = undefined
+      entry.due = true // also when a request is under way: what follows it is not held back
+      kick(entry)
+    })
   }
 
   const retryLater = (entry: Entry, error: unknown): void => {
@@ -150,6 +175,7 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
       if (!entry) return
       entry.cancelRetry?.()
       entry.cancelRetry = undefined
+      endPause(entry)
       entry.target = undefined
       settle(entry)
       entries.delete(podUid)
@@ -159,10 +185,18 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
       for (const entry of entries.values()) {
         entry.cancelRetry?.()
         entry.cancelRetry = undefined
+        endPause(entry)
         settle(entry)
       }
     },
   }
+}
+
+/** Schedulers, controllers and endpoints act upon the phase and on readiness: these changes do not wait. */
+function isUrgent(known: ObservedStatus | undefined, wanted: ObservedStatus): boolean {
+  const isReady = ({ conditions = [] }: ObservedStatus): boolean =>
+    conditions.some(({ type, status }) => type === 'Ready' && status === 'True')
+  return known?.phase !== wanted.phase || isReady(known ?? {}) !== isReady(wanted)
 }
 
 /** Versions are numbers in every API server that stores in etcd or alike; others are never older. */

@@ -1,6 +1,6 @@
 import { ConnectionError, type KubeClient, StatusError } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { same, statusPatch } from '../src/status-patch.ts'
 import { createStatusWriter } from '../src/status-writer.ts'
 
@@ -42,6 +42,41 @@ it('one request at a time, the newest status only, nothing when nothing differs'
   await tick()
   expect(sent[2]?.body).toEqual({ metadata: { uid: 'u' }, status: { phase: 'Failed' } })
   writer.close()
+})
+
+it('changes that nobody acts upon wait for others; a change of phase or readiness takes them along', async () => {
+  vi.useFakeTimers()
+  try {
+    const { client, sent } = slowClient()
+    const writer = createStatusWriter({ client })
+    writer.observe('u', pod({ phase: 'Pending' }))
+    writer.set(pod(), { phase: 'Pending', startTime: 't' })
+    await vi.advanceTimersByTimeAsync(200)
+    writer.set(pod(), { phase: 'Pending', startTime: 't', podIP: '10.0.0.1' })
+    await vi.advanceTimersByTimeAsync(199)
+    expect(sent).toHaveLength(0)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(sent[0]?.body).toMatchObject({ status: { startTime: 't', podIP: '10.0.0.1' } })
+    sent[0]?.answer(pod({ phase: 'Pending', startTime: 't', podIP: '10.0.0.1' }, '2'))
+    await vi.advanceTimersByTimeAsync(0)
+    const ready = { type: 'Ready', status: 'True' } as const
+    writer.set(pod(), { phase: 'Pending', startTime: 't', podIP: '10.0.0.2' })
+    writer.set(pod(), { phase: 'Running', startTime: 't', podIP: '10.0.0.2', conditions: [ready] })
+    await vi.advanceTimersByTimeAsync(0)
+    expect(sent[1]?.body).toMatchObject({ status: { phase: 'Running', podIP: '10.0.0.2' } })
+    sent[1]?.answer(pod({ phase: 'Running', startTime: 't', podIP: '10.0.0.2', conditions: [ready] }, '3'))
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(sent).toHaveLength(2)
+    writer.set(pod(), { phase: 'Running', startTime: 't', podIP: '10.0.0.2', conditions: [ready], message: 'm' })
+    const flushed = writer.flush('u') // who waits for it does not wait for nothing
+    await vi.advanceTimersByTimeAsync(0)
+    sent[2]?.answer(pod({ phase: 'Running' }, '4'))
+    await flushed
+    writer.close()
+    expect(vi.getTimerCount()).toBe(0)
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 it('what an older server drops is not sent for ever', async () => {

@@ -100,13 +100,20 @@ export function createIdentity(
   }
 }
 
+/** A connection shows one certificate: to read it anew for each request costs more than most answers. */
+const ofConnections = new WeakMap<TLSSocket, UserInfo>()
+
 /** TLS has checked the certificate against the CA. */
 function certificateUser(socket: TLSSocket): UserInfo | undefined {
   if (!socket.authorized) return undefined
+  const known = ofConnections.get(socket)
+  if (known) return known
   const { subject } = socket.getPeerCertificate()
   const [name] = [subject?.CN].flat()
   if (name === undefined) return undefined
-  return { name, groups: [...[subject.O ?? []].flat(), 'system:authenticated'] }
+  const user = { name, groups: [...[subject.O ?? []].flat(), 'system:authenticated'] }
+  ofConnections.set(socket, user)
+  return user
 }
 
 const trusted = ['system:masters', 'system:nodes']

@@ -27,14 +27,18 @@ type SandboxCalls = Pick<
 export function sandboxCalls(context: ServiceContext): SandboxCalls {
   const { sandboxes, streaming } = context
   const shared = createSharedCalls<string>((id) => sandboxes.list().some((one) => one.id === id))
-  const list = (filter: PodSandboxFilter | undefined): PodSandbox[] =>
-    filterSandboxes(
-      sandboxes
-        .list()
-        .filter(({ phase }) => phase !== 'creating')
-        .map((record) => sandboxOf(record, sandboxes.isReady(record.id))),
-      filter,
+  const list = (filter: PodSandboxFilter | undefined): PodSandbox[] => {
+    const all = sandboxes.list().filter(({ phase }) => phase !== 'creating')
+    const inAnyState = filter && { ...filter, state: undefined }
+    const wanted = filterSandboxes(
+      all.map((record) => sandboxOf(record, true)),
+      inAnyState,
     )
+    // Whether one is ready is asked of the kernel: only of those that are wanted.
+    const ids = new Set(wanted.map(({ id }) => id))
+    const known = all.filter(({ id }) => ids.has(id)).map((record) => sandboxOf(record, sandboxes.isReady(record.id)))
+    return filterSandboxes(known, filter?.state && { id: '', labelSelector: {}, state: filter.state })
+  }
   return {
     runPodSandbox: async ({ config, runtimeHandler }, { signal } = {}) => {
       const options = config?.linux?.securityContext?.namespaceOptions

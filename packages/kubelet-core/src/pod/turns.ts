@@ -112,6 +112,8 @@ async function syncAllotted(context: StarterContext): Promise<{ againMs?: number
     runtime = await restartAll(services, state, pod, runtime, actions.restartAll)
     actions = podActions(pod, await state.facts(runtime))
   }
+  // Of many pods at once the first ones are up first: the others wait before they cost anything.
+  if (actions.createSandbox && !actions.killPod) await turnstile.enter({ resume: false })
   const cgroupParent = ensureCgroup(services, state, pod)
   const mounted = ensureVolumes(services, state, pod, signal)
   // Both are awaited below; a failure before that is not lost.
