@@ -31,7 +31,7 @@ if (values.help) {
   console.log(`npm run bench -- [options]
   --single 20             pods one by one
   --bursts 10,30,50,100   pods at once
-  --rest 0,50,110         pods that run while nothing happens; the last stay over a kill -9
+  --rest 0,50,110         pods with two probes that run while nothing happens; the last stay over a kill -9
   --seconds 60            how long nothing happens`)
   process.exit()
 }
@@ -133,7 +133,7 @@ async function main(): Promise<void> {
     while (running.length < count) {
       signal.throwIfAborted()
       const more = range(`rest${running.length}`, Math.min(10, count - running.length))
-      await run(api, more)
+      await run(api, more, { probed: true })
       running.push(...more)
     }
     await sleep(3000, undefined, { signal })

@@ -3,14 +3,21 @@ import { pods } from '@nodelet/kube-client'
 import type { Informer, KubeClient } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 
+const port = 8080
+const probes = {
+  readinessProbe: { httpGet: { path: '/', port } },
+  livenessProbe: { tcpSocket: { port } },
+}
+const serve = `mkdir /w; echo ok >/w/index.html; httpd -p ${port} -h /w; `
+
 export interface Api {
   client: KubeClient
   informer: Informer<Pod>
   image: string
 }
 
-/** One container that ends at once when it is told to. */
-const podOf = (name: string, image: string): Pod => ({
+/** One container that ends at once when it is told to; with two probes it serves them too. */
+const podOf = (name: string, image: string, probed: boolean): Pod => ({
   apiVersion: 'v1',
   kind: 'Pod',
   metadata: { name, namespace: 'default' },
@@ -20,14 +27,19 @@ const podOf = (name: string, image: string): Pod => ({
         name: 'main',
         image,
         imagePullPolicy: 'IfNotPresent',
-        command: ['/bin/sh', '-c', "trap 'exit 0' TERM; sleep 100000 & wait"],
+        command: ['/bin/sh', '-c', `trap 'exit 0' TERM; ${probed ? serve : ''}sleep 100000 & wait`],
+        ...(probed && probes),
       },
     ],
   },
 })
 
 /** Creates pods at once and answers, for each, the milliseconds from its request until the watch shows it Running. */
-export async function run({ client, informer, image }: Api, names: readonly string[]): Promise<number[]> {
+export async function run(
+  { client, informer, image }: Api,
+  names: readonly string[],
+  { probed = false } = {},
+): Promise<number[]> {
   const begun = new Map<string, number>()
   const waiting = new Map(names.map((name) => [name, Promise.withResolvers<number>()]))
   const stop = informer.subscribe({
@@ -39,7 +51,7 @@ export async function run({ client, informer, image }: Api, names: readonly stri
   try {
     const create = async (name: string): Promise<void> => {
       begun.set(name, performance.now())
-      await client.create(pods, podOf(name, image))
+      await client.create(pods, podOf(name, image, probed))
     }
     await Promise.all(names.map(create))
     return await Promise.all([...waiting.values()].map(async ({ promise }) => promise))

@@ -68,7 +68,7 @@ export function print(figures: Figures): void {
         number(loop?.max),
       ]),
       [],
-      ['pods at rest', 'CPU %', 'node MiB', 'proportional', 'beside it, proportional'],
+      ['pods at rest, two probes each', 'CPU %', 'node MiB', 'proportional', 'beside it, proportional'],
       ...rest.map(({ pods, cpuShare, node, helpers }) => [
         `  ${pods}`,
         number(cpuShare * 100),

@@ -65,7 +65,7 @@ test('a process that wants more memory than the limit is killed, and counted', a
   const child = await occupant('/bin/sh', '-c', 'x=$(head -c 60000000 /dev/zero | tr "\\0" x); sleep 60')
   await once(child, 'exit')
   expect((await cgroups.stats(`${path}/pod`)).memory?.oomKills).toBeGreaterThan(0)
-}, 20_000)
+})
 
 test('freezing stops and thawing goes on', async () => {
   await occupant('sh', '-c', 'while :; do :; done')

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { execFile } from './exec-file.ts'
+import type { ProcessRef } from './pids.ts'
 import { openStartGate } from './start-gate.ts'
 import type { StartGate } from './start-gate.ts'
 
@@ -60,8 +61,15 @@ export interface Runc {
   readonly globalArgs: readonly string[]
   /** How long conmon waits for it to make a container. */
   readonly createLimitMs: number
-  /** `hasHooks`: there is something to be run after the start, which the OCI runtime must do itself. */
-  start(id: string, options?: { hasHooks?: boolean }, signal?: AbortSignal): Promise<void>
+  /**
+   * `hasHooks`: there is something to be run after the start, which the OCI runtime must do itself. `init`: the process
+   * that is to start; its end is then noticed at once.
+   */
+  start(
+    id: string,
+    options?: { hasHooks?: boolean; init?: ProcessRef | undefined },
+    signal?: AbortSignal,
+  ): Promise<void>
   /** Undefined for an unknown container. */
   state(id: string, signal?: AbortSignal): Promise<RuncState | undefined>
   /** All containers, by one process. */
@@ -116,8 +124,9 @@ export function createRunc(options: RuncOptions): Runc {
     binary,
     root,
     globalArgs,
-    start: async (id, { hasHooks = false } = {}, signal) => {
-      if (startGate && !hasHooks && (await openStartGate(join(root, id, 'exec.fifo'), startGate))) return
+    start: async (id, { hasHooks = false, init } = {}, signal) => {
+      const who = { init, limitMs: callLimitMs }
+      if (startGate && !hasHooks && (await openStartGate(join(root, id, 'exec.fifo'), startGate, who))) return
       await runc(['start', id], signal)
     },
     createLimitMs: 4 * callLimitMs,

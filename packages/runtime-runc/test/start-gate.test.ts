@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { finished, startProgram } from '@nodelet/linux'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { killNow, processRef } from '../src/pids.ts'
 import { openStartGate, startGateOf } from '../src/start-gate.ts'
 import { makeFixture } from './fixture.ts'
 
+const who = { limitMs: 10_000 }
 let folder: string
 let fifo: string
 beforeAll(async () => {
@@ -30,16 +32,28 @@ test('a program that waits to write is let go by a reader, and the FIFO goes', a
   await makeFifo()
   const program = shell(`printf 0 > ${fifo}; echo gone`)
   await new Promise((resolve) => setTimeout(resolve, 200)) // a look too early would take the FIFO away
-  expect(await openStartGate(fifo, 'writes')).toBe(true)
+  expect(await openStartGate(fifo, 'writes', who)).toBe(true)
   expect(await finished(program)).toMatchObject({ code: 0, stdout: 'gone\n' })
   expect(existsSync(fifo)).toBe(false)
 })
 
+test('a program that ends instead of coming to write is not waited for, and the FIFO stays', async () => {
+  await makeFifo()
+  const program = shell('exec sleep 600')
+  const init = processRef(program.pid)
+  const opened = openStartGate(fifo, 'writes', { init, limitMs: 600_000 })
+  killNow(program.pid)
+  expect(await opened).toBe(false)
+  expect(await openStartGate(fifo, 'writes', { init, limitMs: 600_000 })).toBe(false)
+  expect(existsSync(fifo)).toBe(true)
+  rmSync(fifo)
+})
+
 test('a program that waits to read is let go by a byte, and the FIFO goes', async () => {
   await makeFifo()
-  expect(await openStartGate(fifo, 'reads')).toBe(false) // nobody is there yet: it stays
+  expect(await openStartGate(fifo, 'reads', who)).toBe(false) // nobody is there yet: it stays
   const program = shell(`head -c1 ${fifo} | wc -c`)
-  await expect.poll(() => openStartGate(fifo, 'reads')).toBe(true)
+  await expect.poll(() => openStartGate(fifo, 'reads', who)).toBe(true)
   expect(await finished(program)).toMatchObject({ code: 0, stdout: '1\n' })
   expect(existsSync(fifo)).toBe(false)
 })
@@ -47,7 +61,7 @@ test('a program that waits to read is let go by a byte, and the FIFO goes', asyn
 test.each(['reads', 'writes'] as const)(
   'where there is no FIFO of one that %s, the runtime is to be asked',
   async (kind) => {
-    expect(await openStartGate(fifo, kind)).toBe(false)
+    expect(await openStartGate(fifo, kind, who)).toBe(false)
   },
 )
 

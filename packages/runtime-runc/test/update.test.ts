@@ -70,7 +70,7 @@ test('less memory than is in use is refused; nothing changes and nothing is kill
   const script = '/bin/busybox head -c 40000000 /dev/zero > /dev/ram; echo full; sleep 600'
   const id = await create(script, { memoryLimitInBytes: big(128), cpuShares: 512n })
   await f.containers.start(id)
-  await until(() => f.logLines().some((line) => line.endsWith(' full')), 'memory is used', 20_000)
+  await until(() => f.logLines().some((line) => line.endsWith(' full')), 'memory is used', 120_000)
   const change = update(id, { memoryLimitInBytes: big(16), cpuShares: 256n })
   await expect(change).rejects.toThrow(isV2 ? /below the \d+ in use: nothing was changed/ : /current usage|busy/)
   expect(told(id)).toMatchObject({ memoryLimitInBytes: big(128), cpuShares: 512n })

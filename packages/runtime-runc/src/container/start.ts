@@ -26,7 +26,7 @@ export async function start(context: Context, id: string, signal?: AbortSignal):
     crashPoint('container/starting')
     try {
       // Not abortable: half a start would be neither created nor running.
-      await runc.start(id, { hasHooks: entry.record.hasStartHooks ?? false })
+      await runc.start(id, { hasHooks: entry.record.hasStartHooks ?? false, init: entry.record.init })
     } catch (error) {
       await deleteFromRuntime(context, id, runc)
       const now = Date.now()
