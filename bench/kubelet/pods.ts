@@ -34,7 +34,7 @@ const podOf = (name: string, image: string, probed: boolean): Pod => ({
   },
 })
 
-/** Creates pods at once and answers, for each, the milliseconds from its request until the watch shows it Running. */
+/** Creates pods at once and answers, for each, the milliseconds from its request until the watch shows it Running; with probes Ready. */
 export async function run(
   { client, informer, image }: Api,
   names: readonly string[],
@@ -45,7 +45,8 @@ export async function run(
   const stop = informer.subscribe({
     updated: ({ metadata, status }) => {
       const name = metadata?.name ?? ''
-      if (status?.phase === 'Running') waiting.get(name)?.resolve(performance.now() - (begun.get(name) ?? Number.NaN))
+      if (probed ? isReady(status) : status?.phase === 'Running')
+        waiting.get(name)?.resolve(performance.now() - (begun.get(name) ?? Number.NaN))
     },
   })
   try {
@@ -59,6 +60,9 @@ export async function run(
     stop()
   }
 }
+
+const isReady = (status: Pod['status']): boolean =>
+  status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false
 
 /** Deletes pods at once and answers, for each, the milliseconds from its request until the watch no longer shows it. */
 export async function remove({ client, informer }: Api, names: readonly string[]): Promise<number[]> {

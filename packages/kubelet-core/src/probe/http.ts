@@ -13,6 +13,9 @@ export interface HttpTarget {
   headers: Readonly<Record<string, string | string[]>>
 }
 
+/** A connection of its own for each request. */
+const agent = new Agent({ keepAlive: false })
+const tlsAgent = new TlsAgent({ keepAlive: false })
 const mostRedirects = 10
 const longestBody = 10 * 1024
 const redirects = new Set([301, 302, 303, 307, 308])
@@ -99,8 +102,8 @@ export function get(
     }
     const request =
       url.protocol === 'https:'
-        ? tlsRequest({ ...options, agent: new TlsAgent({ keepAlive: false }), rejectUnauthorized: false }, answer)
-        : plainRequest({ ...options, agent: new Agent({ keepAlive: false }) }, answer)
+        ? tlsRequest({ ...options, agent: tlsAgent, rejectUnauthorized: false }, answer)
+        : plainRequest({ ...options, agent }, answer)
     request.on('error', reject)
     request.end()
   })

@@ -16,31 +16,27 @@ export function createTimetable<Key>(run: (key: Key) => void, now: () => number)
   let timer: NodeJS.Timeout | undefined
   let armedFor = Infinity
 
-  const arm = (): void => {
-    const next = Math.min(Infinity, ...entries.values())
-    if (next === armedFor) return
+  const arm = (due: number): void => {
     clearTimeout(timer)
-    armedFor = next
-    if (next === Infinity) return
-    timer = setTimeout(fire, Math.min(Math.max(next - now(), 0), longestTimerMs))
+    armedFor = due
+    if (due === Infinity) return
+    timer = setTimeout(fire, Math.min(Math.max(due - now(), 0), longestTimerMs))
   }
   const fire = (): void => {
-    armedFor = Infinity
     const time = now()
     const due = [...entries].filter(([, at]) => at <= time)
     for (const [key] of due) entries.delete(key)
+    armedFor = -Infinity // what `run` sets is looked at below
     for (const [key] of due) run(key)
-    arm()
+    arm(Math.min(Infinity, ...entries.values()))
   }
   return {
     set: (key, due) => {
       entries.set(key, due)
-      arm()
+      if (due < armedFor) arm(due)
     },
-    delete: (key) => {
-      entries.delete(key)
-      arm()
-    },
+    // The timer stays as it is: should nothing be due, it is set anew.
+    delete: (key) => void entries.delete(key),
     close: () => {
       entries.clear()
       clearTimeout(timer)
