@@ -43,14 +43,21 @@ export interface KubeletOptions {
   clock?: Clock | undefined
 }
 
-/** Where the server listens, and whom it believes. All PEM. */
+/** Where the server listens, and whom it believes. All PEM; what is left out comes from the configuration. */
 export interface KubeletServerSettings {
   address: string
   /** 0 takes a free one. */
   port: number
-  certificate: string
-  key: string
-  /** Clients may show a certificate of this authority. Others show tokens, when there is a `client` to ask about them. */
+  /**
+   * Default: what `tlsCertFile` and `tlsPrivateKeyFile` have, followed as they change; without these, one that signs
+   * itself, kept below the root in `pki/kubelet.crt` and `pki/kubelet.key`.
+   */
+  certificate?: string | undefined
+  key?: string | undefined
+  /**
+   * Clients may show a certificate of this authority; default: of `authentication.x509.clientCAFile`. Others show
+   * tokens, when there is a `client` to ask about them.
+   */
   clientCa?: string | undefined
 }
 

@@ -408,7 +408,19 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       if (options.server) {
         const { reader } = services
         const { pages, stats } = upkeep
-        const shared = { nodeName, rootDir, configuration, client, runtimeService, manager, reader, pages, stats }
+        const { nodeIPs } = options
+        const shared = {
+          nodeName,
+          nodeIPs,
+          rootDir,
+          configuration,
+          client,
+          runtimeService,
+          manager,
+          reader,
+          pages,
+          stats,
+        }
         server = await openServer({ ...shared, health: healthChecks, clock, log }, options.server)
       }
       const { healthzPort, healthzBindAddress } = configuration

@@ -73,6 +73,8 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
   let kubelet: Kubelet | undefined
   if (runs('kubelet') && runtime) {
     const configuration = await readKubeletConfig(config)
+    const { address = '0.0.0.0', port = config.kubeletPort } = configuration
+    const listening = { address, port }
     await mkdir(configuration.staticPodPath || folders.manifests, { recursive: true })
     kubelet = await createKubelet({
       nodeName: config.nodeName,
@@ -83,7 +85,7 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
       rootDir: folders.kubelet,
       configuration,
       imageCredentialProviders: await readCredentialProviders(config),
-      ...(cluster && { server: { address: '0.0.0.0', port: config.kubeletPort, ...cluster.kubelet } }),
+      ...(client && configuration.enableServer !== false && { server: { ...listening, ...cluster?.kubelet } }),
       log: log.child({ part: 'kubelet' }),
     })
     starting.defer(async () => kubelet?.close())

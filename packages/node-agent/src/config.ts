@@ -178,6 +178,7 @@ export async function readKubeletConfig(config: NodeConfig): Promise<KubeletConf
     clusterDNS: config.clusterDns,
     clusterDomain: config.clusterDomain,
     podCIDR: config.podCidr,
+    port: config.kubeletPort,
     healthzPort: 10_248,
     // A machine of one's own may have swap; pods do not use it all the same.
     failSwapOn: false,

@@ -1,7 +1,10 @@
 // The kubelet's server, over the parts of a kubelet.
+import { join } from 'node:path'
 import type { RuntimeService } from '@nodelet/cri-api'
 import type { KubeClient } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { selfSigned } from '../certificate/self-signed.ts'
+import { readServing, type ServingSources, watchServing } from '../certificate/serving.ts'
 import { checkpointContainer } from '../checkpoint.ts'
 import type { Clock } from '../clock.ts'
 import type { KubeletServerSettings } from '../config.ts'
@@ -20,6 +23,7 @@ import type { StatsProvider } from '../stats/provider.ts'
 
 export interface ServerParts {
   nodeName: string
+  nodeIPs: readonly string[]
   rootDir: string
   configuration: KubeletConfiguration
   client: KubeClient | undefined
@@ -54,8 +58,11 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
       ),
     health: parts.health,
   }
-  return startKubeletServer({
-    ...settings,
+  const sources = servingOf(parts, settings)
+  const server = await startKubeletServer({
+    address: settings.address,
+    port: settings.port,
+    ...(await readServing(sources)),
     node: view,
     runtimeService,
     containerLogsRoot: configuration.podLogsDir,
@@ -67,8 +74,33 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     debugging: configuration.enableDebuggingHandlers,
     systemLogs: configuration.enableSystemLogHandler ? '/var/log' : '',
     streamIdleMs: parseDuration(configuration.streamingConnectionIdleTimeout),
+    tlsMinVersion: configuration.tlsMinVersion,
     log,
   })
+  const watched = watchServing(sources, server.renew, log)
+  return {
+    ...server,
+    close: async () => {
+      watched[Symbol.dispose]()
+      await server.close()
+    },
+  }
+}
+
+/** What is given wins over the files of the configuration, and these over a certificate that signs itself. */
+function servingOf(
+  { nodeName, nodeIPs, rootDir, configuration }: ServerParts,
+  { certificate, key, clientCa }: KubeletServerSettings,
+): ServingSources {
+  const { tlsCertFile, tlsPrivateKeyFile, authentication } = configuration
+  const given = certificate !== undefined && key !== undefined ? { certificate, key } : undefined
+  return {
+    tlsCertFile: given ? '' : tlsCertFile,
+    tlsPrivateKeyFile: given ? '' : tlsPrivateKeyFile,
+    clientCAFile: clientCa === undefined ? (authentication.x509.clientCAFile ?? '') : '',
+    own: async () => given ?? selfSigned(join(rootDir, 'pki'), [nodeName, ...nodeIPs]),
+    clientCa,
+  }
 }
 
 function reviewsOf({ client, nodeName, configuration, clock }: ServerParts): Reviews | undefined {

@@ -9,8 +9,6 @@ const refusals: readonly [field: keyof KubeletConfiguration, wanted: string, why
 /** Fields that change nothing here, though they may be set. */
 const idle: readonly (keyof KubeletConfiguration)[] = [
   'readOnlyPort',
-  'tlsCertFile',
-  'tlsPrivateKeyFile',
   'tlsCipherSuites',
   'rotateCertificates',
   'serverTLSBootstrap',

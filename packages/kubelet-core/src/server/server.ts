@@ -4,9 +4,10 @@ import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { RuntimeService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Serving } from '../certificate/serving.ts'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import { HttpError, urlOf } from './http-error.ts'
@@ -39,6 +40,8 @@ export interface KubeletServerOptions {
   runtimeService: RuntimeService
   /** Logs outside are not shown. The kubelet's is `/var/log/pods`. */
   containerLogsRoot: string
+  /** KubeletConfiguration `tlsMinVersion`; default `VersionTLS12`. */
+  tlsMinVersion?: string | undefined
   /** Users (common names) or groups (organisations) that may ask for all. */
   allowedNames?: readonly string[]
   /** Knows bearer tokens, and what others may. Without it and without `allowedNames`, whom `clientCa` certified may all. */
@@ -59,21 +62,27 @@ export interface KubeletServerOptions {
 /** A listening server. */
 export interface KubeletServer {
   readonly port: number
+  /** Connections from now on see and need these. */
+  renew(serving: Serving): void
   /** Stops listening and ends all connections. */
   close(): Promise<void>
 }
 
 /** Starts the server. @throws Error when the port is taken or a PEM text is not valid */
 export async function startKubeletServer(options: KubeletServerOptions): Promise<KubeletServer> {
-  const { address, port, certificate, key, clientCa } = options
-  const server = createServer({
+  const { address, port } = options
+  const secure = ({ certificate, key, clientCa }: Serving): SecureContextOptions => ({
     cert: certificate,
     key,
-    ca: clientCa,
+    // Without an authority of clients nobody is believed; not those that browsers trust.
+    ca: clientCa ?? [],
+    minVersion: options.tlsMinVersion === 'VersionTLS13' ? 'TLSv1.3' : 'TLSv1.2',
+    secureOptions: constants.SSL_OP_NO_TICKET, // each connection shows its certificate
+  })
+  const server = createServer({
+    ...secure(options),
     requestCert: true,
     rejectUnauthorized: false, // they are answered 401
-    minVersion: 'TLSv1.2',
-    secureOptions: constants.SSL_OP_NO_TICKET, // each connection shows its certificate
   })
   const sockets = new Set<TLSSocket>()
   server.on('secureConnection', (socket: TLSSocket) => {
@@ -87,6 +96,7 @@ export async function startKubeletServer(options: KubeletServerOptions): Promise
   await once(server, 'listening')
   return {
     port: (server.address() as AddressInfo).port,
+    renew: (serving) => server.setSecureContext(secure(serving)),
     close: async () => {
       const closed = once(server, 'close')
       server.close()
