@@ -28,6 +28,10 @@ export interface EventOptions {
   client?: Pick<KubeClient, 'create' | 'patch'> | undefined
   /** The object that events of a pod refer to: the mirror of a static pod. Default: the pod. */
   subjectOf?: (pod: Pod) => Pod
+  /** Written a second, in all; 0: as many as there are. Default 50. What is more waits. */
+  qps?: number
+  /** Written at once before that. Default 100. */
+  burst?: number
   clock?: Clock
   log?: Logger
 }
@@ -40,7 +44,7 @@ interface Known {
 }
 
 const maxQueue = 1000
-const burst = 25
+const objectBurst = 25
 const refillMs = 300_000
 const sameWithinMs = 600_000
 const maxKnown = 4096
@@ -50,6 +54,8 @@ const tries = 4
 
 export function createEventRecorder(options: EventOptions): EventRecorder {
   const { nodeName, client, subjectOf = (pod) => pod, clock = systemClock, log = silentLogger } = options
+  const { qps = 50, burst = 100 } = options
+  const mayWrite = qps === 0 ? () => true : createTokenBucket(Math.max(1, burst), 1000 / qps, clock)
   const known = new Map<string, Known>()
   const similar = new Map<string, { messages: Set<string>; lastMs: number }>()
   const buckets = new Map<string, TokenBucket>()
@@ -60,11 +66,14 @@ export function createEventRecorder(options: EventOptions): EventRecorder {
 
   const drain = async (): Promise<void> => {
     running = true
-    for (let job = queue.shift(); job && !closed; job = queue.shift()) await job()
+    for (let job = queue.shift(); job && !closed; job = queue.shift()) {
+      while (!mayWrite()) await new Promise<void>((resolve) => clock.after(1000 / qps, resolve))
+      await job()
+    }
     running = false
   }
   const allowed = (object: string): boolean => {
-    const mayPass = buckets.get(object) ?? createTokenBucket(burst, refillMs, clock)
+    const mayPass = buckets.get(object) ?? createTokenBucket(objectBurst, refillMs, clock)
     // The one that was asked last is the newest: the oldest are full again, or will be missed least.
     buckets.delete(object)
     buckets.set(object, mayPass)

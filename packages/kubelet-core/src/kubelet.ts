@@ -15,6 +15,7 @@ import { openShares } from './assembly/shares.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
 import { kubeletVersion } from './kubelet-version.ts'
 import { deletePod } from './pod/delete-pod.ts'
+import { withPullRate } from './pod/pull-rate.ts'
 import { handlerOf } from './pod/runtime-class.ts'
 import { execBy } from './probe/exec.ts'
 import { createAdmission } from './admission/admission.ts'
@@ -95,10 +96,13 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const events = createEventRecorder({
     nodeName,
     client,
+    qps: configuration.eventRecordQPS,
+    burst: configuration.eventBurst,
     clock,
     log,
     subjectOf: (pod) => (isStatic(pod) && mirrors?.of(pod)) || pod,
   })
+  const pullRate = { qps: configuration.registryPullQPS, burst: configuration.registryBurst }
   const health = createRuntimeHealth(runtimeService, clock)
   const exec = execBy(runtimeService)
   let manager: PodManager
@@ -201,7 +205,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       clock,
       log,
     }),
-    images: createImages(imageService, events, clock, parallelPulls(configuration)),
+    images: createImages(withPullRate(imageService, pullRate, clock), events, clock, parallelPulls(configuration)),
     runtimeName: version.runtimeName,
     reader: createRuntimeReader(runtimeService),
     volumes,

@@ -1,3 +1,4 @@
+import { createMemoryRuntime } from '@nodelet/cri-api/testing'
 import type { Event, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { describe, expect, it } from 'vitest'
 import { parseKubeletConfiguration } from '../src/configuration/kubelet-configuration.ts'
@@ -5,6 +6,7 @@ import { createEventRecorder } from '../src/events.ts'
 import { readMachine } from '../src/node/facts.ts'
 import { nodeEvents } from '../src/node/node-events.ts'
 import { nodeConditions, nodeResources } from '../src/node/node-object.ts'
+import { withPullRate } from '../src/pod/pull-rate.ts'
 import { statusChanges } from '../src/node/status-changes.ts'
 import { createRuntimeHealth } from '../src/node/runtime-health.ts'
 import { systemClock } from '../src/clock.ts'
@@ -129,4 +131,60 @@ it('events that repeat are counted, many of a kind are combined, and an object h
     source: { component: 'kubelet', host: 'node-1' },
   })
   recorder.close()
+})
+
+/** Time that passes only when it is told to. */
+function still(): {
+  now: () => number
+  after: (ms: number, call: () => void) => () => void
+  pass: (ms: number) => void
+} {
+  let nowMs = 1_000_000
+  const waiting = new Map<() => void, number>()
+  return {
+    now: () => nowMs,
+    after: (ms, call) => {
+      waiting.set(call, nowMs + ms)
+      return () => void waiting.delete(call)
+    },
+    pass: (ms) => {
+      nowMs += ms
+      for (const [call, at] of waiting) if (at <= nowMs && waiting.delete(call)) call()
+    },
+  }
+}
+
+it('events beyond eventRecordQPS wait, and none is lost', async () => {
+  const api = createMemoryApi()
+  const clock = still()
+  const recorder = createEventRecorder({ nodeName: 'node-1', client: api.client, qps: 5, burst: 3, clock })
+  const event = { type: 'Normal', reason: 'R', message: 'm' } as const
+  for (let count = 0; count < 5; count++)
+    recorder.record({ metadata: { name: `p${count}`, namespace: 'n', uid: `${count}` } }, event)
+  const written = async (count: number): Promise<void> => {
+    await expect.poll(() => api.seen.length).toBe(count)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(api.seen).toHaveLength(count)
+  }
+  await written(3)
+  clock.pass(200)
+  await written(4)
+  clock.pass(200)
+  await written(5)
+  recorder.close()
+})
+
+it('pulls beyond registryPullQPS are refused until time has passed; 0 is no limit', async () => {
+  const clock = still()
+  const { imageService } = createMemoryRuntime()
+  const limited = withPullRate(imageService, { qps: 5, burst: 2 }, clock)
+  const pull = async (service = limited): Promise<unknown> =>
+    service.pullImage({ image: { image: 'a:1', annotations: {}, userSpecifiedImage: '', runtimeHandler: '' } } as never)
+  await pull()
+  await pull()
+  await expect(pull()).rejects.toThrow(/^pull QPS exceeded$/)
+  clock.pass(200)
+  await pull()
+  await expect(pull()).rejects.toThrow('pull QPS exceeded')
+  expect(withPullRate(imageService, { qps: 0, burst: 0 }, clock)).toBe(imageService)
 })
