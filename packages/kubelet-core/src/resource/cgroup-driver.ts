@@ -1,8 +1,8 @@
 // The cgroups above the containers: kubepods, one per class of service, one per pod.
 import type { Cgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { type CfsQuota, defaultCfsQuota } from './container-resources.ts'
-import { type PodResources, podResources } from './pod-resources.ts'
+import { type CfsQuota, cpuShares, defaultCfsQuota } from './container-resources.ts'
+import { podQuantity, type PodResources, podResources } from './pod-resources.ts'
 import { podCgroupPath, qosClass } from './qos.ts'
 
 /** Makes, finds and removes the cgroups of pods. */
@@ -33,16 +33,20 @@ export function createCgroupDriver(
   }: { cgroupRoot?: string; podPidsLimit?: number; quota?: CfsQuota } = {},
 ): CgroupDriver {
   const top = `${cgroupRoot.replace(/\/+$/, '')}/kubepods`
+  const burstable = burstableShares(async (shares) => cgroups.create(`${top}/burstable`, { cpuShares: shares }))
   return {
     version: cgroups.version,
     async start({ milliCpu, memoryBytes }) {
-      const cpuShares = Math.max(2, Number((milliCpu * 1024n) / 1000n))
-      await cgroups.create(top, { cpuShares, memoryBytes: Number(memoryBytes) })
-      await cgroups.create(`${top}/burstable`, { cpuShares: 2 })
+      await cgroups.create(top, { cpuShares: Number(cpuShares(milliCpu)), memoryBytes: Number(memoryBytes) })
+      // What pods that run already have stays until they are seen.
+      if (!(await cgroups.exists(`${top}/burstable`))) await cgroups.create(`${top}/burstable`, { cpuShares: 2 })
       await cgroups.create(`${top}/besteffort`, { cpuShares: 2 })
     },
     async create(pod, limits = podResources(pod, quota)) {
-      const path = podCgroupPath(pod, qosClass(pod), cgroupRoot)
+      const qos = qosClass(pod)
+      const path = podCgroupPath(pod, qos, cgroupRoot)
+      const uid = pod.metadata?.uid ?? ''
+      if (qos === 'Burstable') await burstable.set(uid, podQuantity(pod, 'requests', 'cpu'))
       await cgroups.create(path, { ...limits, ...(podPidsLimit > 0 && { pids: podPidsLimit }) })
       return path
     },
@@ -53,10 +57,39 @@ export function createCgroupDriver(
         await cgroups.kill(path)
         await cgroups.remove(path)
       }
+      await burstable.set(podUid, 0n)
     },
     async list() {
       const names = await Promise.all(tiers.map(async (tier) => cgroups.children(top + tier)))
       return names.flat().flatMap((name) => (name.startsWith('pod') ? [name.slice(3)] : []))
+    },
+  }
+}
+
+/** Keeps the shares of the burstable pods together at the sum of what they ask for. */
+function burstableShares(write: (shares: number) => Promise<unknown>): {
+  /** @param milliCpu what the pod asks for; 0 when it is gone */
+  set(podUid: string, milliCpu: bigint): Promise<void>
+} {
+  const requests = new Map<string, bigint>()
+  let total = 0n
+  let written: bigint | undefined
+  let writing: Promise<void> = Promise.resolve()
+  return {
+    async set(podUid, milliCpu) {
+      total += milliCpu - (requests.get(podUid) ?? 0n)
+      if (milliCpu === 0n) requests.delete(podUid)
+      else requests.set(podUid, milliCpu)
+      // One after the other, each with the newest sum.
+      writing = writing
+        .catch(() => undefined)
+        .then(async () => {
+          const newest = total
+          if (newest === written) return
+          await write(Number(cpuShares(newest)))
+          written = newest
+        })
+      await writing
     },
   }
 }
