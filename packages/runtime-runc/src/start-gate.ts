@@ -1,5 +1,5 @@
 // The FIFO at which a created container's program waits: using it is all that the `start` of runc and crun does.
-import { closeSync, constants, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, readSync, rmSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { onProcessEnd } from '@nodelet/linux'
 import { isAlive } from './pids.ts'
@@ -52,9 +52,10 @@ async function comes(fd: number, path: string, { init, limitMs }: AtGate): Promi
   gate.once('data', () => came.resolve(true))
   gate.once('end', () => came.resolve(false))
   gate.once('error', came.reject)
-  // One that has ended before it came never will, and the FIFO does not tell.
-  using _end = init && onProcessEnd(init.pid, () => came.resolve(false))
-  if (init && !isAlive(init)) came.resolve(false)
+  // One that has ended before it came never will, and the FIFO does not tell; a short program comes and ends at once.
+  const ended = (): void => came.resolve(hasByte(fd))
+  using _end = init && onProcessEnd(init.pid, ended)
+  if (init && !isAlive(init)) ended()
   const timer = setTimeout(() => came.reject(new Error(`nobody came to ${path} in ${limitMs} ms`)), limitMs)
   try {
     const isThere = await came.promise
@@ -63,5 +64,14 @@ async function comes(fd: number, path: string, { init, limitMs }: AtGate): Promi
   } finally {
     clearTimeout(timer)
     gate.destroy()
+  }
+}
+
+function hasByte(fd: number): boolean {
+  try {
+    return readSync(fd, Buffer.alloc(1)) === 1
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return false
+    throw error
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { closeSync, constants, existsSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { finished, startProgram } from '@nodelet/linux'
@@ -16,7 +16,8 @@ beforeAll(async () => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const shell = (script: string) => startProgram('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'pipe'] })
+const shell = (script: string, stdin: 'ignore' | 'pipe' = 'ignore') =>
+  startProgram('sh', ['-c', script], { stdio: [stdin, 'pipe', 'pipe'] })
 const makeFifo = async (): Promise<void> => void (await shell(`mkfifo ${fifo}`).ended)
 
 test.each([
@@ -47,6 +48,18 @@ test('a program that ends instead of coming to write is not waited for, and the 
   expect(await openStartGate(fifo, 'writes', { init, limitMs: 600_000 })).toBe(false)
   expect(existsSync(fifo)).toBe(true)
   rmSync(fifo)
+})
+
+test('a program that has come and ended before we look was let go', async () => {
+  await makeFifo()
+  const held = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK) // keeps its byte
+  const program = shell(`read go; printf 0 > ${fifo}`, 'pipe')
+  const init = processRef(program.pid)
+  program.stdin?.end('\n')
+  await program.ended
+  expect(await openStartGate(fifo, 'writes', { init, limitMs: 600_000 })).toBe(true)
+  expect(existsSync(fifo)).toBe(false)
+  closeSync(held)
 })
 
 test('a program that waits to read is let go by a byte, and the FIFO goes', async () => {
