@@ -113,7 +113,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   }
   const volumes = options.volumes ?? createVolumeManager({ rootDir, nodeName, objects, log })
   const cgroupFiles = await openCgroups()
-  const cgroups = options.cgroups ?? createCgroupDriver(cgroupFiles, { ...configuration, quota: cfsQuota })
+  const pageSizes = Object.keys(machine.hugepages)
+  const cgroups = options.cgroups ?? createCgroupDriver(cgroupFiles, { ...configuration, quota: cfsQuota, pageSizes })
   const statuses = createStatusWriter({ client, clock, log })
   const node: NodeFacts = {
     nodeName,
@@ -126,6 +127,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     allocatable: resources.allocatable,
     thermalThrottle: machine.thermalThrottle,
     cfsQuota,
+    pageSizes,
     swap:
       machine.swapBytes > 0n
         ? {

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { containerConfig } from '../src/pod/container-config.ts'
 import { containerEnvironment } from '../src/pod/container-environment.ts'
 import { sandboxConfig } from '../src/pod/sandbox-config.ts'
+import { cgroupPageSize } from '../src/resource/huge-pages.ts'
 import { podResources } from '../src/resource/pod-resources.ts'
 
 const pod = (spec: object = {}, container: object = {}): Pod => ({
@@ -74,6 +75,28 @@ it('resources of a container and what they mean for the pod', () => {
     { name: 'big', resources: { requests: { cpu: '1' } } },
   ]
   expect(podResources(pod({ initContainers: inits }, { resources }))).toEqual({ cpuShares: 1126 })
+})
+
+it.each([
+  ['4Ki', '4KB'],
+  ['64Ki', '64KB'],
+  ['2Mi', '2MB'],
+  ['512Mi', '512MB'],
+  ['1Gi', '1GB'],
+  ['16Gi', '16GB'],
+])('huge pages of %s are %s to cgroups and CRI', (size, name) => {
+  expect(cgroupPageSize(size)).toBe(name)
+})
+
+it('huge pages that are not asked for may not be used', () => {
+  const resources = { limits: { memory: '1Mi', 'hugepages-2Mi': '6Mi' }, requests: { 'hugepages-2Mi': '6Mi' } }
+  const one = pod({}, { resources })
+  expect(configOf(one, { pageSizes: ['1Gi', '2Mi'] }).linux?.resources?.hugepageLimits).toEqual([
+    { pageSize: '1GB', limit: 0n },
+    { pageSize: '2MB', limit: 6n << 20n },
+  ])
+  expect(podResources(one, undefined, ['1Gi', '2Mi']).hugePages).toEqual({ '1GB': 0, '2MB': 6 << 20 })
+  expect(podResources(pod(), undefined, ['2Mi'])).toEqual({ cpuShares: 2, hugePages: { '2MB': 0 } })
 })
 
 describe('security context', () => {

@@ -18,7 +18,7 @@ import { usageV1 } from './cgroup-usage.ts'
 import { LinuxError } from './errors.ts'
 
 /** What we use, where it is there. By the last one systemd knows what belongs to a service, to end it. */
-const used = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'freezer', 'name=systemd']
+const used = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'freezer', 'hugetlb', 'name=systemd']
 /** Those that tell of use. */
 const measured = ['cpu', 'cpuacct', 'memory', 'pids', 'blkio', 'hugetlb']
 
@@ -40,7 +40,7 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
   const sample = (path: string): string => folderOf(roots.get('memory') ?? hierarchies[0] ?? '', path)
 
   const update = async (path: string, limits: CgroupLimits): Promise<void> => {
-    const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes, pids, cpus, memoryNodes } = limits
+    const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes, pids, cpus, memoryNodes, hugePages = {} } = limits
     if (cpuShares !== undefined) await put(at('cpu', path), 'cpu.shares', cpuShares)
     if (cpuPeriodUs !== undefined) await put(at('cpu', path), 'cpu.cfs_period_us', cpuPeriodUs)
     if (cpuQuotaUs !== undefined) await put(at('cpu', path), 'cpu.cfs_quota_us', cpuQuotaUs)
@@ -48,6 +48,10 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
     if (pids !== undefined) await put(at('pids', path), 'pids.max', pids < 0 ? 'max' : pids)
     if (cpus !== undefined) await put(at('cpuset', path), 'cpuset.cpus', cpus)
     if (memoryNodes !== undefined) await put(at('cpuset', path), 'cpuset.mems', memoryNodes)
+    if (!roots.has('hugetlb')) return
+    for (const [size, bytes] of Object.entries(hugePages)) {
+      await put(at('hugetlb', path), `hugetlb.${size}.limit_in_bytes`, bytes)
+    }
   }
 
   return {

@@ -28,7 +28,7 @@ export function openCgroupsV2(root: string): Cgroups {
   const at = (path: string): string => folderOf(root, path)
 
   const update = async (path: string, limits: CgroupLimits): Promise<void> => {
-    const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes, pids, cpus, memoryNodes } = limits
+    const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes, pids, cpus, memoryNodes, hugePages = {} } = limits
     const folder = at(path)
     if (cpuShares !== undefined) await put(folder, 'cpu.weight', cpuWeight(cpuShares))
     if (cpuQuotaUs !== undefined || cpuPeriodUs !== undefined) {
@@ -39,6 +39,10 @@ export function openCgroupsV2(root: string): Cgroups {
     if (pids !== undefined) await put(folder, 'pids.max', orMax(pids))
     if (cpus !== undefined) await put(folder, 'cpuset.cpus', cpus)
     if (memoryNodes !== undefined) await put(folder, 'cpuset.mems', memoryNodes)
+    for (const [size, bytes] of Object.entries(hugePages)) {
+      const file = `hugetlb.${size}.max`
+      if ((await read(folder, file)) !== undefined) await put(folder, file, orMax(bytes))
+    }
   }
 
   return {

@@ -16,6 +16,8 @@ export interface CgroupLimits {
   /** For instance `0-3,8`. */
   cpus?: string
   memoryNodes?: string
+  /** Page size as the kernel names it, such as `2MB` → bytes. Left out where the kernel does not count huge pages. */
+  hugePages?: Readonly<Record<string, number>>
 }
 
 /** How much of the time some, or all, of the processes waited. @see Documentation/accounting/psi */

@@ -1,6 +1,7 @@
 // What this machine is and has.
 import { readFile, stat, statfs } from 'node:fs/promises'
 import { arch, availableParallelism, release, totalmem } from 'node:os'
+import { hugePagesIn } from '../topology/numa.ts'
 
 export interface MachineFacts {
   /** As Go names it: `amd64`, `arm64`. */
@@ -27,19 +28,18 @@ const architectures: Record<string, string> = { x64: 'amd64', ia32: '386' }
 
 /** Reads the machine. What it does not tell is empty. @param rootDir whose file system is the node's */
 export async function readMachine(rootDir: string): Promise<MachineFacts> {
-  const [machineId, systemUuid, bootId, osRelease, meminfo, appArmor, disk] = await Promise.all([
+  const [machineId, systemUuid, bootId, osRelease, meminfo, appArmor, pages, disk] = await Promise.all([
     text('/etc/machine-id'),
     text('/sys/class/dmi/id/product_uuid'),
     text('/proc/sys/kernel/random/boot_id'),
     text('/etc/os-release'),
     text('/proc/meminfo'),
     text('/sys/module/apparmor/parameters/enabled'),
+    hugePagesIn('/sys/kernel/mm/hugepages'),
     statfs(rootDir, { bigint: true }),
   ])
   const kib = (name: string): bigint => BigInt(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(meminfo)?.[1] ?? '0') * 1024n
   const cpus = availableParallelism()
-  const pageSize = kib('Hugepagesize')
-  const pages = BigInt(/^HugePages_Total:\s+(\d+)/m.exec(meminfo)?.[1] ?? '0')
   const throttles = Array.from({ length: cpus }, (_, index) => `/sys/devices/system/cpu/cpu${index}/thermal_throttle`)
   const there = await Promise.all(throttles.map(exists))
   return {
@@ -52,7 +52,9 @@ export async function readMachine(rootDir: string): Promise<MachineFacts> {
     bootId,
     kernelVersion: release(),
     osImage: /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(osRelease)?.[1] ?? 'Linux',
-    hugepages: pageSize > 0n ? { [`${pageSize / 1024n / 1024n}Mi`]: pages * pageSize } : {},
+    hugepages: Object.fromEntries(
+      Object.entries(pages).map(([name, bytes]) => [name.slice('hugepages-'.length), bytes]),
+    ),
     swapBytes: kib('SwapTotal'),
     appArmor: appArmor === 'Y',
     thermalThrottle: throttles.filter((_, index) => there[index]),

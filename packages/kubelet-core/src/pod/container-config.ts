@@ -9,8 +9,9 @@ import {
   type Mount,
 } from '@nodelet/cri-api'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
-import { parseMilliQuantity } from '../quantity.ts'
+import { parseMilliQuantity, parseQuantity } from '../quantity.ts'
 import { type CfsQuota, containerCgroupValues, defaultCfsQuota } from '../resource/container-resources.ts'
+import { hugePageLimits } from '../resource/huge-pages.ts'
 import { type SwapFacts, swapValues } from '../resource/swap.ts'
 import { oomScoreAdj, qosClass } from '../resource/qos.ts'
 import { expand } from './environment.ts'
@@ -42,6 +43,8 @@ export interface ContainerFacts extends SecurityFacts {
   cgroupVersion: 1 | 2
   singleProcessOOMKill?: boolean | undefined
   cfsQuota?: CfsQuota | undefined
+  /** Sizes of huge pages that the node has, such as `2Mi`. */
+  pageSizes?: readonly string[] | undefined
   /** CPUs that it may run on, as a list; undefined: the node does not say. */
   cpuset?: string | undefined
   /** NUMA nodes that its memory comes from, as a list; undefined: the node does not say. */
@@ -104,6 +107,7 @@ export type ResourceFacts = Pick<
   | 'cgroupVersion'
   | 'singleProcessOOMKill'
   | 'cfsQuota'
+  | 'pageSizes'
   | 'swap'
   | 'cpuset'
   | 'memset'
@@ -120,6 +124,9 @@ export function containerResources(pod: Pod, container: Container, facts: Resour
     ...containerCgroupValues(container.resources, facts.isExclusive ? noQuota : facts.cfsQuota),
     ...(facts.cpuset !== undefined && { cpusetCpus: facts.cpuset }),
     ...(facts.memset !== undefined && { cpusetMems: facts.memset }),
+    hugepageLimits: hugePageLimits(facts.pageSizes ?? [], (name) =>
+      parseQuantity(container.resources?.limits?.[name] ?? '0', `limits.${name}`),
+    ),
     oomScoreAdj: BigInt(oomScoreOf(pod, memoryRequest, facts.nodeMemoryBytes)),
     ...swap,
     unified: { ...(killAll && { 'memory.oom.group': '1' }), ...swap.unified },

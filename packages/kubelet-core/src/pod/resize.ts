@@ -108,8 +108,8 @@ function dueIn(state: PodState, pod: Pod, { containers }: RuntimePod): Due[] {
 /** The pod's cgroup grows first and shrinks last; of containers, those that shrink come first. */
 async function apply(services: PodServices, state: PodState, pod: Pod, due: readonly Due[]): Promise<void> {
   const { cgroups, node } = services
-  const before = podResources(withAllocation(pod, state.actuated ?? {}), node.cfsQuota)
-  const after = podResources(pod, node.cfsQuota)
+  const before = podResources(withAllocation(pod, state.actuated ?? {}), node.cfsQuota, node.pageSizes)
+  const after = podResources(pod, node.cfsQuota, node.pageSizes)
   for (const one of due) await checkMemory(services, state, one)
   await cgroups?.create(pod, largest(before, after))
   for (const { runtime, container } of due.toSorted((a, b) => growth(state, a) - growth(state, b))) {
@@ -164,6 +164,7 @@ function largest(a: PodResources, b: PodResources): PodResources {
     cpuShares: Math.max(a.cpuShares, b.cpuShares),
     ...(cpuQuotaUs !== undefined && { cpuQuotaUs, ...(cpuPeriodUs !== undefined && { cpuPeriodUs }) }),
     ...(memoryBytes !== undefined && { memoryBytes }),
+    ...(b.hugePages && { hugePages: b.hugePages }),
   }
 }
 

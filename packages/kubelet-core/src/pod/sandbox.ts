@@ -25,7 +25,7 @@ export async function prepareSandbox(
     dns: dns.config,
     podLogsDir: node.podLogsDir,
     cgroupParent,
-    resources: podResources(pod, node.cfsQuota),
+    resources: podResources(pod, node.cfsQuota, node.pageSizes),
     ids: await reported(services, pod, async () => userIds(services, pod)),
   })
 }

@@ -36,6 +36,8 @@ export interface NodeFacts {
   allocatable: Readonly<Record<string, string>>
   thermalThrottle: readonly string[]
   cfsQuota: CfsQuota
+  /** Sizes of huge pages that it has, such as `2Mi`. */
+  pageSizes: readonly string[]
   swap: SwapFacts | undefined
   singleProcessOOMKill: boolean
   seccompDefault: boolean

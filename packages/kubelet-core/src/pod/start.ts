@@ -151,6 +151,7 @@ export const resourceFacts = (
   cgroupVersion: cgroups?.version ?? 1,
   singleProcessOOMKill: node.singleProcessOOMKill,
   cfsQuota: node.cfsQuota,
+  pageSizes: node.pageSizes,
   swap: node.swap,
 })
 

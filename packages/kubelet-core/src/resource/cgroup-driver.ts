@@ -30,7 +30,8 @@ export function createCgroupDriver(
     cgroupRoot = '',
     podPidsLimit = -1,
     quota = defaultCfsQuota,
-  }: { cgroupRoot?: string; podPidsLimit?: number; quota?: CfsQuota } = {},
+    pageSizes = [],
+  }: { cgroupRoot?: string; podPidsLimit?: number; quota?: CfsQuota; pageSizes?: readonly string[] } = {},
 ): CgroupDriver {
   const top = `${cgroupRoot.replace(/\/+$/, '')}/kubepods`
   const burstable = burstableShares(async (shares) => cgroups.create(`${top}/burstable`, { cpuShares: shares }))
@@ -42,7 +43,7 @@ export function createCgroupDriver(
       if (!(await cgroups.exists(`${top}/burstable`))) await cgroups.create(`${top}/burstable`, { cpuShares: 2 })
       await cgroups.create(`${top}/besteffort`, { cpuShares: 2 })
     },
-    async create(pod, limits = podResources(pod, quota)) {
+    async create(pod, limits = podResources(pod, quota, pageSizes)) {
       const qos = qosClass(pod)
       const path = podCgroupPath(pod, qos, cgroupRoot)
       const uid = pod.metadata?.uid ?? ''

@@ -2,6 +2,7 @@
 import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
 import { type CfsQuota, cpuQuotaUs, cpuShares, defaultCfsQuota } from './container-resources.ts'
+import { hugePageLimits } from './huge-pages.ts'
 import { qosClass } from './qos.ts'
 
 /** The limits of a pod's cgroup; what is left out is not limited. */
@@ -10,6 +11,8 @@ export interface PodResources {
   cpuQuotaUs?: number
   cpuPeriodUs?: number
   memoryBytes?: number
+  /** Page size as the kernel names it, such as `2MB` → bytes. */
+  hugePages?: Readonly<Record<string, number>>
 }
 
 type Kind = 'requests' | 'limits'
@@ -49,8 +52,17 @@ function isLimited(pod: Pod, name: string): boolean {
   )
 }
 
-export function podResources(pod: Pod, quota: CfsQuota = defaultCfsQuota): PodResources {
-  if (qosClass(pod) === 'BestEffort') return { cpuShares: 2 }
+/** @param pageSizes those that the node has, such as `2Mi` */
+export function podResources(
+  pod: Pod,
+  quota: CfsQuota = defaultCfsQuota,
+  pageSizes: readonly string[] = [],
+): PodResources {
+  const pages = hugePageLimits(pageSizes, (name) => podQuantity(pod, 'limits', name) / 1000n)
+  const hugePages = pages.length > 0 && {
+    hugePages: Object.fromEntries(pages.map(({ pageSize, limit }) => [pageSize, Number(limit)])),
+  }
+  if (qosClass(pod) === 'BestEffort') return { cpuShares: 2, ...hugePages }
   const memory = Number(podQuantity(pod, 'limits', 'memory') / 1000n)
   return {
     cpuShares: Number(cpuShares(podQuantity(pod, 'requests', 'cpu'))),
@@ -60,5 +72,6 @@ export function podResources(pod: Pod, quota: CfsQuota = defaultCfsQuota): PodRe
         cpuPeriodUs: Number(quota.periodUs),
       }),
     ...(isLimited(pod, 'memory') && { memoryBytes: memory }),
+    ...hugePages,
   }
 }
