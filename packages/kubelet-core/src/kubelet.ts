@@ -223,9 +223,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     networkProblem: health.networkProblem,
     runtimeHandler: async (pod) => handlerOf(client, pod),
     userNamespaces: await openUserNamespaces(rootDir, configuration.maxPods),
-    hasUserNamespaces: (wanted) => {
+    handlerFeatures: (wanted) => {
       const handler = health.answer()?.runtimeHandlers.find(({ name }) => name === wanted)
-      return handler && (handler.features?.userNamespaces ?? false)
+      const { userNamespaces = false, recursiveReadOnlyMounts = false } = handler?.features ?? {}
+      return handler && { userNamespaces, recursiveReadOnlyMounts }
     },
     mirror: (pod) => {
       if (isStatic(pod) && sets.isReady('api')) mirrors?.ensure(pod)

@@ -44,7 +44,9 @@ test('httpGet: user agent, statuses, and HTTPS that turns out to be plain', asyn
   const { port } = server.address() as AddressInfo
   try {
     await run({ httpGet: { port } })
-    await run({ httpGet: { port, scheme: 'HTTPS' } })
+    const hosts: string[] = []
+    await run({ httpGet: { port, scheme: 'HTTPS' } }, { fellBack: (host) => hosts.push(host) })
+    expect(hosts).toEqual([`127.0.0.1:${port}`])
     expect(agents).toEqual(['kube-lifecycle/1.36', 'kube-lifecycle/1.36'])
     await expect(run({ httpGet: { port, path: '/bad' } })).rejects.toThrow(
       `HTTP lifecycle hook (/bad) ${where}http://127.0.0.1:${port}/bad answered with status code 500`,

@@ -351,6 +351,23 @@ it('hooks, probes and a restart after a failed probe', async () => {
   expect(again?.status?.containerStatuses?.[0]?.lastState?.terminated).toMatchObject({ exitCode: 137 })
 })
 
+it('a mount is read-only with all below it where that is possible, and its status says so', async () => {
+  const { runtimeHandlers } = await f.runtime.runtimeService.status({ verbose: false })
+  const features = runtimeHandlers.find(({ name }) => name === '')?.features
+  const data = { name: 'data', mountPath: '/data', readOnly: true }
+  await put('read-only', {
+    volumes: [{ name: 'data', emptyDir: {} }],
+    containers: [
+      shell('main', 'touch /data/file || sleep 600', { volumeMounts: [{ ...data, recursiveReadOnly: 'IfPossible' }] }),
+    ],
+  })
+  const pod = await readyOf('read-only')
+  const recursiveReadOnly = features?.recursiveReadOnlyMounts ? 'Enabled' : 'Disabled'
+  expect(pod.status?.containerStatuses?.[0]).toMatchObject({ volumeMounts: [{ ...data, recursiveReadOnly }] })
+  await rm(join(folder, 'manifests/read-only.json'))
+  await until(() => !podOf('read-only'))
+})
+
 it('a run to the end: exit code, termination message, phase', async () => {
   await put('job', {
     restartPolicy: 'Never',

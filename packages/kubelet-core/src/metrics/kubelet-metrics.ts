@@ -24,6 +24,7 @@ export interface KubeletMetrics {
   podStartSeconds: Histogram<never>
   podWorkerSeconds: Histogram<'operation_type'>
   evictions: Counter<'eviction_signal'>
+  hookFallbacks: Counter<never>
   preemptions: Counter<'preemption_signal'>
   /** The pod resources API: calls in all, and of each kind. */
   podResources: Record<'total' | 'list' | 'allocatable' | 'get', Counter<'server_api_version'>>
@@ -93,6 +94,10 @@ export function createKubeletMetrics(): KubeletMetrics {
     podWorkerSeconds: histogram('kubelet_pod_worker_duration_seconds', 'How long turns of pod workers take', [
       'operation_type',
     ]),
+    hookFallbacks: counter(
+      'kubelet_lifecycle_handler_http_fallbacks_total',
+      'HTTPS lifecycle hooks that were answered in plain HTTP, and then done by HTTP',
+    ),
     evictions: counter('kubelet_evictions', 'Pods evicted, by the signal that called for it', ['eviction_signal']),
     podResources: {
       total: counter('kubelet_pod_resources_endpoint_requests_total', 'Calls of the pod resources API', [version]),

@@ -7,6 +7,7 @@ import type {
   ResourceRequirements,
 } from 'kubernetes-types/core/v1.d.ts'
 import type { DeviceHealth } from '../device/manager.ts'
+import { absolute } from './mount-rules.ts'
 import type { RuntimeContainer } from './runtime-pod.ts'
 import { isReady, isStarted, type Liveliness } from './started.ts'
 import { apiTime } from './time.ts'
@@ -70,17 +71,18 @@ export function containerStatus(container: Container, facts: ContainerStatusFact
     ...(facts.devices?.size && {
       allocatedResourcesStatus: [...facts.devices].map(([name, devices]) => ({ name, resources: devices })),
     }),
-    ...(container.volumeMounts && { volumeMounts: mountsOf(container) }),
+    ...(container.volumeMounts && { volumeMounts: mountsOf(container, current) }),
     ...(current.user && { user: { linux: current.user } }),
   }
   return status
 }
 
-function mountsOf(container: Container): NonNullable<NewerStatus['volumeMounts']> {
+function mountsOf(container: Container, { mounts }: RuntimeContainer): NonNullable<NewerStatus['volumeMounts']> {
+  const recursive = new Set(mounts.flatMap((mount) => (mount.recursiveReadOnly ? [mount.containerPath] : [])))
   return (container.volumeMounts ?? []).map(({ name, mountPath, readOnly }) => ({
     name,
     mountPath,
-    ...(readOnly && { readOnly, recursiveReadOnly: 'Disabled' }),
+    ...(readOnly && { readOnly, recursiveReadOnly: recursive.has(absolute(mountPath)) ? 'Enabled' : 'Disabled' }),
   }))
 }
 

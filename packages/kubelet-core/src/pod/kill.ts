@@ -1,6 +1,7 @@
 // Ending containers: events, preStop hooks, order, grace.
 import type { Container, Lifecycle, LifecycleHandler, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { runHook } from '../probe/hook.ts'
+import { tellOfFallback } from './hook-fallback.ts'
 import { isSidecar } from './actions.ts'
 import { podGraceAnnotation, preStopAnnotation } from './labels.ts'
 import type { RuntimeContainer, RuntimePod } from './runtime-pod.ts'
@@ -20,7 +21,7 @@ export interface KillOptions {
   turn?: Promise<unknown>
 }
 
-type KillServices = Pick<PodServices, 'runtime' | 'events' | 'exec' | 'clock' | 'prober' | 'log'>
+type KillServices = Pick<PodServices, 'runtime' | 'events' | 'exec' | 'metrics' | 'clock' | 'prober' | 'log'>
 
 /** Ends one container; returns when the runtime says that it has ended. */
 export async function killContainer(
@@ -45,7 +46,11 @@ export async function killContainer(
     const own = container ?? { name: runtime.name }
     const target = { pod, container: own, containerId: runtime.id, podIP, startedAt: runtime.startedMs }
     try {
-      await runHook(hook, target, { exec: services.exec, timeoutMs: graceSeconds * 1000, log: services.log })
+      await runHook(hook, target, {
+        exec: services.exec,
+        timeoutMs: graceSeconds * 1000,
+        fellBack: tellOfFallback(services, pod),
+      })
     } catch (error) {
       services.log.warn({ err: error, pod: pod.metadata?.name, container: runtime.name }, 'preStop hook failed')
       events.record(pod, { type: 'Warning', reason: 'FailedPreStopHook', message: 'PreStopHook failed', fieldPath })

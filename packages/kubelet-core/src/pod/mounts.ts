@@ -10,13 +10,12 @@ import {
   type Mount,
   MountPropagation,
 } from '@nodelet/cri-api'
-import type { Container, Pod, VolumeMount } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { ContainerConfigError } from './config-error.ts'
 import { expand } from './environment.ts'
 import { hostNetworkHostsFile, hostsFile, podHostname } from './hostname.ts'
+import { absolute, isRecursive, type NewerMount } from './mount-rules.ts'
 import type { PodServices } from './services.ts'
-
-type NewerMount = VolumeMount & { recursiveReadOnly?: string }
 
 const propagations: Record<string, MountPropagation> = {
   HostToContainer: MountPropagation.PROPAGATION_HOST_TO_CONTAINER,
@@ -32,6 +31,8 @@ export interface MountFacts {
   podIPs: readonly string[]
   /** Those of a pod with a user namespace of its own: volumes are shown to it as if its ids were the node's. */
   ids?: IDMapping | undefined
+  /** The pod's runtime handler makes mounts read-only with all that is mounted below. */
+  canRecurse: boolean
 }
 
 /** Prepares and lists what the container mounts. @throws ContainerConfigError for a volume or path that cannot be */
@@ -58,10 +59,10 @@ async function volumeMount(
   container: Container,
   mount: NewerMount,
   index: number,
-  { volumes, images, environment, ids }: MountFacts,
+  { volumes, images, environment, ids, canRecurse }: MountFacts,
 ): Promise<Mount> {
   const image = images.get(mount.name)
-  if (image) return imageMount(mount, image, environment)
+  if (image) return imageMount(mount, image, environment, canRecurse)
   const volumePath = volumes.get(mount.name)
   if (volumePath === undefined) {
     throw new ContainerConfigError(`cannot find volume "${mount.name}" to mount into container "${container.name}"`)
@@ -75,9 +76,9 @@ async function volumeMount(
   const ofHost = pod.spec?.volumes?.find(({ name }) => name === mount.name)?.hostPath
   return MountMessage.fromPartial({
     hostPath,
-    containerPath: mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`,
+    containerPath: absolute(mount.mountPath),
     readonly: readOnly,
-    recursiveReadOnly: mount.recursiveReadOnly === 'Enabled',
+    recursiveReadOnly: isRecursive(mount, canRecurse),
     selinuxRelabel: !ofHost,
     propagation: propagations[mount.mountPropagation ?? ''] ?? MountPropagation.PROPAGATION_PRIVATE,
     ...(ids && { uidMappings: [ids], gidMappings: [ids] }),
@@ -85,10 +86,16 @@ async function volumeMount(
 }
 
 /** Read-only by its nature. */
-function imageMount(mount: NewerMount, image: ImageSpec, environment: ReadonlyMap<string, string>): Mount {
+function imageMount(
+  mount: NewerMount,
+  image: ImageSpec,
+  environment: ReadonlyMap<string, string>,
+  canRecurse: boolean,
+): Mount {
   return MountMessage.fromPartial({
-    containerPath: mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`,
+    containerPath: absolute(mount.mountPath),
     readonly: true,
+    recursiveReadOnly: isRecursive(mount, canRecurse),
     image,
     imageSubPath: mount.subPathExpr ? expandStrictly(mount.subPathExpr, environment) : (mount.subPath ?? ''),
     propagation: propagations[mount.mountPropagation ?? ''] ?? MountPropagation.PROPAGATION_PRIVATE,

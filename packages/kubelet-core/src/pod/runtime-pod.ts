@@ -35,7 +35,7 @@ export interface RuntimeContainer {
   hash: string
   logPath: string
   annotations: Readonly<Record<string, string>>
-  mounts: readonly { hostPath: string; containerPath: string }[]
+  mounts: readonly { hostPath: string; containerPath: string; recursiveReadOnly: boolean }[]
   user?: { uid: number; gid: number; supplementalGroups: number[] }
 }
 

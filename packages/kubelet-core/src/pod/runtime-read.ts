@@ -159,7 +159,11 @@ async function containerOf(status: ContainerStatus, sandboxId: string): Promise<
     hash: annotations[hashAnnotation] ?? '',
     logPath,
     annotations,
-    mounts: mounts.map(({ hostPath, containerPath }) => ({ hostPath, containerPath })),
+    mounts: mounts.map(({ hostPath, containerPath, recursiveReadOnly }) => ({
+      hostPath,
+      containerPath,
+      recursiveReadOnly,
+    })),
     ...(linux && {
       user: {
         uid: Number(linux.uid),

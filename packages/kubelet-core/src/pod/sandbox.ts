@@ -55,9 +55,9 @@ async function reported<T>({ events }: PodServices, pod: Pod, step: () => Promis
 async function userIds(services: PodServices, pod: Pod): Promise<IDMapping | undefined> {
   if (pod.spec?.hostUsers !== false) return undefined
   const handler = await services.runtimeHandler(pod)
-  const supported = services.hasUserNamespaces(handler)
-  if (supported === undefined) throw new Error(`the handler "${handler}" is not known`)
-  if (!supported) throw new Error(`runtime handler "${handler}" does not support user namespaces`)
+  const features = services.handlerFeatures(handler)
+  if (!features) throw new Error(`the handler "${handler}" is not known`)
+  if (!features.userNamespaces) throw new Error(`runtime handler "${handler}" does not support user namespaces`)
   return services.userNamespaces.take(pod.metadata?.uid ?? '')
 }
 

@@ -45,6 +45,11 @@ export interface NodeFacts {
   maxRestartMs: number
 }
 
+export interface HandlerFeatures {
+  userNamespaces: boolean
+  recursiveReadOnlyMounts: boolean
+}
+
 export interface PodServices {
   node: NodeFacts
   admission: Admission
@@ -79,8 +84,8 @@ export interface PodServices {
   /** The runtime handler of the pod's RuntimeClass; empty without one. */
   runtimeHandler(pod: Pod): Promise<string>
   userNamespaces: UserNamespaces
-  /** Whether pods of the runtime handler may have them; undefined when the runtime does not have the handler. */
-  hasUserNamespaces(runtimeHandler: string): boolean | undefined
+  /** What a runtime handler can do; undefined when the runtime does not have it. */
+  handlerFeatures(runtimeHandler: string): HandlerFeatures | undefined
   /** Removes a deleted pod from the API for good; undefined without an API. */
   deleteForGood?: ((pod: Pod) => Promise<void>) | undefined
   metrics: KubeletMetrics

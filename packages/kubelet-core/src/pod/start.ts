@@ -5,11 +5,13 @@ import { type ContainerConfig, type ImageSpec, type PodSandboxConfig } from '@no
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { linkLog } from '../container-log/symlink.ts'
 import { runHook } from '../probe/hook.ts'
+import { tellOfFallback } from './hook-fallback.ts'
 import type { StartAction } from './actions.ts'
 import { containerConfig, type ResourceFacts } from './container-config.ts'
 import { containerEnvironment, readEnvironmentSources } from './container-environment.ts'
 import { withDevices } from './device-config.ts'
 import { killContainer, podGrace } from './kill.ts'
+import { asksRecursive } from './mount-rules.ts'
 import { containerDevices, containerMounts } from './mounts.ts'
 import { podLogFolder } from './sandbox-config.ts'
 import type { RuntimePod, RuntimeSandbox } from './runtime-pod.ts'
@@ -116,7 +118,7 @@ export async function runPostStart(
   if (!hook) return
   try {
     const target = { pod, container, containerId, podIP, startedAt: services.clock.now() }
-    await runHook(hook, target, { exec: services.exec, signal, log: services.log })
+    await runHook(hook, target, { exec: services.exec, signal, fellBack: tellOfFallback(services, pod) })
   } catch (error) {
     signal.throwIfAborted()
     const fieldPath = fieldPathOf(pod, container.name)
@@ -155,6 +157,10 @@ export const resourceFacts = (
   swap: node.swap,
 })
 
+async function canRecurse(services: PodServices, pod: Pod): Promise<boolean> {
+  return services.handlerFeatures(await services.runtimeHandler(pod))?.recursiveReadOnlyMounts ?? false
+}
+
 async function configure(
   services: PodServices,
   pod: Pod,
@@ -180,6 +186,7 @@ async function configure(
       environment,
       podIPs,
       ids,
+      canRecurse: asksRecursive(container) && (await canRecurse(services, pod)),
     }),
     devices: containerDevices(container, volumes),
     ...resourceFacts(services, pod, container.name),

@@ -1,8 +1,6 @@
 // postStart and preStop.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { HTTPGetAction, LifecycleHandler } from 'kubernetes-types/core/v1.d.ts'
-import { silentLogger } from '../log.ts'
-import type { Logger } from '../log.ts'
 import { podName } from './attempt.ts'
 import { dialError, isPlainAnswer } from './dial-error.ts'
 import { get, httpTarget } from './http.ts'
@@ -14,7 +12,8 @@ export interface HookOptions {
   /** Milliseconds that the hook may take; default: no end but `signal`. */
   timeoutMs?: number
   signal?: AbortSignal
-  log?: Logger
+  /** Is told the host and port of an HTTPS hook that was answered in plain HTTP, and then done by HTTP. */
+  fellBack?: (host: string) => void
   /** Of the `User-Agent` header; default `kube-lifecycle/1.36`. */
   userAgent?: string
 }
@@ -83,24 +82,29 @@ async function execHook(
 async function httpHook(
   action: HTTPGetAction,
   target: ProbeTarget,
-  { log = silentLogger, userAgent = usualAgent }: HookOptions,
+  { fellBack, userAgent = usualAgent }: HookOptions,
   ended: AbortSignal,
 ): Promise<void> {
   const request = httpTarget(action, target.container, target.podIP, userAgent)
-  const { status } = await getOrFallBack(request, log, ended)
+  const { status } = await getOrFallBack(request, ended, fellBack)
   if (status >= 400) throw new Error(`${request.url.href} answered with status code ${status}`)
 }
 
 /** HTTPS to a server that speaks none is tried again as HTTP, without credentials. */
-async function getOrFallBack(request: HttpTarget, log: Logger, ended: AbortSignal): Promise<{ status: number }> {
+async function getOrFallBack(
+  request: HttpTarget,
+  ended: AbortSignal,
+  fellBack?: (host: string) => void,
+): Promise<{ status: number }> {
   try {
     return await get(request, ended)
   } catch (error) {
     if (request.url.protocol !== 'https:' || !isPlainAnswer(error)) {
       throw new Error(`Get "${request.url.href}": ${dialError(error, request.url.host)}`, { cause: error })
     }
-    log.warn({ url: request.url.href }, 'an HTTPS lifecycle hook was answered in plain HTTP: it is tried as HTTP')
     const { authorization: _, ...headers } = request.headers
-    return get({ url: new URL(request.url.href.replace('https:', 'http:')), headers }, ended)
+    const answer = await get({ url: new URL(request.url.href.replace('https:', 'http:')), headers }, ended)
+    fellBack?.(request.url.host)
+    return answer
   }
 }
