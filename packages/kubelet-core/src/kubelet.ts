@@ -29,7 +29,9 @@ import { removeStaleLogs } from './container-log/remove.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
 import { createKubeletMetrics } from './metrics/kubelet-metrics.ts'
+import { measuredCgroups } from './metrics/measured-cgroups.ts'
 import { measured } from './metrics/measured-runtime.ts'
+import { measuredStarts } from './metrics/measured-starts.ts'
 import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
 import { countsOf, nodeLabels, nodeResources } from './node/node-object.ts'
@@ -111,11 +113,27 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     enforced: configuration.cpuCFSQuota,
     periodUs: BigInt(Math.round(parseDuration(configuration.cpuCFSQuotaPeriod) * 1000)),
   }
-  const volumes = options.volumes ?? createVolumeManager({ rootDir, nodeName, objects, log })
+  const volumes =
+    options.volumes ??
+    createVolumeManager({
+      rootDir,
+      nodeName,
+      objects,
+      worked({ plugin, operation, success, seconds }) {
+        const status = success ? 'success' : 'fail-unknown'
+        const labels = { volume_plugin: plugin, operation_name: operation, status, migrated: 'false' }
+        metrics.storageSeconds.observe(labels, seconds)
+      },
+      log,
+    })
   const cgroupFiles = await openCgroups()
   const pageSizes = Object.keys(machine.hugepages)
-  const cgroups = options.cgroups ?? createCgroupDriver(cgroupFiles, { ...configuration, quota: cfsQuota, pageSizes })
-  const statuses = createStatusWriter({ client, clock, log })
+  const cgroups = measuredCgroups(
+    options.cgroups ?? createCgroupDriver(cgroupFiles, { ...configuration, quota: cfsQuota, pageSizes }),
+    metrics,
+  )
+  const starts = measuredStarts(metrics, clock)
+  const statuses = createStatusWriter({ client, written: starts.written, clock, log })
   const node: NodeFacts = {
     nodeName,
     hostIPs: options.nodeIPs,
@@ -188,6 +206,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       },
     }),
     fits: (uid) => manager.wake(uid),
+    accepted: (retry_trigger) => metrics.deferredAcceptedResizes.inc({ retry_trigger }),
     clock,
   })
   const services: PodServices = {
@@ -207,7 +226,13 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       clock,
       log,
     }),
-    images: createImages(withPullRate(imageService, pullRate, clock), events, clock, parallelPulls(configuration)),
+    images: createImages({
+      service: withPullRate(imageService, pullRate, clock),
+      events,
+      parallel: parallelPulls(configuration),
+      pulled: starts.pulled,
+      clock,
+    }),
     runtimeName: version.runtimeName,
     reader: createRuntimeReader(runtimeService),
     volumes,
@@ -233,6 +258,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     },
     deleteForGood: client && (async (pod) => deletePod(client, pod)),
     metrics,
+    starts,
     clock,
     log,
   }
@@ -258,6 +284,15 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const sets = createPodSets({ sources, manager, statuses, mirrors })
   const closing = new AbortController()
   let agent: NodeAgent | undefined
+  let listedMs: number | undefined
+  const relist: typeof services.reader.podUids = async (signal) => {
+    const beganMs = clock.now()
+    if (listedMs !== undefined) metrics.relistIntervalSeconds.observe((beganMs - listedMs) / 1000)
+    listedMs = beganMs
+    metrics.lastSeenSeconds.set(beganMs / 1000)
+    const took = metrics.relistSeconds.startTimer()
+    return services.reader.podUids(signal).finally(took)
+  }
   const housekeeping = startPeriod({
     ms: relistMs,
     jitter: 0.5,
@@ -267,7 +302,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       turnedMs = clock.now()
       await sets.allReady
       turnedMs = clock.now()
-      const inRuntime = await services.reader.podUids(signal)
+      const inRuntime = await relist(signal)
       manager.endOrphans(inRuntime)
       const known = manager.uids()
       for (const uid of await cgroups.list()) if (!known.has(uid)) await cgroups.remove(uid)
@@ -288,6 +323,14 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     imageService,
     manager,
     reader: services.reader,
+    counts: {
+      statuses: () => manager.pods(),
+      hasMirror: (pod) => mirrors?.of(pod) !== undefined,
+      volumes: () => volumes.counts?.() ?? [],
+      exclusiveCpus: (podUid, container) => cpus.exclusiveOf(podUid, container).length,
+      shareableCpus: cpus.allocatable().length,
+    },
+    health: () => healthChecks(),
     cgroups: cgroupFiles,
     pressureChanged: () => agent?.refresh(),
     events,
@@ -302,6 +345,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     pods: () => manager.syncing(),
     end: async ({ metadata }, failure, graceSeconds) => manager.evict(metadata?.uid ?? '', failure, graceSeconds),
     changed: () => agent?.refresh(),
+    ending(startMs, endMs) {
+      metrics.shutdownStartSeconds.set(startMs / 1000)
+      metrics.shutdownEndSeconds.set((endMs ?? 0) / 1000)
+    },
     events,
     clock,
     log,
@@ -407,6 +454,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           ownerOf: reader.ownerOf,
           changed: manager.wake,
           changedAny: manager.wakeAll,
+          connected: () => metrics.eventStreams.inc(),
+          brokeOff: () => metrics.eventStreamErrors.inc(),
           clock,
           log,
         },
@@ -427,6 +476,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           reader,
           pages,
           stats,
+          metrics,
         }
         server = await openServer({ ...shared, health: healthChecks, clock, log }, options.server)
       }

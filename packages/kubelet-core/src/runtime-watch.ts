@@ -11,6 +11,10 @@ export interface RuntimeWatchOptions {
   changed(podUid: string): void
   /** Something happened that may concern any pod. */
   changedAny(): void
+  /** The runtime's events are followed from now on. */
+  connected(): void
+  /** They broke off, or could not be followed; that happens again and again while the runtime is gone. */
+  brokeOff(): void
   clock: Clock
   log: Logger
 }
@@ -25,6 +29,7 @@ export async function watchRuntime(options: RuntimeWatchOptions, signal: AbortSi
   let failures = 0
   while (!signal.aborted) {
     try {
+      options.connected()
       for await (const event of runtime.getContainerEvents({}, { signal })) {
         failures = 0
         tell(options, event)
@@ -35,6 +40,7 @@ export async function watchRuntime(options: RuntimeWatchOptions, signal: AbortSi
         log.info({}, 'the runtime has no container events: it is listed each second')
         return listAgain(options, signal)
       }
+      options.brokeOff()
       log.warn({ err: error }, 'container events broke off')
     }
     if (signal.aborted) return

@@ -24,11 +24,16 @@ export interface StatusWriterOptions {
   client?: Pick<KubeClient, 'patch'> | undefined
   /** Requests at a time, over all pods; default 16. */
   parallel?: number
+  /** The API server has this status of the pod; `tookMs` passed since it was known that the one before is past. */
+  written?: (pod: Pod, status: ObservedStatus, tookMs: number) => void
   clock?: Clock
   log?: Logger
 }
 
 interface Entry {
+  /** Whose status it is, and since when another than the last written is wanted. */
+  pod?: Pod | undefined
+  changedMs?: number | undefined
   /** What is wanted can wait a little, since more may come. */
   cancelPause?: (() => void) | undefined
   /** What is wanted can wait no longer. */
@@ -53,7 +58,7 @@ const firstRetryMs = 200
 const longestRetryMs = 10_000
 
 export function createStatusWriter(options: StatusWriterOptions = {}): StatusWriter {
-  const { client, parallel = 16, clock = systemClock, log = silentLogger } = options
+  const { client, parallel = 16, written, clock = systemClock, log = silentLogger } = options
   const entries = new Map<string, Entry>()
   const slots = createSlots(parallel)
   let closed = false
@@ -71,14 +76,16 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
     entry.busy = true
     try {
       for (;;) {
-        const { wanted, target, known } = entry
+        const { wanted, target, known, pod, changedMs = clock.now() } = entry
         const patch = wanted && target && statusPatch(target.uid, known, wanted)
+        if (wanted && target && !patch) entry.changedMs = undefined
         if (!client || !patch || closed) break
         if (!entry.due && entry.waiters.length === 0 && !isUrgent(known, wanted)) {
           pause(entry)
           break
         }
         endPause(entry)
+        entry.changedMs = undefined
         const release = await slots.acquire()
         try {
           const { namespace, name } = target
@@ -90,6 +97,10 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
             entry.version = answer.metadata?.resourceVersion
           }
           entry.failures = 0
+          if (pod) written?.(pod, wanted, clock.now() - changedMs)
+        } catch (error) {
+          entry.changedMs = changedMs
+          throw error
         } finally {
           release()
         }
@@ -137,6 +148,8 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
     set(pod, status) {
       const entry = entryOf(pod.metadata?.uid ?? '')
       entry.wanted = status
+      entry.pod = pod
+      entry.changedMs ??= clock.now()
       kick(entry)
     },
     get: (podUid) => entries.get(podUid)?.wanted,

@@ -18,6 +18,7 @@ import {
 import type { Pod, PodCondition } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { cgroupFolders } from '../../runtime-runc/test/fixture.ts'
+import { parseMetrics } from './metrics/parser.ts'
 import { isReady, namespace, startWholeCluster, stay, type WholeCluster } from './whole-cluster.ts'
 
 let world: WholeCluster
@@ -144,6 +145,58 @@ it('a device plugin of ours offers devices, and a pod gets one with what it need
   } finally {
     child.kill()
   }
+})
+
+it('what it does is counted and timed under the names that dashboards know', async () => {
+  const page = async (name: string) => {
+    const { body } = await admin.raw({ path: `/api/v1/nodes/node-1/proxy/${name}` })
+    return parseMetrics(await body.text())
+  }
+  const created = await create('measured', { restartPolicy: 'Never', containers: [shell('exit 7')] })
+  await watched(created, ({ status }) => status?.phase === 'Failed')
+  const created2 = await create('measured-too', { containers: [shell(stay)] })
+  await watched(created2, isReady)
+  const metrics = await page('metrics')
+  for (const family of [
+    'pod_start_duration_seconds',
+    'pod_start_sli_duration_seconds',
+    'pod_start_total_duration_seconds',
+    'pod_worker_duration_seconds',
+    'pod_worker_start_duration_seconds',
+    'pod_status_sync_duration_seconds',
+    'containers_per_pod_count',
+    'cgroup_manager_duration_seconds',
+    'pleg_relist_duration_seconds',
+    'run_podsandbox_duration_seconds',
+    'http_requests_duration_seconds',
+    'pod_resize_duration_milliseconds',
+    'device_plugin_alloc_duration_seconds',
+  ]) {
+    const counts = metrics.get(`kubelet_${family}`)?.samples.filter(({ name }) => name?.endsWith('_count'))
+    expect([family, Math.max(0, ...(counts ?? []).map(({ value }) => value))]).not.toEqual([family, 0])
+  }
+  expect(metrics.get('storage_operation_duration_seconds')?.samples).toContainEqual(
+    expect.objectContaining({
+      labels: {
+        volume_plugin: 'kubernetes.io/configmap',
+        operation_name: 'volume_mount',
+        status: 'success',
+        migrated: 'false',
+      },
+    }),
+  )
+  expect(metrics.get('kubelet_terminated_containers_total')?.samples).toContainEqual({
+    labels: { container_type: 'container', exit_code: '7', reason: 'Error' },
+    value: 1,
+  })
+  expect(metrics.get('kubelet_http_requests_total')?.samples).toContainEqual(
+    expect.objectContaining({
+      labels: { method: 'GET', path: 'metrics', server_type: 'readwrite', long_running: 'false' },
+    }),
+  )
+  const health = (await page('metrics/slis')).get('kubernetes_healthcheck')?.samples
+  expect(health).toContainEqual({ labels: { name: 'syncloop', type: 'healthz' }, value: 1 })
+  for (const name of ['measured', 'measured-too']) await admin.delete(pods, { name, namespace })
 })
 
 it('who shows a token to the kubelet is known by the API server, and may what that says', async () => {

@@ -11,6 +11,7 @@ import type { KubeletServerSettings } from '../config.ts'
 import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
 import { parseDuration } from '../duration.ts'
 import type { Logger } from '../log.ts'
+import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { MetricsPages } from '../metrics/pages.ts'
 import { createNodeView } from '../node-view.ts'
 import type { PodManager } from '../pod/manager.ts'
@@ -31,6 +32,7 @@ export interface ServerParts {
   manager: PodManager
   reader: RuntimeReader
   pages: MetricsPages
+  metrics: KubeletMetrics
   stats: StatsProvider
   health(): readonly HealthCheck[]
   clock: Clock
@@ -38,7 +40,7 @@ export interface ServerParts {
 }
 
 export async function openServer(parts: ServerParts, settings: KubeletServerSettings): Promise<KubeletServer> {
-  const { rootDir, configuration, runtimeService, manager, reader, pages, stats, clock, log } = parts
+  const { rootDir, configuration, runtimeService, manager, reader, pages, stats, metrics, clock, log } = parts
   const { authentication, authorization } = configuration
   const reviews = reviewsOf(parts)
   const view = {
@@ -75,6 +77,15 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     systemLogs: configuration.enableSystemLogHandler ? '/var/log' : '',
     streamIdleMs: parseDuration(configuration.streamingConnectionIdleTimeout),
     tlsMinVersion: configuration.tlsMinVersion,
+    measure(labels) {
+      metrics.httpRequests.inc(labels)
+      metrics.httpInflight.inc(labels)
+      const took = metrics.httpSeconds.startTimer(labels)
+      return () => {
+        took()
+        metrics.httpInflight.dec(labels)
+      }
+    },
     log,
   })
   const watched = watchServing(sources, server.renew, log)

@@ -1,4 +1,5 @@
 // What gives CPUs, memory and devices to containers, over the parts of a kubelet.
+import type { Counter } from 'prom-client'
 import type { ResourceGiver } from '../admission/admission.ts'
 import type { Clock } from '../clock.ts'
 import type { KubeletConfiguration } from '../configuration/types.ts'
@@ -11,6 +12,7 @@ import { reservedMemory } from '../memory/machine.ts'
 import { type MemoryManager, openMemoryManager } from '../memory/manager.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import { evictionReserve, reservedOf } from '../resource/reserved.ts'
+import type { ShareGiver } from '../topology/share.ts'
 import { createTopologyManager } from '../topology/manager.ts'
 import { type NumaNode, readNumaNodes } from '../topology/numa.ts'
 import { topologyRules } from '../topology/settings.ts'
@@ -52,11 +54,28 @@ export async function openShares(options: SharesOptions): Promise<Shares> {
   })
   const reserved = memoryManagerPolicy === 'Static' ? reservedIn(options, nodes) : new Map<number, never>()
   const memory = await openMemoryManager({ rootDir, policy: memoryManagerPolicy, nodes, reserved })
-  const devices = await openDeviceManager({ rootDir, nodes, changed: options.devicesChanged, clock, log })
+  const devices = await openDeviceManager({
+    rootDir,
+    nodes,
+    changed: options.devicesChanged,
+    registered: (resource_name) => metrics.pluginRegistrations.inc({ resource_name }),
+    allocated: (resource_name, ms) => metrics.deviceSeconds.observe({ resource_name }, ms / 1000),
+    clock,
+    log,
+  })
   const giver = createTopologyManager({
     ...rules,
     scope,
-    givers: [devices, cpus, memory],
+    givers: [
+      devices,
+      counted(cpus, (uid, name) => cpus.exclusiveOf(uid, name).length > 0, metrics.cpuRequests, metrics.cpuErrors),
+      counted(
+        memory,
+        (uid, name) => memory.blocksOf(uid, name).length > 0,
+        metrics.memoryRequests,
+        metrics.memoryErrors,
+      ),
+    ],
     judged(milliseconds, admitted) {
       metrics.topologyRequests.inc()
       if (!admitted) metrics.topologyErrors.inc()
@@ -65,6 +84,26 @@ export async function openShares(options: SharesOptions): Promise<Shares> {
   })
   return { cpus, memory, devices, giver }
 }
+
+/** Counts containers that want something of the giver, and those that do not get it. */
+const counted = (
+  giver: ShareGiver,
+  has: (podUid: string, container: string) => boolean,
+  requests: Counter,
+  errors: Counter,
+): ShareGiver => ({
+  ...giver,
+  async give(pod, container, place, signal) {
+    try {
+      await giver.give(pod, container, place, signal)
+      if (has(pod.metadata?.uid ?? '', container.name)) requests.inc()
+    } catch (error) {
+      requests.inc()
+      errors.inc()
+      throw error
+    }
+  },
+})
 
 const reservedIn = ({ configuration, memoryBytes }: SharesOptions, nodes: readonly NumaNode[]) =>
   reservedMemory(configuration.reservedMemory, nodes, (kind) => {

@@ -11,11 +11,13 @@ import { createImageCollector } from '../image-gc/collector.ts'
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import { createMetricsPages, type MetricsPages } from '../metrics/pages.ts'
+import type { CountFacts } from '../metrics/pod-counts.ts'
 import type { MachineFacts } from '../node/facts.ts'
 import type { PodManager } from '../pod/manager.ts'
 import type { RuntimeReader } from '../pod/runtime-read.ts'
 import { reservedOf } from '../resource/reserved.ts'
 import { imageVolumes } from '../volume/image-volume.ts'
+import type { HealthCheck } from '../server/health.ts'
 import { createStatsProvider, type StatsProvider } from '../stats/provider.ts'
 
 export interface UpkeepOptions {
@@ -30,6 +32,8 @@ export interface UpkeepOptions {
   manager: PodManager
   reader: RuntimeReader
   cgroups: Pick<Cgroups, 'version' | 'stats' | 'exists'>
+  counts: CountFacts
+  health(): readonly HealthCheck[]
   /** The conditions of the node are others now. */
   pressureChanged(): void
   events: EventRecorder
@@ -111,6 +115,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     nodeName,
     version,
     cgroupVersion: cgroups.version,
+    counts: options.counts,
+    health: options.health,
     pods: () => manager.workers().map((one) => ({ ...one, runtime: reader.last(one.pod.metadata?.uid ?? '') })),
   })
   return {

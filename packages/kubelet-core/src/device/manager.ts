@@ -20,6 +20,10 @@ export interface DeviceManagerOptions {
   rootDir: string
   /** What the node has of a resource is another now; `podUids` are those whose devices changed. */
   changed(podUids: readonly string[]): void
+  /** A plugin has come, for the first time or again. */
+  registered?: (resource: string) => void
+  /** A plugin has given devices to a container; so long it took. */
+  allocated?: (resource: string, ms: number) => void
   clock: Clock
   log: Logger
 }
@@ -68,6 +72,8 @@ export async function openDeviceManager({
   rootDir,
   nodes,
   changed,
+  registered,
+  allocated,
   clock,
   log,
 }: DeviceManagerOptions): Promise<DeviceManager> {
@@ -113,6 +119,7 @@ export async function openDeviceManager({
       },
       (error) => lose(resourceName, pool, error),
     )
+    registered?.(resourceName)
     log.info({ resource: resourceName, endpoint: name }, 'a device plugin registered')
   }
 
@@ -176,7 +183,9 @@ export async function openDeviceManager({
       : await ask([...available], [...must, ...near].slice(0, count))
     const order = isEnough ? near : [...near.toSorted(), ...preferred]
     const ids = chooseDevices({ free, reusable, near: order, count, preferred: isEnough ? preferred : [] }) ?? []
+    const askedMs = performance.now()
     const answer = await endpoint.allocate(ids, signal)
+    allocated?.(resource, performance.now() - askedMs)
     return {
       PodUID: pod.metadata?.uid ?? '',
       ContainerName: container.name,

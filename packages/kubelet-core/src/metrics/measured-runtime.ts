@@ -58,25 +58,12 @@ function timed(operation_type: string, call: Call, metrics: KubeletMetrics): Cal
     const beganMs = performance.now()
     metrics.runtimeOperations.inc({ operation_type })
     try {
-      const answer = await call(request, options)
-      if (operation_type === 'run_podsandbox') sandboxMade(request, (performance.now() - beganMs) / 1000, metrics)
-      return answer
+      return await call(request, options)
     } catch (error) {
       metrics.runtimeErrors.inc({ operation_type })
-      if (operation_type === 'run_podsandbox') {
-        metrics.runSandboxErrors.inc({ runtime_handler: handlerOf(request) })
-        metrics.startedPodErrors.inc()
-      }
       throw error
     } finally {
       metrics.runtimeSeconds.observe({ operation_type }, (performance.now() - beganMs) / 1000)
     }
   }
-}
-
-const handlerOf = (request: unknown): string => (request as { runtimeHandler?: string }).runtimeHandler ?? ''
-
-function sandboxMade(request: unknown, seconds: number, metrics: KubeletMetrics): void {
-  metrics.runSandboxSeconds.observe({ runtime_handler: handlerOf(request) }, seconds)
-  metrics.startedPods.inc()
 }

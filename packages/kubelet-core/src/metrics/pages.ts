@@ -1,17 +1,16 @@
 // The pages of metrics that the kubelet's server shows.
+import { readdirSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { isUnimplemented, type RuntimeService } from '@nodelet/cri-api'
-import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { MachineFacts } from '../node/facts.ts'
-import type { RuntimePod } from '../pod/runtime-pod.ts'
-import { isStatic } from '../pod/labels.ts'
-import type { WorkerPhase } from '../pod/worker.ts'
+import type { HealthCheck } from '../server/health.ts'
 import type { StatsProvider } from '../stats/provider.ts'
 import { cadvisorPage, type RuntimeMetrics } from './cadvisor-page.ts'
 import type { KubeletMetrics } from './kubelet-metrics.ts'
+import { type CountedPod, type CountFacts, countPods } from './pod-counts.ts'
 import { resourcePage } from './resource-page.ts'
 
-export type MetricsPage = 'kubelet' | 'cadvisor' | 'resource' | 'probes'
+export type MetricsPage = 'kubelet' | 'cadvisor' | 'resource' | 'probes' | 'slis'
 
 export interface MetricsPagesOptions {
   metrics: KubeletMetrics
@@ -22,8 +21,9 @@ export interface MetricsPagesOptions {
   /** For instance `v1.36.0`. */
   version: string
   cgroupVersion: 1 | 2
-  /** The pods of this node, how far their life has come, and what the runtime has of them. */
-  pods(): readonly { pod: Pod; phase: WorkerPhase; wanted: boolean; runtime: RuntimePod | undefined }[]
+  pods(): readonly CountedPod[]
+  counts: CountFacts
+  health(): readonly HealthCheck[]
 }
 
 export interface MetricsPages {
@@ -44,7 +44,7 @@ export function createMetricsPages(options: MetricsPagesOptions): MetricsPages {
   metrics.buildInfo.set({ git_version: version, major, minor, platform: `linux/${machine.architecture}` }, 1)
 
   const kubelet = async (): Promise<string> => {
-    countPods(metrics, options.pods())
+    countPods(metrics, options.pods(), options.counts)
     measureProcess(metrics, delay)
     return metrics.registry.metrics()
   }
@@ -52,6 +52,7 @@ export function createMetricsPages(options: MetricsPagesOptions): MetricsPages {
     async read(page, signal) {
       if (page === 'kubelet') return kubelet()
       if (page === 'probes') return metrics.probes.metrics()
+      if (page === 'slis') return slis(metrics, options.health())
       if (page === 'resource') {
         // A page that says that it failed is better than none: metrics-server looks for that.
         return resourcePage(await stats.summary(true, signal).catch(() => undefined))
@@ -80,26 +81,16 @@ async function runtimeMetrics(
   }
 }
 
-function countPods(metrics: KubeletMetrics, pods: ReturnType<MetricsPagesOptions['pods']>): void {
-  const { runningPods, runningContainers, desiredPods, activePods, workingPods } = metrics
-  for (const one of [runningContainers, desiredPods, activePods, workingPods]) one.reset()
-  let running = 0
-  for (const container_state of ['created', 'running', 'exited', 'unknown'])
-    runningContainers.set({ container_state }, 0)
-  const lifecycles: Record<WorkerPhase, string> = {
-    syncing: 'sync',
-    terminating: 'terminating',
-    terminated: 'terminated',
+async function slis(
+  { slis: registry, healthChecks, healthCheckResults }: KubeletMetrics,
+  checks: readonly HealthCheck[],
+): Promise<string> {
+  for (const { name, problem } of checks) {
+    const labels = { name, type: 'healthz' }
+    healthChecks.set(labels, problem === undefined ? 1 : 0)
+    healthCheckResults.inc({ ...labels, status: problem === undefined ? 'success' : 'error' })
   }
-  for (const { pod, phase, wanted, runtime } of pods) {
-    const kind = isStatic(pod) ? 'true' : ''
-    if (wanted) desiredPods.inc({ static: kind })
-    if (phase !== 'terminated') activePods.inc({ static: kind })
-    workingPods.inc({ lifecycle: lifecycles[phase], config: wanted ? 'desired' : 'orphan', static: kind })
-    if (runtime?.sandboxes.some(({ ready }) => ready)) running++
-    for (const container of runtime?.containers ?? []) runningContainers.inc({ container_state: container.phase })
-  }
-  runningPods.set(running)
+  return registry.metrics()
 }
 
 function measureProcess(metrics: KubeletMetrics, delay: ReturnType<typeof monitorEventLoopDelay>): void {
@@ -107,6 +98,7 @@ function measureProcess(metrics: KubeletMetrics, delay: ReturnType<typeof monito
   metrics.cpuSeconds.reset()
   metrics.cpuSeconds.inc((user + system) / 1e6)
   metrics.residentBytes.set(process.memoryUsage.rss())
+  metrics.openFiles.set(readdirSync('/proc/self/fd').length)
   for (const [quantile, percent] of [
     ['0.5', 50],
     ['0.99', 99],

@@ -27,6 +27,8 @@ export interface ConditionFacts {
 
 /** How far a resize has come; nothing set: none is wanted. */
 export interface ResizeState {
+  /** What was last wanted, as JSON. */
+  wish?: string | undefined
   pending?: Pending | undefined
   /** Given and being applied; with what went wrong last. */
   progress?: { error?: string } | undefined

@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
 import { defaultPullPolicy, parseImageReference } from './image-reference.ts'
 import { createSlots } from './slots.ts'
+import type { Span } from './start-times.ts'
 import type { ImageUser } from './security-context.ts'
 
 export type ImageState =
@@ -44,13 +45,17 @@ const longestDelayMs = 300_000
 /** How long a failed pull is shown as such, before it is shown as waiting for the next. */
 const showMs = 2000
 
-/** @param parallel how many pulls at a time */
-export function createImages(
-  service: ImageService,
-  events: EventRecorder,
-  clock: Clock,
-  parallel: number = Infinity,
-): Images {
+export interface ImagesOptions {
+  service: ImageService
+  events: EventRecorder
+  /** How many pulls at a time; default: any. */
+  parallel?: number
+  /** A pod has had an image pulled, of so many bytes; waiting for its turn counts. */
+  pulled?: (podUid: string, bytes: bigint, span: Span) => void
+  clock: Clock
+}
+
+export function createImages({ service, events, parallel = Infinity, pulled, clock }: ImagesOptions): Images {
   const slots = createSlots(parallel)
   const pulls = new Map<string, Promise<string>>()
   /** By pod and container: pulled for a start that has not been yet, or being pulled. */
@@ -83,7 +88,9 @@ export function createImages(
     try {
       const ref = await pull(image, await wish.credentials())
       const found = await find(ref)
-      const took = goSeconds(clock.now() - beganMs)
+      const endedMs = clock.now()
+      const took = goSeconds(endedMs - beganMs)
+      pulled?.(pod.metadata?.uid ?? '', found?.size ?? 0n, { beganMs, endedMs })
       const message = `Successfully pulled image "${image}" in ${took} (${took} including waiting). Image size: ${found?.size ?? 0n} bytes.`
       events.record(pod, { type: 'Normal', reason: 'Pulled', message, fieldPath })
       failures.delete(failureKey)

@@ -1,6 +1,6 @@
 // Ending containers: events, preStop hooks, order, grace.
 import type { Container, Lifecycle, LifecycleHandler, Pod } from 'kubernetes-types/core/v1.d.ts'
-import { runHook } from '../probe/hook.ts'
+import { HookTimeout, runHook } from '../probe/hook.ts'
 import { tellOfFallback } from './hook-fallback.ts'
 import { isSidecar } from './actions.ts'
 import { podGraceAnnotation, preStopAnnotation } from './labels.ts'
@@ -53,7 +53,11 @@ export async function killContainer(
       })
     } catch (error) {
       services.log.warn({ err: error, pod: pod.metadata?.name, container: runtime.name }, 'preStop hook failed')
-      events.record(pod, { type: 'Warning', reason: 'FailedPreStopHook', message: 'PreStopHook failed', fieldPath })
+      // One that takes too long has not failed: the container goes on to end without it.
+      if (error instanceof HookTimeout) {
+        if (hook.sleep) services.metrics.sleepsCutShort.inc()
+      } else
+        events.record(pod, { type: 'Warning', reason: 'FailedPreStopHook', message: 'PreStopHook failed', fieldPath })
     }
   }
   if (turn && left() > 0) await Promise.race([turn, elapsed(left() * 1000)])

@@ -93,6 +93,9 @@ export function createPodManager(services: PodServices): PodManager {
     await entry.worker.close()
     entries.delete(uid)
     statuses.forget(uid)
+    services.starts.forget(uid)
+    const again = desired.get(uid)
+    if (again) services.metrics.restartedPods.inc({ static: isStatic(again) ? 'true' : '' })
     // Who waited for this pod's end may begin.
     update(desired)
   }
@@ -140,6 +143,7 @@ export function createPodManager(services: PodServices): PodManager {
     endOrphans(inRuntime) {
       for (const [uid, { name, namespace }] of inRuntime) {
         if (closed || entries.has(uid) || desired.has(uid)) continue
+        services.metrics.orphanedRuntimePods.inc()
         log.info({ pod: name, namespace, uid }, 'a pod that nobody wants any more is ended')
         const pod: Pod = { metadata: { uid, name, namespace }, spec: { containers: [] } }
         open(pod, true, { graceSeconds: orphanGraceSeconds })

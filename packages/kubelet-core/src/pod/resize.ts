@@ -1,6 +1,7 @@
 // The resize of one pod: what it is given, and how its containers come to have it.
 import { isUnimplemented, LinuxContainerResources } from '@nodelet/cri-api'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { countRequested } from '../metrics/resize-metrics.ts'
 import { parseMilliQuantity } from '../quantity.ts'
 import { type PodResources, podResources } from '../resource/pod-resources.ts'
 import {
@@ -11,6 +12,7 @@ import {
   differs,
   withAllocation,
 } from '../resize/allocation.ts'
+import { infeasibleDetail } from '../resize/decide.ts'
 import { containerResources } from './container-config.ts'
 import { containerOf } from './kill.ts'
 import type { RuntimeContainer, RuntimePod } from './runtime-pod.ts'
@@ -35,16 +37,24 @@ export async function allot(services: PodServices, state: PodState, pod: Pod): P
     return pod
   }
   const given = withAllocation(pod, allocated)
+  const wish = JSON.stringify(allocationOf(pod))
+  if (wish !== state.resize.wish) {
+    state.resize.wish = wish
+    countRequested(services.metrics, allocated, allocationOf(pod))
+  }
   const pending = services.resizer.want(pod, given)
   if (pending) {
     if (pending.message !== state.resize.pending?.message) {
+      if (pending.reason === 'Infeasible') {
+        services.metrics.infeasibleResizes.inc({ reason_detail: infeasibleDetail(pending) })
+      }
       const message = `Pod resize ${pending.reason}: ${pending.message}`
       state.tell(pod, { type: 'Warning', reason: `Resize${pending.reason}`, message })
     }
     state.resize.pending = pending
     return given
   }
-  state.resize = { progress: {} }
+  state.resize = { wish, progress: {} }
   state.allocated = allocationOf(pod)
   await rememberResize(state)
   services.admission.adopt(pod)
@@ -73,9 +83,14 @@ export async function applyResize(
 ): Promise<void> {
   const due = dueIn(state, pod, runtime)
   if (!state.resize.progress || due.length === 0) return
+  const beganMs = services.clock.now()
+  const tell = (success: boolean): void =>
+    services.metrics.resizeMilliseconds.observe({ success: String(success) }, services.clock.now() - beganMs)
   try {
     await apply(services, state, pod, due)
+    tell(true)
   } catch (error) {
+    tell(false)
     const message = (error as Error).message
     if (message !== state.resize.progress.error) {
       state.tell(pod, { type: 'Warning', reason: 'ResizeError', message: `Pod resize error: ${message}` })

@@ -36,8 +36,32 @@ export async function createSandbox(services: PodServices, pod: Pod, config: Pod
     refuseUnsupported(pod)
     const runtimeHandler = await services.runtimeHandler(pod)
     await mkdir(config.logDirectory, { recursive: true, mode: 0o755 })
-    await services.runtime.runPodSandbox({ config, runtimeHandler })
+    await counted(services, pod, runtimeHandler, async () => services.runtime.runPodSandbox({ config, runtimeHandler }))
   })
+}
+
+async function counted(
+  { metrics }: PodServices,
+  pod: Pod,
+  runtime_handler: string,
+  run: () => Promise<unknown>,
+): Promise<void> {
+  const hasUsers = pod.spec?.hostUsers === false
+  const container_type = 'pod_sandbox'
+  metrics.startedPods.inc()
+  metrics.startedContainers.inc({ container_type })
+  if (hasUsers) metrics.startedUserNamespacedPods.inc()
+  const took = metrics.runSandboxSeconds.startTimer({ runtime_handler })
+  try {
+    await run()
+    took()
+  } catch (error) {
+    metrics.runSandboxErrors.inc({ runtime_handler })
+    metrics.startedPodErrors.inc()
+    metrics.startedContainerErrors.inc({ container_type, code: 'CreatePodSandboxError' })
+    if (hasUsers) metrics.startedUserNamespacedPodErrors.inc()
+    throw error
+  }
 }
 
 async function reported<T>({ events }: PodServices, pod: Pod, step: () => Promise<T>): Promise<T> {

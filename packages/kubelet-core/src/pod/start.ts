@@ -75,9 +75,15 @@ export async function startContainer(
   const config = await step('CreateContainerConfigError', async () =>
     configure(services, pod, container, attempt, targetId, facts),
   )
+  const { requested, mounted, failed } = metrics.imageVolumes
+  requested.inc(facts.volumeImages.size)
   const { containerId } = await step('CreateContainerError', async () =>
-    runtime.createContainer({ podSandboxId, config, sandboxConfig: facts.sandboxConfig }),
+    runtime.createContainer({ podSandboxId, config, sandboxConfig: facts.sandboxConfig }).catch((error: unknown) => {
+      failed.inc(facts.volumeImages.size)
+      throw error
+    }),
   )
+  mounted.inc(facts.volumeImages.size)
   await step('PreStartHookError', async () =>
     services.devices.preStart(pod.metadata?.uid ?? '', container.name, AbortSignal.timeout(preStartMs)),
   )

@@ -13,6 +13,7 @@ import type { PodServices } from './services.ts'
 import type { Liveliness } from './started.ts'
 import type { PodFailure } from './worker.ts'
 import { type ObservedStatus, podStatus } from './status.ts'
+import { newlyTerminated } from './terminated.ts'
 
 export interface PodState extends Liveliness {
   readonly uid: string
@@ -49,7 +50,7 @@ export interface PodState extends Liveliness {
 }
 
 export function createPodState(services: PodServices, first: Pod): PodState {
-  const { clock, statuses, node, runtimeName, events, prober } = services
+  const { clock, statuses, node, runtimeName, events, prober, metrics } = services
   const uid = first.metadata?.uid ?? ''
   let journal: JournalEntry | undefined
 
@@ -102,6 +103,9 @@ export function createPodState(services: PodServices, first: Pod): PodState {
         terminating,
         nowMs: clock.now(),
       })
+      for (const { kind, exitCode, reason } of newlyTerminated(before, status)) {
+        metrics.terminatedContainers.inc({ container_type: kind, exit_code: String(exitCode), reason })
+      }
       const early = isTerminal(status) && isAlive(runtime)
       statuses.set(pod, early && before?.phase ? { ...status, phase: before.phase } : status)
       return status

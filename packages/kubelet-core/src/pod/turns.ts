@@ -24,9 +24,15 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
   const { uid } = state
   const { reader, statuses, metrics } = services
   const seenMs = services.clock.now()
+  let hasBegun = false
   let wasRunning = first.status?.phase === 'Running'
   return {
     async sync(pod, signal) {
+      if (!hasBegun) {
+        hasBegun = true
+        metrics.podWorkerStartSeconds.observe((services.clock.now() - seenMs) / 1000)
+        metrics.containersPerPod.observe(pod.spec?.containers.length ?? 0)
+      }
       const turnstile = createTurnstile(services.slots, signal)
       const took = metrics.podWorkerSeconds.startTimer({ operation_type: wasRunning ? 'sync' : 'create' })
       try {
@@ -68,7 +74,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       await services.userNamespaces.release(uid)
       services.resizer.forget(uid)
       await services.admission.release(uid)
-      services.resizer.retry()
+      services.resizer.retry('pods_removed')
       state.publish(pod, await reader.read(uid), true)
       services.images.forget(uid)
       await statuses.flush(uid)

@@ -18,11 +18,16 @@ export interface HookOptions {
   userAgent?: string
 }
 
+/** A hook that was not done in its time. */
+export class HookTimeout extends Error {
+  override readonly name = 'HookTimeout'
+}
+
 const usualAgent = 'kube-lifecycle/1.36'
 
 /**
  * Runs a hook to its end.
- * @throws Error in upstream's words; the abort reason when aborted
+ * @throws HookTimeout, or Error in upstream's words; the abort reason when aborted
  */
 export async function runHook(handler: LifecycleHandler, target: ProbeTarget, options: HookOptions): Promise<void> {
   const { signal, timeoutMs } = options
@@ -34,13 +39,10 @@ export async function runHook(handler: LifecycleHandler, target: ProbeTarget, op
     await run()
   } catch (cause) {
     signal?.throwIfAborted()
-    const reason = ended.aborted
-      ? `not done after ${(timeoutMs ?? 0) / 1000}s`
-      : cause instanceof Error
-        ? cause.message
-        : cause
     const where = `Container "${target.container.name}" in Pod "${podName(target)}"`
-    throw new Error(`${name} for ${where} failed - error: ${String(reason)}`, { cause })
+    const told = (reason: string): string => `${name} for ${where} failed - error: ${reason}`
+    if (ended.aborted) throw new HookTimeout(told(`not done after ${(timeoutMs ?? 0) / 1000}s`), { cause })
+    throw new Error(told(cause instanceof Error ? cause.message : String(cause)), { cause })
   }
 }
 

@@ -20,15 +20,25 @@ export interface ResizeFacts {
   pinned: { cpu: boolean; memory: boolean }
 }
 
+const refusals = {
+  static_pod: 'In-place resize of static-pods is not supported',
+  guaranteed_pod_cpu_manager_static_policy:
+    'Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy',
+  guaranteed_pod_memory_manager_static_policy:
+    'Resize is infeasible for Guaranteed Pods alongside Memory Manager static policy',
+} as const
+
+/** Why a resize can never be granted, as metrics name it. */
+export const infeasibleDetail = ({ message }: Pending): string =>
+  Object.entries(refusals).find(([, text]) => text === message)?.[0] ?? 'insufficient_node_allocatable'
+
 /** @param pod as its spec wants it. Undefined when it may have that at once. */
 export function obstacleToResize(pod: Pod, facts: ResizeFacts): Pending | undefined {
   const never = (message: string): Pending => ({ reason: 'Infeasible', message })
-  if (isStatic(pod)) return never('In-place resize of static-pods is not supported')
+  if (isStatic(pod)) return never(refusals.static_pod)
   if (qosClass(pod) === 'Guaranteed') {
-    if (facts.pinned.cpu) return never('Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy')
-    if (facts.pinned.memory) {
-      return never('Resize is infeasible for Guaranteed Pods alongside Memory Manager static policy')
-    }
+    if (facts.pinned.cpu) return never(refusals.guaranteed_pod_cpu_manager_static_policy)
+    if (facts.pinned.memory) return never(refusals.guaranteed_pod_memory_manager_static_policy)
   }
   for (const name of ['cpu', 'memory'] as const) {
     const requested = podQuantity(pod, 'requests', name)

@@ -7,8 +7,13 @@ export interface ResizerOptions {
   facts(): ResizeFacts
   /** The pod fits now: its worker should ask again. */
   fits(podUid: string): void
+  /** One that had to wait is granted; what made that possible. */
+  accepted?: (by: RetryTrigger) => void
   clock: Clock
 }
+
+/** Its spec changed, another was resized or removed, or it was time to look again. */
+export type RetryTrigger = 'pod_updated' | 'pod_resized' | 'pods_removed' | 'periodic_retry'
 
 export interface Resizer {
   /**
@@ -20,28 +25,33 @@ export interface Resizer {
   /** It wants what it has, or has ended. */
   forget(podUid: string): void
   /** Something was given back. */
-  retry(): void
+  retry(by: RetryTrigger): void
   close(): void
 }
 
 const firstRetryMs = 30_000
 const retryMs = 180_000
 
-export function createResizer({ facts, fits, clock }: ResizerOptions): Resizer {
+export function createResizer({ facts, fits, accepted, clock }: ResizerOptions): Resizer {
   const waiting = new Map<string, Waiting>()
+  /** What made those fit that were told so. */
+  const triggers = new Map<string, RetryTrigger>()
   let cancel: (() => void) | undefined
 
   /** Only the first who fits is told: once it has what it wants, the others are looked at again. */
-  const retry = (): void => {
+  const retry = (by: RetryTrigger): void => {
     const known = facts()
     const next = [...waiting.values()].toSorted(byTurn).find(({ pod }) => !obstacleToResize(pod, known))
-    if (next) fits(next.pod.metadata?.uid ?? '')
+    const uid = next?.pod.metadata?.uid
+    if (uid === undefined) return
+    triggers.set(uid, by)
+    fits(uid)
   }
   const schedule = (ms: number): void => {
     cancel?.()
     cancel = clock.after(ms, () => {
       cancel = undefined
-      retry()
+      retry('periodic_retry')
       if (waiting.size > 0) schedule(retryMs)
     })
   }
@@ -51,8 +61,9 @@ export function createResizer({ facts, fits, clock }: ResizerOptions): Resizer {
       const uid = pod.metadata?.uid ?? ''
       const pending = obstacleToResize(pod, facts())
       if (!pending) {
-        waiting.delete(uid)
-        queueMicrotask(retry)
+        if (waiting.delete(uid)) accepted?.(triggers.get(uid) ?? 'pod_updated')
+        triggers.delete(uid)
+        queueMicrotask(() => retry('pod_resized'))
         return undefined
       }
       const sinceMs = waiting.get(uid)?.sinceMs ?? clock.now()
@@ -61,7 +72,10 @@ export function createResizer({ facts, fits, clock }: ResizerOptions): Resizer {
       if (waiting.size > 0 && !cancel) schedule(firstRetryMs)
       return pending
     },
-    forget: (podUid) => void waiting.delete(podUid),
+    forget(podUid) {
+      waiting.delete(podUid)
+      triggers.delete(podUid)
+    },
     retry,
     close: () => cancel?.(),
   }

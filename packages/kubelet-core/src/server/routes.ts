@@ -27,6 +27,7 @@ const pages: Readonly<Record<string, MetricsPage>> = {
   cadvisor: 'cadvisor',
   resource: 'resource',
   probes: 'probes',
+  slis: 'slis',
 }
 
 /** @returns undefined for a path that is not served, or not with this method */

@@ -1,6 +1,6 @@
 // The kubelet's HTTPS server: logs, streams, pods and measurements, for the API server and whoever else may.
 import { constants } from 'node:crypto'
-import { once } from 'node:events'
+import { type EventEmitter, once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -14,6 +14,7 @@ import { HttpError, urlOf } from './http-error.ts'
 import { serveLog } from './logs.ts'
 import { routeOf } from './routes.ts'
 import type { Route } from './routes.ts'
+import { type RequestLabels, requestLabels } from './measure.ts'
 import { runCommand, takeCheckpoint } from './debug.ts'
 import { sendHealth } from './health.ts'
 import type { Reviews } from './reviews.ts'
@@ -56,6 +57,8 @@ export interface KubeletServerOptions {
   systemLogs?: string
   /** KubeletConfiguration `streamingConnectionIdleTimeout`, in milliseconds; default 4 h. */
   streamIdleMs?: number
+  /** A request has begun; what it answers is called at the end of the request. */
+  measure?: (labels: RequestLabels) => () => void
   log?: Logger
 }
 
@@ -90,8 +93,18 @@ export async function startKubeletServer(options: KubeletServerOptions): Promise
     socket.once('close', () => sockets.delete(socket))
     socket.on('error', () => {}) // 'close' follows, and whoever serves the connection sees that
   })
-  server.on('request', (request, response) => void answer(request, response, options))
-  server.on('upgrade', (request, socket, head) => void upgrade({ request, socket, head }, options))
+  const measure = (request: IncomingMessage, until: EventEmitter): void => {
+    const ended = options.measure?.(requestLabels(request.method ?? '', urlOf(request).pathname))
+    if (ended) until.once('close', ended)
+  }
+  server.on('request', (request, response) => {
+    measure(request, response)
+    void answer(request, response, options)
+  })
+  server.on('upgrade', (request, socket, head) => {
+    measure(request, socket)
+    void upgrade({ request, socket, head }, options)
+  })
   server.listen(port, address)
   await once(server, 'listening')
   return {

@@ -20,6 +20,8 @@ export interface ShutdownOptions {
   end(pod: Pod, failure: PodFailure, graceSeconds: number): Promise<void>
   /** A shutdown has begun, or was called off: the node's condition is another. */
   changed(): void
+  /** Pods are ended since then, and had all ended then; in milliseconds since the epoch. */
+  ending?(startMs: number, endMs: number | undefined): void
   events: Pick<EventRecorder, 'recordNode'>
   clock: Clock
   log: Logger
@@ -43,7 +45,8 @@ export function createShutdownManager(options: ShutdownOptions): ShutdownManager
   let inhibitor: Inhibitor | undefined
   let running: Promise<void> | undefined
 
-  const remember = async (startTime: number | undefined, endTime: number | undefined): Promise<void> => {
+  const remember = async (startTime: number, endTime: number | undefined): Promise<void> => {
+    options.ending?.(startTime, endTime)
     const time = (ms: number | undefined): string | undefined =>
       ms === undefined ? undefined : new Date(ms).toISOString()
     const state = { startTime: time(startTime), endTime: time(endTime) }

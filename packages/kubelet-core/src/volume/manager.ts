@@ -15,6 +15,7 @@ import { setUpVolume } from './set-up.ts'
 import type { SetUpContext } from './set-up.ts'
 import { tearDownPod } from './tear-down.ts'
 import { createTokenCache } from './tokens.ts'
+import { pluginOf, type VolumeWork } from './work.ts'
 import { VolumeError } from './types.ts'
 import type { VolumeManager } from './types.ts'
 
@@ -25,6 +26,8 @@ export interface VolumeManagerOptions {
   nodeName: string
   objects: ObjectSource
   log?: Logger
+  /** Is told of work that was done or failed. */
+  worked?: (work: VolumeWork) => void
   /** Default: the machine's. */
   clock?: { now(): number }
   /** What a container without limits may use; default: the whole machine. */
@@ -46,6 +49,7 @@ interface Entry {
 interface Context extends SetUpContext {
   log: Logger
   nodeName: string
+  worked: (work: VolumeWork) => void
   entries: Map<string, Entry>
   closing: AbortController
 }
@@ -69,6 +73,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     clock,
     log,
     nodeName,
+    worked: options.worked ?? (() => {}),
     entries: new Map(),
     closing: new AbortController(),
   }
@@ -76,6 +81,10 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
   return {
     mount: (pod, signal) => mountPod(context, pod, signal),
     unmount: (podUid) => unmountPod(context, podUid),
+    counts: () =>
+      [...context.entries.values()].flatMap(({ plans, ready }) =>
+        plans.map((plan) => ({ plugin: pluginOf(plan), ready: ready.has(plan.name) })),
+      ),
     removeOrphans: async (podUids) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
@@ -126,7 +135,8 @@ async function setUpAll(
   const results = await Promise.allSettled(
     plans.map(async (plan) => {
       const first = !entry.ready.has(plan.name)
-      const { path, renewAt } = await setUpVolume(plan, entry.pod, context, first, signal)
+      const tell = timed(context, pluginOf(plan), 'volume_mount')
+      const { path, renewAt } = await tell(setUpVolume(plan, entry.pod, context, first, signal))
       entry.ready.set(plan.name, renewAt)
       return [plan.name, path] as const
     }),
@@ -146,12 +156,31 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
   clearTimeout(entry.timer)
   return inTurn(entry, async () => {
     clearTimeout(entry.timer)
-    await tearDownPod(context.rootDir, podUid)
+    const ended = tearDownPod(context.rootDir, podUid)
+    // They are taken away together: each has taken as long as all.
+    await Promise.all(entry.plans.map(async (plan) => timed(context, pluginOf(plan), 'volume_unmount')(ended)))
+    await ended
     entry.plans = []
     entry.ready.clear()
     context.tokens.forget(podUid)
     if (context.entries.get(podUid) === entry) context.entries.delete(podUid)
   })
+}
+
+function timed({ worked }: Context, plugin: string, operation: VolumeWork['operation']) {
+  const beganMs = performance.now()
+  return async <T>(work: Promise<T>): Promise<T> => {
+    const tell = (success: boolean): void =>
+      worked({ plugin, operation, success, seconds: (performance.now() - beganMs) / 1000 })
+    try {
+      const result = await work
+      tell(true)
+      return result
+    } catch (error) {
+      tell(false)
+      throw error
+    }
+  }
 }
 
 function inTurn<Result>(entry: Entry, work: () => Promise<Result>): Promise<Result> {

@@ -13,6 +13,8 @@ export interface VolumeManager {
   unmount(podUid: string): Promise<void>
   /** Unmounts what pods have that are not among these: run once at start, after the sources are read. */
   removeOrphans(podUids: ReadonlySet<string>): Promise<void>
+  /** Volumes that pods want, and whether they are there; undefined: it does not count. */
+  counts?(): readonly { plugin: string; ready: boolean }[]
   close(): Promise<void>
 }
 

@@ -129,7 +129,7 @@ it('those who wait are told one at a time when something is given back, and by t
   })
   const want = (name: string, cpu: string) => resizer.want(asks(name, cpu), asks(name, '1'))?.reason
   expect([want('a', '2'), want('b', '1500m')]).toEqual(['Deferred', 'Deferred'])
-  resizer.retry()
+  resizer.retry('pods_removed')
   expect(told).toEqual([])
   allocatable = { cpu: '3' }
   timers.shift()?.()

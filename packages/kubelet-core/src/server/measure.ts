@@ -1,0 +1,45 @@
+// Requests to the server, counted and timed under labels that stay few whatever clients send.
+
+export interface RequestLabels {
+  method: string
+  path: string
+  server_type: 'readwrite'
+  long_running: 'true' | 'false'
+}
+
+const methods = new Set(['CONNECT', 'DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT', 'TRACE'])
+const paths = new Set([
+  'attach',
+  'checkpoint',
+  'configz',
+  'containerLogs',
+  'debug',
+  'exec',
+  'flagz',
+  'healthz',
+  'logs',
+  'metrics',
+  'metrics/cadvisor',
+  'metrics/probes',
+  'metrics/resource',
+  'metrics/slis',
+  'pods',
+  'portForward',
+  'run',
+  'runningpods',
+  'stats',
+  'statusz',
+])
+const long = new Set(['attach', 'debug', 'exec', 'portForward'])
+
+/** @param path as asked for, without a query */
+export function requestLabels(method: string, path: string): RequestLabels {
+  const [first = '', second] = path.split('/').slice(1)
+  const name = first === 'metrics' && second ? `metrics/${second}` : first
+  return {
+    method: methods.has(method) ? method : 'other',
+    path: paths.has(name) ? name : 'other',
+    server_type: 'readwrite',
+    long_running: long.has(name) ? 'true' : 'false',
+  }
+}
