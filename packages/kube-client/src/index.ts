@@ -42,6 +42,7 @@ export {
   deployments,
   endpointSlices,
   events,
+  certificateSigningRequests,
   leases,
   namespaces,
   nodes,

@@ -1,6 +1,7 @@
 // Which resources there are: their names in paths and the types of their objects.
 
 import type { DaemonSet, Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
+import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.d.ts'
 import type { Lease } from 'kubernetes-types/coordination/v1.d.ts'
 import type {
   ConfigMap,
@@ -81,6 +82,13 @@ export const persistentVolumeClaims: Resource<PersistentVolumeClaim> = core(
   'PersistentVolumeClaim',
 )
 export const endpointSlices: Resource<EndpointSlice> = v1('discovery.k8s.io', 'endpointslices', 'EndpointSlice')
+export const certificateSigningRequests: Resource<CertificateSigningRequest> = defineResource({
+  group: 'certificates.k8s.io',
+  version: 'v1',
+  plural: 'certificatesigningrequests',
+  kind: 'CertificateSigningRequest',
+  namespaced: false,
+})
 export const leases: Resource<Lease> = v1('coordination.k8s.io', 'leases', 'Lease')
 export const deployments: Resource<Deployment> = v1('apps', 'deployments', 'Deployment')
 export const replicaSets: Resource<ReplicaSet> = v1('apps', 'replicasets', 'ReplicaSet')

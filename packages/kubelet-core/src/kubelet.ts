@@ -10,9 +10,11 @@ import { createPodSets } from './assembly/pod-sets.ts'
 import { createKubeletProber } from './assembly/prober.ts'
 import { wakeReferrers } from './assembly/references.ts'
 import { nodeFactsOf } from './assembly/node-facts.ts'
-import { openServer } from './assembly/server.ts'
+import { openServer, type RenewedServer } from './assembly/server.ts'
 import { openShares } from './assembly/shares.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
+import { rotateClient } from './assembly/client-rotation.ts'
+import type { Rotation } from './certificate/rotation.ts'
 import { kubeletVersion } from './kubelet-version.ts'
 import { deletePod } from './pod/delete-pod.ts'
 import { withPullRate } from './pod/pull-rate.ts'
@@ -55,7 +57,6 @@ import { servePodResources } from './pod-resources/server.ts'
 import { createResizer } from './resize/resizer.ts'
 import { watchRuntime } from './runtime-watch.ts'
 import { type HealthCheck, type HealthServer, startHealthServer } from './server/health.ts'
-import { type KubeletServer } from './server/server.ts'
 import { apiSource } from './source/api.ts'
 import { manifestsSource } from './source/manifests.ts'
 import { urlSource } from './source/url.ts'
@@ -331,6 +332,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       shareableCpus: cpus.allocatable().length,
     },
     health: () => healthChecks(),
+    expires: () => ({ client: clientRotation?.expiresMs(), server: server?.expiresMs() }),
     cgroups: cgroupFiles,
     pressureChanged: () => agent?.refresh(),
     events,
@@ -379,7 +381,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       { name: 'syncloop', problem: stands ? 'sync Loop took longer than expected' : undefined },
     ]
   }
-  let server: KubeletServer | undefined
+  let server: RenewedServer | undefined
+  let clientRotation: Rotation | undefined
   let podResources: AsyncDisposable | undefined
   let healthServer: HealthServer | undefined
 
@@ -387,6 +390,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await server?.close()
     await healthServer?.[Symbol.asyncDispose]()
     closing.abort(new Error('the kubelet stops'))
+    await clientRotation?.close()
     stopObjects()
     await Promise.all([
       agent?.close(),
@@ -484,6 +488,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       // Only when it was asked for: several kubelets may live on one machine.
       if (options.configuration?.healthzPort) {
         healthServer = await startHealthServer({ address: healthzBindAddress, port: healthzPort }, healthChecks)
+      }
+      if (client && configuration.rotateCertificates) {
+        clientRotation = await rotateClient({ client, nodeName, rootDir, metrics, clock, log })
       }
       watchHealth.now()
       upkeep.start()

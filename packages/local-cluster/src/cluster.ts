@@ -80,7 +80,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     proxy: await kubeconfig('kube-proxy.kubeconfig', 'system:kube-proxy', pki.proxy),
   }
   const client = starting.use(createKubeClient(await loadKubeconfig(kubeconfigs.admin)))
-  starting.use(await startControllers({ client, ...(log && { log }) }))
+  starting.use(await startControllers({ client, ca: pki.ca, ...(log && { log }) }))
   const running = starting.move()
   return {
     url,

@@ -7,6 +7,7 @@ import type { JWTPayload } from 'jose'
 import { issuer } from './api/subresources.ts'
 import type { Identity } from './api/subresources.ts'
 import type { Attributes, UserInfo } from './api/user.ts'
+import { bootstrapUser } from './bootstrap-token.ts'
 import type { Store } from './store.ts'
 
 /** What a token of a service account says beside the standard claims. */
@@ -59,7 +60,7 @@ export function createIdentity(
       const user = certificateUser(request.socket as TLSSocket)
       if (user) return user
       const token = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1]
-      return token === undefined ? undefined : userOf(token, [])
+      return token === undefined ? undefined : (bootstrapUser(store, token) ?? (await userOf(token, [])))
     },
     authorize: async (user, attributes) => decide(user, attributes),
     issueToken: async (account, { audiences, expirationSeconds = 3600 }, bound) => {
@@ -124,6 +125,9 @@ function decide(user: UserInfo, { resource, verb }: Attributes): { allowed: bool
   if (user.groups.some((group) => trusted.includes(group))) return { allowed: true }
   if (user.name === 'system:kube-proxy')
     return { allowed: ['get', 'list', 'watch'].includes(verb) || resource === 'events' }
+  // Who joins asks for a certificate, and follows what becomes of that.
+  if (user.groups.includes('system:bootstrappers') && resource === 'certificatesigningrequests')
+    return { allowed: ['create', 'get', 'list', 'watch'].includes(verb) }
   if (user.groups.includes('system:authenticated') && (resource === '' || reviews.includes(resource)))
     return { allowed: true }
   return { allowed: false }

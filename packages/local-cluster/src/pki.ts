@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { importKey, keyAlgorithm, x509Library } from './x509.ts'
 
 /** A certificate with its key, PEM. */
 export interface KeyPair {
@@ -134,13 +135,10 @@ function fits({ certificate }: KeyPair, ca: KeyPair, { name, organization, hosts
   )
 }
 
-/** Signed by the CA; without one, the CA itself. The library is loaded only when something is made. */
+/** Signed by the CA; without one, the CA itself. */
 async function issue({ name, organization, hosts }: Wanted, ca?: KeyPair): Promise<KeyPair> {
-  await import('reflect-metadata')
-  const x509 = await import('@peculiar/x509')
-  x509.cryptoProvider.set(webcrypto as unknown as Crypto)
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
-  const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as {
+  const x509 = await x509Library()
+  const keys = (await webcrypto.subtle.generateKey(keyAlgorithm, true, ['sign', 'verify'])) as {
     publicKey: CryptoKey
     privateKey: CryptoKey
   }
@@ -176,7 +174,7 @@ async function issue({ name, organization, hosts }: Wanted, ca?: KeyPair): Promi
     subject: new x509.Name(subject).toString(),
     notBefore: new Date(Date.now() - day),
     notAfter: new Date(Date.now() + lifeMs),
-    signingAlgorithm: algorithm,
+    signingAlgorithm: keyAlgorithm,
     extensions: usage,
   }
   const certificate = ca
@@ -189,12 +187,6 @@ async function issue({ name, organization, hosts }: Wanted, ca?: KeyPair): Promi
     : await x509.X509CertificateGenerator.createSelfSigned({ ...common, name: common.subject, keys })
   const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
   return { key: pem('PRIVATE KEY', key), certificate: `${certificate.toString('pem').trim()}\n` }
-}
-
-async function importKey(key: string): Promise<CryptoKey> {
-  const der = Buffer.from(key.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64')
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
-  return (await webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign'])) as unknown as CryptoKey
 }
 
 const pem = (label: string, der: Buffer): string =>

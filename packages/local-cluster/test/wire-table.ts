@@ -1,6 +1,6 @@
 // The table of `openapi/wire.json`, from the descriptors that a kubectl of Kubernetes 1.32 to 1.34 carries.
 import { readFileSync } from 'node:fs'
-import { gunzipSync, constants } from 'node:zlib'
+import { constants, inflateRawSync } from 'node:zlib'
 import descriptor from 'protobufjs/ext/descriptor.js'
 import { documentOf } from '../src/kinds/schema.ts'
 
@@ -23,6 +23,7 @@ const kinds: Readonly<Record<string, string>> = {
   'authorization.k8s.io/v1/SelfSubjectAccessReview': 'authorization.v1.SelfSubjectAccessReview',
   'authorization.k8s.io/v1/SubjectAccessReview': 'authorization.v1.SubjectAccessReview',
   'autoscaling/v1/Scale': 'autoscaling.v1.Scale',
+  'certificates.k8s.io/v1/CertificateSigningRequest': 'certificates.v1.CertificateSigningRequest',
   'coordination.k8s.io/v1/Lease': 'coordination.v1.Lease',
   'discovery.k8s.io/v1/EndpointSlice': 'discovery.v1.EndpointSlice',
   'policy/v1/Eviction': 'policy.v1.Eviction',
@@ -43,7 +44,8 @@ const zeroIsValue = new Set(
    ContainerStatus.started ServiceSpec.allocateLoadBalancerNodePorts ClientIPConfig.timeoutSeconds
    TokenRequestSpec.expirationSeconds LeaseSpec.holderIdentity LeaseSpec.leaseDurationSeconds LeaseSpec.leaseTransitions
    EndpointConditions.ready EndpointConditions.serving EndpointConditions.terminating EndpointPort.port
-   DeleteOptions.gracePeriodSeconds DeleteOptions.orphanDependents ScaleSpec.replicas
+   CertificateSigningRequestSpec.expirationSeconds DeleteOptions.gracePeriodSeconds DeleteOptions.orphanDependents
+   ScaleSpec.replicas
    DeleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential`
     .replaceAll('Deployment*', 'DeploymentStatus')
     .split(/\s+/),
@@ -52,6 +54,7 @@ const zeroIsValue = new Set(
 type Message = descriptor.IDescriptorProto
 
 const gzipHead = Buffer.from([0x1f, 0x8b, 8])
+const headLength = 10
 const largestDescriptor = 256 * 1024
 
 /** Messages by name, such as `core.v1.Pod`. */
@@ -61,7 +64,10 @@ function messagesIn(program: string): Map<string, Message> {
   for (let at = bytes.indexOf(gzipHead); at >= 0; at = bytes.indexOf(gzipHead, at + gzipHead.length)) {
     let content: Buffer
     try {
-      content = gunzipSync(bytes.subarray(at, at + largestDescriptor), { finishFlush: constants.Z_SYNC_FLUSH })
+      // Without their heads: files that follow one another would else be read as one.
+      content = inflateRawSync(bytes.subarray(at + headLength, at + largestDescriptor), {
+        finishFlush: constants.Z_SYNC_FLUSH,
+      })
     } catch {
       continue // these bytes only look like the head of a file
     }
@@ -132,6 +138,7 @@ const groups: Readonly<Record<string, string>> = {
   apps: 'apps/v1',
   authentication: 'authentication.k8s.io/v1',
   authorization: 'authorization.k8s.io/v1',
+  certificates: 'certificates.k8s.io/v1',
   coordination: 'coordination.k8s.io/v1',
   discovery: 'discovery.k8s.io/v1',
 }

@@ -21,6 +21,7 @@ interface Flags {
   nodeIp?: string[]
   parts?: string[]
   kubeconfig?: string
+  bootstrapKubeconfig?: string
   apiPort?: string
   kubeletPort?: string
   serviceCidr?: string
@@ -48,8 +49,10 @@ const configOf = async (flags: Flags): Promise<NodeConfig> => {
 }
 
 const pickKnown = (flags: Flags): Partial<NodeConfigInput> => {
-  const { root, run, nodeName, kubeconfig, serviceCidr, podCidr, cgroupRoot, manifests, kubeletConfig } = flags
-  const said = { root, run, nodeName, kubeconfig, serviceCidr, podCidr, cgroupRoot, manifests, kubeletConfig }
+  const { root, run, nodeName, kubeconfig, bootstrapKubeconfig, serviceCidr, podCidr } = flags
+  const { cgroupRoot, manifests, kubeletConfig } = flags
+  const joining = { kubeconfig, bootstrapKubeconfig, kubeletConfig }
+  const said = { root, run, nodeName, ...joining, serviceCidr, podCidr, cgroupRoot, manifests }
   return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined))
 }
 
@@ -72,6 +75,7 @@ const withNode = (command: Command): Command =>
     )
     .option('--parts <names>', `which to run, separated by commas (default: ${partNames.join(',')})`, list)
     .option('--kubeconfig <file>', 'join this cluster instead of running one')
+    .option('--bootstrap-kubeconfig <file>', 'asks for the certificate of the other one while that is not there')
     .option('--api-port <port>', 'the API server (default: 6443)')
     .option('--kubelet-port <port>', "the kubelet's HTTPS server (default: 10250)")
     .option('--service-cidr <cidr>', 'addresses of Services (default: 10.96.0.0/16)')

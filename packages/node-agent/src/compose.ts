@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { createCni, defaultNetwork } from '@nodelet/cni-plugins'
 import { createKubeClient, loadKubeconfig } from '@nodelet/kube-client'
 import type { KubeClient } from '@nodelet/kube-client'
-import { createKubelet } from '@nodelet/kubelet-core'
+import { bootstrapClient, createKubelet } from '@nodelet/kubelet-core'
 import type { Kubelet } from '@nodelet/kubelet-core'
 import { startCluster } from '@nodelet/local-cluster'
 import type { Cluster } from '@nodelet/local-cluster'
@@ -52,6 +52,18 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
   ])
   signal?.throwIfAborted()
 
+  const { bootstrapKubeconfig, kubeconfig, nodeName } = config
+  if (bootstrapKubeconfig && kubeconfig) {
+    const certDir = join(folders.kubelet, 'pki')
+    await bootstrapClient({
+      bootstrapKubeconfig,
+      kubeconfig,
+      certDir,
+      nodeName,
+      signal,
+      log: log.child({ part: 'kubelet' }),
+    })
+  }
   const connect = async (kubeconfig: string | undefined): Promise<KubeClient | undefined> =>
     kubeconfig === undefined ? undefined : starting.use(createKubeClient(await loadKubeconfig(kubeconfig)))
   const client = await connect(cluster?.kubeconfigs.kubelet ?? config.kubeconfig)

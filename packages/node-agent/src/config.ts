@@ -28,6 +28,8 @@ export interface NodeConfig {
   parts: Part[]
   /** For joining a cluster instead of running one: leave `cluster` out of the parts then. */
   kubeconfig?: string | undefined
+  /** Asks for the certificate of `kubeconfig` while that is not there, or its certificate has ended. */
+  bootstrapKubeconfig?: string | undefined
   /** Default 6443. */
   apiPort: number
   /** Default 10250. */
@@ -80,6 +82,7 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   nodeIPs: z.array(z.union([z.ipv4(), z.ipv6()])).optional(),
   parts: z.array(z.enum(partNames)).default([...partNames]),
   kubeconfig: path.optional(),
+  bootstrapKubeconfig: path.optional(),
   apiPort: port.default(6443),
   kubeletPort: port.default(10_250),
   serviceCidr: cidr.default('10.96.0.0/16'),
@@ -134,6 +137,9 @@ export function parseConfig(input: unknown, source: string): NodeConfig {
     throw new ConfigError(
       `${source}: kubeconfig: this node runs its own cluster: leave "cluster" out of the parts to join`,
     )
+  }
+  if (config.bootstrapKubeconfig && !config.kubeconfig) {
+    throw new ConfigError(`${source}: bootstrapKubeconfig: give a kubeconfig too: it says where the node keeps its own`)
   }
   if (config.parts.includes('kubelet') && !config.parts.includes('runtime')) {
     throw new ConfigError(`${source}: parts: the kubelet runs pods with this node's runtime: add "runtime"`)

@@ -3,8 +3,12 @@ import { join } from 'node:path'
 import type { RuntimeService } from '@nodelet/cri-api'
 import type { KubeClient } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { type Rotation, startRotation } from '../certificate/rotation.ts'
 import { selfSigned } from '../certificate/self-signed.ts'
 import { readServing, type ServingSources, watchServing } from '../certificate/serving.ts'
+import { nodeSubject, requestCertificate, servingSigning } from '../certificate/signing.ts'
+import { type CertificateStore, certificateStore } from '../certificate/store.ts'
+import { isFor, type KeyPair } from '../certificate/x509.ts'
 import { checkpointContainer } from '../checkpoint.ts'
 import type { Clock } from '../clock.ts'
 import type { KubeletServerSettings } from '../config.ts'
@@ -39,7 +43,13 @@ export interface ServerParts {
   log: Logger
 }
 
-export async function openServer(parts: ServerParts, settings: KubeletServerSettings): Promise<KubeletServer> {
+/** A server whose certificate may be renewed. */
+export interface RenewedServer extends KubeletServer {
+  /** When the certificate of the cluster that it shows ends, in milliseconds since the epoch; undefined when it has none. */
+  expiresMs(): number | undefined
+}
+
+export async function openServer(parts: ServerParts, settings: KubeletServerSettings): Promise<RenewedServer> {
   const { rootDir, configuration, runtimeService, manager, reader, pages, stats, metrics, clock, log } = parts
   const { authentication, authorization } = configuration
   const reviews = reviewsOf(parts)
@@ -60,7 +70,9 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
       ),
     health: parts.health,
   }
-  const sources = servingOf(parts, settings)
+  const store = certificateStore(join(rootDir, 'pki'), 'kubelet-server')
+  const isBootstrapped = isServingBootstrapped(parts, settings)
+  const sources = servingOf(parts, settings, isBootstrapped ? store.read : async () => undefined)
   const server = await startKubeletServer({
     address: settings.address,
     port: settings.port,
@@ -89,19 +101,59 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     log,
   })
   const watched = watchServing(sources, server.renew, log)
+  const rotation = isBootstrapped ? startServingRotation(parts, store, sources, server) : undefined
   return {
     ...server,
+    expiresMs: () => rotation?.expiresMs(),
     close: async () => {
       watched[Symbol.dispose]()
+      await rotation?.close()
       await server.close()
     },
   }
 }
 
-/** What is given wins over the files of the configuration, and these over a certificate that signs itself. */
+/** KubeletConfiguration `serverTLSBootstrap`, unless there are certificates without it. */
+const isServingBootstrapped = (
+  { configuration, client }: ServerParts,
+  { certificate, key }: KubeletServerSettings,
+): boolean =>
+  configuration.serverTLSBootstrap &&
+  client !== undefined &&
+  !(configuration.tlsCertFile && configuration.tlsPrivateKeyFile) &&
+  !(certificate && key)
+
+/** Somebody approves what a node shows to others: that may take its time, and the server shows its own until then. */
+function startServingRotation(
+  { client, nodeName, nodeIPs, metrics, clock, log }: ServerParts,
+  store: CertificateStore,
+  sources: ServingSources,
+  server: KubeletServer,
+): Rotation | undefined {
+  if (!client) return undefined
+  const hosts = [nodeName, ...nodeIPs]
+  return startRotation({
+    what: 'server',
+    store,
+    request: async (key, signal) =>
+      requestCertificate({ client, key, subject: nodeSubject(nodeName, hosts), ...servingSigning, signal }),
+    fits: ({ certificate }) => isFor(certificate, hosts),
+    changed: () => {
+      readServing(sources).then(server.renew, (error: unknown) =>
+        log.warn({ err: error }, 'the renewed certificate of the server cannot be shown'),
+      )
+    },
+    failed: () => metrics.servingRenewErrors.inc(),
+    clock,
+    log,
+  })
+}
+
+/** What is given wins over the files of the configuration, these over one of the cluster, and that over one that signs itself. */
 function servingOf(
   { nodeName, nodeIPs, rootDir, configuration }: ServerParts,
   { certificate, key, clientCa }: KubeletServerSettings,
+  ofCluster: () => Promise<KeyPair | undefined>,
 ): ServingSources {
   const { tlsCertFile, tlsPrivateKeyFile, authentication } = configuration
   const given = certificate !== undefined && key !== undefined ? { certificate, key } : undefined
@@ -109,7 +161,7 @@ function servingOf(
     tlsCertFile: given ? '' : tlsCertFile,
     tlsPrivateKeyFile: given ? '' : tlsPrivateKeyFile,
     clientCAFile: clientCa === undefined ? (authentication.x509.clientCAFile ?? '') : '',
-    own: async () => given ?? selfSigned(join(rootDir, 'pki'), [nodeName, ...nodeIPs]),
+    own: async () => given ?? (await ofCluster()) ?? selfSigned(join(rootDir, 'pki'), [nodeName, ...nodeIPs]),
     clientCa,
   }
 }

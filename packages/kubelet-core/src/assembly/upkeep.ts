@@ -10,7 +10,7 @@ import { createEvictionManager, type EvictionManager } from '../eviction/manager
 import { createImageCollector } from '../image-gc/collector.ts'
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
-import { createMetricsPages, type MetricsPages } from '../metrics/pages.ts'
+import { createMetricsPages, type MetricsPages, type MetricsPagesOptions } from '../metrics/pages.ts'
 import type { CountFacts } from '../metrics/pod-counts.ts'
 import type { MachineFacts } from '../node/facts.ts'
 import type { PodManager } from '../pod/manager.ts'
@@ -34,6 +34,7 @@ export interface UpkeepOptions {
   cgroups: Pick<Cgroups, 'version' | 'stats' | 'exists'>
   counts: CountFacts
   health(): readonly HealthCheck[]
+  expires: MetricsPagesOptions['expires']
   /** The conditions of the node are others now. */
   pressureChanged(): void
   events: EventRecorder
@@ -117,6 +118,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     cgroupVersion: cgroups.version,
     counts: options.counts,
     health: options.health,
+    expires: options.expires,
     pods: () => manager.workers().map((one) => ({ ...one, runtime: reader.last(one.pod.metadata?.uid ?? '') })),
   })
   return {

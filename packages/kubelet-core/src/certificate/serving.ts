@@ -4,7 +4,7 @@ import { type FSWatcher, watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Logger } from '../log.ts'
-import type { KeyPair } from './self-signed.ts'
+import type { KeyPair } from './x509.ts'
 
 /** PEM texts. */
 export interface Serving extends KeyPair {

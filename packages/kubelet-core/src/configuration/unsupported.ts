@@ -10,8 +10,6 @@ const refusals: readonly [field: keyof KubeletConfiguration, wanted: string, why
 const idle: readonly (keyof KubeletConfiguration)[] = [
   'readOnlyPort',
   'tlsCipherSuites',
-  'rotateCertificates',
-  'serverTLSBootstrap',
   'enableContentionProfiling',
   'enableSystemLogQuery',
   'syncFrequency',

@@ -22,6 +22,10 @@ export interface NodeMetrics {
   httpInflight: Gauge<HttpLabel>
   storageSeconds: Histogram<'volume_plugin' | 'operation_name' | 'status' | 'migrated'>
   volumes: Gauge<'plugin_name' | 'state'>
+  clientTtlSeconds: Gauge
+  servingTtlSeconds: Gauge
+  clientRenewErrors: Counter
+  servingRenewErrors: Counter
   nodeName: Gauge<'node'>
   cgroupVersion: Gauge
   buildInfo: Gauge<'git_version' | 'major' | 'minor' | 'platform'>
@@ -99,6 +103,22 @@ export function nodeMetrics({ counter, gauge, histogram }: Families): NodeMetric
       'plugin_name',
       'state',
     ]),
+    clientTtlSeconds: gauge(
+      'kubelet_certificate_manager_client_ttl_seconds',
+      'How long the certificate is good by which the API server knows the node; infinite when it is not renewed',
+    ),
+    servingTtlSeconds: gauge(
+      'kubelet_certificate_manager_server_ttl_seconds',
+      "How long the certificate of the kubelet's server is good; infinite when it is not renewed",
+    ),
+    clientRenewErrors: counter(
+      'kubelet_certificate_manager_client_expiration_renew_errors',
+      'Failures to renew the certificate by which the API server knows the node',
+    ),
+    servingRenewErrors: counter(
+      'kubelet_server_expiration_renew_errors',
+      "Failures to renew the certificate of the kubelet's server",
+    ),
     nodeName: gauge('kubelet_node_name', "The node's name, as a label; always 1", ['node']),
     cgroupVersion: gauge('kubelet_cgroup_version', 'The hierarchy of cgroups: 1 or 2'),
     buildInfo: gauge('kubernetes_build_info', 'What this is, as labels; always 1', [

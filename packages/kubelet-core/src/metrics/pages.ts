@@ -24,6 +24,8 @@ export interface MetricsPagesOptions {
   pods(): readonly CountedPod[]
   counts: CountFacts
   health(): readonly HealthCheck[]
+  /** When certificates end that are renewed, in milliseconds since the epoch. */
+  expires(): { client: number | undefined; server: number | undefined }
 }
 
 export interface MetricsPages {
@@ -46,6 +48,9 @@ export function createMetricsPages(options: MetricsPagesOptions): MetricsPages {
   const kubelet = async (): Promise<string> => {
     countPods(metrics, options.pods(), options.counts)
     measureProcess(metrics, delay)
+    const { client = Infinity, server = Infinity } = options.expires()
+    metrics.clientTtlSeconds.set((client - Date.now()) / 1000)
+    metrics.servingTtlSeconds.set((server - Date.now()) / 1000)
     return metrics.registry.metrics()
   }
   return {

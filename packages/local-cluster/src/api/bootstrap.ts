@@ -4,10 +4,15 @@ import { firstServiceIP } from '../kinds/services.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import type { Store } from '../store.ts'
 import { ApiError } from './errors.ts'
-import type { Resources } from './resources.ts'
+import type { Resources, WriteOptions } from './resources.ts'
 
 const namespaces = ['default', 'kube-system', 'kube-public', 'kube-node-lease']
-const options = { dryRun: false, validation: 'Ignore', warn: (): void => {} } as const
+const options = {
+  user: { name: 'system:apiserver', groups: ['system:masters'] },
+  dryRun: false,
+  validation: 'Ignore',
+  warn: (): void => {},
+} satisfies WriteOptions
 
 /** Makes what is missing now and, until disposed, in each namespace that comes. @param ca PEM that pods trust */
 export function bootstrap(

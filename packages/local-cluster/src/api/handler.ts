@@ -40,6 +40,7 @@ export function createHandler(
     const include = (query.get('includeObject') ?? 'Metadata') as Include
     const warn = (text: string): void => void response.appendHeader('warning', `299 - ${JSON.stringify(text)}`)
     const options: WriteOptions = {
+      user,
       dryRun: query.getAll('dryRun').includes('All'),
       validation: (query.get('fieldValidation') as WriteOptions['validation'] | null) || 'Warn',
       warn,

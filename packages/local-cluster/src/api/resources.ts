@@ -6,6 +6,7 @@ import { applyDefaults } from '../kinds/defaults.ts'
 import { groupVersionOf, kindOf, storeName } from '../kinds/kinds.ts'
 import type { Kind } from '../kinds/kinds.ts'
 import { findMisfits, schemaOf } from '../kinds/schema.ts'
+import { approved, completeRequest, signed } from '../kinds/certificates.ts'
 import { allocate } from '../kinds/services.ts'
 import type { Ranges } from '../kinds/services.ts'
 import { badQuantity, changeProblems, problemsOf } from '../kinds/validate.ts'
@@ -27,6 +28,7 @@ import type { FieldProblem } from './errors.ts'
 import { applyJsonPatch, applyStrategicPatch, PatchError } from './patch.ts'
 import { changesPart, completePod, partChangeProblems, partlyChanged } from './pods.ts'
 import { setFinalizers } from './propagation.ts'
+import type { UserInfo } from './user.ts'
 
 /** Where an object is. */
 export interface Target {
@@ -37,6 +39,8 @@ export interface Target {
 
 export interface WriteOptions {
   dryRun: boolean
+  /** Who asks. */
+  user: UserInfo
   /** What is done about unknown fields. */
   validation: 'Ignore' | 'Warn' | 'Strict'
   /** Told of what is only warned about. */
@@ -108,7 +112,10 @@ export function createResources(store: Store, ranges: Ranges): Resources {
     else delete metadata.generation
     if (kind.resource === 'namespaces')
       metadata.labels = { 'kubernetes.io/metadata.name': metadata.name, ...metadata.labels }
-    if (['deployments', 'replicasets', 'services'].includes(kind.resource)) object.status = {}
+    if (['deployments', 'replicasets', 'services', 'certificatesigningrequests'].includes(kind.resource)) {
+      object.status = {}
+    }
+    if (kind.resource === 'certificatesigningrequests') completeRequest(object, options.user)
     applyDefaults(kind.resource, object)
     if (kind.resource === 'pods') completePod(object)
     check(kind, object)
@@ -318,6 +325,11 @@ function merged(kind: Kind, before: ApiObject, wanted: ApiObject, subresource: s
   }
   delete metadata.managedFields
   const own = { ...copy, metadata: metadata as unknown as ApiObject['metadata'] }
+  if (kind.resource === 'certificatesigningrequests') {
+    if (subresource === 'approval') return approved(before, own)
+    if (subresource === 'status') return signed(before, own)
+    return { ...structuredClone(before), metadata: own.metadata }
+  }
   if (changesPart(subresource)) {
     const spec = partlyChanged(subresource, fieldsAt(before, 'spec'), fieldsAt(copy, 'spec'))
     return { ...structuredClone(before), metadata: own.metadata, spec: structuredClone(spec) }

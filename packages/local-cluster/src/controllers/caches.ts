@@ -1,7 +1,17 @@
 // What all controllers look at: each collection is followed once.
-import { deployments, endpointSlices, nodes, pods, replicaSets, services, startInformer } from '@nodelet/kube-client'
+import {
+  certificateSigningRequests,
+  deployments,
+  endpointSlices,
+  nodes,
+  pods,
+  replicaSets,
+  services,
+  startInformer,
+} from '@nodelet/kube-client'
 import type { Informer, KubeClient } from '@nodelet/kube-client'
 import type { Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
+import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.d.ts'
 import type { Node, Pod, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { Logger } from '../log.ts'
@@ -13,6 +23,7 @@ export interface Caches extends AsyncDisposable {
   endpointSlices: Informer<EndpointSlice>
   replicaSets: Informer<ReplicaSet>
   deployments: Informer<Deployment>
+  certificateSigningRequests: Informer<CertificateSigningRequest>
 }
 
 /** What each controller works with. */
@@ -33,6 +44,7 @@ export async function openCaches(client: KubeClient, log: Logger | undefined): P
     endpointSlices: opening.use(startInformer(client, endpointSlices, { onError })),
     replicaSets: opening.use(startInformer(client, replicaSets, { onError })),
     deployments: opening.use(startInformer(client, deployments, { onError })),
+    certificateSigningRequests: opening.use(startInformer(client, certificateSigningRequests, { onError })),
   }
   await Promise.all(Object.values(caches).map(async ({ synced }) => synced))
   const opened = opening.move()

@@ -1,7 +1,9 @@
 // All controllers, on one client and one set of caches.
 import type { KubeClient } from '@nodelet/kube-client'
 import type { Logger } from '../log.ts'
+import type { KeyPair } from '../pki.ts'
 import { openCaches } from './caches.ts'
+import { startCertificates } from './certificates.ts'
 import { startDeployments } from './deployment.ts'
 import { startEndpointSlices } from './endpoint-slice.ts'
 import { startReplicaSets } from './replica-set.ts'
@@ -9,9 +11,12 @@ import { startScheduler } from './scheduler.ts'
 
 export async function startControllers({
   client,
+  ca,
   log,
 }: {
   client: KubeClient
+  /** Signs what is asked of the cluster's signers. */
+  ca: KeyPair
   log?: Logger
 }): Promise<AsyncDisposable> {
   const running = new AsyncDisposableStack()
@@ -19,5 +24,6 @@ export async function startControllers({
   for (const start of [startScheduler, startEndpointSlices, startReplicaSets, startDeployments]) {
     running.use(start({ client, caches, log }))
   }
+  running.use(startCertificates({ client, caches, ca, log }))
   return running
 }

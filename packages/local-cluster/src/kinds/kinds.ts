@@ -104,6 +104,12 @@ export const kinds: readonly Kind[] = [
   define('authentication.k8s.io/v1', 'TokenReview', { namespaced: false, verbs: ['create'] }),
   define('authorization.k8s.io/v1', 'SelfSubjectAccessReview', { namespaced: false, verbs: ['create'] }),
   define('authorization.k8s.io/v1', 'SubjectAccessReview', { namespaced: false, verbs: ['create'] }),
+  define('certificates.k8s.io/v1', 'CertificateSigningRequest', {
+    namespaced: false,
+    shortNames: ['csr'],
+    hasStatus: true,
+    subresources: { approval: { kind: 'CertificateSigningRequest', verbs: statusVerbs } },
+  }),
   define('coordination.k8s.io/v1', 'Lease'),
   define('discovery.k8s.io/v1', 'EndpointSlice', { counted: true }),
 ]

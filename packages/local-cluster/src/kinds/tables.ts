@@ -1,7 +1,7 @@
 // Objects as the rows of tables that kubectl prints. Pure.
 import { isFields, listAt } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
-import { ageOf } from './age.ts'
+import { ageOf, humanDuration } from './age.ts'
 import { podCells } from './pod-row.ts'
 
 interface Column {
@@ -195,6 +195,25 @@ const layouts: Readonly<Record<string, Layout>> = {
         ports.length > 0 ? ports.join(',') : '<unset>',
         addresses.length > 0 ? `${addresses.slice(0, shown).join(',')}${more}` : '<unset>',
         ageCell(slice, now),
+      ]
+    },
+  },
+  certificatesigningrequests: {
+    columns: columns('Name,Age,SignerName,Requestor,RequestedDuration,Condition'),
+    cells: (request, now) => {
+      const spec = partOf(request, 'spec')
+      const own = partOf(request, 'status')
+      const types = listAt(own, 'conditions').map(({ type }) => word(type))
+      const judged = ['Denied', 'Approved'].find((type) => types.includes(type)) ?? 'Pending'
+      const failed = types.includes('Failed') ? ['Failed'] : []
+      const issued = own.certificate ? ['Issued'] : []
+      return [
+        request.metadata.name,
+        ageCell(request, now),
+        word(spec.signerName) || none,
+        word(spec.username),
+        typeof spec.expirationSeconds === 'number' ? humanDuration(spec.expirationSeconds) : none,
+        [judged, ...failed, ...issued].join(','),
       ]
     },
   },

@@ -1,6 +1,7 @@
 // What the API server refuses: each problem names its field. Pure.
 import { duplicate, forbidden, invalidValue, missing, required, unsupported } from '../api/errors.ts'
 import type { FieldProblem } from '../api/errors.ts'
+import { certificateChangeProblems, certificateProblems } from './certificates.ts'
 import { isFields, listAt, sameJson } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 
@@ -25,6 +26,8 @@ export function problemsOf(resource: string, object: ApiObject): FieldProblem[] 
       return [...problems, ...templateProblems(spec)]
     case 'services':
       return [...problems, ...serviceProblems(spec)]
+    case 'certificatesigningrequests':
+      return [...problems, ...certificateProblems(spec)]
     default:
       return problems
   }
@@ -32,6 +35,7 @@ export function problemsOf(resource: string, object: ApiObject): FieldProblem[] 
 
 function nameProblems(resource: string, { metadata: { name } }: ApiObject): FieldProblem[] {
   if (!name) return [required('metadata.name', 'name or generateName is required')]
+  if (resource === 'certificatesigningrequests') return pathProblems(name)
   const [pattern, longest, text] =
     resource === 'services'
       ? [dns1035, longestLabel, dns1035Text]
@@ -40,6 +44,13 @@ function nameProblems(resource: string, { metadata: { name } }: ApiObject): Fiel
         : [subdomain, longestName, subdomainText]
   if (name.length > longest) return [invalidValue('metadata.name', name, `must be no more than ${longest} bytes`)]
   return new RegExp(`^${pattern}$`).test(name) ? [] : [invalidValue('metadata.name', name, text)]
+}
+
+/** Names of these are only to be parts of paths. */
+function pathProblems(name: string): FieldProblem[] {
+  const wrong = ['.', '..'].includes(name) ? `may not be '${name}'` : ['/', '%'].find((sign) => name.includes(sign))
+  if (wrong === undefined) return []
+  return [invalidValue('metadata.name', name, wrong.length > 1 ? wrong : `may not contain '${wrong}'`)]
 }
 
 const labelKey = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/
@@ -220,6 +231,12 @@ const mutableOfPods = ['activeDeadlineSeconds', 'tolerations', 'terminationGrace
 
 /** What may not change. */
 export function changeProblems(resource: string, before: ApiObject, after: ApiObject): FieldProblem[] {
+  return resource === 'certificatesigningrequests'
+    ? certificateChangeProblems(before, after)
+    : specChangeProblems(resource, before, after)
+}
+
+function specChangeProblems(resource: string, before: ApiObject, after: ApiObject): FieldProblem[] {
   const [old, now] = [before.spec, after.spec].map((spec) => (isFields(spec) ? spec : {}))
   if (!old || !now) return []
   const differs = (a: unknown, b: unknown): boolean => !sameJson(a, b)
