@@ -4,7 +4,6 @@ import type { KubeClient } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { KubeletConfiguration, KubeletConfigurationInput } from './configuration/kubelet-configuration.ts'
 import type { Clock } from './clock.ts'
-import { refusedSettings } from './configuration/unsupported.ts'
 import type { Logger } from './log.ts'
 import type { Prober } from './probe/types.ts'
 import type { CgroupDriver } from './resource/cgroup-driver.ts'
@@ -87,8 +86,6 @@ export function checkOptions(options: KubeletOptions, configuration: KubeletConf
   }
   if (options.nodeIPs.length === 0 || options.nodeIPs.length > 2) refuse('nodeIPs: one address, or one per family')
   if (!options.rootDir.startsWith('/')) refuse(`rootDir ${JSON.stringify(options.rootDir)}: must be absolute`)
-  const refused = refusedSettings(configuration)
-  if (refused.length > 0) refuse(`configuration: ${refused.join('; ')}`)
   if (!options.client && !staticPodPath && !staticPodURL) {
     refuse('neither client nor configuration.staticPodPath or staticPodURL: there is no source of pods')
   }

@@ -50,6 +50,7 @@ import type { NodeFacts, PodServices } from './pod/services.ts'
 import { createSlots } from './pod/slots.ts'
 import { openUserNamespaces } from './pod/user-namespaces.ts'
 import { removeEveryPod } from './pod/remove-all.ts'
+import { checkCgroupDriver } from './resource/driver-of-runtime.ts'
 import { createCgroupDriver } from './resource/cgroup-driver.ts'
 import { reservedOf } from './resource/reserved.ts'
 import { parseMilliQuantity } from './quantity.ts'
@@ -92,6 +93,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
   const machine = await readMachine(rootDir)
   const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
+  await checkCgroupDriver(runtimeService, configuration)
   const resources = nodeResources({ machine, configuration })
   const apiObjects = client && createApiObjects({ client, clock, log })
   const objects = apiObjects ?? noObjects

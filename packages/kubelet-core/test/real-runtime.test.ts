@@ -231,6 +231,37 @@ it('what it uses comes through the server: the summary, and pages that Prometheu
   expect(parseMetrics(await get('/metrics/probes')).has('prober_probe_total')).toBe(true)
 })
 
+it('variables come from a file that an init container has written; a container without its key waits', async () => {
+  const ref = (key: string, more: object = {}) => ({
+    name: `FROM_${key}`,
+    valueFrom: { fileKeyRef: { volumeName: 'made', path: 'here/settings.env', key, ...more } },
+  })
+  await put('from-file', {
+    volumes: [{ name: 'made', emptyDir: {} }],
+    initContainers: [
+      shell('writer', `mkdir /made/here; printf "# made\\nA='one two'\\n" > /made/here/settings.env`, {
+        volumeMounts: [{ name: 'made', mountPath: '/made' }],
+      }),
+    ],
+    containers: [
+      shell('reader', 'echo "[$FROM_A][${FROM_B-unset}]"; exec sleep 600', {
+        env: [ref('A'), ref('B', { optional: true })],
+      }),
+      shell('without', 'exec sleep 600', { env: [ref('B')] }),
+    ],
+  })
+  const waiting = () =>
+    podOf('from-file')?.status?.containerStatuses?.find((one) => one.name === 'without')?.state?.waiting
+  await expect.poll(waiting, { timeout: 15_000 }).toEqual({
+    reason: 'CreateContainerConfigError',
+    message: 'environment variable key "B" not found in file "here/settings.env"',
+  })
+  const pod = podOf('from-file')
+  await expect
+    .poll(async () => (pod ? logOf(pod, 'reader/0.log') : ''), { timeout: 15_000 })
+    .toMatch(/F \[one two\]\[unset\]\n/)
+})
+
 it('a volume may be an image: it is pulled, mounted read-only, and kept while the pod is there', async () => {
   await f.registry.push('volumes/data:1', await makeImage([[{ name: 'folder/file', content: 'from an image\n' }]]))
   const reference = `${f.registry.host}/volumes/data:1`

@@ -2,7 +2,10 @@
 import type { ConfigMap, Container, EnvVar, Pod, Secret, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { ObjectSource } from '../objects.ts'
 import { ContainerConfigError } from './config-error.ts'
+import { readSubPath } from '../volume/sub-path.ts'
+import { valueInEnvFile } from './env-file.ts'
 import { expand, serviceEnvironment } from './environment.ts'
+import { type FileKeyRef, fileKey, fileKeyRefOf, fileKeyRefs } from './file-key-ref.ts'
 import { type FieldFacts, fieldValue, resourceValue } from './field-ref.ts'
 
 type Kind = 'ConfigMap' | 'Secret'
@@ -12,15 +15,23 @@ export interface EnvironmentSources {
   services: readonly Service[]
   /** Key: kind and name. Missing objects are missing here. */
   objects: ReadonlyMap<string, Record<string, string>>
+  /** Volume and path, as {@link fileKey} names them → text. Missing files are missing here. */
+  files?: ReadonlyMap<string, string>
 }
 
 const keyOf = (kind: Kind, name: string): string => `${kind}/${name}`
+
+/** Larger files of variables are not read. */
+const largestFile = 1 << 20
+const longestKey = 128
+const longestValue = 32 << 10
 
 /** Reads all ConfigMaps and Secrets that the environment refers to, at the same time, and the Services. */
 export async function readEnvironmentSources(
   pod: Pod,
   container: Container,
   source: ObjectSource,
+  volumes: ReadonlyMap<string, string>,
   signal?: AbortSignal,
 ): Promise<EnvironmentSources> {
   const namespace = pod.metadata?.namespace ?? 'default'
@@ -38,7 +49,26 @@ export async function readEnvironmentSources(
   const objects = new Map(
     read.flatMap(([key, data]): [string, Record<string, string>][] => (data ? [[key, data]] : [])),
   )
-  return { services: await services, objects }
+  return { services: await services, objects, files: readFiles(container, volumes) }
+}
+
+/** @throws ContainerConfigError for a volume that the pod does not have, or a file that cannot be read */
+function readFiles(container: Container, volumes: ReadonlyMap<string, string>): Map<string, string> {
+  const files = new Map<string, string>()
+  for (const ref of fileKeyRefs(container)) {
+    const folder = volumes.get(ref.volumeName)
+    if (folder === undefined) {
+      throw new ContainerConfigError(`cannot find the volume "${ref.volumeName}" referenced by FileKeyRef`)
+    }
+    let text: string | undefined
+    try {
+      text = readSubPath(folder, ref.path, largestFile)
+    } catch (error) {
+      throw new ContainerConfigError(`couldn't parse env file: ${(error as Error).message}`)
+    }
+    if (text !== undefined) files.set(fileKey(ref), text)
+  }
+  return files
 }
 
 function references(container: Container): [Kind, string][] {
@@ -101,6 +131,8 @@ function valueOf(
 ): string | undefined {
   if (!valueFrom) return expand(value ?? '', before, services)
   const { fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef } = valueFrom
+  const fileRef = fileKeyRefOf({ valueFrom })
+  if (fileRef) return valueInFile(fileRef, sources)
   if (fieldRef) return fieldValue(pod, fieldRef, facts)
   if (resourceFieldRef) return resourceValue(pod, container, resourceFieldRef, facts)
   const [kind, ref] = configMapKeyRef ? (['ConfigMap', configMapKeyRef] as const) : (['Secret', secretKeyRef] as const)
@@ -111,6 +143,27 @@ function valueOf(
     throw new ContainerConfigError(`couldn't find key ${ref.key} in ${kind} ${pod.metadata?.namespace}/${ref.name}`)
   }
   return found
+}
+
+function valueInFile(ref: FileKeyRef, { files }: EnvironmentSources): string | undefined {
+  const { key, path, optional = false } = ref
+  if (key.length > longestKey) {
+    throw new ContainerConfigError(`environment variable key exceeds maximum length of ${longestKey} characters`)
+  }
+  const text = files?.get(fileKey(ref))
+  let value: string | undefined
+  try {
+    value = text === undefined ? undefined : valueInEnvFile(text, key)
+  } catch (error) {
+    throw new ContainerConfigError(`couldn't parse env file: ${(error as Error).message}`)
+  }
+  if (value !== undefined && Buffer.byteLength(value) > longestValue) {
+    throw new ContainerConfigError('environment variable value exceeds maximum size of 32KB')
+  }
+  if (value === undefined && !optional) {
+    throw new ContainerConfigError(`environment variable key "${key}" not found in file "${path}"`)
+  }
+  return value
 }
 
 function objectData(

@@ -178,7 +178,7 @@ async function configure(
   const { node } = services
   const podIPs = pod.spec?.hostNetwork ? node.hostIPs : sandbox.ips
   const [ids] = sandboxConfig.linux?.securityContext?.namespaceOptions?.usernsOptions?.uids ?? []
-  const sources = await readEnvironmentSources(pod, container, services.objects)
+  const sources = await readEnvironmentSources(pod, container, services.objects, volumes)
   const fields = { nodeName: node.nodeName, hostIPs: node.hostIPs, podIPs, allocatable: node.allocatable }
   const environment = containerEnvironment(pod, container, sources, fields)
   const config = containerConfig(pod, container, {

@@ -9,6 +9,7 @@ import type {
   VolumeProjection,
 } from 'kubernetes-types/core/v1.d.ts'
 import { parseQuantity } from '../quantity.ts'
+import { fileKeyRefs } from '../pod/file-key-ref.ts'
 import { isImageVolume } from './image-volume.ts'
 import { VolumeError } from './types.ts'
 
@@ -76,16 +77,17 @@ export function setUpError(volume: string, cause: unknown): VolumeError {
 }
 
 function usedVolumes({ spec }: Pod): Set<string> {
-  const containers: Pick<Container, 'volumeMounts' | 'volumeDevices'>[] = [
+  const containers: Pick<Container, 'volumeMounts' | 'volumeDevices' | 'env'>[] = [
     ...(spec?.initContainers ?? []),
     ...(spec?.containers ?? []),
     ...(spec?.ephemeralContainers ?? []),
   ]
-  return new Set(
-    containers
+  return new Set([
+    ...containers
       .flatMap(({ volumeMounts = [], volumeDevices = [] }) => [...volumeMounts, ...volumeDevices])
       .map((mount) => mount.name),
-  )
+    ...containers.flatMap(fileKeyRefs).map(({ volumeName }) => volumeName),
+  ])
 }
 
 function planVolume(volume: Volume, pod: Pod, machineMemory: bigint): VolumePlan {

@@ -6,6 +6,7 @@ import {
   fstatSync,
   mkdirSync,
   openSync,
+  readFileSync,
   realpathSync,
   statSync,
   writeFileSync,
@@ -47,6 +48,29 @@ export function resolveSubPath(volumePath: string, subPath: string, { make = tru
   const held = hold(volumePath, subPath, make)
   closeSync(held.fd)
   return held.path
+}
+
+/**
+ * The text of a file of a volume, which no link leads out of; undefined when it is not there.
+ *
+ * @throws Error when it is no file, is larger than `maxBytes`, or a link leads out of the volume
+ */
+export function readSubPath(volumePath: string, subPath: string, maxBytes: number): string | undefined {
+  let held: ReturnType<typeof hold>
+  try {
+    held = hold(volumePath, subPath, false)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined
+    throw error
+  }
+  try {
+    const stats = fstatSync(held.fd)
+    if (!stats.isFile()) throw new Error(`${subPath} is not a file`)
+    if (stats.size > maxBytes) throw new Error(`${subPath} has ${stats.size} bytes: more than ${maxBytes} are not read`)
+    return readFileSync(`/proc/self/fd/${held.fd}`, 'utf8')
+  } finally {
+    closeSync(held.fd)
+  }
 }
 
 /**
