@@ -259,6 +259,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     mirror: (pod) => {
       if (isStatic(pod) && sets.isReady('api')) mirrors?.ensure(pod)
     },
+    forgotten: () => sets.again(),
     deleteForGood: client && (async (pod) => deletePod(client, pod)),
     metrics,
     starts,
@@ -306,6 +307,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       await sets.allReady
       turnedMs = clock.now()
       const inRuntime = await relist(signal)
+      sets.again()
       manager.endOrphans(inRuntime)
       const known = manager.uids()
       for (const uid of await cgroups.list()) if (!known.has(uid)) await cgroups.remove(uid)

@@ -14,8 +14,12 @@ export interface StatusWriter {
   get(podUid: string): ObservedStatus | undefined
   /** The pod as the API has it: for a static pod its mirror. What deviates is written again. */
   observe(podUid: string, inApi: Pod | undefined): void
-  /** Fulfilled when the newest status is in the API, or the pod is not; at once without an API. */
-  flush(podUid: string): Promise<void>
+  /** Somebody else has ended the pod: its phase in the API stays. @returns whether that is news */
+  adopt(podUid: string, inApi: Pod): boolean
+  /** The status as the API has it. */
+  known(podUid: string): ObservedStatus | undefined
+  /** Fulfilled when the newest status is in the API, or the pod is not; at once without an API. Ends with the signal. */
+  flush(podUid: string, signal?: AbortSignal): Promise<void>
   forget(podUid: string): void
   close(): void
 }
@@ -153,6 +157,7 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
       kick(entry)
     },
     get: (podUid) => entries.get(podUid)?.wanted,
+    known: (podUid) => entries.get(podUid)?.known,
     observe(podUid, inApi) {
       const entry = entryOf(podUid)
       const { name, namespace, uid } = inApi?.metadata ?? {}
@@ -175,11 +180,18 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
       }
       kick(entry)
     },
-    async flush(podUid) {
+    adopt(podUid, inApi) {
+      const entry = entryOf(podUid)
+      if (!inApi.status || !isOver(inApi.status) || (entry.wanted && isOver(entry.wanted))) return false
+      entry.wanted = inApi.status
+      return true
+    },
+    async flush(podUid, signal) {
       const entry = entries.get(podUid)
       if (!entry || closed || !client || !entry.target) return
       const done = Promise.withResolvers<void>()
       entry.waiters.push(done.resolve)
+      signal?.addEventListener('abort', () => done.resolve(), { once: true })
       kick(entry)
       await done.promise
     },
@@ -204,6 +216,8 @@ export function createStatusWriter(options: StatusWriterOptions = {}): StatusWri
     },
   }
 }
+
+const isOver = ({ phase }: ObservedStatus): boolean => phase === 'Succeeded' || phase === 'Failed'
 
 /** Schedulers, controllers and endpoints act upon the phase and on readiness: these changes do not wait. */
 function isUrgent(known: ObservedStatus | undefined, wanted: ObservedStatus): boolean {

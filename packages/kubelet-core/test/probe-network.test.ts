@@ -127,7 +127,7 @@ test('HTTP: a warning counts as success, and is told of as an event', async () =
   const pod = target(port).pod
   const prober = createKubeletProber({
     exec: () => Promise.reject(new Error('no exec here')),
-    manager: () => ({ wake: () => undefined, get: () => pod }),
+    manager: () => ({ wake: () => undefined, refresh: () => undefined, get: () => pod }),
     events: { record: (_pod, event) => told.resolve(event) },
     metrics: createKubeletMetrics(),
     log: silentLogger,

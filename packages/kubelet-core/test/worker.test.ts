@@ -23,6 +23,7 @@ function recorder(overrides: Partial<PodTurns> = {}) {
     async terminated() {
       log.push('terminated')
     },
+    told: async () => undefined,
     ...overrides,
   }
   return { log, turns }

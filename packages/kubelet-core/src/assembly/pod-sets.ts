@@ -9,8 +9,8 @@ import type { StatusWriter } from '../status-writer.ts'
 
 export interface PodSetsOptions {
   sources: readonly PodSource[]
-  manager: Pick<PodManager, 'update' | 'pods'>
-  statuses: Pick<StatusWriter, 'observe'>
+  manager: Pick<PodManager, 'update' | 'pods' | 'workers'>
+  statuses: Pick<StatusWriter, 'observe' | 'adopt'>
   /** None without an API. */
   mirrors: Mirrors | undefined
 }
@@ -20,6 +20,8 @@ export interface PodSets {
   start(): Promise<void>
   /** Whether the source of this name has been read. */
   isReady(source: string): boolean
+  /** Brings to all what the sources said last: a static pod has ended, or a mirror could not be removed. */
+  again(): void
   /** Fulfilled once all sources have been read. */
   readonly allReady: Promise<void>
   close(): Promise<void>
@@ -41,17 +43,21 @@ export function createPodSets({ sources, manager, statuses, mirrors }: PodSetsOp
       const inApi = isStatic(pod) ? known.get(fullName(pod)) : pod
       if (observed.has(uid) && observed.get(uid) === inApi) continue
       observed.set(uid, inApi)
+      if (inApi && !isStatic(pod)) statuses.adopt(uid, inApi)
       statuses.observe(uid, inApi)
     }
     const statics = [...wanted.values()].filter(isStatic)
     if (ready.size === sources.length) {
-      mirrors?.update(statics, known)
-      if (ready.has('api')) for (const pod of statics) mirrors?.ensure(pod)
       manager.update(wanted)
+      // The mirror of a static pod shows how that ends; the next one's comes after.
+      const ending = manager.workers().filter((one) => isStatic(one.pod) && !one.wanted)
+      const busy = new Set(ending.map(({ pod }) => fullName(pod)))
+      mirrors?.update([...statics, ...ending.map(({ pod }) => pod)], known)
+      if (ready.has('api')) for (const pod of statics) if (!busy.has(fullName(pod))) mirrors?.ensure(pod)
       allReady.resolve()
     } else {
       // Nothing is ended before all sources have been read: what is missing may yet come.
-      manager.update(new Map([...wanted, ...manager.pods().map((pod) => [pod.metadata?.uid ?? '', pod] as const)]))
+      manager.update(new Map([...manager.pods().map((pod) => [pod.metadata?.uid ?? '', pod] as const), ...wanted]))
     }
   }
 
@@ -66,6 +72,9 @@ export function createPodSets({ sources, manager, statuses, mirrors }: PodSetsOp
       }
     },
     isReady: (source) => ready.has(source),
+    again() {
+      if (ready.size === sources.length) apply()
+    },
     allReady: allReady.promise,
     async close() {
       await Promise.all(sources.map(async (one) => one.close()))

@@ -3,6 +3,7 @@ import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { PodManager } from '../pod/manager.ts'
+import { fieldPathOf } from '../pod/start.ts'
 import { createProber } from '../probe/prober.ts'
 import type { ExecInContainer, ProbeFailure, Prober } from '../probe/types.ts'
 
@@ -11,7 +12,7 @@ const probeTypes = { liveness: 'Liveness', readiness: 'Readiness', startup: 'Sta
 export interface KubeletProberOptions {
   exec: ExecInContainer
   /** Asked when there is something to tell: the manager is made after the prober. */
-  manager(): Pick<PodManager, 'wake' | 'get'>
+  manager(): Pick<PodManager, 'wake' | 'get' | 'refresh'>
   events: Pick<EventRecorder, 'record'>
   metrics: KubeletMetrics
   log: Logger
@@ -22,8 +23,7 @@ export function createKubeletProber({ exec, manager, events, metrics, log }: Kub
     (reason: string) =>
     ({ podUid, container, message }: ProbeFailure): void => {
       const pod = manager().get(podUid)
-      const fieldPath = `spec.containers{${container}}`
-      if (pod) events.record(pod, { type: 'Warning', reason, message, fieldPath })
+      if (pod) events.record(pod, { type: 'Warning', reason, message, fieldPath: fieldPathOf(pod, container) })
     }
   return createProber({
     exec,
@@ -35,7 +35,10 @@ export function createKubeletProber({ exec, manager, events, metrics, log }: Kub
       metrics.probeResults.inc({ ...labels, result, pod_uid: uid })
       if (status !== 'failure') metrics.probeSeconds.observe(labels, seconds)
     },
-    onVerdict: ({ podUid }) => manager().wake(podUid),
+    onVerdict({ podUid }) {
+      manager().refresh(podUid)
+      manager().wake(podUid)
+    },
     onWarning: tell('ProbeWarning'),
     onFailure: tell('Unhealthy'),
   })

@@ -102,10 +102,24 @@ function absentStatus(container: Container, facts: ContainerStatusFacts): Contai
   }
   if (!previous?.containerID?.startsWith(`${runtimeName}://`)) return base
   const lost = vanished(previous)
-  if (!lost) return previous
+  if (!lost) {
+    const waits = previous.state?.waiting && waiting && !facts.final
+    return waits ? { ...previous, state: { waiting: { ...waiting } } } : previous
+  }
   const { containerID, imageID, image, restartCount } = previous
   if (facts.final) return { ...base, image, imageID, containerID, restartCount, state: { terminated: lost } }
   return { ...base, image, imageID, containerID, restartCount: restartCount + 1, lastState: { terminated: lost } }
+}
+
+/** Of a pod that has ended: what has not told its end by then, of the first so many, has ended somehow. */
+export function finalStatuses(statuses: readonly ContainerStatus[], count: number): ContainerStatus[] {
+  return statuses.map((status, index) => {
+    if (status.state?.terminated || index >= count) return status
+    const message = 'The container could not be located when the pod was terminated'
+    const { containerID } = status
+    const terminated = { exitCode: 137, reason: 'ContainerStatusUnknown', message, ...(containerID && { containerID }) }
+    return { ...status, ready: false, started: false, state: { terminated } }
+  })
 }
 
 /** Removed so that all start anew. */

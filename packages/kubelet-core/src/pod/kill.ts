@@ -19,18 +19,26 @@ export interface KillOptions {
   message?: string
   /** Sidecars wait for this after their hook. */
   turn?: Promise<unknown>
+  /** Ends the wait: somebody asks anew, with less grace. */
+  signal?: AbortSignal | undefined
+  /** Containers whose preStop hook was begun: it does not run again. */
+  hooked?: Set<string>
 }
 
-type KillServices = Pick<PodServices, 'runtime' | 'events' | 'exec' | 'metrics' | 'clock' | 'prober' | 'log'>
+type KillServices = Pick<PodServices, 'node' | 'runtime' | 'events' | 'exec' | 'metrics' | 'clock' | 'prober' | 'log'>
+
+/** What a container that is to end need not show any more; whether it is ready matters to the end. */
+const vitalKinds = ['startup', 'liveness'] as const
 
 /** Ends one container; returns when the runtime says that it has ended. */
 export async function killContainer(
   services: KillServices,
   pod: Pod,
   runtime: RuntimeContainer,
-  { graceSeconds, podIP, message, turn }: KillOptions,
+  { graceSeconds, podIP, message, turn, signal, hooked = new Set() }: KillOptions,
 ): Promise<void> {
   const { events, clock } = services
+  services.prober.remove(runtime.id, vitalKinds)
   const container = containerOf(pod, runtime.name)
   const fieldPath = fieldPathOf(pod, runtime.name)
   events.record(pod, {
@@ -42,16 +50,19 @@ export async function killContainer(
   const beganMs = clock.now()
   const left = (): number => graceSeconds - (clock.now() - beganMs) / 1000
   const hook = preStopOf(container, runtime)
-  if (hook && graceSeconds > 0 && runtime.phase === 'running') {
+  if (hook && graceSeconds > 0 && runtime.phase === 'running' && !hooked.has(runtime.id)) {
+    hooked.add(runtime.id)
     const own = container ?? { name: runtime.name }
     const target = { pod, container: own, containerId: runtime.id, podIP, startedAt: runtime.startedMs }
     try {
       await runHook(hook, target, {
         exec: services.exec,
+        ...(signal && { signal }),
         timeoutMs: graceSeconds * 1000,
         fellBack: tellOfFallback(services, pod),
       })
     } catch (error) {
+      signal?.throwIfAborted()
       services.log.warn({ err: error, pod: pod.metadata?.name, container: runtime.name }, 'preStop hook failed')
       // One that takes too long has not failed: the container goes on to end without it.
       if (error instanceof HookTimeout) {
@@ -61,9 +72,10 @@ export async function killContainer(
     }
   }
   if (turn && left() > 0) await Promise.race([turn, elapsed(left() * 1000)])
-  services.prober.remove(runtime.id)
+  signal?.throwIfAborted()
   const timeout = BigInt(Math.max(minGraceSeconds, Math.ceil(left())))
-  await services.runtime.stopContainer({ containerId: runtime.id, timeout })
+  await services.runtime.stopContainer({ containerId: runtime.id, timeout }, signal && { signal })
+  services.prober.remove(runtime.id)
 }
 
 /** Passes after so many milliseconds; does not hold the process. */
@@ -76,25 +88,31 @@ export async function killPod(
   services: KillServices,
   pod: Pod,
   runtime: RuntimePod,
-  graceSeconds: number,
+  { graceSeconds, signal, hooked }: Pick<KillOptions, 'graceSeconds' | 'signal' | 'hooked'>,
 ): Promise<void> {
-  const podIP = runtime.sandboxes[0]?.ips[0] ?? ''
+  const podIP = hookHost(services, pod, runtime)
+  const options = { graceSeconds, podIP, signal, ...(hooked && { hooked }) }
   const alive = runtime.containers.filter(({ phase }) => phase === 'running' || phase === 'unknown')
   const sidecars = (pod.spec?.initContainers ?? []).filter(isSidecar).map(({ name }) => name)
   const rank = ({ name }: RuntimeContainer): number => sidecars.indexOf(name)
   const kills: Promise<void>[] = []
   let turn: Promise<unknown> = Promise.resolve()
   const regular = alive.filter((container) => rank(container) < 0)
-  for (const container of regular) kills.push(killContainer(services, pod, container, { graceSeconds, podIP }))
+  for (const container of regular) kills.push(killContainer(services, pod, container, options))
   turn = Promise.allSettled(kills)
   for (const container of alive.filter((one) => rank(one) >= 0).toSorted((a, b) => rank(b) - rank(a))) {
-    const kill = killContainer(services, pod, container, { graceSeconds, podIP, turn })
+    const kill = killContainer(services, pod, container, { ...options, turn })
     kills.push(kill)
     turn = Promise.allSettled([turn, kill])
   }
   await Promise.all(kills)
+  signal?.throwIfAborted()
   await Promise.all(runtime.sandboxes.map(async ({ id }) => services.runtime.stopPodSandbox({ podSandboxId: id })))
 }
+
+/** Where hooks of a pod's containers go that name no host. */
+export const hookHost = ({ node }: Pick<PodServices, 'node'>, { spec }: Pod, { sandboxes }: RuntimePod): string =>
+  (spec?.hostNetwork ? node.hostIPs : sandboxes[0]?.ips)?.[0] ?? ''
 
 /** From the spec, or as it was written on the container when its pod is gone from the configuration. */
 function preStopOf(container: Container | undefined, runtime: RuntimeContainer): LifecycleHandler | undefined {

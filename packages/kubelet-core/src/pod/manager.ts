@@ -16,6 +16,8 @@ export interface PodManager {
   /** All pods that are wanted, by UID, in the order of their creation: so they are admitted. */
   update(wanted: ReadonlyMap<string, Pod>): void
   wake(podUid: string): void
+  /** Whether containers are ready may be told anew, without a turn. */
+  refresh(podUid: string): void
   wakeAll(): void
   /** Ends what the runtime has of pods that nobody wants. Only once all sources are read. */
   endOrphans(inRuntime: ReadonlyMap<string, { name: string; namespace: string }>): void
@@ -40,6 +42,7 @@ export interface PodManager {
 
 interface Entry {
   worker: PodWorker
+  refresh(): void
   wanted: boolean
   /** As the source last had it. */
   source: Pod
@@ -49,7 +52,8 @@ interface Entry {
 /** What counts as a change of a pod: not the status that we write ourselves. */
 function printOf({ metadata, spec, status }: Pod): string {
   const { resourceVersion: _, managedFields: __, ...meta } = metadata ?? {}
-  return JSON.stringify([meta, spec, status?.conditions?.filter(({ type }) => !ownedConditions.has(type))])
+  const ended = isOver({ status } as Pod)
+  return JSON.stringify([meta, spec, ended, status?.conditions?.filter(({ type }) => !ownedConditions.has(type))])
 }
 
 /** The grace of what nobody knows, in seconds. */
@@ -66,7 +70,7 @@ export function createPodManager(services: PodServices): PodManager {
     let worker: PodWorker | undefined
     const turns = createPodTurns(services, pod, () => worker?.wake())
     worker = createPodWorker(pod, turns, { clock, log, end })
-    entries.set(uid, { worker, wanted, source: pod, print: printOf(pod) })
+    entries.set(uid, { worker, refresh: turns.refresh, wanted, source: pod, print: printOf(pod) })
   }
 
   /** An earlier pod of the same full name that has not ended. */
@@ -98,6 +102,7 @@ export function createPodManager(services: PodServices): PodManager {
     if (again) services.metrics.restartedPods.inc({ static: isStatic(again) ? 'true' : '' })
     // Who waited for this pod's end may begin.
     update(desired)
+    services.forgotten?.()
   }
 
   const end = (uid: string, entry: Entry, request: EndRequest): void => {
@@ -110,7 +115,7 @@ export function createPodManager(services: PodServices): PodManager {
   const add = (pod: Pod): void => {
     // A static pod that changed is a new one: the former ends first, whatever it takes.
     if (isStatic(pod) && predecessor(pod)) return
-    open(pod, true, deletionOf(pod))
+    open(pod, true, endOf(pod))
   }
 
   const update = (wanted: ReadonlyMap<string, Pod>): void => {
@@ -129,14 +134,15 @@ export function createPodManager(services: PodServices): PodManager {
       if (print === entry.print || !entry.wanted) continue
       entry.print = print
       entry.worker.update(pod)
-      const deletion = deletionOf(pod)
-      if (deletion) entry.worker.terminate(deletion)
+      const request = endOf(pod)
+      if (request) entry.worker.terminate(request)
     }
   }
 
   return {
     update,
     wake: (uid) => entries.get(uid)?.worker.wake(),
+    refresh: (uid) => entries.get(uid)?.refresh(),
     wakeAll() {
       for (const { worker } of entries.values()) worker.wake()
     },
@@ -195,6 +201,9 @@ function hasRun({ status }: Pod): boolean {
 }
 
 const isOver = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || status?.phase === 'Failed'
+
+/** Being deleted; or ended by somebody else, or before this kubelet was. */
+const endOf = (pod: Pod): EndRequest | undefined => deletionOf(pod) ?? (!isStatic(pod) && isOver(pod) ? {} : undefined)
 
 function deletionOf({ metadata }: Pod): EndRequest | undefined {
   if (!metadata?.deletionTimestamp) return undefined

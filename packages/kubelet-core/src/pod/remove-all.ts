@@ -11,7 +11,7 @@ export async function removeEveryPod(services: PodServices): Promise<void> {
     [...uids].map(async ([uid, { name, namespace }]) => {
       const pod: Pod = { metadata: { uid, name, namespace }, spec: { containers: [] } }
       const runtime = await services.reader.read(uid)
-      await killPod(services, pod, runtime, podGrace(pod, runtime))
+      await killPod(services, pod, runtime, { graceSeconds: podGrace(pod, runtime) })
       await services.volumes.unmount(uid)
       await removePod(services, pod)
       await services.cgroups?.remove(uid)

@@ -2,7 +2,7 @@
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { removeContainerLog } from '../container-log/remove.ts'
 import type { PodActions } from './actions.ts'
-import { containerOf, killContainer } from './kill.ts'
+import { containerOf, hookHost, killContainer } from './kill.ts'
 import { newestOf, type RuntimePod } from './runtime-pod.ts'
 import type { PodServices } from './services.ts'
 import type { PodState } from './state.ts'
@@ -21,7 +21,7 @@ export async function restartAll(
   state.restartingAll = true
   state.publish(pod, runtime)
   await state.rememberBackOff(asking.name, backOff)
-  const podIP = runtime.sandboxes[0]?.ips[0] ?? ''
+  const podIP = hookHost(services, pod, runtime)
   const own = runtime.containers.filter(({ name }) => containerOf(pod, name))
   const live = own.filter(({ phase }) => phase === 'running' || phase === 'unknown')
   await Promise.all(live.map(async (one) => killContainer(services, pod, one, { graceSeconds: 0, podIP })))

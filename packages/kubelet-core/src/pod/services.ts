@@ -89,6 +89,8 @@ export interface PodServices {
   /** Removes a deleted pod from the API for good; undefined without an API. */
   deleteForGood?: ((pod: Pod) => Promise<void>) | undefined
   metrics: KubeletMetrics
+  /** A pod is gone for good: what waited for that may go on. */
+  forgotten?: () => void
   /** How long pods took to start is forgotten with them. */
   starts: { forget(podUid: string): void }
   clock: Clock

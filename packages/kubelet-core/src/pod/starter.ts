@@ -10,6 +10,7 @@ import type { PodServices } from './services.ts'
 import { fieldPathOf, runPostStart, startContainer, StartError } from './start.ts'
 import { type PodState, toldRestarts } from './state.ts'
 import type { Turnstile } from './turnstile.ts'
+import { hookHost } from './kill.ts'
 
 export interface StarterContext {
   services: PodServices
@@ -123,7 +124,8 @@ async function startOne(
     for (const volume of mounted) services.images.used(state.uid, asContainer(volume).name)
     await wasStarted(state, start.container)
     state.waiting.delete(name)
-    if (start.container.lifecycle?.postStart) await withHook(context, start.container, id, sandbox.ips[0] ?? '')
+    if (start.container.lifecycle?.postStart)
+      await withHook(context, start.container, id, hookHost(services, pod, runtime))
     return undefined
   } catch (error) {
     if (!(error instanceof StartError)) throw error

@@ -6,13 +6,15 @@ import type { ActionFacts } from './actions.ts'
 import type { Allocation } from '../resize/allocation.ts'
 import { ownedConditions, type ResizeState } from './conditions.ts'
 import type { Waiting } from './container-status.ts'
+import { isStatic } from './labels.ts'
 import { type JournalEntry, readJournal, writeJournal } from './journal.ts'
 import type { BackOff } from './restart.ts'
 import { isAlive, type RuntimePod } from './runtime-pod.ts'
 import type { PodServices } from './services.ts'
 import type { Liveliness } from './started.ts'
-import type { PodFailure } from './worker.ts'
-import { type ObservedStatus, podStatus } from './status.ts'
+import type { PodPhase } from './phase.ts'
+import type { PodFailure, WorkerPhase } from './worker.ts'
+import { type ObservedStatus, podStatus, type StatusFacts } from './status.ts'
 import { newlyTerminated } from './terminated.ts'
 
 export interface PodState extends Liveliness {
@@ -23,6 +25,8 @@ export interface PodState extends Liveliness {
   readonly hooks: Set<string>
   /** It may run on this node. */
   admitted: boolean
+  /** It may not: nothing of it was ever begun. */
+  rejected: boolean
   /** Why the pod failed as a whole. */
   failure?: PodFailure | undefined
   /** What its containers were given; undefined before the first turn. */
@@ -46,23 +50,31 @@ export interface PodState extends Liveliness {
   /** The status as last told, by this kubelet or the one before. */
   told(): ObservedStatus | undefined
   /** Tells the status; a terminal phase only once nothing runs. @returns the status as it would be then */
-  publish(pod: Pod, runtime: RuntimePod, terminating?: boolean): ObservedStatus
+  publish(pod: Pod, runtime: RuntimePod, phase?: WorkerPhase): ObservedStatus
+  /** Tells what was told last as it is now. */
+  republish(): void
+  /** Containers whose preStop hook was begun. */
+  readonly hooked: Set<string>
 }
 
 export function createPodState(services: PodServices, first: Pod): PodState {
   const { clock, statuses, node, runtimeName, events, prober, metrics } = services
   const uid = first.metadata?.uid ?? ''
   let journal: JournalEntry | undefined
+  let last: { pod: Pod; runtime: RuntimePod; phase: WorkerPhase } | undefined
 
-  const told = (): ObservedStatus | undefined => statuses.get(uid) ?? first.status
+  const told = (): ObservedStatus | undefined =>
+    statuses.get(uid) ?? (isStatic(first) ? ofMirror(statuses.known(uid)) : first.status)
   const state: PodState = {
     uid,
     admitted: false,
+    rejected: false,
     waiting: new Map(),
     resize: {},
     cpusets: new Map(),
     restartingAll: false,
     hooks: new Set(),
+    hooked: new Set(),
     told,
     tell: (pod, event) => events.record(pod, event),
     verdict: (containerId, kind) => prober.verdict(containerId, kind),
@@ -91,27 +103,41 @@ export function createPodState(services: PodServices, first: Pod): PodState {
         nowMs: clock.now(),
       }
     },
-    publish(pod, runtime, terminating = false) {
+    publish(pod, runtime, phase = 'syncing') {
+      last = { pod, runtime, phase }
       const before = told()
-      const status = podStatus(pod, {
+      const facts: StatusFacts = {
         ...state,
         devicesOf: (container) => services.devices.health(uid, container),
         runtime,
         runtimeName,
         hostIPs: node.hostIPs,
         previous: withForeignConditions(before, pod),
-        terminating,
+        terminating: phase !== 'syncing',
+        ended: phase === 'terminated' && !state.rejected,
         nowMs: clock.now(),
-      })
+      }
+      const status = podStatus(pod, facts)
       for (const { kind, exitCode, reason } of newlyTerminated(before, status)) {
         metrics.terminatedContainers.inc({ container_type: kind, exit_code: String(exitCode), reason })
       }
-      const early = isTerminal(status) && isAlive(runtime)
-      statuses.set(pod, early && before?.phase ? { ...status, phase: before.phase } : status)
+      const heldBack = isTerminal(status) && isAlive(runtime) ? before?.phase : undefined
+      const shown = heldBack ? podStatus(pod, { ...facts, failure: undefined, heldBack: heldBack as PodPhase }) : status
+      statuses.set(pod, shown)
       return status
+    },
+    republish() {
+      if (last) state.publish(last.pod, services.reader.last(uid) ?? last.runtime, last.phase)
     },
   }
   return state
+}
+
+/** A static pod runs again after what its mirror came to; since when it runs, and was ready, stays. */
+function ofMirror(status: ObservedStatus | undefined): ObservedStatus | undefined {
+  if (!status || !isTerminal(status)) return status
+  const { phase: _, reason: __, message: ___, ...rest } = status
+  return rest
 }
 
 export const isTerminal = ({ phase }: ObservedStatus): boolean => phase === 'Succeeded' || phase === 'Failed'

@@ -5,7 +5,7 @@ import { ephemeralContainers, isSidecar, policyOf } from './actions.ts'
 import type { DeviceHealth } from '../device/manager.ts'
 import type { Allocation } from '../resize/allocation.ts'
 import { podConditions, type ResizeState } from './conditions.ts'
-import { containerStatus, type Waiting } from './container-status.ts'
+import { containerStatus, finalStatuses, type Waiting } from './container-status.ts'
 import { isStatic } from './labels.ts'
 import { podPhase, type PodPhase } from './phase.ts'
 import { mayRestart } from './restart.ts'
@@ -27,6 +27,10 @@ export interface StatusFacts extends Liveliness {
   previous: ObservedStatus | undefined
   /** The pod is being torn down. */
   terminating?: boolean
+  /** That is done: nothing of it runs any more. */
+  ended?: boolean
+  /** The phase that is told as long as something still runs of a pod that has failed or succeeded. */
+  heldBack?: PodPhase | undefined
   /** Why the pod as a whole failed, such as `DeadlineExceeded`. */
   failure?: PodFailure | undefined
   resize?: ResizeState | undefined
@@ -62,16 +66,23 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
     return { ...status, ready: status.state?.terminated?.exitCode === 0 }
   }
   const cut = messageCutter(inits.length + regular.length)
-  const initContainerStatuses = inits.map(statusOf).map(cut)
-  const containerStatuses = regular
-    .map(statusOf)
+  const isOver = previous?.phase === 'Succeeded' || previous?.phase === 'Failed'
+  const settle = facts.ended && !isOver ? finalStatuses : (statuses: ContainerStatus[]) => statuses
+  const initContainerStatuses = settle(
+    inits.map(statusOf),
+    initialized ? inits.length : lastStarted(runtime, inits),
+  ).map(cut)
+  const containerStatuses = settle(regular.map(statusOf), initialized || inits.length === 0 ? regular.length : 0)
     .map(cut)
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
   const ephemeral = ephemeralContainers(pod).map(statusOf).map(cut)
   const phase = phaseOf(pod, facts, initContainerStatuses, containerStatuses)
   const sandbox = runtime.sandboxes[0]
-  const podIPs = pod.spec?.hostNetwork ? hostIPs : (sandbox?.ips ?? [])
-  const sandboxReady = Boolean(sandbox?.ready && podIPs.length > 0)
+  const ownIPs = pod.spec?.hostNetwork ? hostIPs : (sandbox?.ips ?? [])
+  const sandboxReady = Boolean(sandbox?.ready && ownIPs.length > 0)
+  // One that has ended had them; they are told until others take their place.
+  const known = runtime.sandboxes.some(({ ready }) => ready) ? [] : (previous?.podIPs ?? [])
+  const podIPs = byFamily(ownIPs.length > 0 ? ownIPs : known.flatMap(({ ip }) => ip ?? []), hostIPs[0])
   const generation = pod.metadata?.generation
   const { reason, message } = facts.failure ?? previous ?? {}
   return {
@@ -107,12 +118,24 @@ function phaseOf(
   initContainerStatuses: ContainerStatus[],
   containerStatuses: ContainerStatus[],
 ): PodPhase {
+  if (facts.heldBack) return facts.heldBack
   const before = facts.previous?.phase
   if (before === 'Succeeded' || before === 'Failed') return before
   if (facts.failure) return 'Failed'
   const terminal = facts.terminating ?? false
-  return podPhase(pod, { initContainerStatuses, containerStatuses, terminal, static: isStatic(pod) })
+  const phase = podPhase(pod, { initContainerStatuses, containerStatuses, terminal, static: isStatic(pod) })
+  return facts.ended && !isStatic(pod) && phase !== 'Succeeded' ? 'Failed' : phase
 }
+
+const isIPv6 = (ip: string): boolean => ip.includes(':')
+
+/** Those of the node's primary family first. */
+const byFamily = (ips: readonly string[], primary = ''): string[] =>
+  ips.toSorted((a, b) => Number(isIPv6(a) !== isIPv6(primary)) - Number(isIPv6(b) !== isIPv6(primary)))
+
+/** How many of the init containers there are up to the last one that was made. */
+const lastStarted = (runtime: RuntimePod, inits: readonly Container[]): number =>
+  inits.findLastIndex(({ name }) => newestOf(runtime, name)) + 1
 
 /** Every plain init container has ended well and every sidecar has started, or a regular container has existed. */
 export function isInitialized(pod: Pod, facts: Liveliness & { runtime: RuntimePod }): boolean {

@@ -2,7 +2,7 @@
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type PodActions, podActions, type WaitAction } from './actions.ts'
 import { applyCpusets } from './cpusets.ts'
-import { killContainer, killPod, podGrace } from './kill.ts'
+import { hookHost, killContainer, killPod, podGrace } from './kill.ts'
 import { isStatic, podTitle } from './labels.ts'
 import { ensureCgroup, ensureVolumes, makeSandbox } from './prepare.ts'
 import { prunePod } from './prune.ts'
@@ -18,8 +18,14 @@ import { createPodState, isTerminal, type PodState } from './state.ts'
 import { createTurnstile } from './turnstile.ts'
 import type { EndRequest, PodTurns } from './worker.ts'
 
+/** Turns, and a way to tell the status anew between them. */
+export interface RefreshedTurns extends PodTurns {
+  /** A probe has another verdict: whether containers are ready is told at once, whatever a turn is waiting for. */
+  refresh(): void
+}
+
 /** The turns of one pod. @param wake asks its worker for another turn */
-export function createPodTurns(services: PodServices, first: Pod, wake: () => void): PodTurns {
+export function createPodTurns(services: PodServices, first: Pod, wake: () => void): RefreshedTurns {
   const state = createPodState(services, first)
   const { uid } = state
   const { reader, statuses, metrics } = services
@@ -47,23 +53,25 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       }
     },
 
-    async terminate(pod, request) {
+    async terminate(pod, request, signal) {
       state.failure ??= request.failure
       const before = await reader.read(uid)
-      state.publish(pod, before, true)
+      for (const { id } of before.containers) services.prober.remove(id, ['startup', 'liveness'])
+      state.publish(pod, before, 'terminating')
       const graceSeconds = await remainingGrace(services, state, pod, request, before)
       const took = metrics.podWorkerSeconds.startTimer({ operation_type: 'kill' })
       try {
-        await killPod(services, pod, before, graceSeconds)
+        await killPod(services, pod, before, { graceSeconds, signal, hooked: state.hooked })
         took()
       } catch (error) {
+        signal.throwIfAborted()
         const message = `error killing pod: ${(error as Error).message}`
         state.tell(pod, { type: 'Warning', reason: 'FailedKillPod', message })
         throw error
       }
       const after = await reader.read(uid)
       if (isAlive(after)) throw new Error('the runtime says that containers still run after they were stopped')
-      state.publish(pod, after, true)
+      state.publish(pod, after, 'terminating')
     },
 
     async terminated(pod, signal) {
@@ -75,13 +83,18 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       services.resizer.forget(uid)
       await services.admission.release(uid)
       services.resizer.retry('pods_removed')
-      state.publish(pod, await reader.read(uid), true)
+      state.publish(pod, await reader.read(uid, signal), 'terminated')
       services.images.forget(uid)
-      await statuses.flush(uid)
+    },
+
+    async told(pod, signal) {
+      await statuses.flush(uid, signal)
       signal.throwIfAborted()
       // On the wire: first the terminal status, then the removal.
       if (pod.metadata?.deletionTimestamp && !isStatic(pod)) await services.deleteForGood?.(pod)
     },
+
+    refresh: () => state.republish(),
   }
 }
 
@@ -93,6 +106,7 @@ async function admit({ services, state, pod, signal }: StarterContext): Promise<
   services.metrics.rejections.inc({ reason })
   state.tell(pod, { type: 'Warning', reason, message })
   state.failure = { reason, message: `Pod was rejected: ${message}` }
+  state.rejected = true
   return false
 }
 
@@ -201,12 +215,12 @@ async function killForNewSandbox(
 ): Promise<RuntimePod> {
   const message = 'Pod sandbox changed, it will be killed and re-created.'
   if (createSandbox) state.tell(pod, { type: 'Normal', reason: 'SandboxChanged', message })
-  await killPod(services, pod, runtime, podGrace(pod))
+  await killPod(services, pod, runtime, { graceSeconds: podGrace(pod) })
   return services.reader.read(state.uid)
 }
 
 async function killMarked(services: PodServices, pod: Pod, runtime: RuntimePod, { kill }: PodActions): Promise<void> {
-  const podIP = runtime.sandboxes[0]?.ips[0] ?? ''
+  const podIP = hookHost(services, pod, runtime)
   for (const { container, runtime: live, message, probe: kind } of kill) {
     const own = kind === 'liveness' ? container.livenessProbe : kind === 'startup' ? container.startupProbe : undefined
     const graceSeconds = own?.terminationGracePeriodSeconds ?? podGrace(pod)
@@ -256,8 +270,8 @@ async function remainingGrace(
   const graceSeconds = Math.max(1, Math.min(request.graceSeconds ?? own, own))
   const { terminating } = await state.journal()
   if (terminating) {
-    const passed = (clock.now() - terminating.sinceMs) / 1000
-    return Math.max(1, Math.min(graceSeconds, terminating.graceSeconds) - passed)
+    const left = Math.max(1, terminating.graceSeconds - (clock.now() - terminating.sinceMs) / 1000)
+    if (graceSeconds >= left) return left
   }
   if (isAlive(runtime)) await state.remember({ terminating: { sinceMs: clock.now(), graceSeconds } })
   return graceSeconds

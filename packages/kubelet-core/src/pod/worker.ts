@@ -28,6 +28,8 @@ export interface PodTurns {
   terminate(pod: Pod, request: EndRequest, signal: AbortSignal): Promise<void>
   /** Gives back what the pod had. */
   terminated(pod: Pod, signal: AbortSignal): Promise<void>
+  /** Tells the API server that it has ended, which may take as long as that does not answer. */
+  told(pod: Pod, signal: AbortSignal): Promise<void>
 }
 
 export interface PodWorker {
@@ -38,7 +40,7 @@ export interface PodWorker {
   /** Something may have changed. */
   wake(): void
   terminate(request: EndRequest): void
-  /** Fulfilled once terminated. */
+  /** Fulfilled once terminated, whether the API server knows it or not. */
   readonly finished: Promise<void>
   /** Takes no more turns; the pod stays as it is. Fulfilled when the turn under way has ended. */
   close(): Promise<void>
@@ -86,11 +88,12 @@ export function createPodWorker(first: Pod, turns: PodTurns, options: WorkerOpti
     settled = true // an update in the meantime makes it false again
     try {
       await turns.terminated(pod, signal)
+      finished.resolve()
+      await turns.told(pod, signal)
     } catch (error) {
       settled = false
       throw error
     }
-    finished.resolve()
     return undefined
   }
 

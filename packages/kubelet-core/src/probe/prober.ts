@@ -68,7 +68,7 @@ export function createProber(options: ProberOptions): Prober {
   }
   return {
     add: (target) => add(context, target),
-    remove: (containerId) => remove(context, containerId),
+    remove: (containerId, kinds) => (kinds ? removeKinds(context, containerId, kinds) : remove(context, containerId)),
     verdict: (containerId, kind) => context.containers.get(containerId)?.probings.get(kind)?.tally.verdict,
     close: async () => {
       for (const id of context.containers.keys()) remove(context, id)
@@ -114,6 +114,18 @@ function remove(context: Context, containerId: string): void {
   watched.ended.abort(new Error('the container is no longer probed'))
 }
 
+/** What an attempt under way comes to is not told. */
+function removeKinds(context: Context, containerId: string, kinds: readonly ProbeKind[]): void {
+  const watched = context.containers.get(containerId)
+  for (const kind of kinds) {
+    const probing = watched?.probings.get(kind)
+    if (!probing) continue
+    watched?.probings.delete(kind)
+    context.timetable.delete(probing)
+    context.turns.delete(probing)
+  }
+}
+
 function begin(context: Context, probing: Probing): void {
   const turn = context.turns.get(probing)
   if (!turn) return
@@ -133,7 +145,7 @@ function begin(context: Context, probing: Probing): void {
 async function probeOnce(context: Context, { watched, probing }: Turn): Promise<void> {
   const beganMs = performance.now()
   const result = await tryThrice(context, watched, probing)
-  if (watched.ended.signal.aborted) return
+  if (watched.ended.signal.aborted || !context.turns.has(probing)) return
   context.options.onAttempt?.(watched.target, probing.kind, result.status, (performance.now() - beganMs) / 1000)
   const success = result.status === 'success' || result.status === 'warning'
   tell(context, watched, probing, result)

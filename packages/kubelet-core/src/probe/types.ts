@@ -33,8 +33,8 @@ export interface ProbeTarget {
 export interface Prober {
   /** Begins to probe; asking again for the same container ID changes nothing. Readiness and liveness wait for startup. */
   add(target: ProbeTarget): void
-  /** Ends the probes of one container. */
-  remove(containerId: string): void
+  /** Ends the probes of one container: those of these kinds, or all. */
+  remove(containerId: string, kinds?: readonly ProbeKind[]): void
   /** The verdict so far; undefined while the probe has none: then started and ready are false, live is true. */
   verdict(containerId: string, kind: ProbeKind): boolean | undefined
   close(): Promise<void>

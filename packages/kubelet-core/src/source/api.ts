@@ -2,6 +2,8 @@
 import { type Informer, type KubeClient, pods, startInformer } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type Logger, silentLogger } from '../log.ts'
+import { seenAnnotation, sourceAnnotation } from '../pod/labels.ts'
+import { isMirror } from './merge.ts'
 import type { PodSource } from './source.ts'
 
 export interface ApiSourceOptions {
@@ -10,8 +12,30 @@ export interface ApiSourceOptions {
   log?: Logger
 }
 
+/** Pods as from this source, whatever their annotations say; mirrors as they are. The same pod gives the same copy. */
+function createMarker(): (all: readonly Pod[]) => Pod[] {
+  const copies = new WeakMap<Pod, Pod>()
+  let seen = new Map<string, string>()
+  return (all) => {
+    const now = new Date().toISOString()
+    seen = new Map(all.map(({ metadata }) => [metadata?.uid ?? '', seen.get(metadata?.uid ?? '') ?? now]))
+    return all.map((pod) => {
+      if (isMirror(pod)) return pod
+      const { metadata } = pod
+      const own = { [sourceAnnotation]: 'api', [seenAnnotation]: seen.get(metadata?.uid ?? '') ?? now }
+      const copy = copies.get(pod) ?? {
+        ...pod,
+        metadata: { ...metadata, annotations: { ...metadata?.annotations, ...own } },
+      }
+      copies.set(pod, copy)
+      return copy
+    })
+  }
+}
+
 /** Lists and watches the pods of this node; mirrors of static pods are among them. */
 export function apiSource({ client, nodeName, log = silentLogger }: ApiSourceOptions): PodSource {
+  const mark = createMarker()
   let informer: Informer<Pod> | undefined
   return {
     name: 'api',
@@ -31,7 +55,7 @@ export function apiSource({ client, nodeName, log = silentLogger }: ApiSourceOpt
             telling = true
             queueMicrotask(() => {
               telling = false
-              changed(following.list())
+              changed(mark(following.list()))
             })
           }
           following.subscribe({ added: tell, updated: tell, deleted: tell })
