@@ -544,7 +544,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   }
 }
 
-/** One when serial, else as many as are allowed; images come side by side by default. */
+/** One when serial, else as many as are allowed. */
 const parallelPulls = ({ serializeImagePulls, maxParallelImagePulls }: KubeletConfiguration): number =>
   serializeImagePulls ? 1 : (maxParallelImagePulls ?? Infinity)
 

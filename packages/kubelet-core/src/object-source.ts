@@ -94,11 +94,12 @@ export function createApiObjects({
     },
     configMap: async (namespace, name, signal) => read<ConfigMap>(configMaps, namespace, name, signal),
     secret: async (namespace, name, signal) => read<Secret>(secrets, namespace, name, signal),
-    async services() {
+    async services(signal) {
       following ??= startInformer(client, services, { onError })
-      await following.synced
+      await aborted(following.synced, signal)
       return following.list()
     },
+    knownServices: () => following?.list() ?? [],
     async token(namespace, serviceAccount, spec, signal) {
       const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/serviceaccounts/${encodeURIComponent(serviceAccount)}/token`
       const request: TokenRequest = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec }
@@ -130,6 +131,7 @@ export const noObjects: ObjectSource = {
   configMap: async () => undefined,
   secret: async () => undefined,
   services: async () => [],
+  knownServices: () => [],
   token: async (namespace, serviceAccount) => {
     throw new Error(`token of service account ${namespace}/${serviceAccount}: this kubelet has no API server`)
   },

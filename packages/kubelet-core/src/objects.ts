@@ -7,7 +7,9 @@ export interface ObjectSource {
   configMap(namespace: string, name: string, signal?: AbortSignal): Promise<ConfigMap | undefined>
   secret(namespace: string, name: string, signal?: AbortSignal): Promise<Secret | undefined>
   /** All Services, for the environment of containers. */
-  services(): Promise<readonly Service[]>
+  services(signal?: AbortSignal): Promise<readonly Service[]>
+  /** Those that are known by now, without waiting. */
+  knownServices(): readonly Service[]
   /** A fresh token of a service account. */
   token(
     namespace: string,

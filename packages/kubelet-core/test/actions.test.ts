@@ -1,6 +1,7 @@
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { describe, expect, it } from 'vitest'
 import { type ActionFacts, podActions } from '../src/pod/actions.ts'
+import { backOffKey } from '../src/pod/restart.ts'
 import { containerHash } from '../src/pod/labels.ts'
 import type { RuntimeContainer, RuntimePod, RuntimeSandbox } from '../src/pod/runtime-pod.ts'
 
@@ -41,6 +42,8 @@ const pod = (spec: Partial<NonNullable<Pod['spec']>>): Pod => ({
   spec: { containers: [container('main')], ...spec },
 })
 const sidecar = container('side', { restartPolicy: 'Always' })
+
+const backedOff = (one: Container, delayMs: number) => new Map([[backOffKey(one), { delayMs, updatedMs: 0 }]])
 
 function decide(
   spec: Partial<NonNullable<Pod['spec']>>,
@@ -115,7 +118,7 @@ describe('regular containers', () => {
       'in back-off',
       {},
       on(exited('main', 1)),
-      { backOffs: new Map([['main', { delayMs: 20_000, updatedMs: 0 }]]) },
+      { backOffs: backedOff(container('main'), 20_000) },
       { wait: [['main', 20_000]] },
     ],
     [
@@ -150,8 +153,29 @@ describe('regular containers', () => {
       'not alive, in back-off since the one before',
       probed('livenessProbe'),
       on(ran('main', { attempt: 1 }), exited('main', 1)),
-      { ...failed, backOffs: new Map([['main', { delayMs: 20_000, updatedMs: 0 }]]) },
+      { ...failed, backOffs: backedOff(container('main'), 20_000) },
       { kill: [`Container main failed liveness probe${again}`] },
+    ],
+    [
+      'changed, Never',
+      { restartPolicy: 'Never' },
+      on(ran('main', { hash: 'other' })),
+      {},
+      { kill: [`Container main definition changed${again}`], start: ['main'] },
+    ],
+    [
+      'another image, in back-off of the one before',
+      { containers: [container('main', { image: 'other' })] },
+      on(exited('main', 1)),
+      { backOffs: backedOff(container('main'), 20_000) },
+      { start: ['main'] },
+    ],
+    [
+      'made, never started, Never',
+      { restartPolicy: 'Never' },
+      on(ran('main', { phase: 'created' })),
+      {},
+      { start: ['main'] },
     ],
     ['made, never started', {}, on(ran('main', { phase: 'created' })), {}, { start: ['main'] }],
     ['of an earlier sandbox', {}, on(exited('main', 137, { sandboxId: 'old' })), {}, { start: ['main'] }],
@@ -185,7 +209,7 @@ describe('a rule that restarts all', () => {
     expect(asking(42)).toBe('main')
     expect(asking(1)).toBeUndefined()
     expect(asking(2)).toBeUndefined()
-    expect(asking(42, { backOffs: new Map([['main', { delayMs: 300_000, updatedMs: 0 }]]) })).toBeUndefined()
+    expect(asking(42, { backOffs: backedOff(all, 300_000) })).toBeUndefined()
   })
 })
 
@@ -213,6 +237,13 @@ describe('init containers', () => {
     ['the next beside it', withSide, on(ran('side')), {}, { start: ['two'] }],
     ['a sidecar that has not started', slow, on(ran('side')), {}, {}],
     ['a sidecar that has', slow, on(ran('side')), { verdict: () => true }, { start: ['two'] }],
+    [
+      'the last one decides; sidecars before it that ended wait for their turn alone',
+      { initContainers: [sidecar, container('two'), { ...sidecar, name: 'later' }, container('four')] },
+      on(ran('later'), exited('two'), exited('side', 1)),
+      { backOffs: backedOff(sidecar, 20_000) },
+      { start: ['four'], wait: [['side', 20_000]] },
+    ],
     [
       'a sidecar ended beside main',
       withSide,

@@ -32,6 +32,7 @@ export function newWorld(): World {
     configMap: async (_, name) => world.configMaps.get(name),
     secret: async (_, name) => world.secrets.get(name),
     services: async () => [],
+    knownServices: () => [],
     token: async (namespace, account, { audiences, boundObjectRef }) => {
       if (world.tokensRefused) throw new Error('no API server')
       world.tokensGiven.push({ audiences, bound: boundObjectRef?.uid })

@@ -15,6 +15,7 @@ import type { CountFacts } from '../metrics/pod-counts.ts'
 import type { MachineFacts } from '../node/facts.ts'
 import type { PodManager } from '../pod/manager.ts'
 import type { RuntimeReader } from '../pod/runtime-read.ts'
+import { canonicalReference } from '../pod/image-reference.ts'
 import { reservedOf } from '../resource/reserved.ts'
 import { imageVolumes } from '../volume/image-volume.ts'
 import type { HealthCheck } from '../server/health.ts'
@@ -52,6 +53,15 @@ export interface Upkeep {
   close(): Promise<void>
 }
 
+/** As it is written, and in full; one that is no reference has no image. */
+function namesOf(reference: string): string[] {
+  try {
+    return [reference, canonicalReference(reference)]
+  } catch {
+    return []
+  }
+}
+
 export function createUpkeep(options: UpkeepOptions): Upkeep {
   const { nodeName, rootDir, configuration, machine, version, runtimeService, imageService } = options
   const { manager, reader, cgroups, pressureChanged, events, metrics, clock, log } = options
@@ -72,7 +82,8 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
   const imageCollector = createImageCollector({
     runtime: runtimeService,
     imageService,
-    usedByVolumes: () => manager.pods().flatMap((pod) => imageVolumes(pod).map(({ reference }) => reference)),
+    usedByVolumes: () =>
+      manager.pods().flatMap((pod) => imageVolumes(pod).flatMap(({ reference }) => namesOf(reference))),
     removed: (reason) => metrics.collectedImages.inc({ reason }),
     configuration,
     events,

@@ -16,7 +16,8 @@ export function parseKubeletConfiguration(input: unknown, source: string): Kubel
     ? conflicts(result.data)
     : result.error.issues.map(({ path, message }) => `${path.join('.') || '(top)'}${shown(input, path)}: ${message}`)
   if (!result.success || problems.length > 0) throw new RangeError(`${source}: ${problems.join('; ')}`)
-  return result.data
+  const { serializeImagePulls, maxParallelImagePulls = 1 } = result.data
+  return { ...result.data, serializeImagePulls: serializeImagePulls ?? maxParallelImagePulls < 2 }
 }
 
 function shown(input: unknown, path: readonly PropertyKey[]): string {

@@ -5,6 +5,7 @@ import type { ProbeKind } from '../probe/types.ts'
 import { containerHash } from './labels.ts'
 import {
   type BackOff,
+  backOffKey,
   type BackOffLimits,
   decideRestart,
   mayRestart,
@@ -17,7 +18,7 @@ import { isStarted, type Liveliness } from './started.ts'
 
 export interface ActionFacts extends Liveliness {
   runtime: RuntimePod
-  /** By container name. */
+  /** By {@link backOffKey}. */
   backOffs: ReadonlyMap<string, BackOff>
   /** What the runtime was told of each container's resources. */
   actuated?: Allocation
@@ -73,9 +74,6 @@ export interface PodActions {
   wait: WaitAction[]
 }
 
-/** The exit code of a container that was made but never started. */
-const neverStarted = 128
-
 export function podActions(pod: Pod, facts: ActionFacts): PodActions {
   const { runtime } = facts
   const newest = runtime.sandboxes[0]
@@ -127,7 +125,7 @@ function decideRestartAll(pod: Pod, facts: ActionFacts, sandboxId: string, out: 
   for (const container of [...inits, ...(pod.spec?.containers ?? [])]) {
     const last = newestOf(facts.runtime, container.name, sandboxId)
     if (last?.phase !== 'exited' || !restartsAll(container, last.exitCode)) continue
-    const known = facts.backOffs.get(container.name)
+    const known = facts.backOffs.get(backOffKey(container))
     const decision = decideRestart(known, last.finishedMs, facts.nowMs, limitsOf(facts))
     if (decision.kind === 'start') {
       out.restartAll = { container, runtime: last, backOff: decision.backOff }
@@ -137,23 +135,28 @@ function decideRestartAll(pod: Pod, facts: ActionFacts, sandboxId: string, out: 
   return false
 }
 
-/** Whether regular containers may start. */
+/**
+ * The last init container that there is decides which comes next: what was before it has done its part, though sidecars are
+ * looked after at all times. @returns whether regular containers may start
+ */
 function decideInits(pod: Pod, facts: ActionFacts, sandboxId: string, initialized: boolean, out: PodActions): boolean {
   const inits = pod.spec?.initContainers ?? []
-  for (const [index, container] of inits.entries()) {
-    const current = newestOf(facts.runtime, container.name, sandboxId)
-    if (isSidecar(container)) {
-      decide('init', container, pod, facts, sandboxId, out)
-      if (!initialized && !isStarted(container, current, facts)) return false
-      continue
-    }
-    if (initialized || (current?.phase === 'exited' && current.exitCode === 0)) continue
-    const laterExists = inits.slice(index + 1).some(({ name }) => newestOf(facts.runtime, name, sandboxId))
-    if (!current && laterExists) continue // its remains were removed
-    decide('init', container, pod, facts, sandboxId, out)
+  const currentOf = ({ name }: Container): RuntimeContainer | undefined => newestOf(facts.runtime, name, sandboxId)
+  const latest = initialized ? inits.length - 1 : inits.findLastIndex((container) => currentOf(container))
+  for (const container of inits.slice(0, latest + 1)) {
+    if (isSidecar(container)) decide('init', container, pod, facts, sandboxId, out)
+  }
+  if (initialized) return true
+  const last = inits[latest]
+  const current = last && currentOf(last)
+  const isDone = last && isSidecar(last) ? isStarted(last, current, facts) : current?.exitCode === 0
+  if (last && !(isDone && (isSidecar(last) || current?.phase === 'exited'))) {
+    if (!isSidecar(last)) decide('init', last, pod, facts, sandboxId, out)
     return false
   }
-  return true
+  const next = inits[latest + 1]
+  if (next) decide('init', next, pod, facts, sandboxId, out)
+  return !next
 }
 
 function decide(
@@ -168,8 +171,11 @@ function decide(
   if (current?.phase === 'running') {
     const kill = reasonToKill(container, current, policyOf(pod), facts)
     if (!kill) return
-    out.kill.push({ container, runtime: current, ...kill })
-    restartKilled(kind, container, current, pod, kill.resize ? { ...facts, backOffs: new Map() } : facts, out)
+    const { always = false, ...told } = kill
+    out.kill.push({ container, runtime: current, ...told })
+    if (!always && effectivePolicy(container, policyOf(pod)) === 'Never') return
+    if (kill.resize) out.start.push({ kind, container, previous: current })
+    else restartKilled(kind, container, current, facts, out)
     return
   }
   const last = current ?? newestOf(facts.runtime, container.name)
@@ -183,33 +189,32 @@ function decide(
       runtime: last,
       message: `Container ${container.name} is in unknown state, try killing it before restart`,
     })
-    restartKilled(kind, container, current, pod, facts, out)
+    restartKilled(kind, container, current, facts, out)
     return
   }
   // In a new sandbox plain init containers run again, whatever they came to before.
   const again = kind === 'init' && !isSidecar(container) && !current
-  const exitCode = last.phase === 'exited' ? last.exitCode : neverStarted
-  if (!again && !mayRestart(container, policyOf(pod), exitCode)) return
+  // One that was made and never started has not run once.
+  if (!again && last.phase === 'exited' && !mayRestart(container, policyOf(pod), last.exitCode)) return
   const endedMs = last.finishedMs || last.createdMs
-  const decision = decideRestart(facts.backOffs.get(container.name), endedMs, facts.nowMs, limitsOf(facts))
+  const decision = decideRestart(facts.backOffs.get(backOffKey(container)), endedMs, facts.nowMs, limitsOf(facts))
   if (decision.kind === 'wait') out.wait.push({ kind, container, untilMs: decision.untilMs, delayMs: decision.delayMs })
   else out.start.push({ kind, container, previous: last, backOff: decision.backOff })
 }
 
-/** What is killed so that it runs better starts at once, whatever its exit code: unless it crashes again and again. */
+/** What is killed so that it runs better starts at once, unless one before it has just ended: then it waits as that would. */
 function restartKilled(
   kind: ContainerKind,
   container: Container,
   current: RuntimeContainer,
-  pod: Pod,
   facts: ActionFacts,
   out: PodActions,
 ): void {
-  if (effectivePolicy(container, policyOf(pod)) === 'Never') return
-  const { name } = container
-  const before = facts.runtime.containers.find((one) => one.name === name && one.phase === 'exited')
-  const wait = before && decideRestart(facts.backOffs.get(name), before.finishedMs, facts.nowMs, limitsOf(facts))
-  if (wait?.kind !== 'wait') out.start.push({ kind, container, previous: current })
+  const before = facts.runtime.containers.find((one) => one.name === container.name && one.phase === 'exited')
+  const known = facts.backOffs.get(backOffKey(container))
+  const decision = before && decideRestart(known, before.finishedMs, facts.nowMs, limitsOf(facts))
+  if (decision?.kind === 'wait') return
+  out.start.push({ kind, container, previous: current, ...(decision && { backOff: decision.backOff }) })
 }
 
 function reasonToKill(
@@ -217,11 +222,11 @@ function reasonToKill(
   current: RuntimeContainer,
   podPolicy: RestartPolicy,
   facts: ActionFacts,
-): Pick<KillAction, 'message' | 'probe' | 'resize'> | undefined {
+): (Pick<KillAction, 'message' | 'probe' | 'resize'> & { always?: true }) | undefined {
   const name = container.name
   const then = effectivePolicy(container, podPolicy) === 'Never' ? '' : ', will be restarted'
   if (current.hash && current.hash !== containerHash(container)) {
-    return { message: `Container ${name} definition changed, will be restarted` }
+    return { message: `Container ${name} definition changed, will be restarted`, always: true }
   }
   if (facts.actuated && needsRestart(container, changesOf(facts.actuated[name], container.resources))) {
     return { message: `Container ${name} resize requires restart`, resize: true }

@@ -8,12 +8,13 @@ import {
   LinuxContainerResources as ResourcesMessage,
   type Mount,
 } from '@nodelet/cri-api'
-import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity, parseQuantity } from '../quantity.ts'
 import { type CfsQuota, containerCgroupValues, defaultCfsQuota } from '../resource/container-resources.ts'
 import { hugePageLimits } from '../resource/huge-pages.ts'
 import { type SwapFacts, swapValues } from '../resource/swap.ts'
 import { oomScoreAdj, qosClass } from '../resource/qos.ts'
+import { isSidecar } from './actions.ts'
 import { expand } from './environment.ts'
 import {
   containerHash,
@@ -116,8 +117,6 @@ export type ResourceFacts = Pick<
 
 /** @throws RangeError naming the field of a malformed quantity */
 export function containerResources(pod: Pod, container: Container, facts: ResourceFacts): LinuxContainerResources {
-  const request = container.resources?.requests?.['memory'] ?? container.resources?.limits?.['memory'] ?? '0'
-  const memoryRequest = parseMilliQuantity(request, 'requests.memory') / 1000n
   const swap = facts.swap ? swapValues(pod, container, facts.swap, facts.cgroupVersion) : {}
   const killAll = facts.cgroupVersion === 2 && !facts.singleProcessOOMKill
   return ResourcesMessage.fromPartial({
@@ -127,13 +126,35 @@ export function containerResources(pod: Pod, container: Container, facts: Resour
     hugepageLimits: hugePageLimits(facts.pageSizes ?? [], (name) =>
       parseQuantity(container.resources?.limits?.[name] ?? '0', `limits.${name}`),
     ),
-    oomScoreAdj: BigInt(oomScoreOf(pod, memoryRequest, facts.nodeMemoryBytes)),
+    oomScoreAdj: BigInt(oomScoreOf(pod, container, facts.nodeMemoryBytes)),
     ...swap,
     unified: { ...(killAll && { 'memory.oom.group': '1' }), ...swap.unified },
   })
 }
 
-function oomScoreOf(pod: Pod, memoryRequest: bigint, nodeMemory: bigint): number {
+function oomScoreOf(pod: Pod, container: Container, nodeMemory: bigint): number {
   if (pod.spec?.priorityClassName === 'system-node-critical') return -997
-  return oomScoreAdj(qosClass(pod), memoryRequest, nodeMemory)
+  const qos = qosClass(pod)
+  const score = (bytes: bigint): number => oomScoreAdj(qos, bytes, nodeMemory)
+  const own = score(memoryRequestOf(container) + shareOfPod(pod))
+  if (qos !== 'Burstable' || !isSidecar(container)) return own
+  // A sidecar does not go before those that it serves.
+  const smallest = (pod.spec?.containers ?? []).map(memoryRequestOf).toSorted((a, b) => Number(a - b))[0] ?? 0n
+  return Math.min(own, score(smallest + shareOfPod(pod)))
+}
+
+function memoryRequestOf({ resources }: Container): bigint {
+  const amount = resources?.requests?.['memory'] ?? resources?.limits?.['memory'] ?? '0'
+  return parseMilliQuantity(amount, 'requests.memory') / 1000n
+}
+
+/** What the pod asks for beyond its containers, in equal parts. */
+function shareOfPod({ spec }: Pod): bigint {
+  const podLevel = (spec as { resources?: ResourceRequirements } | undefined)?.resources
+  const amount = podLevel?.requests?.['memory'] ?? podLevel?.limits?.['memory']
+  const all = [...(spec?.initContainers ?? []).filter(isSidecar), ...(spec?.containers ?? [])]
+  if (amount === undefined || all.length === 0) return 0n
+  const rest = parseMilliQuantity(amount, 'spec.resources.requests.memory') / 1000n
+  const left = all.reduce((sum, container) => sum - memoryRequestOf(container), rest)
+  return left > 0n ? left / BigInt(all.length) : 0n
 }

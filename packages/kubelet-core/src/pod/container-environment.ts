@@ -5,6 +5,7 @@ import { ContainerConfigError } from './config-error.ts'
 import { readSubPath } from '../volume/sub-path.ts'
 import { valueInEnvFile } from './env-file.ts'
 import { expand, serviceEnvironment } from './environment.ts'
+import { isStatic } from './labels.ts'
 import { type FileKeyRef, fileKey, fileKeyRefOf, fileKeyRefs } from './file-key-ref.ts'
 import { type FieldFacts, fieldValue, resourceValue } from './field-ref.ts'
 
@@ -21,6 +22,23 @@ export interface EnvironmentSources {
 
 const keyOf = (kind: Kind, name: string): string => `${kind}/${name}`
 
+/** So long the API server may take to tell what an environment refers to, in milliseconds. */
+const longestReadMs = 5000
+
+/** @throws ContainerConfigError when it took too long: the container is tried again */
+async function readInTime<T>(reading: Promise<T>, what: 'services' | 'configmap' | 'secret'): Promise<T> {
+  try {
+    return await reading
+  } catch (error) {
+    if ((error as Error).name !== 'TimeoutError') throw error
+    throw new ContainerConfigError(
+      what === 'services'
+        ? 'services have not yet been read at least once, cannot construct envvars'
+        : `failed to sync ${what} cache: timed out waiting for the condition`,
+    )
+  }
+}
+
 /** Larger files of variables are not read. */
 const largestFile = 1 << 20
 const longestKey = 128
@@ -32,18 +50,19 @@ export async function readEnvironmentSources(
   container: Container,
   source: ObjectSource,
   volumes: ReadonlyMap<string, string>,
-  signal?: AbortSignal,
+  signal: AbortSignal = AbortSignal.timeout(longestReadMs),
 ): Promise<EnvironmentSources> {
   const namespace = pod.metadata?.namespace ?? 'default'
   const wanted = new Map<string, [Kind, string]>()
   for (const [kind, name] of references(container)) wanted.set(keyOf(kind, name), [kind, name])
-  const services = source.services()
+  // Static pods begin without an API server: it may be one of them.
+  const services = isStatic(pod) ? source.knownServices() : readInTime(source.services(signal), 'services')
   const read = await Promise.all(
     [...wanted].map(async ([key, [kind, name]]): Promise<[string, Record<string, string> | undefined]> => [
       key,
       kind === 'ConfigMap'
-        ? configMapData(await source.configMap(namespace, name, signal))
-        : secretData(await source.secret(namespace, name, signal)),
+        ? configMapData(await readInTime(source.configMap(namespace, name, signal), 'configmap'))
+        : secretData(await readInTime(source.secret(namespace, name, signal), 'secret')),
     ]),
   )
   const objects = new Map(

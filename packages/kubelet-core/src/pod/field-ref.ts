@@ -1,5 +1,11 @@
 // Values of `fieldRef` and `resourceFieldRef`, for environments. Pure.
-import type { Container, ObjectFieldSelector, Pod, ResourceFieldSelector } from 'kubernetes-types/core/v1.d.ts'
+import type {
+  Container,
+  ObjectFieldSelector,
+  Pod,
+  ResourceFieldSelector,
+  ResourceRequirements,
+} from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
 import { ContainerConfigError } from './config-error.ts'
 
@@ -40,9 +46,10 @@ export function resourceValue(pod: Pod, own: Container, ref: ResourceFieldSelect
   if (!match) throw new ContainerConfigError(`unsupported container resource : ${ref.resource}`)
   const [, kind = '', resource = ''] = match
   const { limits, requests } = container.resources ?? {}
+  const podLevel = (pod.spec as { resources?: ResourceRequirements } | undefined)?.resources
   const quantity =
     kind === 'limits'
-      ? (limits?.[resource] ?? facts.allocatable[resource])
+      ? (limits?.[resource] ?? podLevel?.limits?.[resource] ?? facts.allocatable[resource])
       : (requests?.[resource] ?? limits?.[resource])
   const value = parseMilliQuantity(quantity ?? '0', ref.resource)
   const divisor = parseMilliQuantity(ref.divisor === undefined || ref.divisor === '0' ? '1' : ref.divisor, 'divisor')

@@ -46,3 +46,15 @@ export function defaultPullPolicy(text: string): 'Always' | 'IfNotPresent' {
   const { tag, digest } = parseImageReference(text)
   return digest === undefined && (tag ?? 'latest') === 'latest' ? 'Always' : 'IfNotPresent'
 }
+
+/** The name as runtimes are asked: one without tag and digest is that of `latest`. */
+export function withTag(text: string): string {
+  const { tag, digest } = parseImageReference(text)
+  return tag === undefined && digest === undefined ? `${text}:latest` : text
+}
+
+/** In full, as runtimes list it: `busybox` is `docker.io/library/busybox:latest`; a digest stands for a tag beside it. */
+export function canonicalReference(text: string): string {
+  const { host, path, tag = 'latest', digest } = parseImageReference(text)
+  return digest === undefined ? `${host}/${path}:${tag}` : `${host}/${path}@${digest}`
+}

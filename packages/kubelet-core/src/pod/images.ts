@@ -3,7 +3,7 @@ import { type AuthConfig, type Image, type ImageService, ImageSpec } from '@node
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
-import { defaultPullPolicy, parseImageReference } from './image-reference.ts'
+import { defaultPullPolicy, parseImageReference, withTag } from './image-reference.ts'
 import { createSlots } from './slots.ts'
 import type { Span } from './start-times.ts'
 import type { ImageUser } from './security-context.ts'
@@ -35,6 +35,7 @@ export interface Images {
 interface Failure {
   delayMs: number
   untilMs: number
+  reason: string
   message: string
   /** So long it is told as a failure, then as waiting for the next try. */
   freshUntilMs: number
@@ -57,23 +58,28 @@ export interface ImagesOptions {
 
 export function createImages({ service, events, parallel = Infinity, pulled, clock }: ImagesOptions): Images {
   const slots = createSlots(parallel)
-  const pulls = new Map<string, Promise<string>>()
+  const pulls = new Map<string, Promise<Pulled>>()
   /** By pod and container: pulled for a start that has not been yet, or being pulled. */
   const wishes = new Map<string, 'pulling' | ImageState>()
   /** By pod and image. */
   const failures = new Map<string, Failure>()
 
   const find = async (image: string): Promise<Image | undefined> =>
-    (await service.imageStatus({ image: ImageSpec.create({ image }), verbose: false })).image
+    (await service.imageStatus({ image: ImageSpec.create({ image: withTag(image) }), verbose: false })).image
 
   /** One pull per image and credentials at a time, whoever asks. */
-  const pull = async (image: string, candidates: AuthConfig[]): Promise<string> => {
+  const pull = async (image: string, candidates: AuthConfig[]): Promise<Pulled> => {
     const key = `${image} ${JSON.stringify(candidates)}`
     const running = pulls.get(key)
     if (running) return running
-    const pullInTurn = async (): Promise<string> => {
+    const pullInTurn = async (): Promise<Pulled> => {
       const release = await slots.acquire()
-      return pullWith(service, image, candidates).finally(release)
+      const beganMs = clock.now()
+      try {
+        return { ref: await pullWith(service, withTag(image), candidates), tookMs: clock.now() - beganMs }
+      } finally {
+        release()
+      }
     }
     const fresh = pullInTurn().finally(() => pulls.delete(key))
     pulls.set(key, fresh)
@@ -86,26 +92,28 @@ export function createImages({ service, events, parallel = Infinity, pulled, clo
     const beganMs = clock.now()
     events.record(pod, { type: 'Normal', reason: 'Pulling', message: `Pulling image "${image}"`, fieldPath })
     try {
-      const ref = await pull(image, await wish.credentials())
+      const { ref, tookMs } = await pull(image, await wish.credentials())
       const found = await find(ref)
       const endedMs = clock.now()
-      const took = goSeconds(endedMs - beganMs)
+      const [took, waited] = [goDuration(tookMs), goDuration(endedMs - beganMs)]
       pulled?.(pod.metadata?.uid ?? '', found?.size ?? 0n, { beganMs, endedMs })
-      const message = `Successfully pulled image "${image}" in ${took} (${took} including waiting). Image size: ${found?.size ?? 0n} bytes.`
+      const message = `Successfully pulled image "${image}" in ${took} (${waited} including waiting). Image size: ${found?.size ?? 0n} bytes.`
       events.record(pod, { type: 'Normal', reason: 'Pulled', message, fieldPath })
       failures.delete(failureKey)
       if (wishes.has(key)) wishes.set(key, presentOf(image, ref, found))
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error)
       const message = `Failed to pull image "${image}": ${text}`
+      const reason = reasonOf(text)
       events.record(pod, { type: 'Warning', reason: 'Failed', message, fieldPath })
-      events.record(pod, { type: 'Warning', reason: 'Failed', message: 'Error: ErrImagePull', fieldPath })
+      events.record(pod, { type: 'Warning', reason: 'Failed', message: `Error: ${reason}`, fieldPath })
       const before = failures.get(failureKey)
       const delayMs = before ? Math.min(before.delayMs * 2, longestDelayMs) : firstDelayMs
       if (wishes.delete(key)) {
         failures.set(failureKey, {
           delayMs,
           untilMs: clock.now() + delayMs,
+          reason,
           message: text,
           freshUntilMs: clock.now() + showMs,
         })
@@ -120,7 +128,7 @@ export function createImages({ service, events, parallel = Infinity, pulled, clo
     const image = container.image ?? ''
     const { untilMs, message } = failure
     if (clock.now() < failure.freshUntilMs) {
-      return { kind: 'failed', reason: 'ErrImagePull', message, retryMs: failure.freshUntilMs }
+      return { kind: 'failed', reason: failure.reason, message, retryMs: failure.freshUntilMs }
     }
     if (clock.now() >= untilMs) return undefined
     const text = `Back-off pulling image "${image}"`
@@ -175,6 +183,17 @@ export function createImages({ service, events, parallel = Infinity, pulled, clo
   }
 }
 
+interface Pulled {
+  ref: string
+  /** Without the wait for its turn. */
+  tookMs: number
+}
+
+/** What runtimes say that the kubelet tells apart. */
+const pullReasons = ['RegistryUnavailable', 'SignatureValidationFailed']
+
+const reasonOf = (message: string): string => pullReasons.find((reason) => message.includes(reason)) ?? 'ErrImagePull'
+
 function policyFor({ image = '', imagePullPolicy }: Container): string | { problem: string } {
   try {
     parseImageReference(image)
@@ -205,7 +224,10 @@ async function pullWith(service: ImageService, image: string, candidates: AuthCo
   throw new AggregateError(failures, `[${failures.map(({ message }) => message).join(', ')}]`)
 }
 
-/** As Go prints it: `950ms`, `1.2s`. */
-function goSeconds(ms: number): string {
-  return ms < 1000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(3).replace(/\.?0+$/, '')}s`
+/** As Go prints it: `950ms`, `1.2s`, `1m5s`. */
+function goDuration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)}ms`
+  const minutes = Math.floor(ms / 60_000)
+  const seconds = `${((ms % 60_000) / 1000).toFixed(3).replace(/\.?0+$/, '')}s`
+  return minutes > 0 ? `${minutes}m${seconds}` : seconds
 }

@@ -7,7 +7,7 @@ import type { BackOff } from './restart.ts'
 
 /** Plain data. */
 export interface JournalEntry {
-  /** By container name. */
+  /** By container name, image and resources. */
   backOffs: Record<string, BackOff>
   /** When the pod's containers were first told to end, and with which grace. */
   terminating?: { sinceMs: number; graceSeconds: number } | undefined

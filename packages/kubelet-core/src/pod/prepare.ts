@@ -1,5 +1,6 @@
 // What a pod needs before its containers: cgroup, volumes, sandbox.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { type PodResources, podResources } from '../resource/pod-resources.ts'
 import type { RuntimePod } from './runtime-pod.ts'
 import { createSandbox, prepareSandbox } from './sandbox.ts'
 import type { PodServices } from './services.ts'
@@ -8,7 +9,7 @@ import type { Turnstile } from './turnstile.ts'
 
 /** Makes the pod's cgroup once. @throws Error after the event `FailedCreatePodContainer` */
 export async function ensureCgroup(services: PodServices, state: PodState, pod: Pod): Promise<string> {
-  state.cgroup ??= services.cgroups?.create(pod) ?? Promise.resolve('')
+  state.cgroup ??= services.cgroups?.create(pod, limitsOf(services, pod)) ?? Promise.resolve('')
   try {
     return await state.cgroup
   } catch (error) {
@@ -17,6 +18,13 @@ export async function ensureCgroup(services: PodServices, state: PodState, pod: 
     state.tell(pod, { type: 'Warning', reason: 'FailedCreatePodContainer', message })
     throw error
   }
+}
+
+/** A pod with CPUs of its own is not held back on them; undefined: the limits follow from its spec. */
+function limitsOf({ cpus, node }: PodServices, pod: Pod): PodResources | undefined {
+  const containers = [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])]
+  const hasOwn = containers.some(({ name }) => cpus.exclusiveOf(pod.metadata?.uid ?? '', name).length > 0)
+  return hasOwn ? podResources(pod, { ...node.cfsQuota, enforced: false }, node.pageSizes) : undefined
 }
 
 /** Mounts the pod's volumes once. @throws Error after the event `FailedMount` */

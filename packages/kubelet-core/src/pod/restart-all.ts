@@ -20,7 +20,7 @@ export async function restartAll(
 ): Promise<RuntimePod> {
   state.restartingAll = true
   state.publish(pod, runtime)
-  await state.rememberBackOff(asking.name, backOff)
+  await state.rememberBackOff(asking, backOff)
   const podIP = hookHost(services, pod, runtime)
   const own = runtime.containers.filter(({ name }) => containerOf(pod, name))
   const live = own.filter(({ phase }) => phase === 'running' || phase === 'unknown')

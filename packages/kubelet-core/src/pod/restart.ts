@@ -1,4 +1,5 @@
 // Whether a container runs again after it ended, and when: restart policy, rules and the crash-loop back-off.
+import { createHash } from 'node:crypto'
 import type { Container } from 'kubernetes-types/core/v1.d.ts'
 
 export type RestartPolicy = 'Always' | 'OnFailure' | 'Never'
@@ -28,6 +29,14 @@ export function restartsAll({ restartPolicyRules: rules = [] }: RestartableConta
 function ruleMatches({ exitCodes }: RestartRule, exitCode: number): boolean {
   if (!exitCodes) return false
   return exitCodes.values.includes(exitCode) === (exitCodes.operator === 'In')
+}
+
+/** A container with another image or other resources begins anew. */
+export function backOffKey({ name, image = '', resources = {} }: Container): string {
+  const { requests = {}, limits = {} } = resources
+  const amounts = [requests, limits].map((all) => Object.entries(all).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+  const print = createHash('sha256').update(JSON.stringify([image, amounts]))
+  return `${name}/${print.digest('hex').slice(0, 16)}`
 }
 
 /** What is remembered of one container's restarts; plain data, so that it can be journalled. */

@@ -20,7 +20,10 @@ export interface SandboxFacts {
   podLogsDir: string
   /** For instance `/kubepods/burstable/pod1234`; empty: the runtime's own place. */
   cgroupParent: string
+  /** Of the containers together. */
   resources: PodResources
+  /** Of the RuntimeClass, beside them. */
+  overhead?: PodResources | undefined
   /** Those of a pod with a user namespace of its own. */
   ids?: IDMapping | undefined
 }
@@ -41,7 +44,6 @@ export function sandboxConfig(pod: Pod, facts: SandboxFacts): PodSandboxConfig {
     entry.name.replaceAll('/', '.'),
     entry.value,
   ])
-  const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes } = facts.resources
   return Message.fromPartial({
     metadata: { name, namespace, uid, attempt: facts.attempt },
     hostname: facts.hostname,
@@ -59,12 +61,15 @@ export function sandboxConfig(pod: Pod, facts: SandboxFacts): PodSandboxConfig {
       cgroupParent: facts.cgroupParent,
       sysctls: Object.fromEntries(sysctls),
       securityContext: sandboxSecurityContext(pod, facts.ids),
-      resources: {
-        cpuPeriod: BigInt(cpuPeriodUs ?? 100_000),
-        cpuShares: BigInt(cpuShares),
-        cpuQuota: BigInt(cpuQuotaUs ?? 0),
-        memoryLimitInBytes: BigInt(memoryBytes ?? 0),
-      },
+      resources: linuxResources(facts.resources),
+      ...(facts.overhead && { overhead: linuxResources(facts.overhead) }),
     },
   })
 }
+
+const linuxResources = ({ cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes }: PodResources) => ({
+  cpuPeriod: BigInt(cpuPeriodUs ?? 100_000),
+  cpuShares: BigInt(cpuShares),
+  cpuQuota: BigInt(cpuQuotaUs ?? 0),
+  memoryLimitInBytes: BigInt(memoryBytes ?? 0),
+})

@@ -17,17 +17,34 @@ export async function prepareSandbox(
 ): Promise<PodSandboxConfig> {
   const { node, events } = services
   const { clusterDns, clusterDomain } = node
-  const dns = podDns(pod, { node: await services.resolver(), clusterDns, clusterDomain })
+  const dns = await reported(services, pod, async () =>
+    podDns(pod, { node: await services.resolver(), clusterDns, clusterDomain }),
+  )
   for (const { reason, message } of dns.warnings) events.record(pod, { type: 'Warning', reason, message })
   return sandboxConfig(pod, {
     attempt,
-    hostname: pod.spec?.hostNetwork ? '' : podHostname(pod, clusterDomain).hostname,
+    hostname: await reported(services, pod, async () =>
+      pod.spec?.hostNetwork ? '' : podHostname(pod, clusterDomain).hostname,
+    ),
     dns: dns.config,
     podLogsDir: node.podLogsDir,
     cgroupParent,
-    resources: podResources(pod, node.cfsQuota, node.pageSizes),
+    resources: podResources(withoutOverhead(pod), node.cfsQuota, node.pageSizes),
+    overhead: pod.spec?.overhead && podResources(onlyOverhead(pod), node.cfsQuota),
     ids: await reported(services, pod, async () => userIds(services, pod)),
   })
+}
+
+const withoutOverhead = (pod: Pod): Pod => {
+  if (!pod.spec?.overhead) return pod
+  const { overhead: _, ...spec } = pod.spec
+  return { ...pod, spec }
+}
+
+/** As one container that asks for just that. */
+const onlyOverhead = ({ spec }: Pod): Pod => {
+  const amounts = { ...spec?.overhead }
+  return { spec: { containers: [{ name: 'overhead', resources: { requests: amounts, limits: amounts } }] } }
 }
 
 /** @throws Error after the event `FailedCreatePodSandBox` */

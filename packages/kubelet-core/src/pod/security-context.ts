@@ -65,7 +65,8 @@ export function containerSecurityContext(
   const runAsGroup = own.runAsGroup ?? ofPod.runAsGroup
   verifyNonRoot(pod, container, own.runAsNonRoot ?? ofPod.runAsNonRoot ?? false, runAsUser, facts.imageUser)
   const username = runAsUser === undefined ? (facts.imageUser.username ?? '') : ''
-  const uid = runAsUser ?? (username ? undefined : facts.imageUser.uid)
+  // An image that names nobody is root's.
+  const uid = runAsUser ?? (username ? undefined : (facts.imageUser.uid ?? 0))
   const selinux = own.seLinuxOptions ?? ofPod.seLinuxOptions
   const appArmor = appArmorOf(pod, container)
   const unmasked = own.procMount === 'Unmasked'

@@ -110,7 +110,7 @@ async function startOne(
   await turnstile.enter({ resume: true })
   signal.throwIfAborted()
   try {
-    if (start.backOff) await state.rememberBackOff(name, start.backOff)
+    if (start.backOff) await state.rememberBackOff(start.container, start.backOff)
     const told = toldRestarts(state.told(), name)
     const volumeImages = new Map(
       mounted.flatMap((volume, index) => {

@@ -1,6 +1,6 @@
 // What a kubelet remembers of one pod between turns, and how it tells the pod's status.
 import type { PodSandboxConfig } from '@nodelet/cri-api'
-import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, ContainerStatus, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import type { ActionFacts } from './actions.ts'
 import type { Allocation } from '../resize/allocation.ts'
@@ -8,7 +8,7 @@ import { ownedConditions, type ResizeState } from './conditions.ts'
 import type { Waiting } from './container-status.ts'
 import { isStatic } from './labels.ts'
 import { type JournalEntry, readJournal, writeJournal } from './journal.ts'
-import type { BackOff } from './restart.ts'
+import { type BackOff, backOffKey } from './restart.ts'
 import { isAlive, type RuntimePod } from './runtime-pod.ts'
 import type { PodServices } from './services.ts'
 import type { Liveliness } from './started.ts'
@@ -45,7 +45,7 @@ export interface PodState extends Liveliness {
   journal(): Promise<JournalEntry>
   /** Remembers over a crash. */
   remember(changes: Partial<JournalEntry>): Promise<void>
-  rememberBackOff(container: string, backOff: BackOff): Promise<void>
+  rememberBackOff(container: Container, backOff: BackOff): Promise<void>
   facts(runtime: RuntimePod): Promise<ActionFacts>
   /** The status as last told, by this kubelet or the one before. */
   told(): ObservedStatus | undefined
@@ -88,7 +88,8 @@ export function createPodState(services: PodServices, first: Pod): PodState {
     },
     async rememberBackOff(container, backOff) {
       const { backOffs } = await state.journal()
-      await state.remember({ backOffs: { ...backOffs, [container]: backOff } })
+      const others = Object.entries(backOffs).filter(([key]) => !key.startsWith(`${container.name}/`))
+      await state.remember({ backOffs: { ...Object.fromEntries(others), [backOffKey(container)]: backOff } })
     },
     async facts(runtime) {
       const { backOffs } = await state.journal()
