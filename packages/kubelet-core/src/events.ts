@@ -50,7 +50,8 @@ const sameWithinMs = 600_000
 const maxKnown = 4096
 /** So many events about one object for one reason are told one by one; more are combined. */
 const maxSimilar = 10
-const tries = 4
+const tries = 12
+const pauseMs = 10_000
 
 export function createEventRecorder(options: EventOptions): EventRecorder {
   const { nodeName, client, subjectOf = (pod) => pod, clock = systemClock, log = silentLogger } = options
@@ -112,7 +113,8 @@ export function createEventRecorder(options: EventOptions): EventRecorder {
     if (before && nowMs - before.lastMs < sameWithinMs) {
       before.count++
       before.lastMs = nowMs
-      queue.push(async () => repeat(client, before, combined ? event.message : undefined, clock, log))
+      const again = (): Event => eventOf(about, event, { ...before, nowMs: clock.now(), nodeName })
+      queue.push(async () => repeat(client, before, combined ? event.message : undefined, { again, clock, log }))
     } else {
       // The pod's namespace; events of the node are in the default one.
       const namespace = about.namespace ?? 'default'
@@ -168,16 +170,24 @@ async function create(client: Pick<KubeClient, 'create'>, event: Event, log: Log
   await attempt(async () => client.create(eventResource, event), event.reason ?? '', log)
 }
 
+/** One that was deleted meanwhile, or never came there, is made anew with its count. */
 async function repeat(
-  client: Pick<KubeClient, 'patch'>,
+  client: Pick<KubeClient, 'create' | 'patch'>,
   known: Known,
   message: string | undefined,
-  clock: Clock,
-  log: Logger,
+  { again, clock, log }: { again(): Event; clock: Clock; log: Logger },
 ): Promise<void> {
   const { name, namespace, count } = known
   const patch = mergePatch({ count, ...(message !== undefined && { message }), lastTimestamp: apiTime(clock.now()) })
-  await attempt(async () => client.patch(eventResource, { name, namespace }, patch), `repetition ${count}`, log)
+  const write = async (): Promise<unknown> => {
+    try {
+      return await client.patch(eventResource, { name, namespace }, patch)
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+      return client.create(eventResource, { ...again(), count })
+    }
+  }
+  await attempt(write, `repetition ${count}`, log)
 }
 
 /** Events are a courtesy: what cannot be written after a few tries is told to the log and dropped. */
@@ -191,7 +201,7 @@ async function attempt(call: () => Promise<unknown>, what: string, log: Logger):
         if (!isNotFound(error)) log.debug({ err: error }, `event dropped: ${what}`)
         return
       }
-      await new Promise((resolve) => setTimeout(resolve, 500 * (tries - left + 1)))
+      await new Promise((resolve) => setTimeout(resolve, pauseMs).unref())
     }
   }
 }

@@ -11,6 +11,8 @@ import { createKubeletProber } from './assembly/prober.ts'
 import { wakeReferrers } from './assembly/references.ts'
 import { nodeFactsOf } from './assembly/node-facts.ts'
 import { openServer, type RenewedServer } from './assembly/server.ts'
+import { checkKernelSettings } from './assembly/kernel-settings.ts'
+import { enforceReserved } from './assembly/reserved-cgroups.ts'
 import { openShares } from './assembly/shares.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
 import { rotateClient } from './assembly/client-rotation.ts'
@@ -41,7 +43,7 @@ import { watchNode } from './node/node-watch.ts'
 import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
-import { type DnsConfig, parseResolvConf } from './pod/dns.ts'
+import { type DnsConfig, maxSearches, maxSearchLength, parseResolvConf } from './pod/dns.ts'
 import { createImages } from './pod/images.ts'
 import { isStatic } from './pod/labels.ts'
 import { createPodManager, type PodManager } from './pod/manager.ts'
@@ -84,8 +86,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   checkOptions(options, configuration)
   const { nodeName, client, rootDir } = options
   const metrics = createKubeletMetrics()
-  const runtimeService = measured(options.runtimeService, metrics)
-  const imageService = measured(options.imageService, metrics)
+  const limitMs = parseDuration(configuration.runtimeRequestTimeout)
+  const runtimeService = measured(options.runtimeService, metrics, limitMs)
+  const imageService = measured(options.imageService, metrics, limitMs)
   const { clock = systemClock, log = silentLogger } = options
   const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'))
   if (idle.length > 0) log.warn({ fields: idle }, 'these fields of the configuration change nothing here')
@@ -162,7 +165,17 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     maxRestartMs: parseDuration(configuration.crashLoopBackOff.maxContainerRestartPeriod ?? '300s'),
   }
   const range = createNetworkRange(runtimeService, log)
-  const nodeWatch = client && watchNode(client, nodeName, range.follow, log)
+  const nodeWatch =
+    client &&
+    watchNode(
+      client,
+      nodeName,
+      (there) => {
+        range.follow(there)
+        agent?.observe(there)
+      },
+      log,
+    )
   const sysctls = sysctlRules(configuration.allowedUnsafeSysctls, machine.kernelVersion)
   /** As it will be registered, until the API server has it. */
   const ownNode: Node = {
@@ -250,7 +263,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     resolver: async () => readResolver(configuration.resolvConf),
     networkProblem: health.networkProblem,
     runtimeHandler: async (pod) => handlerOf(client, pod),
-    userNamespaces: await openUserNamespaces(rootDir, configuration.maxPods),
+    userNamespaces: await openUserNamespaces(rootDir, configuration.maxPods, configuration.userNamespaces.idsPerPod),
     handlerFeatures: (wanted) => {
       const handler = health.answer()?.runtimeHandlers.find(({ name }) => name === wanted)
       const { userNamespaces = false, recursiveReadOnlyMounts = false } = handler?.features ?? {}
@@ -418,6 +431,37 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await watching
   }
 
+  /** Told of once: pods that use it are cut one by one. */
+  const checkResolver = async (file: string): Promise<void> => {
+    const { searches } = await readResolver(file)
+    const excess =
+      searches.length > maxSearches
+        ? `search line consisting of more than ${maxSearches} domains`
+        : searches.join(' ').length > maxSearchLength
+          ? `search line which length is more than allowed ${maxSearchLength} chars`
+          : undefined
+    const message = `Resolv.conf file '${file}' contains ${excess}!`
+    if (excess) events.recordNode({ type: 'Warning', reason: 'CheckLimitsForResolvConf', message })
+  }
+
+  const enforceAllocatable = async (): Promise<void> => {
+    const done = (message: string): void =>
+      events.recordNode({ type: 'Normal', reason: 'NodeAllocatableEnforced', message })
+    const isEnforced = configuration.enforceNodeAllocatable.includes('pods')
+    try {
+      await cgroups.start({
+        milliCpu: parseMilliQuantity(resources.allocatable['cpu'] ?? '0'),
+        memoryBytes: isEnforced ? machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n : undefined,
+      })
+      if (isEnforced) done('Updated Node Allocatable limit across pods')
+      for (const message of await enforceReserved(cgroupFiles, configuration)) done(message)
+    } catch (error) {
+      const message = `Failed to update Node Allocatable Limits: ${(error as Error).message}`
+      events.recordNode({ type: 'Warning', reason: 'FailedNodeAllocatableEnforcement', message })
+      throw error
+    }
+  }
+
   return {
     async start(signal) {
       signal?.throwIfAborted()
@@ -426,17 +470,17 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           'running with swap on is not supported, please disable swap or set failSwapOn of the KubeletConfiguration to false',
         )
       }
+      if (cgroupFiles.version === 1) {
+        if (configuration.failCgroupV1) throw new Error('this machine has cgroups v1, and failCgroupV1 is true')
+        const message = 'cgroup v1 support is deprecated, please migrate to cgroup v2'
+        events.recordNode({ type: 'Warning', reason: 'CgroupV1', message })
+      }
+      if (configuration.protectKernelDefaults) await checkKernelSettings()
+      await checkResolver(configuration.resolvConf)
       await health.check(signal)
       hadProblem = health.networkProblem() !== undefined
       if (podCIDR) await range.tell(podCIDR)
-      await cgroups.start({
-        milliCpu: parseMilliQuantity(resources.allocatable['cpu'] ?? '0'),
-        memoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
-      })
-      if (configuration.enforceNodeAllocatable.includes('pods')) {
-        const message = 'Updated Node Allocatable limit across pods'
-        events.recordNode({ type: 'Normal', reason: 'NodeAllocatableEnforced', message })
-      }
+      await enforceAllocatable()
       apiObjects?.start()
       podResources = await servePodResources({
         rootDir,
@@ -464,6 +508,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           changedAny: manager.wakeAll,
           connected: () => metrics.eventStreams.inc(),
           brokeOff: () => metrics.eventStreamErrors.inc(),
+          unknown: (uid) => {
+            if (!manager.uids().has(uid)) housekeeping.now()
+          },
           clock,
           log,
         },

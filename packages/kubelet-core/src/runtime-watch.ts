@@ -11,6 +11,8 @@ export interface RuntimeWatchOptions {
   changed(podUid: string): void
   /** Something happened that may concern any pod. */
   changedAny(): void
+  /** Something of this pod was made; it may be nobody's. */
+  unknown?(podUid: string): void
   /** The runtime's events are followed from now on. */
   connected(): void
   /** They broke off, or could not be followed; that happens again and again while the runtime is gone. */
@@ -51,10 +53,13 @@ export async function watchRuntime(options: RuntimeWatchOptions, signal: AbortSi
 }
 
 /** What this kubelet makes and starts it looks at by itself; ends are news. */
-function tell({ ownerOf, changed, changedAny }: RuntimeWatchOptions, event: ContainerEventResponse): void {
+function tell({ ownerOf, changed, changedAny, unknown }: RuntimeWatchOptions, event: ContainerEventResponse): void {
   const { CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } = ContainerEventType
-  if (event.containerEventType !== CONTAINER_STOPPED_EVENT && event.containerEventType !== CONTAINER_DELETED_EVENT)
+  if (event.containerEventType !== CONTAINER_STOPPED_EVENT && event.containerEventType !== CONTAINER_DELETED_EVENT) {
+    const made = event.podSandboxStatus?.metadata?.uid
+    if (made) unknown?.(made)
     return
+  }
   const uid = event.podSandboxStatus?.metadata?.uid || ownerOf(event.containerId)
   if (uid) changed(uid)
   else changedAny()

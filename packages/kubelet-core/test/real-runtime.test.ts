@@ -213,7 +213,14 @@ it('what it uses comes through the server: the summary, and pages that Prometheu
   expect(pod?.network?.name).toBe('eth0')
   expect(pod?.volume?.[0]?.inodesUsed).toBeGreaterThan(0)
   const brief = JSON.parse(await get('/stats/summary?only_cpu_and_memory=true')) as Summary
-  expect(Object.keys(brief.pods[0] ?? {}).toSorted()).toEqual(['containers', 'cpu', 'memory', 'podRef', 'startTime'])
+  expect(Object.keys(brief.pods[0] ?? {}).toSorted()).toEqual([
+    'containers',
+    'cpu',
+    'memory',
+    'podRef',
+    'startTime',
+    'swap',
+  ])
 
   const resource = parseMetrics(await get('/metrics/resource'))
   const owners = resource.get('container_memory_working_set_bytes')?.samples.map(({ labels }) => labels)

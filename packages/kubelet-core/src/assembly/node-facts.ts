@@ -42,6 +42,12 @@ export async function nodeFactsOf({
         userNamespaces: features?.userNamespaces ?? false,
       },
     })),
+    features: featuresOf(health),
     problems: health.problems(),
   }
+}
+
+const featuresOf = (health: RuntimeHealth): NodeObjectFacts['features'] => {
+  const features = health.answer()?.features
+  return features && { supplementalGroupsPolicy: features.supplementalGroupsPolicy }
 }

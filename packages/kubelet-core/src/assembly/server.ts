@@ -168,8 +168,9 @@ function servingOf(
 
 function reviewsOf({ client, nodeName, configuration, clock }: ServerParts): Reviews | undefined {
   const { authentication, authorization } = configuration
-  if (!client || !authentication.webhook.enabled) return undefined
+  if (!client || !(authentication.webhook.enabled || authorization.mode === 'Webhook')) return undefined
   return createReviews({
+    tokens: authentication.webhook.enabled,
     client,
     nodeName,
     tokenTtlMs: parseDuration(authentication.webhook.cacheTTL),

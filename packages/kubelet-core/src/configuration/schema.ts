@@ -125,7 +125,8 @@ const node = {
     .default([]),
   failSwapOn: z.boolean().default(true),
   memorySwap: z.strictObject({ swapBehavior: z.enum(['', 'NoSwap', 'LimitedSwap']).default('') }).prefault({}),
-  failCgroupV1: z.boolean().default(true),
+  // The Go kubelet's is true: it refuses v1 unless told otherwise. This one runs on v1 unless told otherwise.
+  failCgroupV1: z.boolean().default(false),
   protectKernelDefaults: z.boolean().default(false),
   makeIPTablesUtilChains: z.boolean().default(true),
   oomScoreAdj: z.number().int().min(-1000).max(1000).default(-999),

@@ -8,7 +8,7 @@ import { leaseRenewer } from './lease.ts'
 import { nodeEvents } from './node-events.ts'
 import { nodeLabels, nodeObject, type NodeObjectFacts } from './node-object.ts'
 import { startPeriod } from './period.ts'
-import { statusChanges } from './status-changes.ts'
+import { statusChanges, withForeign } from './status-changes.ts'
 
 export interface NodeAgentOptions {
   client: KubeClient
@@ -33,6 +33,8 @@ export interface NodeAgent {
   readonly registered: Promise<void>
   /** Something changed that the status tells: it is computed at once. */
   refresh(): void
+  /** The Node as the API server has it: what others made of its status is put right. */
+  observe(node: Node): void
   close(): Promise<void>
 }
 
@@ -44,6 +46,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const onError = (what: string) => (error: unknown, ms: number) => log.warn({ err: error, again: ms }, `node: ${what}`)
   let node: Node | undefined
   let reportedMs = 0
+  let reporting = false
 
   /** @returns whether the Node was there before: then its status is of another time */
   const register = async (signal: AbortSignal): Promise<boolean> => {
@@ -56,14 +59,14 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     } catch (error) {
       if (!isAlreadyExists(error)) throw error
       const there = await client.get(nodes, { name: nodeName }, { signal })
-      node = await reconcile(there, wanted, nodeLabels(known), signal)
+      node = await reconcile(there, wanted, nodeLabels({ ...known, labels: undefined }), signal)
       return true
     } finally {
       if (node) registered.resolve()
     }
   }
 
-  /** Own labels and annotations of a Node that exists already. */
+  /** Default labels and annotations of a Node that exists already: others are given at its creation only. */
   const reconcile = async (
     there: Node,
     wanted: Node,
@@ -78,13 +81,25 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   }
 
   const report = async (signal: AbortSignal): Promise<void> => {
+    reporting = true
+    try {
+      await reportOnce(signal)
+    } finally {
+      reporting = false
+    }
+  }
+
+  const reportOnce = async (signal: AbortSignal): Promise<void> => {
     if (!node && !(await register(signal))) return undefined
     if (!node) return undefined
     const previous = node.status?.conditions ?? []
-    const { status = {} } = nodeObject({ ...(await facts()), previous, nowMs: clock.now() })
+    const own = nodeObject({ ...(await facts()), previous, nowMs: clock.now() })
+    const status = withForeign(own.status ?? {}, node.status)
     const changed = statusChanges(node.status, status)
     if (!changed && clock.now() - reportedMs < reportMs) return undefined
-    const patch = strategicPatch({ status: changed ?? { conditions: status.conditions } })
+    // Conditions of others are theirs to write.
+    const conditions = own.status?.conditions
+    const patch = strategicPatch({ status: { ...changed, conditions } })
     const before = node
     try {
       node = await client.patch(nodes, { name: nodeName }, patch, { subresource: 'status', signal })
@@ -104,6 +119,12 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     for (const event of nodeEvents(before, after)) events.recordNode(event)
   }
 
+  /** Conditions are told of when they are written; here only what others may change beside. */
+  const tellSpec = (before: Node, after: Node): void => {
+    const bare = { ...after, ...(before.status && { status: before.status }) }
+    for (const event of nodeEvents(before, bare)) events.recordNode(event)
+  }
+
   const status = startPeriod({ ms: statusMs, run: report, clock, onError: onError('status') })
   const lease = startPeriod({
     ms: leaseSeconds * 250,
@@ -121,6 +142,17 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       registered.promise.then(lease.now, () => undefined)
     },
     refresh: () => status.now(),
+    observe(there) {
+      // Before it is registered, and while it is told, its status is of another time.
+      if (!node || there.metadata?.uid !== node.metadata?.uid || reporting) return
+      const [mine, its] = [node, there].map(({ metadata }) => Number(metadata?.resourceVersion))
+      if (mine !== undefined && its !== undefined && its <= mine) return
+      const foreign = statusChanges(there.status, node.status ?? {}) !== undefined
+      const before = node
+      node = there
+      tellSpec(before, there)
+      if (foreign) status.now()
+    },
     async close() {
       registered.reject(new Error(`the kubelet stopped before node ${nodeName} was registered`))
       await Promise.all([status.close(), lease.close()])

@@ -19,6 +19,8 @@ export interface NodeObjectFacts {
   port?: number | undefined
   images: NonNullable<NodeStatus['images']>
   runtimeHandlers: { name: string; features: { recursiveReadOnlyMounts: boolean; userNamespaces: boolean } }[]
+  /** What the runtime can do beside its handlers; undefined: it does not say. */
+  features?: { supplementalGroupsPolicy: boolean } | undefined
   /** Devices: extended resource → how many there are, and may be given out. */
   devices?: ReadonlyMap<string, { capacity: number; allocatable: number }>
   /** Why the node is not ready; empty when it is. */
@@ -119,7 +121,7 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
     { type: 'Hostname', address: nodeName },
   ]
   const { capacity, allocatable } = nodeResources(facts)
-  const status: NodeStatus & { runtimeHandlers?: unknown } = {
+  const status: NodeStatus & { runtimeHandlers?: unknown; features?: unknown } = {
     capacity: { ...capacity, ...countsOf(facts.devices, 'capacity') },
     allocatable: { ...allocatable, ...countsOf(facts.devices, 'allocatable') },
     conditions: nodeConditions(facts),
@@ -136,9 +138,11 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
       kubeProxyVersion: '',
       operatingSystem: 'linux',
       architecture: machine.architecture,
-    },
+      ...(machine.swapBytes > 0n && { swap: { capacity: Number(machine.swapBytes) } }),
+    } as NonNullable<NodeStatus['nodeInfo']>,
     images: facts.images,
     runtimeHandlers: facts.runtimeHandlers,
+    ...(facts.features && { features: facts.features }),
   }
   return status
 }

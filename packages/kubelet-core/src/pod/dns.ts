@@ -24,8 +24,8 @@ export interface DnsResult {
 }
 
 const maxServers = 3
-const maxSearches = 32
-const maxSearchLength = 2048
+export const maxSearches = 32
+export const maxSearchLength = 2048
 
 /** Reads a resolv.conf: name servers, the last search line, the last options line; comments and unknown words are passed over. */
 export function parseResolvConf(text: string): DnsConfig {

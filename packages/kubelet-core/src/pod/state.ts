@@ -65,6 +65,15 @@ export function createPodState(services: PodServices, first: Pod): PodState {
 
   const told = (): ObservedStatus | undefined =>
     statuses.get(uid) ?? (isStatic(first) ? ofMirror(statuses.known(uid)) : first.status)
+  /** What has just become able to serve need not wait for its next probe. */
+  const hurryReadiness = (pod: Pod, { containers }: RuntimePod, status: ObservedStatus): void => {
+    const unready = containerStatuses(status).filter(({ ready, started }) => started && !ready)
+    for (const { name } of unready) {
+      const one = containers.find((container) => container.name === name && container.phase === 'running')
+      if (one && hasReadiness(pod, name)) prober.hurry(one.id)
+    }
+  }
+
   const state: PodState = {
     uid,
     admitted: false,
@@ -122,6 +131,7 @@ export function createPodState(services: PodServices, first: Pod): PodState {
       for (const { kind, exitCode, reason } of newlyTerminated(before, status)) {
         metrics.terminatedContainers.inc({ container_type: kind, exit_code: String(exitCode), reason })
       }
+      if (phase === 'syncing') hurryReadiness(pod, runtime, status)
       const heldBack = isTerminal(status) && isAlive(runtime) ? before?.phase : undefined
       const shown = heldBack ? podStatus(pod, { ...facts, failure: undefined, heldBack: heldBack as PodPhase }) : status
       statuses.set(pod, shown)
@@ -147,6 +157,9 @@ function containerStatuses(status: ObservedStatus | undefined): ContainerStatus[
   const { initContainerStatuses = [], containerStatuses: regular = [] } = status ?? {}
   return [...initContainerStatuses, ...regular]
 }
+
+const hasReadiness = ({ spec }: Pod, name: string): boolean =>
+  [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].some((one) => one.name === name && one.readinessProbe)
 
 /** The restart count that was told of a container that existed. */
 export function toldRestarts(status: ObservedStatus | undefined, name: string): number | undefined {

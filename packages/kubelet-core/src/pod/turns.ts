@@ -31,6 +31,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
   const { reader, statuses, metrics } = services
   const seenMs = services.clock.now()
   let hasBegun = false
+  let isDeleted = false
   let wasRunning = first.status?.phase === 'Running'
   return {
     async sync(pod, signal) {
@@ -91,7 +92,9 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       await statuses.flush(uid, signal)
       signal.throwIfAborted()
       // On the wire: first the terminal status, then the removal.
-      if (pod.metadata?.deletionTimestamp && !isStatic(pod)) await services.deleteForGood?.(pod)
+      if (isDeleted || !pod.metadata?.deletionTimestamp || isStatic(pod)) return
+      await services.deleteForGood?.(pod)
+      isDeleted = true
     },
 
     refresh: () => state.republish(),

@@ -5,8 +5,8 @@ import type { IDMapping } from '@nodelet/cri-api'
 import { z } from 'zod'
 import { isPodUid } from '../volume/folders.ts'
 
-/** How many users, and how many groups, a pod has. */
-export const idsPerPod = 65_536
+/** How many users, and how many groups, a pod has at least; the node itself has as many. */
+const block = 65_536
 
 export interface UserNamespaces {
   /**
@@ -21,38 +21,53 @@ export interface UserNamespaces {
   uids(): string[]
 }
 
-const line = z.object({
-  hostId: z
-    .int()
-    .min(idsPerPod)
-    .max(0xffff_ffff - idsPerPod)
-    .multipleOf(idsPerPod),
-  containerId: z.literal(0),
-  length: z.literal(idsPerPod),
-})
+interface Range {
+  hostId: number
+  length: number
+}
+
+const line = z
+  .object({
+    hostId: z.int().min(block).multipleOf(block),
+    containerId: z.literal(0),
+    length: z.int().min(block).multipleOf(block),
+  })
+  .refine(({ hostId, length }) => hostId + length <= 0xffff_ffff, 'ends beyond the last id')
 /** As the kubelet in Go writes it. */
 const schema = z
   .object({ uidMappings: z.tuple([line]), gidMappings: z.tuple([line]) })
-  .refine(({ uidMappings: [uid], gidMappings: [gid] }) => uid.hostId === gid.hostId, 'users and groups differ')
+  .refine(
+    ({ uidMappings: [uid], gidMappings: [gid] }) => uid.hostId === gid.hostId && uid.length === gid.length,
+    'users and groups differ',
+  )
 
 /**
  * Reads what was given to pods before.
  *
  * @param maxPods so many pods can have ids; the node's first 65536 are its own
+ * @param idsPerPod how many each new one has
  * @throws Error naming the file that cannot be read: its ids might be given to two pods
  */
-export async function openUserNamespaces(rootDir: string, maxPods: number): Promise<UserNamespaces> {
+export async function openUserNamespaces(
+  rootDir: string,
+  maxPods: number,
+  idsPerPod: number = block,
+): Promise<UserNamespaces> {
   const podsDir = join(rootDir, 'pods')
   const pathOf = (podUid: string): string => join(podsDir, podUid, 'userns')
-  const taken = new Map<string, { hostId: number; recorded: Promise<void> }>()
+  const taken = new Map<string, Range & { recorded: Promise<void> }>()
   for (const podUid of await namesOf(podsDir)) {
-    const hostId = isPodUid(podUid) ? await readRecord(pathOf(podUid)) : undefined
-    if (hostId !== undefined) taken.set(podUid, { hostId, recorded: Promise.resolve() })
+    const range = isPodUid(podUid) ? await readRecord(pathOf(podUid)) : undefined
+    if (range) taken.set(podUid, { ...range, recorded: Promise.resolve() })
   }
 
   const firstFree = (): number => {
-    const used = new Set([...taken.values()].map(({ hostId }) => hostId))
-    for (let block = 1; block <= maxPods; block++) if (!used.has(block * idsPerPod)) return block * idsPerPod
+    const isFree = (from: number): boolean =>
+      [...taken.values()].every(({ hostId, length }) => from >= hostId + length || hostId >= from + idsPerPod)
+    for (let count = 0; count < maxPods; count++) {
+      const from = block + count * idsPerPod
+      if (from + idsPerPod <= 0xffff_ffff && isFree(from)) return from
+    }
     throw new Error(`no ids are left for another user namespace: all ${maxPods} ranges of this node are taken`)
   }
   return {
@@ -60,7 +75,8 @@ export async function openUserNamespaces(rootDir: string, maxPods: number): Prom
       let own = taken.get(podUid)
       if (!own) {
         const hostId = firstFree()
-        own = { hostId, recorded: writeRecord(pathOf(podUid), hostId) }
+        const range = { hostId, length: idsPerPod }
+        own = { ...range, recorded: writeRecord(pathOf(podUid), range) }
         taken.set(podUid, own)
       }
       try {
@@ -69,7 +85,7 @@ export async function openUserNamespaces(rootDir: string, maxPods: number): Prom
         if (taken.get(podUid) === own) taken.delete(podUid)
         throw error
       }
-      return { hostId: own.hostId, containerId: 0, length: idsPerPod }
+      return { hostId: own.hostId, containerId: 0, length: own.length }
     },
     async release(podUid) {
       const own = taken.get(podUid)
@@ -91,7 +107,7 @@ async function namesOf(folder: string): Promise<string[]> {
   }
 }
 
-async function readRecord(path: string): Promise<number | undefined> {
+async function readRecord(path: string): Promise<Range | undefined> {
   let text: string
   try {
     text = await readFile(path, 'utf8')
@@ -101,7 +117,8 @@ async function readRecord(path: string): Promise<number | undefined> {
     throw error
   }
   try {
-    return schema.parse(JSON.parse(text)).uidMappings[0].hostId
+    const { hostId, length } = schema.parse(JSON.parse(text)).uidMappings[0]
+    return { hostId, length }
   } catch (cause) {
     const { message } = cause as Error
     throw new Error(
@@ -112,9 +129,9 @@ async function readRecord(path: string): Promise<number | undefined> {
 }
 
 /** Survives a crash whole or not at all. */
-async function writeRecord(path: string, hostId: number): Promise<void> {
+async function writeRecord(path: string, { hostId, length }: Range): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o750 })
-  const mappings = [{ hostId, containerId: 0, length: idsPerPod }]
+  const mappings = [{ hostId, containerId: 0, length }]
   {
     await using file = await open(`${path}.tmp`, 'w', 0o644)
     await file.writeFile(JSON.stringify({ uidMappings: mappings, gidMappings: mappings }))

@@ -26,6 +26,8 @@ export interface ProberOptions {
 
 interface Probing {
   kind: ProbeKind
+  /** An attempt is under way. */
+  busy: boolean
   settings: ProbeSettings
   tally: Tally
 }
@@ -69,6 +71,7 @@ export function createProber(options: ProberOptions): Prober {
   return {
     add: (target) => add(context, target),
     remove: (containerId, kinds) => (kinds ? removeKinds(context, containerId, kinds) : remove(context, containerId)),
+    hurry: (containerId) => hurry(context, containerId),
     verdict: (containerId, kind) => context.containers.get(containerId)?.probings.get(kind)?.tally.verdict,
     close: async () => {
       for (const id of context.containers.keys()) remove(context, id)
@@ -85,7 +88,7 @@ function add(context: Context, target: ProbeTarget): void {
   for (const kind of probeKinds) {
     const settings = probeSettings(target.container, kind)
     if (!settings) continue
-    const probing = { kind, settings, tally: emptyTally }
+    const probing = { kind, busy: false, settings, tally: emptyTally }
     probings.set(kind, probing)
     context.turns.set(probing, { watched, probing })
   }
@@ -114,6 +117,16 @@ function remove(context: Context, containerId: string): void {
   watched.ended.abort(new Error('the container is no longer probed'))
 }
 
+function hurry(context: Context, containerId: string): void {
+  const watched = context.containers.get(containerId)
+  const probing = watched?.probings.get('readiness')
+  if (!watched || !probing || probing.busy) return
+  const startup = watched.probings.get('startup')
+  if (startup && !startup.tally.verdict) return
+  const now = Date.now()
+  if (now >= watched.target.startedAt + probing.settings.initialDelayMs) context.timetable.set(probing, now)
+}
+
 /** What an attempt under way comes to is not told. */
 function removeKinds(context: Context, containerId: string, kinds: readonly ProbeKind[]): void {
   const watched = context.containers.get(containerId)
@@ -130,12 +143,14 @@ function begin(context: Context, probing: Probing): void {
   const turn = context.turns.get(probing)
   if (!turn) return
   const startedAt = Date.now()
+  probing.busy = true
   const work = probeOnce(context, turn)
     .catch((error: unknown) => {
       if (!turn.watched.ended.signal.aborted) context.log.error({ err: error }, 'a probe could not be evaluated')
     })
     .then(() => {
       context.running.delete(work)
+      probing.busy = false
       if (!context.turns.has(probing) || probing.tally.done) return
       context.timetable.set(probing, Math.max(startedAt + probing.settings.periodMs, Date.now()))
     })

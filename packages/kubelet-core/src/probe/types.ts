@@ -35,6 +35,8 @@ export interface Prober {
   add(target: ProbeTarget): void
   /** Ends the probes of one container: those of these kinds, or all. */
   remove(containerId: string, kinds?: readonly ProbeKind[]): void
+  /** Probes readiness at once, where it is time to probe it at all: the period begins anew. */
+  hurry(containerId: string): void
   /** The verdict so far; undefined while the probe has none: then started and ready are false, live is true. */
   verdict(containerId: string, kind: ProbeKind): boolean | undefined
   close(): Promise<void>

@@ -9,7 +9,8 @@ import { podCgroupPath, qosClass } from './qos.ts'
 export interface CgroupDriver {
   readonly version: 1 | 2
   /** Makes the tree above the pods. */
-  start(node: { milliCpu: bigint; memoryBytes: bigint }): Promise<void>
+  /** @param node `memoryBytes` undefined: pods may have all that there is */
+  start(node: { milliCpu: bigint; memoryBytes: bigint | undefined; pids?: bigint | undefined }): Promise<void>
   /**
    * Makes the pod's cgroup, or brings its limits up to date; answers what CRI calls cgroup_parent.
    * @param limits default: those that follow from the pod's spec
@@ -37,8 +38,9 @@ export function createCgroupDriver(
   const burstable = burstableShares(async (shares) => cgroups.create(`${top}/burstable`, { cpuShares: shares }))
   return {
     version: cgroups.version,
-    async start({ milliCpu, memoryBytes }) {
-      await cgroups.create(top, { cpuShares: Number(cpuShares(milliCpu)), memoryBytes: Number(memoryBytes) })
+    async start({ milliCpu, memoryBytes = -1n, pids }) {
+      const limits = { cpuShares: Number(cpuShares(milliCpu)), memoryBytes: Number(memoryBytes) }
+      await cgroups.create(top, { ...limits, ...(pids !== undefined && { pids: Number(pids) }) })
       // What pods that run already have stays until they are seen.
       if (!(await cgroups.exists(`${top}/burstable`))) await cgroups.create(`${top}/burstable`, { cpuShares: 2 })
       await cgroups.create(`${top}/besteffort`, { cpuShares: 2 })

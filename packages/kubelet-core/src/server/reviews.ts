@@ -15,6 +15,8 @@ export interface Reviews {
 export interface ReviewOptions {
   client: Pick<KubeClient, 'raw'>
   nodeName: string
+  /** KubeletConfiguration `authentication.webhook.enabled`: without it no token is anybody's. Default true. */
+  tokens?: boolean
   /** KubeletConfiguration `authentication.webhook.cacheTTL`, in milliseconds. */
   tokenTtlMs: number
   /** `authorization.webhook.cacheAuthorizedTTL` and `cacheUnauthorizedTTL`, in milliseconds. */
@@ -26,7 +28,7 @@ export interface ReviewOptions {
 const most = 1024
 
 export function createReviews(options: ReviewOptions): Reviews {
-  const { client, nodeName, tokenTtlMs, allowedTtlMs, deniedTtlMs, clock } = options
+  const { client, nodeName, tokens = true, tokenTtlMs, allowedTtlMs, deniedTtlMs, clock } = options
   const users = createCache<User | undefined>(clock)
   const verdicts = createCache<boolean>(clock)
 
@@ -43,6 +45,7 @@ export function createReviews(options: ReviewOptions): Reviews {
 
   return {
     async userOf(token, signal) {
+      if (!tokens) return undefined
       const known = users.get(token)
       if (known) return known.value
       const review: TokenReview = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token } }

@@ -118,6 +118,7 @@ function refuseReferences({ spec }: Pod): void {
   }
   if (spec?.serviceAccountName) refuse('serviceaccounts')
   if (spec?.imagePullSecrets?.length) refuse('secrets')
+  if (spec?.resourceClaims?.length) refuse('resourceclaims')
   for (const { env = [], envFrom = [] } of [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])]) {
     for (const { configMapRef, secretRef } of envFrom) {
       if (configMapRef) refuse('configmaps')

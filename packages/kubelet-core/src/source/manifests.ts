@@ -76,7 +76,11 @@ export function manifestsSource(options: ManifestsOptions): PodSource {
   }
 
   const pathsOf = async (): Promise<string[]> => {
-    const found = await stat(folder)
+    const found = await stat(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+      return undefined // it was removed, and all manifests with it
+    })
+    if (!found) return []
     if (found.isFile()) return [folder]
     const entries = await readdir(folder, { withFileTypes: true })
     const names = entries.filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name)

@@ -60,6 +60,7 @@ export async function nodeJson(options: NodeSummaryOptions, usage: NodeUsage, br
     startTime: apiTime(bootMs),
     ...cpuOf('node', root, timeMs, rates),
     memory,
+    ...(await swapOf(timeMs)),
   }
   if (brief) return base
   const imageFs = wholeFs(timeMs, usage.imagefs ?? usage.nodefs)
@@ -71,7 +72,6 @@ export async function nodeJson(options: NodeSummaryOptions, usage: NodeUsage, br
     ...(usage.pids && {
       rlimit: { time: apiTime(timeMs), maxpid: Number(usage.pids.max), curproc: Number(usage.pids.running) },
     }),
-    ...(await swapOf(timeMs)),
   }
 }
 

@@ -142,10 +142,11 @@ export function podJson(stats: PodStats, disks: Disks, rates: CpuRates, brief: b
     podRef: { name, namespace, uid },
     startTime: pod.status?.startTime ?? null,
     containers: brief
-      ? all.map(({ name: own, startTime, cpu, memory }) => compact({ name: own, startTime, cpu, memory }))
+      ? all.map(({ name: own, startTime, cpu, memory, swap }) => compact({ name: own, startTime, cpu, memory, swap }))
       : all,
     ...cpuJson(uid, linux?.cpu, rates),
     ...memoryJson(linux?.memory),
+    ...podSwap(all),
   }
   if (brief) return base
   const volume = [...disk.volumes].map(([own, used]) => ({ ...fsJson(disk.timeMs, used.filesystem, used), name: own }))
@@ -157,6 +158,18 @@ export function podJson(stats: PodStats, disks: Disks, rates: CpuRates, brief: b
     ...(volume.length > 0 && { volume }),
     'ephemeral-storage': ephemeralJson(stats, disks.nodefs),
     ...(count !== undefined && { process_stats: { process_count: Number(count) } }),
+  }
+}
+
+/** That of its containers together, as far as they tell. */
+function podSwap(containers: readonly ContainerJson[]): Pick<PodJson, 'swap'> {
+  const told = containers.flatMap(({ swap }) => swap ?? [])
+  const [first] = told
+  if (!first) return {}
+  const sum = (field: 'swapUsageBytes' | 'swapAvailableBytes'): number =>
+    told.reduce((total, swap) => total + (swap[field] ?? 0), 0)
+  return {
+    swap: { time: first.time, swapAvailableBytes: sum('swapAvailableBytes'), swapUsageBytes: sum('swapUsageBytes') },
   }
 }
 
