@@ -1,7 +1,7 @@
 // The kubelet: sources, workers and node, put together.
 import { mkdir, readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { VersionRequest } from '@nodelet/cri-api'
+import { ImageSpec, VersionRequest } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
 import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { nodeCredentialsOf } from './assembly/credentials.ts'
@@ -44,6 +44,9 @@ import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
 import { type DnsConfig, maxSearches, maxSearchLength, parseResolvConf } from './pod/dns.ts'
+import { withTag } from './pod/image-reference.ts'
+import { createImageGuard } from './pull-records/guard.ts'
+import { openPullRecords } from './pull-records/records.ts'
 import { createImages } from './pod/images.ts'
 import { isStatic } from './pod/labels.ts'
 import { createPodManager, type PodManager } from './pod/manager.ts'
@@ -110,6 +113,14 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     log,
     subjectOf: (pod) => (isStatic(pod) && mirrors?.of(pod)) || pod,
   })
+  const guard = createImageGuard(
+    openPullRecords(rootDir),
+    {
+      policy: configuration.imagePullCredentialsVerificationPolicy,
+      allowlist: configuration.preloadedImagesVerificationAllowlist ?? [],
+    },
+    clock,
+  )
   const pullRate = { qps: configuration.registryPullQPS, burst: configuration.registryBurst }
   const health = createRuntimeHealth(runtimeService, clock)
   const exec = execBy(runtimeService)
@@ -244,6 +255,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     }),
     images: createImages({
       service: withPullRate(imageService, pullRate, clock),
+      guard,
       events,
       parallel: parallelPulls(configuration),
       pulled: starts.pulled,
@@ -348,6 +360,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       exclusiveCpus: (podUid, container) => cpus.exclusiveOf(podUid, container).length,
       shareableCpus: cpus.allocatable().length,
     },
+    imagesSeen: guard.prune,
     health: () => healthChecks(),
     expires: () => ({ client: clientRotation?.expiresMs(), server: server?.expiresMs() }),
     cgroups: cgroupFiles,
@@ -481,6 +494,13 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       hadProblem = health.networkProblem() !== undefined
       if (podCIDR) await range.tell(podCIDR)
       await enforceAllocatable()
+      await guard.start(async (image) => {
+        const found = await imageService.imageStatus({
+          image: ImageSpec.create({ image: withTag(image) }),
+          verbose: false,
+        })
+        return found.image?.id
+      })
       apiObjects?.start()
       podResources = await servePodResources({
         rootDir,

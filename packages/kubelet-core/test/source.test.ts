@@ -108,7 +108,7 @@ describe('pull secrets', () => {
     ['a.example.com/x', []],
     ['quay.io/x', []],
   ])('%s', (image, users) => {
-    expect(matchCredentials(image, credentials).map(({ username }) => username)).toEqual(users)
+    expect(matchCredentials(image, credentials).map(({ auth }) => auth.username)).toEqual(users)
   })
   it('a broken one is as good as none', () =>
     expect(credentialsOf({ data: { '.dockerconfigjson': 'e3s=' } })).toEqual([]))

@@ -56,7 +56,7 @@ export function nodeCredentialsOf(
       log,
     })
   return async (image, pod, signal) => [
-    ...matchCredentials(image, await readNodeCredentials(nodeCredentialFiles(rootDir), log)),
+    ...matchCredentials(image, await readNodeCredentials(nodeCredentialFiles(rootDir), log)).map(({ auth }) => auth),
     ...((await programs?.credentials(image, pod, signal)) ?? []),
   ]
 }

@@ -89,6 +89,7 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     systemLogs: configuration.enableSystemLogHandler ? '/var/log' : '',
     streamIdleMs: parseDuration(configuration.streamingConnectionIdleTimeout),
     tlsMinVersion: configuration.tlsMinVersion,
+    tlsCipherSuites: configuration.tlsCipherSuites,
     measure(labels) {
       metrics.httpRequests.inc(labels)
       metrics.httpInflight.inc(labels)

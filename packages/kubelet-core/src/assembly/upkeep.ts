@@ -34,6 +34,8 @@ export interface UpkeepOptions {
   reader: RuntimeReader
   cgroups: Pick<Cgroups, 'version' | 'stats' | 'exists'>
   counts: CountFacts
+  /** These images were there then. */
+  imagesSeen(ids: ReadonlySet<string>, thenMs: number): Promise<void>
   health(): readonly HealthCheck[]
   expires: MetricsPagesOptions['expires']
   /** The conditions of the node are others now. */
@@ -85,6 +87,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     usedByVolumes: () =>
       manager.pods().flatMap((pod) => imageVolumes(pod).flatMap(({ reference }) => namesOf(reference))),
     removed: (reason) => metrics.collectedImages.inc({ reason }),
+    seen: options.imagesSeen,
     configuration,
     events,
     clock,

@@ -4,7 +4,6 @@ import type { KubeletConfiguration } from './types.ts'
 /** Fields that change nothing here, though they may be set. */
 const idle: readonly (keyof KubeletConfiguration)[] = [
   'readOnlyPort',
-  'tlsCipherSuites',
   'enableContentionProfiling',
   'enableSystemLogQuery',
   'syncFrequency',
@@ -12,8 +11,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'configMapAndSecretChangeDetectionStrategy',
   'enableControllerAttachDetach',
   'volumePluginDir',
-  'imagePullCredentialsVerificationPolicy',
-  'preloadedImagesVerificationAllowlist',
   'makeIPTablesUtilChains',
   'oomScoreAdj',
   'maxOpenFiles',

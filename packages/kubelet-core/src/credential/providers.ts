@@ -114,7 +114,7 @@ export function createCredentialProviders(options: CredentialProvidersOptions): 
           }
         }),
       )
-      return matchCredentials(image, answers.flatMap(credentialsIn))
+      return matchCredentials(image, answers.flatMap(credentialsIn)).map(({ auth }) => auth)
     },
   }
 }

@@ -21,6 +21,8 @@ export interface ImageCollectorOptions {
   events: Pick<EventRecorder, 'recordNode'>
   /** Told of each image that was removed, and why. */
   removed?(reason: 'age' | 'space'): void
+  /** Told of the IDs of all images that were there then, in milliseconds since the epoch. */
+  seen?(ids: ReadonlySet<string>, thenMs: number): Promise<void>
   /** How large the file system of a path is, in bytes; default: of this machine. */
   diskOf?(path: string): Promise<{ capacity: bigint; available: bigint }>
   clock: Clock
@@ -49,6 +51,7 @@ export function createImageCollector(options: ImageCollectorOptions): ImageColle
   let failures = 0
 
   const look = async (signal: AbortSignal): Promise<KnownImage[]> => {
+    const thenMs = clock.now()
     const [{ images }, { containers }] = await Promise.all([
       imageService.listImages({}, { signal }),
       runtime.listContainers({}, { signal }),
@@ -67,6 +70,7 @@ export function createImageCollector(options: ImageCollectorOptions): ImageColle
     })
     const there = new Set(seen.map(({ id }) => id))
     for (const id of known.keys()) if (!there.has(id)) known.delete(id)
+    await options.seen?.(there, thenMs)
     return seen
   }
 

@@ -1,9 +1,12 @@
 // Images of containers: asked for by policy, pulled once for all who wait, tried again with a back-off.
-import { type AuthConfig, type Image, type ImageService, ImageSpec } from '@nodelet/cri-api'
+import { type Image, type ImageService, ImageSpec } from '@nodelet/cri-api'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
 import { defaultPullPolicy, parseImageReference, withTag } from './image-reference.ts'
+import type { Credential } from './pull-secrets.ts'
+import type { ImageGuard } from '../pull-records/guard.ts'
+import type { PullSecret } from '../pull-records/records.ts'
 import { createSlots } from './slots.ts'
 import type { Span } from './start-times.ts'
 import type { ImageUser } from './security-context.ts'
@@ -14,13 +17,16 @@ export type ImageState =
   | { kind: 'pulling' }
   | { kind: 'failed'; reason: string; message: string; retryMs?: number }
 
+/** What an image may be pulled with. */
+export type PullCandidate = Pick<Credential, 'auth' | 'secret'>
+
 export interface PullWish {
   pod: Pod
   container: Container
   /** For events, for instance `spec.containers{web}`; undefined: they are about the pod as a whole. */
   fieldPath: string | undefined
-  /** Asked only when something must be pulled. Tried in order. */
-  credentials(): Promise<AuthConfig[]>
+  /** Asked only when something must be pulled, or shown. Tried in order. */
+  credentials(): Promise<PullCandidate[]>
   /** Called when a pull that this wish waits for has ended. */
   changed(): void
 }
@@ -49,6 +55,8 @@ const showMs = 2000
 export interface ImagesOptions {
   service: ImageService
   events: EventRecorder
+  /** Who may use what was pulled with credentials; default: everybody. */
+  guard?: ImageGuard | undefined
   /** How many pulls at a time; default: any. */
   parallel?: number
   /** A pod has had an image pulled, of so many bytes; waiting for its turn counts. */
@@ -56,7 +64,7 @@ export interface ImagesOptions {
   clock: Clock
 }
 
-export function createImages({ service, events, parallel = Infinity, pulled, clock }: ImagesOptions): Images {
+export function createImages({ service, events, guard, parallel = Infinity, pulled, clock }: ImagesOptions): Images {
   const slots = createSlots(parallel)
   const pulls = new Map<string, Promise<Pulled>>()
   /** By pod and container: pulled for a start that has not been yet, or being pulled. */
@@ -68,7 +76,7 @@ export function createImages({ service, events, parallel = Infinity, pulled, clo
     (await service.imageStatus({ image: ImageSpec.create({ image: withTag(image) }), verbose: false })).image
 
   /** One pull per image and credentials at a time, whoever asks. */
-  const pull = async (image: string, candidates: AuthConfig[]): Promise<Pulled> => {
+  const pull = async (image: string, candidates: PullCandidate[]): Promise<Pulled> => {
     const key = `${image} ${JSON.stringify(candidates)}`
     const running = pulls.get(key)
     if (running) return running
@@ -76,7 +84,9 @@ export function createImages({ service, events, parallel = Infinity, pulled, clo
       const release = await slots.acquire()
       const beganMs = clock.now()
       try {
-        return { ref: await pullWith(service, withTag(image), candidates), tookMs: clock.now() - beganMs }
+        const pullNow = async () => pullWith(service, withTag(image), candidates)
+        const ref = guard ? await guard.pulling(image, pullNow) : (await pullNow()).imageRef
+        return { ref, tookMs: clock.now() - beganMs }
       } finally {
         release()
       }
@@ -85,6 +95,9 @@ export function createImages({ service, events, parallel = Infinity, pulled, clo
     pulls.set(key, fresh)
     return fresh
   }
+
+  const mayUse = async ({ container: { image = '' }, credentials }: PullWish, { id }: Image) =>
+    guard?.mayUse(image, id, async () => (await credentials()).flatMap(({ secret }) => secret ?? [])) ?? 'open'
 
   const run = async (wish: PullWish, key: string, failureKey: string): Promise<void> => {
     const { pod, container, fieldPath } = wish
@@ -149,20 +162,26 @@ export function createImages({ service, events, parallel = Infinity, pulled, clo
         events.record(pod, { type: 'Warning', reason: 'InspectFailed', message, fieldPath })
         return { kind: 'failed', reason: 'InvalidImageName', message }
       }
+      let isClosed = false
       const wished = wishes.get(key)
       if (wished) return wished === 'pulling' ? { kind: 'pulling' } : wished
       if (policy !== 'Always') {
         const found = await find(image)
-        if (found) {
-          const message = `Container image "${image}" already present on machine`
+        const use = found && (await mayUse(wish, found))
+        if (found && use !== 'closed') {
+          const proven = use === 'proven' ? ' and can be accessed by the pod' : ''
+          const message = `Container image "${image}" already present on machine${proven}`
           events.record(pod, { type: 'Normal', reason: 'Pulled', message, fieldPath })
           const present = presentOf(image, found.id, found)
           wishes.set(key, present)
           return present
         }
+        isClosed = found !== undefined
       }
       if (policy === 'Never') {
-        const message = `Container image "${image}" is not present with pull policy of Never`
+        const message = isClosed
+          ? `Container image "${image}" is present with pull policy of Never, but the pod has none of the credentials that it was pulled with`
+          : `Container image "${image}" is not present with pull policy of Never`
         events.record(pod, { type: 'Warning', reason: 'ErrImageNeverPull', message, fieldPath })
         return { kind: 'failed', reason: 'ErrImageNeverPull', message }
       }
@@ -211,11 +230,17 @@ function presentOf(asked: string, ref: string, image: Image | undefined): ImageS
 }
 
 /** Each credential in turn, without any when there is none. All failures are told. */
-async function pullWith(service: ImageService, image: string, candidates: AuthConfig[]): Promise<string> {
+async function pullWith(
+  service: ImageService,
+  image: string,
+  candidates: readonly PullCandidate[],
+): Promise<{ imageRef: string; secret: PullSecret | undefined }> {
   const failures: Error[] = []
-  for (const auth of candidates.length > 0 ? candidates : [undefined]) {
+  const all: readonly Partial<PullCandidate>[] = candidates.length > 0 ? candidates : [{}]
+  for (const { auth, secret } of all) {
     try {
-      return (await service.pullImage({ image: ImageSpec.create({ image }), auth })).imageRef
+      const { imageRef } = await service.pullImage({ image: ImageSpec.create({ image }), auth })
+      return { imageRef, secret }
     } catch (error) {
       failures.push(error as Error)
     }

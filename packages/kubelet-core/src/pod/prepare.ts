@@ -5,6 +5,7 @@ import type { RuntimePod } from './runtime-pod.ts'
 import { createSandbox, prepareSandbox } from './sandbox.ts'
 import type { PodServices } from './services.ts'
 import type { PodState } from './state.ts'
+import { markTold } from './told.ts'
 import type { Turnstile } from './turnstile.ts'
 
 /** Makes the pod's cgroup once. @throws Error after the event `FailedCreatePodContainer` */
@@ -16,7 +17,7 @@ export async function ensureCgroup(services: PodServices, state: PodState, pod: 
     state.cgroup = undefined
     const message = `unable to ensure pod container exists: ${(error as Error).message}`
     state.tell(pod, { type: 'Warning', reason: 'FailedCreatePodContainer', message })
-    throw error
+    throw markTold(error)
   }
 }
 
@@ -41,7 +42,7 @@ export async function ensureVolumes(
     state.volumes = undefined
     signal.throwIfAborted()
     state.tell(pod, { type: 'Warning', reason: 'FailedMount', message: (error as Error).message })
-    throw error
+    throw markTold(error)
   }
 }
 

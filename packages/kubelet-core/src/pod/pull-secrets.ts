@@ -1,7 +1,9 @@
 // The credentials for an image from a pod's pull secrets.
+import { createHash } from 'node:crypto'
 import { type AuthConfig, AuthConfig as AuthMessage } from '@nodelet/cri-api'
 import type { Pod, Secret } from 'kubernetes-types/core/v1.d.ts'
 import type { ObjectSource } from '../objects.ts'
+import type { PullSecret } from '../pull-records/records.ts'
 import { parseImageReference } from './image-reference.ts'
 
 interface DockerEntry {
@@ -17,6 +19,8 @@ export interface Credential {
   /** Registry host, with `*` per label, and a path prefix: `registry.example.com/team`. */
   pattern: string
   auth: AuthConfig
+  /** Where it is from; undefined: it is the node's own. */
+  secret?: PullSecret
 }
 
 /** The pull secrets of a pod; `missing` are the names of those that are not there or say nothing. */
@@ -31,10 +35,17 @@ export async function readPullSecrets(
     names.map(async (name) => ({ name, secret: await objects.secret(namespace, name, signal) })),
   )
   return {
-    credentials: secrets.flatMap(({ secret }) => (secret ? credentialsOf(secret) : [])),
+    credentials: secrets.flatMap(({ secret }) => (secret ? signed(secret, credentialsOf(secret)) : [])),
     missing: secrets.filter(({ secret }) => !secret).map(({ name }) => name),
   }
 }
+
+const signed = ({ metadata }: Secret, credentials: readonly Credential[]): Credential[] =>
+  credentials.map((one) => {
+    const { uid = '', namespace = '', name = '' } = metadata ?? {}
+    const credentialHash = createHash('sha256').update(JSON.stringify(one.auth)).digest('hex')
+    return { ...one, secret: { uid, namespace, name, credentialHash } }
+  })
 
 /** What a secret of type dockerconfigjson or dockercfg holds; nothing when it cannot be read. Pure. */
 export function credentialsOf({ data }: Secret): Credential[] {
@@ -71,7 +82,7 @@ function authOf(serverAddress: string, entry: DockerEntry): AuthConfig {
 }
 
 /** The credentials for an image, the most specific first. Pure. */
-export function matchCredentials(image: string, credentials: readonly Credential[]): AuthConfig[] {
+export function matchCredentials(image: string, credentials: readonly Credential[]): Credential[] {
   const { host, path } = parseImageReference(image)
   return credentials
     .filter(({ pattern }) => {
@@ -80,7 +91,6 @@ export function matchCredentials(image: string, credentials: readonly Credential
       return hostMatches(patternHost, host) && (prefix === '' || path.startsWith(prefix))
     })
     .toSorted((a, b) => b.pattern.length - a.pattern.length)
-    .map(({ auth }) => auth)
 }
 
 function hostMatches(pattern: string, host: string): boolean {

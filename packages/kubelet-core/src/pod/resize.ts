@@ -19,6 +19,7 @@ import type { RuntimeContainer, RuntimePod } from './runtime-pod.ts'
 import type { PodServices } from './services.ts'
 import { resourceFacts } from './start.ts'
 import type { PodState } from './state.ts'
+import { markTold } from './told.ts'
 
 /** The pod with what it may have now. When its spec asks for more than that, it may have to wait: its status tells. */
 export async function allot(services: PodServices, state: PodState, pod: Pod): Promise<Pod> {
@@ -96,7 +97,7 @@ export async function applyResize(
       state.tell(pod, { type: 'Warning', reason: 'ResizeError', message: `Pod resize error: ${message}` })
     }
     state.resize.progress = { error: message }
-    throw error
+    throw markTold(error)
   }
 }
 

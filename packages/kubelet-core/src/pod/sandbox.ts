@@ -7,6 +7,7 @@ import { podDns } from './dns.ts'
 import { podHostname } from './hostname.ts'
 import { sandboxConfig } from './sandbox-config.ts'
 import type { PodServices } from './services.ts'
+import { markTold } from './told.ts'
 
 /** The sandbox as it is to be made, with its cgroup; DNS that had to be cut is told as an event. */
 export async function prepareSandbox(
@@ -88,7 +89,7 @@ async function reported<T>({ events }: PodServices, pod: Pod, step: () => Promis
     const text = error instanceof Error ? error.message : String(error)
     const message = `Failed to create pod sandbox: ${text}`
     events.record(pod, { type: 'Warning', reason: 'FailedCreatePodSandBox', message })
-    throw error
+    throw markTold(error)
   }
 }
 

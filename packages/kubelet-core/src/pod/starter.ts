@@ -44,7 +44,7 @@ export async function ensureImage(
       }
       return [
         ...matchCredentials(container.image ?? '', credentials),
-        ...(await services.nodeCredentials(container.image ?? '', pod, signal)),
+        ...(await services.nodeCredentials(container.image ?? '', pod, signal)).map((auth) => ({ auth })),
       ]
     },
   })

@@ -15,6 +15,7 @@ import type { PodServices } from './services.ts'
 import { fieldPathOf } from './start.ts'
 import { earliest, ensureImage, startContainers, type StarterContext } from './starter.ts'
 import { createPodState, isTerminal, type PodState } from './state.ts'
+import { isTold, markTold } from './told.ts'
 import { createTurnstile } from './turnstile.ts'
 import type { EndRequest, PodTurns } from './worker.ts'
 
@@ -44,6 +45,12 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       const took = metrics.podWorkerSeconds.startTimer({ operation_type: wasRunning ? 'sync' : 'create' })
       try {
         return await syncPod({ services, state, pod, signal, turnstile, wake })
+      } catch (error) {
+        if (!signal.aborted && !isTold(error)) {
+          const message = `Error syncing pod, skipping: ${error instanceof Error ? error.message : String(error)}`
+          state.tell(pod, { type: 'Warning', reason: 'FailedSync', message })
+        }
+        throw error
       } finally {
         took()
         turnstile.leave()
@@ -192,7 +199,7 @@ function checkNetwork(services: PodServices, state: PodState, pod: Pod): void {
   if (!problem) return
   const message = `network is not ready: ${problem}`
   state.tell(pod, { type: 'Warning', reason: 'NetworkNotReady', message })
-  throw new Error(message)
+  throw markTold(new Error(message))
 }
 
 function deadlineOf(state: PodState, pod: Pod): number | undefined {

@@ -14,6 +14,7 @@ import { HttpError, urlOf } from './http-error.ts'
 import { serveLog } from './logs.ts'
 import { routeOf } from './routes.ts'
 import type { Route } from './routes.ts'
+import { opensslCiphers } from './ciphers.ts'
 import { type RequestLabels, requestLabels } from './measure.ts'
 import { runCommand, takeCheckpoint } from './debug.ts'
 import { sendHealth } from './health.ts'
@@ -43,6 +44,8 @@ export interface KubeletServerOptions {
   containerLogsRoot: string
   /** KubeletConfiguration `tlsMinVersion`; default `VersionTLS12`. */
   tlsMinVersion?: string | undefined
+  /** KubeletConfiguration `tlsCipherSuites`, of TLS 1.2; empty: those that Node takes by default. */
+  tlsCipherSuites?: readonly string[] | undefined
   /** Users (common names) or groups (organisations) that may ask for all. */
   allowedNames?: readonly string[]
   /** Knows bearer tokens, and what others may. Without it and without `allowedNames`, whom `clientCa` certified may all. */
@@ -79,6 +82,7 @@ export async function startKubeletServer(options: KubeletServerOptions): Promise
     key,
     // Without an authority of clients nobody is believed; not those that browsers trust.
     ca: clientCa ?? [],
+    ciphers: opensslCiphers(options.tlsCipherSuites ?? []),
     minVersion: options.tlsMinVersion === 'VersionTLS13' ? 'TLSv1.3' : 'TLSv1.2',
     secureOptions: constants.SSL_OP_NO_TICKET, // each connection shows its certificate
   })

@@ -5,7 +5,7 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
-import type { TLSSocket } from 'node:tls'
+import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { folder, open, useFixture } from '../fixture.ts'
 import { makeAuthorities } from './certificates.ts'
@@ -78,4 +78,23 @@ test('a key of another certificate is refused, with both files named', async () 
   await expect(open({ server, configuration })).rejects.toThrow(
     `tlsPrivateKeyFile ${folder}/b.key: is not the key of tlsCertFile ${folder}/a.crt`,
   )
+})
+
+test('cipher suites of TLS 1.2 are those of the configuration, by their names in Go', async () => {
+  const one = 'TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384'
+  const { port } = await open({ server, configuration: { tlsCipherSuites: [one, 'TLS_AES_128_GCM_SHA256'] } })
+  const shake = async (more: object): Promise<string> => {
+    const socket = connect({ host: '127.0.0.1', port: port ?? 0, rejectUnauthorized: false, ...more })
+    try {
+      await once(socket, 'secureConnect')
+      return socket.getCipher().standardName
+    } finally {
+      socket.destroy()
+    }
+  }
+  expect(await shake({ maxVersion: 'TLSv1.2' })).toBe(one)
+  await expect(shake({ maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-GCM-SHA256' })).rejects.toThrow()
+  expect(await shake({})).toMatch(/^TLS_(AES|CHACHA20)/)
+  const wrong = open({ server, configuration: { tlsCipherSuites: ['TLS_NONE'] } })
+  await expect(wrong).rejects.toThrow('tlsCipherSuites "TLS_NONE": is not a cipher suite that is known here')
 })
