@@ -231,6 +231,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         cpu: configuration.cpuManagerPolicy === 'static',
         memory: configuration.memoryManagerPolicy === 'Static',
       },
+      swaps: node.swap?.behavior === 'LimitedSwap' && cgroupFiles.version === 2,
     }),
     fits: (uid) => manager.wake(uid),
     accepted: (retry_trigger) => metrics.deferredAcceptedResizes.inc({ retry_trigger }),

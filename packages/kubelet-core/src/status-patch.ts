@@ -20,6 +20,8 @@ const owned = [
   'containerStatuses',
   'ephemeralContainerStatuses',
   'qosClass',
+  'resources',
+  'allocatedResources',
 ] as const
 
 /** Undefined when the API has it all already. Fields and conditions of others are left alone. */

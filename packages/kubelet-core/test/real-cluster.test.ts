@@ -116,6 +116,25 @@ it('a pod is resized while it runs: cgroups change, the container stays; more th
   await admin.delete(pods, { name: 'sized', namespace })
 })
 
+it('a pod is resized as a whole, by its cgroup', async () => {
+  const whole = (cpu: string) => ({ requests: { cpu }, limits: { memory: '128Mi' } })
+  const created = await create('whole', { resources: whole('100m'), containers: [shell(stay)] })
+  await watched(created, isReady)
+  const uid = created.metadata?.uid ?? ''
+  const shares = (): number => {
+    const files = cgroupFolders(`${world.f.cgroup}/kubepods/burstable/pod${uid}`).map((one) => join(one, 'cpu.shares'))
+    return Number(readFileSync(files.find(existsSync) ?? '', 'utf8'))
+  }
+  expect(shares()).toBe(102)
+  const resized = strategicPatch({ spec: { resources: { requests: { cpu: '200m' } } } })
+  await admin.patch(pods, { name: 'whole', namespace }, resized, { subresource: 'resize' })
+  await expect.poll(shares, { timeout: 10_000 }).toBe(204)
+  const status = async () => (await admin.get(pods, { name: 'whole', namespace })).status as Record<string, unknown>
+  await expect.poll(async () => (await status())['resources'], { timeout: 10_000 }).toEqual(whole('200m'))
+  expect((await status())['allocatedResources']).toEqual({ cpu: '200m' })
+  await admin.delete(pods, { name: 'whole', namespace })
+})
+
 it('a device plugin of ours offers devices, and a pod gets one with what it needs', async () => {
   const folder = join(world.folder, 'root/device-plugins')
   const example = join(import.meta.dirname, '../../../examples/device-plugin/clocks.ts')

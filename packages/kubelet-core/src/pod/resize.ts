@@ -9,6 +9,8 @@ import {
   allocationIn,
   allocationOf,
   changesOf,
+  podLevelOf,
+  wholePod,
   differs,
   withAllocation,
 } from '../resize/allocation.ts'
@@ -83,7 +85,7 @@ export async function applyResize(
   runtime: RuntimePod,
 ): Promise<void> {
   const due = dueIn(state, pod, runtime)
-  if (!state.resize.progress || due.length === 0) return
+  if (!state.resize.progress || (due.length === 0 && !isPodDue(state, pod))) return
   const beganMs = services.clock.now()
   const tell = (success: boolean): void =>
     services.metrics.resizeMilliseconds.observe({ success: String(success) }, services.clock.now() - beganMs)
@@ -103,9 +105,15 @@ export async function applyResize(
 
 /** Tells that all that runs has what the pod was given. */
 export function endResize(state: PodState, pod: Pod, runtime: RuntimePod): void {
-  if (!state.resize.progress || dueIn(state, pod, runtime).length > 0) return
+  if (!state.resize.progress || dueIn(state, pod, runtime).length > 0 || isPodDue(state, pod)) return
   state.resize.progress = undefined
   state.tell(pod, { type: 'Normal', reason: 'ResizeCompleted', message: 'Pod resize completed' })
+}
+
+/** The pod as a whole is to have other amounts. */
+const isPodDue = (state: PodState, pod: Pod): boolean => {
+  const ofPod = podLevelOf(pod)
+  return ofPod !== undefined && changesOf(state.actuated?.[wholePod], ofPod).length > 0
 }
 
 interface Due {
@@ -140,6 +148,11 @@ async function apply(services: PodServices, state: PodState, pod: Pod, due: read
     await wasStarted(state, container)
   }
   await cgroups?.create(pod, after)
+  const ofPod = podLevelOf(pod)
+  if (ofPod && isPodDue(state, pod)) {
+    state.actuated = { ...state.actuated, [wholePod]: ofPod }
+    await rememberResize(state)
+  }
   await tellSandbox(services, state, after)
 }
 

@@ -1,9 +1,9 @@
 // The status of a pod from what the runtime has of it. Pure.
-import type { Container, ContainerStatus, Pod, PodStatus } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, ContainerStatus, Pod, PodStatus, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
 import { qosClass } from '../resource/qos.ts'
 import { ephemeralContainers, isSidecar, policyOf } from './actions.ts'
 import type { DeviceHealth } from '../device/manager.ts'
-import type { Allocation } from '../resize/allocation.ts'
+import { type Allocation, podLevelOf, wholePod } from '../resize/allocation.ts'
 import { podConditions, type ResizeState } from './conditions.ts'
 import { containerStatus, finalStatuses, type Waiting } from './container-status.ts'
 import { isStatic } from './labels.ts'
@@ -15,7 +15,12 @@ import { apiTime } from './time.ts'
 import type { PodFailure } from './worker.ts'
 
 /** Newer API servers know of which generation a status speaks. */
-export type ObservedStatus = PodStatus & { observedGeneration?: number }
+export type ObservedStatus = PodStatus & {
+  observedGeneration?: number
+  /** Of the pod as a whole: what it has, and what it was given. */
+  resources?: ResourceRequirements
+  allocatedResources?: Record<string, string>
+}
 
 export interface StatusFacts extends Liveliness {
   runtime: RuntimePod
@@ -109,6 +114,19 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
     containerStatuses,
     ...(ephemeral.length > 0 && { ephemeralContainerStatuses: ephemeral }),
     qosClass: qosClass(pod),
+    ...podLevelStatus(pod, facts.actuated),
+  }
+}
+
+function podLevelStatus(
+  pod: Pod,
+  actuated: Allocation | undefined,
+): Pick<ObservedStatus, 'resources' | 'allocatedResources'> {
+  const own = podLevelOf(pod)
+  if (!own) return {}
+  return {
+    resources: actuated?.[wholePod] ?? own,
+    ...(own.requests && { allocatedResources: own.requests }),
   }
 }
 

@@ -3,21 +3,37 @@ import type { Container, Pod, PodStatus, ResourceRequirements } from 'kubernetes
 import { isSidecar } from '../pod/actions.ts'
 import { parseMilliQuantity } from '../quantity.ts'
 
-/** Container name → requests and limits, of those that can be resized: regular containers and sidecars. */
+/** Container name → requests and limits, of those that can be resized: regular containers and sidecars; {@link wholePod} too. */
 export type Allocation = Readonly<Record<string, ResourceRequirements>>
+
+/** What the pod itself asks for goes by a name that no container has. */
+export const wholePod = ''
+
+/** Newer API servers have it. @see v1.PodSpec.resources */
+export const podLevelOf = ({ spec }: Pod): ResourceRequirements | undefined =>
+  (spec as { resources?: ResourceRequirements } | undefined)?.resources
 
 const resizable = ({ spec }: Pod): Container[] => [
   ...(spec?.initContainers ?? []).filter(isSidecar),
   ...(spec?.containers ?? []),
 ]
 
-export const allocationOf = (pod: Pod): Allocation =>
-  Object.fromEntries(resizable(pod).map(({ name, resources }) => [name, resources ?? {}]))
+export function allocationOf(pod: Pod): Allocation {
+  const ofPod = podLevelOf(pod)
+  return {
+    ...(ofPod && { [wholePod]: ofPod }),
+    ...Object.fromEntries(resizable(pod).map(({ name, resources }) => [name, resources ?? {}])),
+  }
+}
 
 /** What the status says that a kubelet before gave to those that ran; undefined when it says nothing. */
 export function allocationIn(status: PodStatus | undefined): Allocation | undefined {
   const statuses = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]
-  const told = statuses.flatMap(({ name, resources }) => (resources ? [[name, resources] as const] : []))
+  const ofPod = (status as { resources?: ResourceRequirements } | undefined)?.resources
+  const told = [
+    ...(ofPod ? [[wholePod, ofPod] as const] : []),
+    ...statuses.flatMap(({ name, resources }) => (resources ? [[name, resources] as const] : [])),
+  ]
   return told.length > 0 ? Object.fromEntries(told) : undefined
 }
 
@@ -29,10 +45,12 @@ export function withAllocation(pod: Pod, allocation: Allocation): Pod {
     return own ? { ...container, resources: { ...container.resources, ...own } } : container
   }
   const { initContainers, containers } = pod.spec
+  const [ofPod, own] = [podLevelOf(pod), allocation[wholePod]]
   return {
     ...pod,
     spec: {
       ...pod.spec,
+      ...(ofPod && own && { resources: { ...ofPod, ...own } }),
       containers: containers.map(given),
       ...(initContainers && { initContainers: initContainers.map((one) => (isSidecar(one) ? given(one) : one)) }),
     },
@@ -52,6 +70,8 @@ export function changesOf(from: ResourceRequirements | undefined, to: ResourceRe
 
 /** Whether the pod asks for other amounts than it was given. */
 export function differs(pod: Pod, allocation: Allocation): boolean {
+  const ofPod = podLevelOf(pod)
+  if (ofPod && changesOf(allocation[wholePod], ofPod).length > 0) return true
   return resizable(pod).some(({ name, resources }) => changesOf(allocation[name], resources).length > 0)
 }
 

@@ -18,10 +18,13 @@ export interface ResizeFacts {
   allocatable: Readonly<Record<string, string>>
   /** Guaranteed pods have CPUs or memory of their own, which do not change. */
   pinned: { cpu: boolean; memory: boolean }
+  /** Burstable pods have swap by what they ask for, which does not change. */
+  swaps?: boolean
 }
 
 const refusals = {
   static_pod: 'In-place resize of static-pods is not supported',
+  swap_limitation: 'In-place resize of containers with swap is not supported',
   guaranteed_pod_cpu_manager_static_policy:
     'Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy',
   guaranteed_pod_memory_manager_static_policy:
@@ -40,6 +43,7 @@ export function obstacleToResize(pod: Pod, facts: ResizeFacts): Pending | undefi
     if (facts.pinned.cpu) return never(refusals.guaranteed_pod_cpu_manager_static_policy)
     if (facts.pinned.memory) return never(refusals.guaranteed_pod_memory_manager_static_policy)
   }
+  if (facts.swaps && qosClass(pod) === 'Burstable') return never(refusals.swap_limitation)
   for (const name of ['cpu', 'memory'] as const) {
     const requested = podQuantity(pod, 'requests', name)
     const capacity = parseMilliQuantity(facts.allocatable[name] ?? '0', name)

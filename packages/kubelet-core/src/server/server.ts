@@ -22,6 +22,7 @@ import type { Reviews } from './reviews.ts'
 import { serveSystemLog } from './system-logs.ts'
 import { serveStats } from './stats.ts'
 import { streamingUrl } from './streams.ts'
+import { statusText } from './statusz.ts'
 import { refuse, tunnel } from './tunnel.ts'
 import type { UpgradeRequest } from './tunnel.ts'
 import { forbiddenText, neededAccess, type User, userOf } from './user.ts'
@@ -160,6 +161,8 @@ async function serve(
       return sendPods(response, await node.runningPods(left.signal))
     case 'configz':
       return sendJson(response, { kubeletconfig: node.configz?.() ?? {} })
+    case 'statusz':
+      return sendText(response, 200, statusText())
     case 'metrics':
     case 'summary':
       return serveStats(route, request, response, node)

@@ -34,6 +34,8 @@ export function neededAccess(method: string, path: string): { verb: string; subr
   if (is('/metrics')) return { verb, subresources: ['metrics'] }
   if (is('/logs')) return { verb, subresources: ['log'] }
   if (is('/checkpoint')) return { verb, subresources: ['checkpoint'] }
+  if (is('/statusz')) return { verb, subresources: ['statusz'] }
+  if (is('/flagz')) return { verb, subresources: ['configz'] }
   if (is('/configz')) return { verb, subresources: ['configz', 'proxy'] }
   if (is('/pods') || is('/runningpods') || is('/runningPods')) return { verb, subresources: ['pods', 'proxy'] }
   if (is('/healthz')) return { verb, subresources: ['healthz', 'proxy'] }

@@ -78,6 +78,12 @@ describe('decision', () => {
       {},
       { reason: 'Infeasible', message: "Node didn't have enough capacity: cpu, requested: 4000, capacity: 3000" },
     ],
+    [
+      'Burstable, with swap',
+      asks('a', '2'),
+      { reason: 'Infeasible', message: 'In-place resize of containers with swap is not supported' },
+      { swaps: true },
+    ],
     ['static', isStatic, {}, { reason: 'Infeasible', message: 'In-place resize of static-pods is not supported' }],
     [
       'CPUs of its own',

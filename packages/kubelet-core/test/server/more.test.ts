@@ -11,6 +11,7 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type HealthCheck, healthAnswer, startHealthServer } from '../../src/server/health.ts'
 import { createReviews } from '../../src/server/reviews.ts'
+import { statusText } from '../../src/server/statusz.ts'
 import { routeOf } from '../../src/server/routes.ts'
 import { type KubeletServer, type KubeletServerOptions, startKubeletServer } from '../../src/server/server.ts'
 import { neededAccess } from '../../src/server/user.ts'
@@ -205,6 +206,7 @@ test.each<[string, string, string, string[]]>([
   ['GET', '/runningpods/', 'get', ['pods', 'proxy']],
   ['GET', '/healthz/ping', 'get', ['healthz', 'proxy']],
   ['GET', '/configz', 'get', ['configz', 'proxy']],
+  ['GET', '/statusz', 'get', ['statusz']],
   ['GET', '/exec/a/b/c', 'get', ['proxy']],
   ['POST', '/run/a/b/c', 'create', ['proxy']],
   ['HEAD', '/statsx', '', ['proxy']],
@@ -216,6 +218,7 @@ test.each<[string, string, object | undefined]>([
   ['GET', '/metrics', { kind: 'metrics', page: 'kubelet' }],
   ['GET', '/metrics/probes', { kind: 'metrics', page: 'probes' }],
   ['GET', '/metrics/other', undefined],
+  ['GET', '/statusz', { kind: 'statusz' }],
   ['POST', '/metrics', undefined],
   ['GET', '/stats/summary', { kind: 'summary' }],
   ['GET', '/logs/', { kind: 'logs', path: '' }],
@@ -224,6 +227,11 @@ test.each<[string, string, object | undefined]>([
   ['POST', '/checkpoint/ns/pod/c', { kind: 'checkpoint', namespace: 'ns', pod: 'pod', container: 'c' }],
   ['POST', '/checkpoint/ns/pod/uid/c', undefined],
 ])('%s %s leads to %j', (method, path, route) => expect(routeOf(method, path)).toEqual(route))
+
+test('the status says since when it runs', () => {
+  const lines = statusText(3725.5, Date.UTC(2026, 0, 2)).split('\n')
+  expect(lines.slice(4, 6)).toEqual(['Started: Thu, 01 Jan 2026 22:57:54 GMT', 'Up: 1 hr 02 min 05 sec'])
+})
 
 test('health in the words of Kubernetes', async () => {
   const fine: HealthCheck[] = [{ name: 'ping' }, { name: 'syncloop' }]

@@ -78,6 +78,7 @@ export function partlyChanged(part: PodPart, before: Fields, wanted: Fields): Fi
     })
   return {
     ...before,
+    ...(wanted.resources !== undefined && { resources: wanted.resources }),
     containers: resized('containers'),
     ...(before.initContainers !== undefined && { initContainers: resized('initContainers') }),
   }
