@@ -81,8 +81,8 @@ describe('decision', () => {
     [
       'Burstable, with swap',
       asks('a', '2'),
-      { reason: 'Infeasible', message: 'In-place resize of containers with swap is not supported' },
       { swaps: true },
+      { reason: 'Infeasible', message: 'In-place resize of containers with swap is not supported' },
     ],
     ['static', isStatic, {}, { reason: 'Infeasible', message: 'In-place resize of static-pods is not supported' }],
     [
