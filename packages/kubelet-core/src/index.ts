@@ -1,5 +1,6 @@
 export { parseMilliQuantity, parseQuantity } from './quantity.ts'
-export { oomScoreAdj, podCgroupPath, podSlicePath, qosClass } from './resource/qos.ts'
+export { oomScoreAdj, podCgroupPath, qosClass } from './resource/qos.ts'
+export { podSlicePath, rootSlicePath } from './resource/slices.ts'
 export type { QosClass } from './resource/qos.ts'
 export { containerCgroupValues, cpuPeriodUs, cpuQuotaUs, cpuShares } from './resource/container-resources.ts'
 export type { ContainerCgroupValues } from './resource/container-resources.ts'

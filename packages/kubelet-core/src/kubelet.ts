@@ -55,8 +55,10 @@ import type { NodeFacts, PodServices } from './pod/services.ts'
 import { createSlots } from './pod/slots.ts'
 import { openUserNamespaces } from './pod/user-namespaces.ts'
 import { removeEveryPod } from './pod/remove-all.ts'
-import { checkCgroupDriver } from './resource/driver-of-runtime.ts'
+import { cgroupDriverOf } from './resource/driver-of-runtime.ts'
 import { createCgroupDriver } from './resource/cgroup-driver.ts'
+import { sliceName, slicePath } from './resource/slices.ts'
+import { createSystemdDriver } from './resource/systemd-driver.ts'
 import { reservedOf } from './resource/reserved.ts'
 import { parseMilliQuantity } from './quantity.ts'
 import { servePodResources } from './pod-resources/server.ts'
@@ -99,7 +101,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
   const machine = await readMachine(rootDir)
   const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
-  await checkCgroupDriver(runtimeService, configuration)
+  const cgroupDriver = await cgroupDriverOf(runtimeService, configuration)
   const resources = nodeResources({ machine, configuration })
   const apiObjects = client && createApiObjects({ client, clock, log })
   const objects = apiObjects ?? noObjects
@@ -145,8 +147,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     })
   const cgroupFiles = await openCgroups()
   const pageSizes = Object.keys(machine.hugepages)
+  const makeDriver = cgroupDriver === 'systemd' ? createSystemdDriver : createCgroupDriver
   const cgroups = measuredCgroups(
-    options.cgroups ?? createCgroupDriver(cgroupFiles, { ...configuration, quota: cfsQuota, pageSizes }),
+    options.cgroups ?? makeDriver(cgroupFiles, { ...configuration, quota: cfsQuota, pageSizes }),
     metrics,
   )
   const starts = measuredStarts(metrics, clock)
@@ -295,20 +298,30 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   manager = createPodManager(services)
 
   const sources: PodSource[] = []
+  const duplicateIn =
+    (source: string) =>
+    (pod: Pod): void => {
+      const { name, namespace } = pod.metadata ?? {}
+      const message = `Error validating pod ${name}_${namespace} from ${source} due to duplicate pod name "${name}", ignoring`
+      events.record(pod, { type: 'Warning', reason: 'FailedValidation', message })
+    }
   const { staticPodPath: folder } = configuration
   if (folder) {
     const checkMs = parseDuration(configuration.fileCheckFrequency)
-    const duplicate = (pod: Pod): void => {
-      const { name, namespace } = pod.metadata ?? {}
-      const message = `Error validating pod ${name}_${namespace} from file due to duplicate pod name "${name}", ignoring`
-      events.record(pod, { type: 'Warning', reason: 'FailedValidation', message })
-    }
-    sources.push(manifestsSource({ folder, nodeName, checkMs, duplicate, clock, log }))
+    sources.push(manifestsSource({ folder, nodeName, checkMs, duplicate: duplicateIn('file'), clock, log }))
   }
   const { staticPodURL: url, staticPodURLHeader: headers } = configuration
   if (url)
     sources.push(
-      urlSource({ url, headers, nodeName, checkMs: parseDuration(configuration.httpCheckFrequency), clock, log }),
+      urlSource({
+        url,
+        headers,
+        nodeName,
+        checkMs: parseDuration(configuration.httpCheckFrequency),
+        duplicate: duplicateIn('http'),
+        clock,
+        log,
+      }),
     )
   if (client) sources.push(apiSource({ client, nodeName, log }))
   const sets = createPodSets({ sources, manager, statuses, mirrors })
@@ -365,6 +378,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     health: () => healthChecks(),
     expires: () => ({ client: clientRotation?.expiresMs(), server: server?.expiresMs() }),
     cgroups: cgroupFiles,
+    podsCgroup:
+      cgroupDriver === 'systemd'
+        ? slicePath(sliceName(configuration.cgroupRoot))
+        : `${configuration.cgroupRoot.replace(/\/+$/, '')}/kubepods`,
     pressureChanged: () => agent?.refresh(),
     events,
     metrics,

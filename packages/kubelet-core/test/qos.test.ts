@@ -1,7 +1,8 @@
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, test } from 'vitest'
 import { containerCgroupValues } from '../src/resource/container-resources.ts'
-import { oomScoreAdj, podCgroupPath, podSlicePath, qosClass } from '../src/resource/qos.ts'
+import { oomScoreAdj, podCgroupPath, qosClass } from '../src/resource/qos.ts'
+import { podSlicePath } from '../src/resource/slices.ts'
 
 type Resources = { requests?: Record<string, string>; limits?: Record<string, string> }
 

@@ -95,3 +95,30 @@ it('a URL is asked again and again; its pods change when its answer does, and st
     server.closeAllConnections()
   }
 })
+
+it('of two pods of one name at a URL the first counts; an empty answer is no pods', async () => {
+  const duplicates: (string | undefined)[] = []
+  let body = yaml(manifest('a'), manifest('b'), manifest('a', 'other'))
+  const server = createServer((_request, response) => void response.end(body)).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  try {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+    const duplicate = ({ metadata }: Pod): void => void duplicates.push(metadata?.name)
+    const sets = await follow(urlSource({ url, nodeName: 'n', checkMs: 20, duplicate }))
+    await expect.poll(() => sets).toEqual([['a-n', 'b-n']])
+    expect(duplicates).toEqual(['a-n'])
+    body = ''
+    await expect.poll(() => sets.at(-1)).toEqual([])
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
+})
+
+it('a folder that is removed takes its pods with it', async () => {
+  await writeFile(join(folder, 'one.yaml'), yaml(manifest('a')))
+  const sets = await follow(manifestsSource({ folder, nodeName: 'n', checkMs: 50 }))
+  expect(sets).toEqual([['a-n']])
+  await rm(folder, { recursive: true })
+  await expect.poll(() => sets.at(-1)).toEqual([])
+})

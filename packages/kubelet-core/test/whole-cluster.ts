@@ -37,11 +37,12 @@ export const isReady = ({ status }: Pod): boolean =>
 export async function startWholeCluster(
   { configuration, ...more }: Partial<KubeletOptions> = {},
   wrap: (client: KubeClient) => KubeClient = (client) => client,
+  runtime: Parameters<typeof makeRuntime>[0] = {},
 ): Promise<WholeCluster> {
   await using undo = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'nc-'))
   undo.defer(async () => rm(folder, { recursive: true, force: true }))
-  const f = undo.use(await makeRuntime())
+  const f = undo.use(await makeRuntime(runtime))
   undo.defer(async () => (await openCgroups()).remove(`${f.cgroup}/kubepods`))
   const cluster = await startCluster({
     dataDir: join(folder, 'cluster'),

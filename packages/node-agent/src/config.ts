@@ -60,6 +60,8 @@ export interface NodeConfig {
   pinnedImages: string[]
   /** Containers of pods are below this cgroup; default `/nodelet`. */
   cgroupRoot: string
+  /** Who makes cgroups: this node by files, or systemd where the machine runs it; default `cgroupfs`. */
+  cgroupDriver: 'cgroupfs' | 'systemd'
   logLevel: 'error' | 'warn' | 'info' | 'debug'
 }
 
@@ -99,6 +101,7 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   enableSelinux: z.boolean().default(false),
   pinnedImages: z.array(z.string().min(1)).default([]),
   cgroupRoot: path.default('/nodelet'),
+  cgroupDriver: z.enum(['cgroupfs', 'systemd']).default('cgroupfs'),
   logLevel: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
 })
 

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { removeNetwork } from '@nodelet/cni-plugins'
 import { openCgroups, readMountInfo, unmount } from '@nodelet/linux'
+import { rootSlicePath } from '@nodelet/kubelet-core'
 import { removeProxyRules } from '@nodelet/proxy-rules'
 import type { Logger } from 'pino'
 import { bridgeName, openNodeRuntime } from './compose.ts'
@@ -32,8 +33,10 @@ export async function resetMachine(config: NodeConfig, log: Logger, step: (title
   await removeNetwork({ bridge: bridgeName })
   step('cgroups')
   const cgroups = await openCgroups()
-  if (await cgroups.exists(config.cgroupRoot)) await cgroups.kill(config.cgroupRoot)
-  await cgroups.remove(config.cgroupRoot)
+  const { cgroupDriver, cgroupRoot } = config
+  const ofPods = cgroupDriver === 'systemd' ? rootSlicePath(cgroupRoot) : cgroupRoot
+  if (await cgroups.exists(ofPods)) await cgroups.kill(ofPods)
+  await cgroups.remove(ofPods)
   step('mounts and folders')
   await unmountBelow([config.root, config.run])
   await rm(config.root, { recursive: true, force: true })

@@ -33,6 +33,8 @@ export interface UpkeepOptions {
   manager: PodManager
   reader: RuntimeReader
   cgroups: Pick<Cgroups, 'version' | 'stats' | 'exists'>
+  /** That of all pods. */
+  podsCgroup: string
   counts: CountFacts
   /** These images were there then. */
   imagesSeen(ids: ReadonlySet<string>, thenMs: number): Promise<void>
@@ -98,7 +100,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     runtime: runtimeService,
     imageService,
     cgroups: cgroups,
-    podsCgroup: `${configuration.cgroupRoot.replace(/\/+$/, '')}/kubepods`,
+    podsCgroup: options.podsCgroup,
     podsMemoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
     rootDir,
     podLogsDir,

@@ -22,17 +22,21 @@ export interface CgroupDriver {
   list(): Promise<string[]>
 }
 
+export interface CgroupDriverOptions {
+  /** KubeletConfiguration `cgroupRoot` and `podPidsLimit`. */
+  cgroupRoot?: string
+  podPidsLimit?: number
+  quota?: CfsQuota
+  /** Of huge pages, those that the node has, such as `2Mi`. */
+  pageSizes?: readonly string[]
+}
+
 const tiers = ['', '/burstable', '/besteffort']
 
 /** The default driver: files of the cgroup file system, names as the Go kubelet's cgroupfs driver. */
 export function createCgroupDriver(
   cgroups: Pick<Cgroups, 'version' | 'create' | 'exists' | 'kill' | 'remove' | 'children'>,
-  {
-    cgroupRoot = '',
-    podPidsLimit = -1,
-    quota = defaultCfsQuota,
-    pageSizes = [],
-  }: { cgroupRoot?: string; podPidsLimit?: number; quota?: CfsQuota; pageSizes?: readonly string[] } = {},
+  { cgroupRoot = '', podPidsLimit = -1, quota = defaultCfsQuota, pageSizes = [] }: CgroupDriverOptions = {},
 ): CgroupDriver {
   const top = `${cgroupRoot.replace(/\/+$/, '')}/kubepods`
   const burstable = burstableShares(async (shares) => cgroups.create(`${top}/burstable`, { cpuShares: shares }))
@@ -70,7 +74,7 @@ export function createCgroupDriver(
 }
 
 /** Keeps the shares of the burstable pods together at the sum of what they ask for. */
-function burstableShares(write: (shares: number) => Promise<unknown>): {
+export function burstableShares(write: (shares: number) => Promise<unknown>): {
   /** @param milliCpu what the pod asks for; 0 when it is gone */
   set(podUid: string, milliCpu: bigint): Promise<void>
 } {

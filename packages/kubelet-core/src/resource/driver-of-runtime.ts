@@ -2,17 +2,12 @@
 import { CgroupDriver, isUnimplemented, type RuntimeService } from '@nodelet/cri-api'
 import type { KubeletConfiguration } from '../configuration/types.ts'
 
-/** @throws Error when it is systemd: this kubelet makes cgroups by files */
-export async function checkCgroupDriver(
+/** @returns what the runtime says, or where it is silent the configuration */
+export async function cgroupDriverOf(
   runtime: Pick<RuntimeService, 'runtimeConfig'>,
   { cgroupDriver }: Pick<KubeletConfiguration, 'cgroupDriver'>,
-): Promise<void> {
-  const told = await driverOf(runtime)
-  if ((told ?? cgroupDriver) !== 'systemd') return
-  const [who, how] = told
-    ? ['the runtime', 'set cgroupfs in the configuration of the runtime']
-    : ['cgroupDriver', 'set cgroupfs there and in the runtime']
-  throw new Error(`${who} says "systemd": this kubelet makes cgroups by files, not by systemd: ${how}`)
+): Promise<KubeletConfiguration['cgroupDriver']> {
+  return (await driverOf(runtime)) ?? cgroupDriver
 }
 
 async function driverOf(

@@ -52,15 +52,6 @@ export function podCgroupPath(pod: Pod, qos: QosClass, cgroupRoot = '/'): string
   return qos === 'Guaranteed' ? `${parent}/${leaf}` : `${parent}/${qos.toLowerCase()}/${leaf}`
 }
 
-/** The same in the systemd driver's naming: nested slices, dashes of the UID as underscores. */
-export function podSlicePath(pod: Pod, qos: QosClass, cgroupRoot = '/'): string {
-  const leaf = `pod${(pod.metadata?.uid ?? '').replaceAll('-', '_')}.slice`
-  const parent = `${cgroupRoot.replace(/\/+$/, '')}/kubepods.slice`
-  if (qos === 'Guaranteed') return `${parent}/kubepods-${leaf}`
-  const tier = `kubepods-${qos.toLowerCase()}`
-  return `${parent}/${tier}.slice/${tier}-${leaf}`
-}
-
 /**
  * `oom_score_adj` of a container: Guaranteed −997, BestEffort 1000, Burstable the less the more of the node's memory it asks for.
  * @param memoryRequestBytes the container's memory request, 0 when unset

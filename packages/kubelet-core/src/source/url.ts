@@ -15,6 +15,8 @@ export interface UrlOptions {
   nodeName: string
   /** `httpCheckFrequency`, in milliseconds; default 20 s. */
   checkMs?: number
+  /** Told of a pod whose name another has that comes before it: it is left out. */
+  duplicate?: (pod: Pod) => void
   clock?: Clock
   log?: Logger
 }
@@ -34,11 +36,13 @@ export function urlSource(options: UrlOptions): PodSource {
     const pods = podsIn(text).map((document) =>
       staticPodOf(document, { nodeName, origin: { url }, seenMs: clock.now() }),
     )
-    const names = pods.map(fullName)
-    const twice = names.find((name, index) => names.indexOf(name) !== index)
-    if (twice !== undefined) throw new ManifestError(`metadata.name: the pod ${twice} is there twice`)
     last = text
-    tell(pods)
+    const first = new Map<string, Pod>()
+    for (const pod of pods) {
+      if (first.has(fullName(pod))) options.duplicate?.(pod)
+      else first.set(fullName(pod), pod)
+    }
+    tell([...first.values()])
   }
   const period = startPeriod({
     ms: checkMs,
