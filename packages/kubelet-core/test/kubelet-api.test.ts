@@ -257,6 +257,7 @@ it('a shutdown of the machine ends pods by priority, makes the node unready and 
   const logind: Logind = {
     inhibit: async () => (held++, { release: async () => void held-- }),
     longestDelayMs: async () => 60_000,
+    raiseDelay: async () => undefined,
     async *shutdowns(signal) {
       await announced.promise
       yield true

@@ -19,7 +19,7 @@ type Limits = Omit<PodResources, 'hugePages'> & { pids?: number | undefined }
 export function sliceProperties(
   { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes = -1, pids }: Limits,
   version: 1 | 2,
-) {
+): string[] {
   const period = cpuPeriodUs ?? 100_000
   const percent = cpuQuotaUs === undefined ? '' : `${Math.ceil((cpuQuotaUs / period) * 10_000) / 100}%`
   return [

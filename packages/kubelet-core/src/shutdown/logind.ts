@@ -1,4 +1,6 @@
 // systemd-logind: a shutdown that waits for us, and the news of it. By systemd's own programs, which are its interface.
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type Program, startProgram } from '@nodelet/linux'
 
@@ -13,10 +15,13 @@ export interface Logind {
   inhibit(): Promise<Inhibitor>
   /** How long a shutdown waits at most, in milliseconds. @throws Error when there is no logind */
   longestDelayMs(signal: AbortSignal): Promise<number>
+  /** Has shutdowns wait so long from now on, in milliseconds, also after a boot. @throws Error when that cannot be */
+  raiseDelay(ms: number, signal: AbortSignal): Promise<void>
   /** Ends with the signal. `true`: a shutdown begins; `false`: it was called off. */
   shutdowns(signal: AbortSignal): AsyncIterable<boolean>
 }
 
+const dropIn = '/etc/systemd/logind.conf.d/99-kubelet.conf'
 const manager = 'org.freedesktop.login1.Manager'
 const place = ['org.freedesktop.login1', '/org/freedesktop/login1', manager]
 
@@ -39,6 +44,20 @@ export function systemLogind(env: NodeJS.ProcessEnv = process.env): Logind {
         if (microseconds !== undefined) return Number(microseconds) / 1000
       }
       throw await failure(program, 'busctl get-property')
+    },
+    async raiseDelay(ms, signal) {
+      const seconds = Math.ceil(ms / 1000)
+      await mkdir(dirname(dropIn), { recursive: true })
+      await writeFile(dropIn, `# Written by the kubelet.\n[Login]\nInhibitDelayMaxSec=${seconds}\n`)
+      const bus = ['org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus']
+      const args = ['--system', 'call', ...bus, 'GetConnectionUnixProcessID', 's', 'org.freedesktop.login1']
+      const program = startProgram('busctl', args, { env, stdio: ['ignore', 'pipe', 'pipe'], signal })
+      for await (const line of lines(program)) {
+        const [, pid] = /^u (\d+)$/.exec(line) ?? []
+        // It reads its configuration anew.
+        if (pid !== undefined) return void process.kill(Number(pid), 'SIGHUP')
+      }
+      throw await failure(program, 'busctl call')
     },
     async *shutdowns(signal) {
       const match = `type='signal',interface='${manager}',member='PrepareForShutdown'`

@@ -37,6 +37,7 @@ const message = 'Pod was terminated in response to imminent node shutdown.'
 const failure: PodFailure = { reason: 'Terminated', message, disruption: message }
 /** How long to wait before logind is asked again. */
 const retryMs = 5000
+const rereadMs = 100
 
 export function createShutdownManager(options: ShutdownOptions): ShutdownManager {
   const { rootDir, groups, logind, events, clock, log } = options
@@ -68,6 +69,14 @@ export function createShutdownManager(options: ShutdownOptions): ShutdownManager
     await remember(startMs, clock.now())
   }
 
+  const pause = async (ms: number): Promise<void> => {
+    const waited = Promise.withResolvers<void>()
+    const cancel = clock.after(ms, waited.resolve)
+    closing.signal.addEventListener('abort', () => waited.resolve(), { once: true })
+    await waited.promise
+    cancel()
+  }
+
   const follow = async (): Promise<void> => {
     inhibitor ??= await logind.inhibit()
     await checkDelay()
@@ -84,7 +93,19 @@ export function createShutdownManager(options: ShutdownOptions): ShutdownManager
 
   const checkDelay = async (): Promise<void> => {
     const wantedMs = groups.reduce((sum, { seconds }) => sum + seconds, 0) * 1000
-    const delayMs = await logind.longestDelayMs(closing.signal)
+    let delayMs = await logind.longestDelayMs(closing.signal)
+    if (delayMs >= wantedMs) return
+    try {
+      await logind.raiseDelay(wantedMs, closing.signal)
+    } catch (error) {
+      closing.signal.throwIfAborted()
+      log.warn({ err: error }, 'shutdowns of this machine could not be made to wait longer')
+    }
+    // logind reads its configuration in its own time.
+    for (let tries = 20; delayMs < wantedMs && tries > 0; tries--) {
+      await pause(rereadMs)
+      delayMs = await logind.longestDelayMs(closing.signal)
+    }
     if (delayMs >= wantedMs) return
     const advice = `set InhibitDelayMaxSec=${Math.ceil(wantedMs / 1000)} in /etc/systemd/logind.conf.d/99-kubelet.conf`
     log.warn({ delayMs, wantedMs }, `a shutdown waits less than the pods may take: ${advice}`)
@@ -98,11 +119,7 @@ export function createShutdownManager(options: ShutdownOptions): ShutdownManager
         if (closing.signal.aborted) return
         log.warn({ err: error }, 'shutdowns of this machine are not known of; asking again')
       }
-      const waited = Promise.withResolvers<void>()
-      const cancel = clock.after(retryMs, waited.resolve)
-      closing.signal.addEventListener('abort', () => waited.resolve(), { once: true })
-      await waited.promise
-      cancel()
+      await pause(retryMs)
     }
   }
 

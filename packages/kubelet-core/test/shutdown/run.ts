@@ -9,7 +9,8 @@ import { systemLogind } from '../../src/shutdown/logind.ts'
 import { createShutdownManager } from '../../src/shutdown/manager.ts'
 
 if (process.env['NODELET_LOGIND'] === undefined) {
-  const inside = 'mount -t tmpfs none /run && mkdir -p /run/nodelet-test /run/systemd && "$@"; exit $?'
+  const inside =
+    'mount -t tmpfs none /run && mount -t tmpfs none /etc/systemd && mkdir -p /run/nodelet-test /run/systemd && "$@"; exit $?'
   const command = ['sh', '-c', inside, 'sh', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
   const env = {
     ...process.env,
@@ -64,6 +65,9 @@ const manager = createShutdownManager({
 manager.start()
 await until(() => inhibitors().includes('kubelet'), 'the lock')
 said.push(['held', true])
+const delay = (): string =>
+  call('busctl', '--system', 'get-property', 'org.freedesktop.login1', ...place.slice(0, 2), 'InhibitDelayMaxUSec')
+await until(() => delay() === 't 8000000\n', 'a longer delay') // before it was 5 s
 // The monitor may still be on its way to the bus.
 await until(() => {
   if (said.length < 3) announce(true)

@@ -79,7 +79,7 @@ it.skipIf(!programs.every((path) => existsSync(path)))(
     const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=@nodelet/source', script])
     const said = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as unknown[]
     const text = JSON.stringify(said)
-    expect(said).toContainEqual(['warning', expect.stringContaining('InhibitDelayMaxSec=8') as string])
+    expect(text).not.toContain('warning')
     expect(said.filter((one) => /^\["(web|batch|critical)"/.test(JSON.stringify(one))).slice(0, 3)).toEqual([
       ['web', 'Terminated', 2],
       ['batch', 'Terminated', 5],
