@@ -328,6 +328,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const closing = new AbortController()
   let agent: NodeAgent | undefined
   let listedMs: number | undefined
+  let allRead = false
   const relist: typeof services.reader.podUids = async (signal) => {
     const beganMs = clock.now()
     if (listedMs !== undefined) metrics.relistIntervalSeconds.observe((beganMs - listedMs) / 1000)
@@ -464,15 +465,21 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
 
   /** Told of once: pods that use it are cut one by one. */
   const checkResolver = async (file: string): Promise<void> => {
-    const { searches } = await readResolver(file)
+    const problem = (message: string): void =>
+      events.recordNode({ type: 'Warning', reason: 'CheckLimitsForResolvConf', message })
+    let searches: string[]
+    try {
+      ;({ searches } = await readResolver(file))
+    } catch (error) {
+      return problem((error as Error).message) // it may come later; pods that need it are told
+    }
     const excess =
       searches.length > maxSearches
         ? `search line consisting of more than ${maxSearches} domains`
         : searches.join(' ').length > maxSearchLength
           ? `search line which length is more than allowed ${maxSearchLength} chars`
           : undefined
-    const message = `Resolv.conf file '${file}' contains ${excess}!`
-    if (excess) events.recordNode({ type: 'Warning', reason: 'CheckLimitsForResolvConf', message })
+    if (excess) problem(`Resolv.conf file '${file}' contains ${excess}!`)
   }
 
   const enforceAllocatable = async (): Promise<void> => {
@@ -547,7 +554,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           connected: () => metrics.eventStreams.inc(),
           brokeOff: () => metrics.eventStreamErrors.inc(),
           unknown: (uid) => {
-            if (!manager.uids().has(uid)) housekeeping.now()
+            if (allRead && !manager.uids().has(uid)) housekeeping.now()
           },
           clock,
           log,
@@ -608,6 +615,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       }
       await sets.start()
       void sets.allReady.then(async () => {
+        allRead = true
         upkeep.eviction.start()
         shutdown.start()
         await volumes.removeOrphans(manager.uids())

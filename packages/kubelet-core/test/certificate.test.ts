@@ -186,6 +186,36 @@ it('who serves waits for its approval, and gets what fits its names', async () =
   }
 })
 
+it('who signs something else than was asked for is not asked without a pause; to close waits for nothing', async () => {
+  await bootstrapClient(settings())
+  await using client = createKubeClient(await loadKubeconfig(kubeconfig))
+  let [asked, failures] = [0, 0]
+  const rotation = startRotation({
+    what: 'client',
+    store: certificateStore(certDir, 'kubelet-client'),
+    async request(key, signal) {
+      asked++
+      return requestCertificate({ client, key, subject: nodeSubject('node-7'), ...clientSigning, signal })
+    },
+    fits: () => false,
+    failed: () => void failures++,
+    clock: systemClock,
+    log: silentLogger,
+  })
+  await expect.poll(() => failures, { timeout: 20_000 }).toBe(1)
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  expect([asked, failures]).toEqual([1, 1])
+  await rotation.close()
+  const again = startRotation({
+    what: 'client',
+    store: certificateStore(certDir, 'kubelet-client'),
+    request: async () => Promise.reject(new Error('not asked')),
+    clock: systemClock,
+    log: silentLogger,
+  })
+  await again.close() // while it reads
+})
+
 it('a certificate is renewed with another key between 70 and 90 % of its life, and tried again when that fails', async () => {
   const life = { notBefore: 1000, notAfter: 2000 }
   expect([0, 0.5, 1].map((random) => rotateAtMs(life, random))).toEqual([1700, 1800, 1900])

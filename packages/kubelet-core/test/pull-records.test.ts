@@ -80,6 +80,18 @@ describe('the guard', () => {
     expect(await use(guard, secret('a'))).toBe('closed')
   })
 
+  it('lets nobody in when a pull could not be recorded', async () => {
+    const records = openPullRecords(folder)
+    const write = async (): Promise<never> => Promise.reject(new Error('no space left'))
+    const full = createImageGuard({ ...records, write }, policy, systemClock)
+    const pull = async () => ({ imageRef: 'sha256:1', secret: secret('a') })
+    await expect(full.pulling(image, pull)).rejects.toThrow('no space left')
+    expect(await use(full)).toBe('closed')
+    const next = open()
+    await next.start(async () => 'sha256:1')
+    expect(await use(next)).toBe('closed')
+  })
+
   it('forgets an image that is gone, not one that came since it was looked for', async () => {
     const guard = open()
     const thenMs = Date.now() - 1000

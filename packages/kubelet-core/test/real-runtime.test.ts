@@ -243,6 +243,10 @@ it('variables come from a file that an init container has written; a container w
     name: `FROM_${key}`,
     valueFrom: { fileKeyRef: { volumeName: 'made', path: 'here/settings.env', key, ...more } },
   })
+  const noFile = {
+    name: 'NO_FILE',
+    valueFrom: { fileKeyRef: { volumeName: 'made', path: 'nowhere.env', key: 'A', optional: true } },
+  }
   await put('from-file', {
     volumes: [{ name: 'made', emptyDir: {} }],
     initContainers: [
@@ -251,8 +255,8 @@ it('variables come from a file that an init container has written; a container w
       }),
     ],
     containers: [
-      shell('reader', 'echo "[$FROM_A][${FROM_B-unset}]"; exec sleep 600', {
-        env: [ref('A'), ref('B', { optional: true })],
+      shell('reader', 'echo "[$FROM_A][${FROM_B-unset}][${NO_FILE-unset}]"; exec sleep 600', {
+        env: [ref('A'), ref('B', { optional: true }), noFile],
       }),
       shell('without', 'exec sleep 600', { env: [ref('B')] }),
     ],
@@ -266,7 +270,7 @@ it('variables come from a file that an init container has written; a container w
   const pod = podOf('from-file')
   await expect
     .poll(async () => (pod ? logOf(pod, 'reader/0.log') : ''), { timeout: 15_000 })
-    .toMatch(/F \[one two\]\[unset\]\n/)
+    .toMatch(/F \[one two\]\[unset\]\[unset\]\n/)
 })
 
 it('a volume may be an image: it is pulled, mounted read-only, and kept while the pod is there', async () => {

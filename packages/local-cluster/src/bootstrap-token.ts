@@ -15,9 +15,8 @@ export function bootstrapUser(store: Store, token: string): UserInfo | undefined
   if (!found || found.type !== 'bootstrap.kubernetes.io/token' || found.metadata.deletionTimestamp) return undefined
   const data = isFields(found.data) ? found.data : {}
   const text = (key: string): string => Buffer.from(String(data[key] ?? ''), 'base64').toString('utf8')
-  const isSame =
-    text('token-secret').length === secret.length &&
-    timingSafeEqual(Buffer.from(text('token-secret')), Buffer.from(secret))
+  const stored = Buffer.from(text('token-secret'))
+  const isSame = stored.length === Buffer.byteLength(secret) && timingSafeEqual(stored, Buffer.from(secret))
   if (text('token-id') !== id || !isSame || text('usage-bootstrap-authentication') !== 'true') return undefined
   const expires = text('expiration')
   if (expires !== '' && !(Date.parse(expires) > Date.now())) return undefined

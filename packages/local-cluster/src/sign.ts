@@ -9,7 +9,7 @@ export interface ParsedRequest {
   organizations: string[]
   dnsNames: string[]
   ipAddresses: string[]
-  /** Mail addresses and URIs. */
+  /** Mail addresses, URIs and whatever else there is. */
   otherNames: string[]
   request: Pkcs10CertificateRequest
 }
@@ -20,14 +20,16 @@ export async function parseRequest(pem: string): Promise<ParsedRequest> {
   const request = new Pkcs10CertificateRequest(pem)
   if (!(await request.verify())) throw new Error('the signature of the request is not that of its key')
   const items = request.extensions.find((one) => one instanceof SubjectAlternativeNameExtension)?.names.items ?? []
-  const named = (...types: string[]): string[] =>
-    items.filter(({ type }) => types.includes(type)).map(({ value }) => value)
+  const named = (wanted: (type: string) => boolean): string[] =>
+    items.filter(({ type }) => wanted(type)).map(({ value }) => value)
+  const names = request.subjectName.getField('CN')
+  if (names.length > 1) throw new Error('the subject of the request has several common names')
   return {
-    commonName: request.subjectName.getField('CN')[0] ?? '',
+    commonName: names[0] ?? '',
     organizations: request.subjectName.getField('O'),
-    dnsNames: named('dns'),
-    ipAddresses: named('ip'),
-    otherNames: named('email', 'url'),
+    dnsNames: named((type) => type === 'dns'),
+    ipAddresses: named((type) => type === 'ip'),
+    otherNames: named((type) => type !== 'dns' && type !== 'ip'),
     request,
   }
 }

@@ -1,6 +1,6 @@
 // What the sources say, brought to those who act upon it: mirrors, statuses, workers.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { isStatic } from '../pod/labels.ts'
+import { configHashAnnotation, isStatic, mirrorAnnotation } from '../pod/labels.ts'
 import type { PodManager } from '../pod/manager.ts'
 import { fullName, mergePods } from '../source/merge.ts'
 import type { Mirrors } from '../source/mirror.ts'
@@ -27,6 +27,12 @@ export interface PodSets {
   close(): Promise<void>
 }
 
+/** The mirror that shows this very pod, not one before it. */
+const mirrorOf = ({ metadata }: Pod, mirror: Pod | undefined): Pod | undefined =>
+  mirror?.metadata?.annotations?.[mirrorAnnotation] === metadata?.annotations?.[configHashAnnotation]
+    ? mirror
+    : undefined
+
 export function createPodSets({ sources, manager, statuses, mirrors }: PodSetsOptions): PodSets {
   const sets = new Map<string, readonly Pod[]>()
   const ready = new Set<string>()
@@ -40,7 +46,7 @@ export function createPodSets({ sources, manager, statuses, mirrors }: PodSetsOp
     for (const uid of observed.keys()) if (!wanted.has(uid)) observed.delete(uid)
     for (const [uid, pod] of wanted) {
       if (isStatic(pod) && !mirrors) continue
-      const inApi = isStatic(pod) ? known.get(fullName(pod)) : pod
+      const inApi = isStatic(pod) ? mirrorOf(pod, known.get(fullName(pod))) : pod
       if (observed.has(uid) && observed.get(uid) === inApi) continue
       observed.set(uid, inApi)
       if (inApi && !isStatic(pod)) statuses.adopt(uid, inApi)

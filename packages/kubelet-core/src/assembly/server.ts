@@ -132,7 +132,7 @@ function startServingRotation(
   server: KubeletServer,
 ): Rotation | undefined {
   if (!client) return undefined
-  const hosts = [nodeName, ...nodeIPs]
+  const hosts = [...new Set([nodeName, ...nodeIPs])]
   return startRotation({
     what: 'server',
     store,

@@ -55,19 +55,23 @@ export function startRotation(options: RotationOptions): Rotation {
   const run = async (): Promise<void> => {
     let failures = 0
     const random = Math.random()
+    let renewed = false
     while (!signal.aborted) {
-      const pair = await store.read()
-      const life = pair && validityOf(pair)
-      expiresMs = life?.notAfter
-      const dueMs = pair && life && fits(pair) ? rotateAtMs(life, random) : clock.now()
-      if (dueMs > clock.now()) {
-        await pause(clock, Math.min(dueMs - clock.now(), longestTimerMs), signal)
-        continue
-      }
       try {
+        const pair = await store.read()
+        const life = pair && validityOf(pair)
+        expiresMs = life?.notAfter
+        const dueMs = pair && life && fits(pair) ? rotateAtMs(life, random) : clock.now()
+        if (dueMs > clock.now()) {
+          ;[failures, renewed] = [0, false]
+          await pause(clock, Math.min(dueMs - clock.now(), longestTimerMs), signal)
+          continue
+        }
+        if (renewed) throw new Error('the certificate that was signed is not what was asked for, or has ended already')
         await renew()
-        failures = 0
+        renewed = true
       } catch (error) {
+        renewed = false
         if (signal.aborted) return
         options.failed?.()
         const again = Math.min(firstRetryMs * 2 ** failures++, longestRetryMs)
@@ -87,8 +91,12 @@ export function startRotation(options: RotationOptions): Rotation {
 }
 
 async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const cancel = clock.after(ms, resolve)
-    signal.addEventListener('abort', () => (cancel(), resolve()), { once: true })
-  })
+  if (signal.aborted) return
+  const waited = Promise.withResolvers<void>()
+  const cancel = clock.after(ms, waited.resolve)
+  const leave = (): void => waited.resolve()
+  signal.addEventListener('abort', leave, { once: true })
+  await waited.promise
+  signal.removeEventListener('abort', leave)
+  cancel()
 }

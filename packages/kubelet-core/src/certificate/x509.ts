@@ -82,9 +82,9 @@ export function validityOf({ certificate, key }: KeyPair): { notBefore: number; 
 export function isFor(certificate: string, hosts: readonly string[]): boolean {
   try {
     const parsed = new X509Certificate(certificate)
-    const count = parsed.subjectAltName?.split(', ').length ?? 0
+    const shown = new Set(parsed.subjectAltName?.split(', '))
     return (
-      count === new Set(hosts).size &&
+      shown.size === new Set(hosts).size &&
       hosts.every((host) => (isIP(host) ? parsed.checkIP(host) : parsed.checkHost(host)) !== undefined)
     )
   } catch {

@@ -11,6 +11,7 @@ export interface MeasuredStarts {
   pulled(podUid: string, bytes: bigint, span: Span): void
   /** The API server has the status since now; for so long it was not the newest. */
   written(pod: Pod, status: ObservedStatus, tookMs: number): void
+  begin(podUid: string): void
   forget(podUid: string): void
 }
 
@@ -33,6 +34,7 @@ export function measuredStarts(metrics: PodMetrics, clock: Clock): MeasuredStart
       hasNetworkStart = true
       metrics.firstNetworkPodStartSeconds.set(start.ownSeconds)
     },
+    begin: times.begin,
     forget: times.forget,
   }
 }

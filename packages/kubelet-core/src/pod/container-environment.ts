@@ -56,8 +56,9 @@ export async function readEnvironmentSources(
   const wanted = new Map<string, [Kind, string]>()
   for (const [kind, name] of references(container)) wanted.set(keyOf(kind, name), [kind, name])
   // Static pods begin without an API server: it may be one of them.
-  const services = isStatic(pod) ? source.knownServices() : readInTime(source.services(signal), 'services')
-  const read = await Promise.all(
+  const readServices = async () =>
+    isStatic(pod) ? source.knownServices() : readInTime(source.services(signal), 'services')
+  const readObjects = Promise.all(
     [...wanted].map(async ([key, [kind, name]]): Promise<[string, Record<string, string> | undefined]> => [
       key,
       kind === 'ConfigMap'
@@ -65,10 +66,11 @@ export async function readEnvironmentSources(
         : secretData(await readInTime(source.secret(namespace, name, signal), 'secret')),
     ]),
   )
+  const [services, read] = await Promise.all([readServices(), readObjects])
   const objects = new Map(
     read.flatMap(([key, data]): [string, Record<string, string>][] => (data ? [[key, data]] : [])),
   )
-  return { services: await services, objects, files: readFiles(container, volumes) }
+  return { services, objects, files: readFiles(container, volumes) }
 }
 
 /** @throws ContainerConfigError for a volume that the pod does not have, or a file that cannot be read */

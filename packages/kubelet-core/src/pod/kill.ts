@@ -74,8 +74,12 @@ export async function killContainer(
   if (turn && left() > 0) await Promise.race([turn, elapsed(left() * 1000)])
   signal?.throwIfAborted()
   const timeout = BigInt(Math.max(minGraceSeconds, Math.ceil(left())))
-  await services.runtime.stopContainer({ containerId: runtime.id, timeout }, signal && { signal })
-  services.prober.remove(runtime.id)
+  try {
+    await services.runtime.stopContainer({ containerId: runtime.id, timeout }, signal && { signal })
+  } finally {
+    // One that could not be stopped is probed anew, all kinds.
+    services.prober.remove(runtime.id)
+  }
 }
 
 /** Passes after so many milliseconds; does not hold the process. */
@@ -105,8 +109,11 @@ export async function killPod(
     kills.push(kill)
     turn = Promise.allSettled([turn, kill])
   }
-  await Promise.all(kills)
+  // What one kill comes to does not cut the hooks of others short.
+  const results = await Promise.allSettled(kills)
   signal?.throwIfAborted()
+  const failed = results.find((result) => result.status === 'rejected')
+  if (failed) throw failed.reason
   await Promise.all(runtime.sandboxes.map(async ({ id }) => services.runtime.stopPodSandbox({ podSandboxId: id })))
 }
 

@@ -68,6 +68,7 @@ export function createPodManager(services: PodServices): PodManager {
   const open = (pod: Pod, wanted: boolean, end?: EndRequest): void => {
     const uid = pod.metadata?.uid ?? ''
     let worker: PodWorker | undefined
+    services.starts.begin(uid)
     const turns = createPodTurns(services, pod, () => worker?.wake())
     worker = createPodWorker(pod, turns, { clock, log, end })
     entries.set(uid, { worker, refresh: turns.refresh, wanted, source: pod, print: printOf(pod) })

@@ -32,11 +32,21 @@ export async function readPullSecrets(
   const namespace = pod.metadata?.namespace ?? 'default'
   const names = (pod.spec?.imagePullSecrets ?? []).flatMap(({ name }) => (name ? [name] : []))
   const secrets = await Promise.all(
-    names.map(async (name) => ({ name, secret: await objects.secret(namespace, name, signal) })),
+    names.map(async (name) => ({ name, secret: await inTime(objects.secret(namespace, name, signal)) })),
   )
   return {
     credentials: secrets.flatMap(({ secret }) => (secret ? signed(secret, credentialsOf(secret)) : [])),
     missing: secrets.filter(({ secret }) => !secret).map(({ name }) => name),
+  }
+}
+
+/** Undefined when the API server did not say it in time. */
+async function inTime<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if ((error as Error).name === 'TimeoutError') return undefined
+    throw error
   }
 }
 

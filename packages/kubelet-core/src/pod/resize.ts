@@ -27,7 +27,7 @@ import { markTold } from './told.ts'
 export async function allot(services: PodServices, state: PodState, pod: Pod): Promise<Pod> {
   if (!state.allocated) {
     const { resized } = await state.journal()
-    const first = resized?.allocated ?? allocationIn(pod.status) ?? allocationOf(pod)
+    const first = resized?.allocated ?? { ...allocationOf(pod), ...allocationIn(pod.status) }
     state.allocated = first
     state.actuated = resized?.actuated ?? first
     // One that was cut short goes on.

@@ -87,12 +87,12 @@ export interface PodServices {
   /** What a runtime handler can do; undefined when the runtime does not have it. */
   handlerFeatures(runtimeHandler: string): HandlerFeatures | undefined
   /** Removes a deleted pod from the API for good; undefined without an API. */
-  deleteForGood?: ((pod: Pod) => Promise<void>) | undefined
+  deleteForGood?: ((pod: Pod) => Promise<boolean>) | undefined
   metrics: KubeletMetrics
   /** A pod is gone for good: what waited for that may go on. */
   forgotten?: () => void
   /** How long pods took to start is forgotten with them. */
-  starts: { forget(podUid: string): void }
+  starts: { begin(podUid: string): void; forget(podUid: string): void }
   clock: Clock
   log: Logger
 }

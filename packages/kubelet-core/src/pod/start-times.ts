@@ -15,6 +15,8 @@ export interface StartTime {
 }
 
 export interface StartTimes {
+  /** What is told of other pods is not kept. */
+  begin(podUid: string): void
   /** Images of the pod were pulled. */
   pulled(podUid: string, span: Span): void
   /** The API server has this status now. @returns what the start took, once per pod */
@@ -24,27 +26,23 @@ export interface StartTimes {
 
 /** Pods that had been started before this kubelet was are not measured. */
 export function createStartTimes(): StartTimes {
+  /** Pods that have not started, and the pulls of their images. */
   const pulls = new Map<string, Span[]>()
-  const done = new Set<string>()
   return {
-    pulled(podUid, span) {
-      if (!done.has(podUid)) pulls.set(podUid, [...(pulls.get(podUid) ?? []), span])
-    },
+    begin: (podUid) => void pulls.set(podUid, []),
+    pulled: (podUid, span) => void pulls.get(podUid)?.push(span),
     written(pod, status, nowMs) {
       const { uid = '', creationTimestamp } = pod.metadata ?? {}
-      if (done.has(uid) || !hasStarted(pod, status)) return undefined
-      const spans = [...(pulls.get(uid) ?? []), ...initSpans(status)]
+      const own = pulls.get(uid)
+      if (!own || !hasStarted(pod, status)) return undefined
+      const spans = [...own, ...initSpans(status)]
       pulls.delete(uid)
-      done.add(uid)
       if (!creationTimestamp || isStateful(pod) || hasStarted(pod, pod.status)) return undefined
       const beganMs = Date.parse(String(creationTimestamp))
       const totalMs = Math.max(0, nowMs - beganMs)
       return { totalSeconds: totalMs / 1000, ownSeconds: Math.max(0, totalMs - covered(spans)) / 1000 }
     },
-    forget(podUid) {
-      pulls.delete(podUid)
-      done.delete(podUid)
-    },
+    forget: (podUid) => void pulls.delete(podUid),
   }
 }
 

@@ -22,6 +22,9 @@ export interface StarterContext {
   wake(): void
 }
 
+/** How long the API server may take to tell of pull secrets, in milliseconds; those that it has not told of are missing. */
+const secretsMs = 5000
+
 /** How long a step that failed for want of something outside waits for its next try. */
 const stepRetryMs = 10_000
 
@@ -37,7 +40,7 @@ export async function ensureImage(
     fieldPath: container.name.startsWith('volume/') ? undefined : fieldPathOf(pod, container.name),
     changed: wake,
     async credentials() {
-      const { credentials, missing } = await readPullSecrets(pod, services.objects)
+      const { credentials, missing } = await readPullSecrets(pod, services.objects, AbortSignal.timeout(secretsMs))
       if (missing.length > 0) {
         const message = `Unable to retrieve some image pull secrets (${missing.join(', ')}); attempting to pull the image may not succeed.`
         state.tell(pod, { type: 'Warning', reason: 'FailedToRetrieveImagePullSecret', message })

@@ -64,7 +64,10 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
     async terminate(pod, request, signal) {
       state.failure ??= request.failure
       const before = await reader.read(uid)
-      for (const { id } of before.containers) services.prober.remove(id, ['startup', 'liveness'])
+      for (const { id, phase } of before.containers) {
+        if (phase === 'running') services.prober.remove(id, ['startup', 'liveness'])
+        else services.prober.remove(id)
+      }
       state.publish(pod, before, 'terminating')
       const graceSeconds = await remainingGrace(services, state, pod, request, before)
       const took = metrics.podWorkerSeconds.startTimer({ operation_type: 'kill' })
@@ -78,6 +81,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
         throw error
       }
       const after = await reader.read(uid)
+      for (const { id, phase } of after.containers) if (phase !== 'running') services.prober.remove(id)
       if (isAlive(after)) throw new Error('the runtime says that containers still run after they were stopped')
       state.publish(pod, after, 'terminating')
     },
@@ -100,8 +104,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       signal.throwIfAborted()
       // On the wire: first the terminal status, then the removal.
       if (isDeleted || !pod.metadata?.deletionTimestamp || isStatic(pod)) return
-      await services.deleteForGood?.(pod)
-      isDeleted = true
+      isDeleted = (await services.deleteForGood?.(pod)) ?? false
     },
 
     refresh: () => state.republish(),

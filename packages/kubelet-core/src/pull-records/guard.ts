@@ -52,29 +52,41 @@ export function createImageGuard(records: PullRecords, policy: VerificationPolic
       if (!needsProof(image, pulledHere, policy)) return 'open'
       if (record === undefined || record === 'damaged') return 'closed'
       const access = record.credentialMapping[repositoryOf(image)]
-      const after = opens(access, access?.nodePodsAccessible ? [] : await secrets())
+      const own = access?.nodePodsAccessible ? [] : await secrets()
+      const after = opens(access, own)
       if (!after) return 'closed'
       if (after !== access) {
-        await change(imageRef, image, (before) => withAccess(before, imageRef, image, after, clock.now()))
+        await change(imageRef, image, (before) => {
+          const newest = opens(before?.credentialMapping[repositoryOf(image)], own) ?? after
+          return withAccess(before, imageRef, image, newest, clock.now())
+        })
       }
       return 'proven'
     },
     async pulling(image, pull) {
       under.set(image, (under.get(image) ?? 0) + 1)
-      try {
-        await inTurn(async () => records.begin(image))
-        const { imageRef, secret } = await pull()
-        await change(imageRef, image, (before) => {
-          const access = withPull(before?.credentialMapping[repositoryOf(image)], secret)
-          return withAccess(before, imageRef, image, access, clock.now())
-        })
-        return imageRef
-      } finally {
+      const leave = async (): Promise<void> => {
         const left = (under.get(image) ?? 1) - 1
         if (left > 0) under.set(image, left)
         else under.delete(image)
         await end(image)
       }
+      let done: Awaited<ReturnType<typeof pull>>
+      try {
+        await inTurn(async () => records.begin(image))
+        done = await pull()
+      } catch (error) {
+        await leave()
+        throw error
+      }
+      const { imageRef, secret } = done
+      // Should that fail, the intent stays: an image that is there without a record would be everybody's.
+      await change(imageRef, image, (before) => {
+        const access = withPull(before?.credentialMapping[repositoryOf(image)], secret)
+        return withAccess(before, imageRef, image, access, clock.now())
+      })
+      await leave()
+      return imageRef
     },
     async start(refOf) {
       for (const image of await records.begun()) {
@@ -87,8 +99,13 @@ export function createImageGuard(records: PullRecords, policy: VerificationPolic
       }
     },
     async prune(present, thenMs) {
-      for (const { imageRef, lastUpdatedTime } of await records.list()) {
-        if (!present.has(imageRef) && Date.parse(lastUpdatedTime) < thenMs) await records.remove(imageRef)
+      const gone = (await records.list()).filter(({ imageRef }) => !present.has(imageRef))
+      for (const { imageRef } of gone) {
+        await inTurn(async () => {
+          const now = await records.read(imageRef)
+          const isOld = now !== undefined && now !== 'damaged' && Date.parse(now.lastUpdatedTime) < thenMs
+          if (isOld) await records.remove(imageRef)
+        })
       }
     },
   }

@@ -2,6 +2,7 @@
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { outOf, shortagesOf } from '../admission/node-fit.ts'
 import { isStatic } from '../pod/labels.ts'
+import { needsRestart } from './allocation.ts'
 import { parseMilliQuantity } from '../quantity.ts'
 import { podQuantity } from '../resource/pod-resources.ts'
 import { qosClass, type QosClass } from '../resource/qos.ts'
@@ -35,15 +36,15 @@ const refusals = {
 export const infeasibleDetail = ({ message }: Pending): string =>
   Object.entries(refusals).find(([, text]) => text === message)?.[0] ?? 'insufficient_node_allocatable'
 
-/** @param pod as its spec wants it. Undefined when it may have that at once. */
-export function obstacleToResize(pod: Pod, facts: ResizeFacts): Pending | undefined {
+/** @param pod as its spec wants it. @param given as it is. Undefined when it may have that at once. */
+export function obstacleToResize(pod: Pod, facts: ResizeFacts, given: Pod = pod): Pending | undefined {
   const never = (message: string): Pending => ({ reason: 'Infeasible', message })
   if (isStatic(pod)) return never(refusals.static_pod)
   if (qosClass(pod) === 'Guaranteed') {
     if (facts.pinned.cpu) return never(refusals.guaranteed_pod_cpu_manager_static_policy)
     if (facts.pinned.memory) return never(refusals.guaranteed_pod_memory_manager_static_policy)
   }
-  if (facts.swaps && qosClass(pod) === 'Burstable') return never(refusals.swap_limitation)
+  if (facts.swaps && qosClass(pod) === 'Burstable' && changesMemory(given, pod)) return never(refusals.swap_limitation)
   for (const name of ['cpu', 'memory'] as const) {
     const requested = podQuantity(pod, 'requests', name)
     const capacity = parseMilliQuantity(facts.allocatable[name] ?? '0', name)
@@ -56,6 +57,19 @@ export function obstacleToResize(pod: Pod, facts: ResizeFacts): Pending | undefi
   const others = facts.active.filter(({ metadata }) => metadata?.uid !== pod.metadata?.uid)
   const [shortage] = shortagesOf(pod, others, facts.allocatable)
   return shortage && { reason: 'Deferred', message: outOf(shortage).message }
+}
+
+/** Whether a container that goes on running is to ask for more or less memory: by that it has swap. */
+function changesMemory(given: Pod, wanted: Pod): boolean {
+  const requestOf = (pod: Pod, name: string): string | undefined =>
+    [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])].find((one) => one.name === name)?.resources
+      ?.requests?.['memory']
+  return [...(wanted.spec?.initContainers ?? []), ...(wanted.spec?.containers ?? [])].some((container) => {
+    const [before, after] = [requestOf(given, container.name), requestOf(wanted, container.name)].map((amount) =>
+      parseMilliQuantity(amount ?? '0', 'requests.memory'),
+    )
+    return before !== after && !needsRestart(container, ['memory'])
+  })
 }
 
 export interface Waiting {

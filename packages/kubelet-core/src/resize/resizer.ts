@@ -41,7 +41,7 @@ export function createResizer({ facts, fits, accepted, clock }: ResizerOptions):
   /** Only the first who fits is told: once it has what it wants, the others are looked at again. */
   const retry = (by: RetryTrigger): void => {
     const known = facts()
-    const next = [...waiting.values()].toSorted(byTurn).find(({ pod }) => !obstacleToResize(pod, known))
+    const next = [...waiting.values()].toSorted(byTurn).find(({ pod, given }) => !obstacleToResize(pod, known, given))
     const uid = next?.pod.metadata?.uid
     if (uid === undefined) return
     triggers.set(uid, by)
@@ -59,7 +59,7 @@ export function createResizer({ facts, fits, accepted, clock }: ResizerOptions):
   return {
     want(pod, now) {
       const uid = pod.metadata?.uid ?? ''
-      const pending = obstacleToResize(pod, facts())
+      const pending = obstacleToResize(pod, facts(), now)
       if (!pending) {
         if (waiting.delete(uid)) accepted?.(triggers.get(uid) ?? 'pod_updated')
         triggers.delete(uid)

@@ -99,7 +99,9 @@ export async function startKubeletServer(options: KubeletServerOptions): Promise
     socket.on('error', () => {}) // 'close' follows, and whoever serves the connection sees that
   })
   const measure = (request: IncomingMessage, until: EventEmitter): void => {
-    const ended = options.measure?.(requestLabels(request.method ?? '', urlOf(request).pathname))
+    // What is no URL is refused later.
+    const path = URL.parse(request.url ?? '', 'http://kubelet')?.pathname ?? ''
+    const ended = options.measure?.(requestLabels(request.method ?? '', path))
     if (ended) until.once('close', ended)
   }
   server.on('request', (request, response) => {

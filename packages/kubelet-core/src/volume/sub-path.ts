@@ -128,7 +128,10 @@ function hold(volumePath: string, subPath: string, make: boolean): { fd: number;
   if (inside === '..' || inside.startsWith('../')) {
     throw new Error(`subPath ${JSON.stringify(subPath)} leads to ${found}, which is not within volume path ${root}`)
   }
-  if (missing.length > 0 && !make) throw new Error(`subPath ${JSON.stringify(subPath)} is not there: ${found}`)
+  if (missing.length > 0 && !make) {
+    const problem = new Error(`subPath ${JSON.stringify(subPath)} is not there: ${found}`)
+    throw Object.assign(problem, { code: 'ENOENT' })
+  }
   let fd = openSync(root, folderOnly & ~noFollow)
   try {
     const { mode } = fstatSync(fd)

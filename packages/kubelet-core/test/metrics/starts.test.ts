@@ -21,6 +21,7 @@ const running = { containerStatuses: [main({ running: { startedAt: at(20) } })] 
 
 it('a start is measured once, and counts neither pulls nor init containers as its own', () => {
   const times = createStartTimes()
+  times.begin('u')
   times.pulled('u', { beganMs: ms(1), endedMs: ms(6) })
   times.pulled('u', { beganMs: ms(4), endedMs: ms(8) })
   const waiting = { containerStatuses: [main({ waiting: { reason: 'ContainerCreating' } })] } as ObservedStatus
@@ -29,7 +30,7 @@ it('a start is measured once, and counts neither pulls nor init containers as it
   const status = { ...running, initContainerStatuses: [init] } as ObservedStatus
   expect(times.written(podOf(), status, ms(21))).toEqual({ totalSeconds: 21, ownSeconds: 12 })
   expect(times.written(podOf(), status, ms(30))).toBeUndefined()
-  times.forget('u')
+  times.begin('u')
   expect(times.written(podOf(), running, ms(22))).toEqual({ totalSeconds: 22, ownSeconds: 22 })
 })
 
@@ -37,7 +38,11 @@ it.each([
   ['that ran before', podOf({}, running)],
   ['with volumes that others bring', podOf({ volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'c' } }] })],
 ])('no start is measured of a pod %s', (_what, pod) => {
-  expect(createStartTimes().written(pod, running, ms(22))).toBeUndefined()
+  const times = createStartTimes()
+  times.begin('u')
+  expect(times.written(pod, running, ms(22))).toBeUndefined()
+  times.pulled('other', { beganMs: 0, endedMs: 1 })
+  expect(times.written(podOf(), running, ms(22))).toBeUndefined()
 })
 
 it('each container ends once, also when its end moves on to be the last state', () => {

@@ -80,8 +80,8 @@ describe('decision', () => {
     ],
     [
       'Burstable, with swap',
-      asks('a', '2'),
-      { swaps: true },
+      pod('a', { requests: { memory: '2Mi' } }),
+      { swaps: true, given: pod('a', { requests: { memory: '1Mi' } }) },
       { reason: 'Infeasible', message: 'In-place resize of containers with swap is not supported' },
     ],
     ['static', isStatic, {}, { reason: 'Infeasible', message: 'In-place resize of static-pods is not supported' }],
@@ -91,8 +91,10 @@ describe('decision', () => {
       { pinned: { cpu: true, memory: false } },
       { reason: 'Infeasible', message: 'Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy' },
     ],
+    ['its CPUs alone, with swap', asks('a', '2'), { swaps: true, given: asks('a', '1') }],
   ])('%s', (_title, wanted, more, expected) => {
-    expect(obstacleToResize(wanted, { ...facts, ...more })).toEqual(expected)
+    const { given, ...others } = more as { given?: Pod }
+    expect(obstacleToResize(wanted, { ...facts, ...others }, given)).toEqual(expected)
   })
 
   it('lets those go first who give back, then the more important, then the Guaranteed, then who waited longest', () => {

@@ -98,3 +98,17 @@ test('cipher suites of TLS 1.2 are those of the configuration, by their names in
   const wrong = open({ server, configuration: { tlsCipherSuites: ['TLS_NONE'] } })
   await expect(wrong).rejects.toThrow('tlsCipherSuites "TLS_NONE": is not a cipher suite that is known here')
 })
+
+test('what is no URL is refused, whoever asks, and the server goes on', async () => {
+  const kubelet = await open({ server })
+  const say = async (lines: string[]): Promise<string> => {
+    const socket = connect({ host: '127.0.0.1', port: kubelet.port ?? 0, rejectUnauthorized: false })
+    socket.end(`${lines.join('\r\n')}\r\n\r\n`)
+    return (await socket.setEncoding('utf8').toArray()).join('')
+  }
+  const head = ['GET // HTTP/1.1', 'Host: kubelet', 'Connection: close']
+  expect(await say(head)).toMatch(/^HTTP\/1\.1 4\d\d /)
+  const upgrade = ['GET // HTTP/1.1', 'Host: kubelet', 'Connection: Upgrade', 'Upgrade: websocket']
+  expect(await say(upgrade)).toMatch(/^HTTP\/1\.1 4\d\d /)
+  expect((await look(kubelet.port)).status).toBe(401)
+})

@@ -44,8 +44,10 @@ export function startCertificates({ client, caches, ca, log }: CertificateOption
     const request = cache.get({ name })
     if (!request) return
     const has = (type: string): boolean => request.status?.conditions?.some((one) => one.type === type) ?? false
-    const ageMs = Date.now() - Date.parse(String(request.metadata?.creationTimestamp))
-    const keepMs = has('Approved') || has('Denied') || has('Failed') ? keptMs.judged : keptMs.pending
+    const judged = request.status?.conditions?.map(({ lastUpdateTime }) => Date.parse(String(lastUpdateTime))) ?? []
+    const sinceMs = Math.max(Date.parse(String(request.metadata?.creationTimestamp)), ...judged.filter((ms) => ms > 0))
+    const ageMs = Date.now() - sinceMs
+    const keepMs = judged.length > 0 ? keptMs.judged : keptMs.pending
     if (ageMs >= keepMs) {
       await client.delete(certificateSigningRequests, { name }).catch((error: unknown) => {
         if (!isNotFound(error)) throw error
