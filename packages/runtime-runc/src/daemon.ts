@@ -116,7 +116,10 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
       handlers,
       releaseRootfs: (id) => images.releaseRootfs(id),
       onEvent: ({ type, container: { id, sandboxId, isInfra } }) => {
-        if (context && !isInfra) tell(context, eventTypes[type], id, sandboxId)
+        if (!context) return
+        if (!isInfra) tell(context, eventTypes[type], id, sandboxId)
+        else if (type === 'stopped' && isInUse(context, sandboxId))
+          tell(context, eventTypes.stopped, sandboxId, sandboxId)
       },
       ...(options.conmon === undefined ? {} : { conmon: options.conmon }),
       ...(options.cdiSpecDirs === undefined ? {} : { cdiSpecDirs: options.cdiSpecDirs }),
@@ -185,3 +188,7 @@ async function readLabels(): Promise<PolicyLabels> {
   if (await hasSelinux()) return readDefaultLabels()
   throw new Error('enableSelinux: this machine has no SELinux, or /sys/fs/selinux is not mounted: leave it out')
 }
+
+/** Whether nobody has asked for its end: then that of its first process is news. */
+const isInUse = ({ sandboxes }: ServiceContext, id: string): boolean =>
+  sandboxes.list().some((one) => one.id === id && one.phase === 'ready')

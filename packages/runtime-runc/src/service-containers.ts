@@ -46,9 +46,8 @@ export function containerCalls(context: ServiceContext): ContainerCalls {
         throw new CriError('INVALID_ARGUMENT', 'container config has no metadata: set its name')
       }
       const key = [config.metadata.name, podSandboxId, config.metadata.attempt].join('_')
-      const content = JSON.stringify(ContainerConfig.toJSON(config))
       const make = (): Promise<string> => create(context, { ...request, podSandboxId, config })
-      return { containerId: await shared.call({ key, content, signal }, make) }
+      return { containerId: await shared.call({ key, content: config, signal }, make) }
     },
     startContainer: async ({ containerId }) => {
       const { id, sandboxId: podId } = containers.status(idOf(containerId))

@@ -1,7 +1,7 @@
 // The RuntimeService's calls about sandboxes.
 import { CriError } from '@nodelet/cri-api'
 import type { PodSandboxFilter, RuntimeService } from '@nodelet/cri-api'
-import { PodSandbox, PodSandboxConfig } from '@nodelet/cri-api'
+import { PodSandbox } from '@nodelet/cri-api'
 import { batches } from './batches.ts'
 import { filterSandboxes } from './container/filter.ts'
 import { sandboxInfo } from './sandbox/info.ts'
@@ -49,9 +49,8 @@ export function sandboxCalls(context: ServiceContext): SandboxCalls {
         )
       }
       const key = sandboxName({ metadata: config?.metadata })
-      const content = config ? JSON.stringify([PodSandboxConfig.toJSON(config), runtimeHandler]) : ''
       const run = (): Promise<string> => sandboxes.run(config, runtimeHandler)
-      return { podSandboxId: await shared.call({ key, content, signal }, run) }
+      return { podSandboxId: await shared.call({ key, content: [config, runtimeHandler], signal }, run) }
     },
     stopPodSandbox: async ({ podSandboxId }) => {
       await sandboxes.stop(sandboxId(context, podSandboxId))

@@ -1,4 +1,5 @@
 // Calls that make something with a name: a client that asks again gets what its first call makes.
+import { isDeepStrictEqual } from 'node:util'
 import { CriError } from '@nodelet/cri-api'
 
 /** How long a result whose client went away waits for the client to ask again. */
@@ -7,8 +8,8 @@ const UNCLAIMED_MS = 2 * 60_000
 export interface SharedCall {
   /** The name of what is made. */
   key: string
-  /** What it is made from: only the same content shares. */
-  content: string
+  /** What it is made from: only the same content shares. Keys of maps have no order: clients in Go shuffle them. */
+  content: unknown
   /** The client's; the work goes on without it. */
   signal?: AbortSignal | undefined
 }
@@ -23,7 +24,7 @@ export interface SharedCalls<T> {
 }
 
 interface Running<T> {
-  content: string
+  content: unknown
   since: number
   result: Promise<T>
   /** Done, and kept for the client that had gone. */
@@ -42,7 +43,7 @@ export function createSharedCalls<T>(
   return {
     call: async ({ key, content, signal }, work) => {
       const known = running.get(key)
-      if (known?.content === content) {
+      if (known && isDeepStrictEqual(known.content, content)) {
         const result = await known.result
         drop(key, known)
         if (isThere(result)) return result

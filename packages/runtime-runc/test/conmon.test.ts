@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path'
 import { NamespaceMode, SecurityProfile_ProfileType } from '@nodelet/cri-api'
 import { pinNamespaces, unpinNamespace } from '@nodelet/linux'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { parseSyncLine } from '../src/conmon.ts'
 import { copyFromRoot, readInRoot, resolveInRoot } from '../src/container/rootfs.ts'
 import { createRunc } from '../src/index.ts'
@@ -255,6 +255,40 @@ test('reports an OOM kill', async () => {
     linux: { resources: { memoryLimitInBytes: 16n << 20n } },
   })
   expect(end.reason).toBe('OOMKilled')
+})
+
+test('an OOM kill that the monitor was not told of in time is one', async () => {
+  const conmon = join(f.folder, 'conmon')
+  const forgetful = `#!/bin/sh
+cd /
+for arg; do
+  shift
+  case $arg in
+    --persist-dir) skip=1 ;;
+    *) if [ -n "$skip" ]; then skip=; else set -- "$@" "$arg"; fi ;;
+  esac
+done
+exec conmon "$@"
+`
+  writeFileSync(conmon, forgetful, { mode: 0o755 })
+  await using other = await makeFixture({ conmon })
+  const linux = { resources: { memoryLimitInBytes: 16n << 20n } }
+  const id = await other.containers.create(
+    other.options('exec busybox dd if=/dev/zero of=/dev/null bs=256M count=1', { linux }),
+  )
+  await other.containers.start(id)
+  expect(await other.containers.wait(id)).toMatchObject({ exitCode: 137, reason: 'OOMKilled' })
+})
+
+test('a stop signal that could not be sent is sent by the next call', async () => {
+  const id = await running('trap "exit 4" TERM; while :; do sleep 0.1; done')
+  const kill = vi.spyOn(process, 'kill').mockImplementationOnce(() => {
+    throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' })
+  })
+  await expect(f.containers.stop(id, 5000)).rejects.toThrow('EPERM')
+  kill.mockRestore()
+  await f.containers.stop(id, 5000)
+  expect(f.containers.status(id)).toMatchObject({ exitCode: 4 })
 })
 
 test('a restart adopts what runs and settles what ended', async () => {

@@ -1,6 +1,12 @@
-import { readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { ContainerState, LinuxContainerResources, NamespaceMode, PodSandboxState } from '@nodelet/cri-api'
+import {
+  ContainerEventType,
+  ContainerState,
+  LinuxContainerResources,
+  NamespaceMode,
+  PodSandboxState,
+} from '@nodelet/cri-api'
 import type { ContainerConfig, DeepPartial, PodSandboxConfig } from '@nodelet/cri-api'
 import { isNamespacePinned, openCgroups, readMountInfo } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -145,6 +151,60 @@ function inNamespaceOf(id: string, kind: string): string {
   const pid = id === 'self' ? 'self' : readFileSync(join(f.runDir, 'bundles', id, 'pidfile'), 'utf8')
   return readlinkSync(`/proc/${pid}/ns/${kind}`)
 }
+
+test.each([
+  ['all of the node', { network: NODE, ipc: NODE, pid: NODE }, true],
+  ['the network and processes of the node', { network: NODE, pid: CONTAINER }, false],
+])('containers that name no namespaces are in those of their pod: %s', async (_, namespaceOptions, nodePids) => {
+  const pod = await runPod({ linux: { securityContext: { namespaceOptions } } })
+  const main = await start(pod, 'sleep 600', { linux: { securityContext: { namespaceOptions: {} } } })
+  expect(inNamespaceOf(main, 'net')).toBe(inNamespaceOf('self', 'net'))
+  expect(inNamespaceOf(main, 'pid') === inNamespaceOf('self', 'pid')).toBe(nodePids)
+})
+
+test('the processes of another container are joined by the beginning of its ID', async () => {
+  const pod = await runPod()
+  const main = await start(pod)
+  const namespaceOptions = { pid: NamespaceMode.TARGET, targetId: main.slice(0, 12) }
+  const { runtimeService } = f.runtime
+  const config = f.container('debug', 'sleep 600', { linux: { securityContext: { namespaceOptions } } })
+  const { containerId } = await runtimeService.createContainer({ podSandboxId: pod, config, sandboxConfig: undefined })
+  await runtimeService.startContainer({ containerId })
+  expect(inNamespaceOf(containerId, 'pid')).toBe(inNamespaceOf(main, 'pid'))
+})
+
+test('what waits to be started ends with its pod', async () => {
+  const { runtimeService } = f.runtime
+  const pod = await runPod()
+  const request = { podSandboxId: pod, config: f.container('main', 'sleep 600'), sandboxConfig: undefined }
+  const { containerId } = await runtimeService.createContainer(request)
+  const { info } = await runtimeService.containerStatus({ containerId, verbose: true })
+  const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number }
+  expect(readFileSync(`/proc/${pid}/comm`, 'utf8')).toMatch(/^runc/)
+  await runtimeService.stopPodSandbox({ podSandboxId: pod })
+  expect(existsSync(`/proc/${pid}`)).toBe(false)
+  expect(await status(containerId)).toMatchObject({ state: ContainerState.CONTAINER_EXITED, exitCode: 137 })
+})
+
+test('the end of the first process of a pod that shares its processes is told', async () => {
+  const { runtimeService } = f.runtime
+  const leaving = new AbortController()
+  const events = runtimeService.getContainerEvents({}, { signal: leaving.signal })[Symbol.asyncIterator]()
+  const first = events.next()
+  const pod = await runPod({ linux: { securityContext: { namespaceOptions: { pid: POD } } } })
+  await first
+  const told = [(await first).value, (await events.next()).value].map((event) => event?.containerEventType)
+  expect(told).toEqual([ContainerEventType.CONTAINER_CREATED_EVENT, ContainerEventType.CONTAINER_STARTED_EVENT])
+  const info = JSON.parse((await podStatus(pod, true)).info['info'] ?? '{}') as { pid: number }
+  process.kill(info.pid, 'SIGKILL')
+  const { value } = await events.next()
+  expect(value).toMatchObject({
+    containerId: pod,
+    containerEventType: ContainerEventType.CONTAINER_STOPPED_EVENT,
+    podSandboxStatus: { state: PodSandboxState.SANDBOX_NOTREADY },
+  })
+  leaving.abort()
+})
 
 test('a pod that cannot be made leaves nothing; one that cannot be stopped waits to be stopped again', async () => {
   const conf = join(f.folder, 'net.d/10-pods.conflist')

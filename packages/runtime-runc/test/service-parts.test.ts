@@ -214,6 +214,10 @@ test('a call that is asked again shares its work; what its client did not fetch 
   const [first, second] = [calls.call({ key: 'a', content: 'x' }, work), calls.call({ key: 'a', content: 'x' }, work)]
   await expect(calls.call({ key: 'a', content: 'y' }, work)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
   expect([await first, await second]).toEqual(['1', '1'])
+  const [one, same] = [{ labels: { a: '1', b: '2' } }, { labels: { b: '2', a: '1' } }]
+  const shuffled = [calls.call({ key: 'c', content: one }, work), calls.call({ key: 'c', content: same }, work)]
+  expect(new Set(await Promise.all(shuffled)).size).toBe(1)
+  made = 1
   const gone = AbortSignal.abort()
   expect(await calls.call({ key: 'a', content: 'x', signal: gone }, work)).toBe('2')
   expect(await calls.call({ key: 'a', content: 'x' }, work)).toBe('2')

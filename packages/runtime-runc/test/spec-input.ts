@@ -32,7 +32,8 @@ export const sandbox: SandboxFacts = {
 export type Config = DeepPartial<ContainerConfig>
 export type Overrides = {
   host?: Partial<HostFacts>
-  sandbox?: Partial<SandboxFacts>
+  /** What is undefined is left out. */
+  sandbox?: { [Key in keyof SandboxFacts]?: SandboxFacts[Key] | undefined }
   privilegedPod?: boolean
   targetPid?: number
   handler?: Partial<HandlerFacts>
@@ -83,7 +84,7 @@ export function spec(config: Config, image: ImageConfig = { Cmd: ['/bin/true'] }
         ...more.container,
         ...(more.targetPid === undefined ? {} : { targetPid: more.targetPid }),
       },
-      sandbox: { ...sandbox, ...more.sandbox },
+      sandbox: { ...sandbox, ...more.sandbox } as SandboxFacts,
       host: { ...host, ...more.host },
     },
   })

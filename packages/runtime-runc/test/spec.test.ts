@@ -84,10 +84,23 @@ describe('namespaces', () => {
       type: 'pid',
       path: '/proc/42/ns/pid',
     })
-    expect(() => of({ pid: NamespaceMode.POD })).toThrow(
-      'has no PID namespace to share: make the sandbox with PID mode POD',
-    )
     expect(() => of({ pid: NamespaceMode.TARGET, targetId: 'x' })).toThrow('target container "x" is not running')
+  })
+
+  test('a container that names none is in those of its pod, whatever they are', () => {
+    const nodes = { networkPath: undefined, utsPath: undefined, ipcPath: undefined }
+    expect(of({}, { sandbox: { ...nodes, nodePids: true } })).toEqual([{ type: 'mount' }])
+    expect(of({}, { sandbox: nodes })).toEqual([{ type: 'mount' }, { type: 'pid' }])
+    expect(of({}, { sandbox: { pidPath: '/ns/pid' } })).toEqual([
+      { type: 'mount' },
+      { type: 'network', path: '/ns/net' },
+      { type: 'uts', path: '/ns/uts' },
+      { type: 'ipc', path: '/ns/ipc' },
+      { type: 'pid', path: '/ns/pid' },
+    ])
+    const config = { linux: { securityContext: { namespaceOptions: {} } } }
+    const { mounts } = spec(config, undefined, { sandbox: { ...nodes, shmPath: undefined } })
+    expect(mounts).toContainEqual(expect.objectContaining({ destination: '/dev/shm', source: '/dev/shm' }))
   })
 
   test('a cgroup namespace only on version 2', () => {

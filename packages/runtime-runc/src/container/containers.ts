@@ -28,7 +28,7 @@ import type { ContainerRecord } from './record.ts'
 import { recover } from './recover.ts'
 import { remove } from './remove.ts'
 import { start } from './start.ts'
-import { stop } from './stop.ts'
+import { endNow, stop } from './stop.ts'
 import { makeFolders } from './store.ts'
 import { updateResources } from './update.ts'
 
@@ -60,6 +60,8 @@ export interface Containers extends AsyncDisposable {
   create(options: CreateOptions): Promise<string>
   start(id: string, signal?: AbortSignal): Promise<void>
   stop(id: string, timeoutMs: number, signal?: AbortSignal): Promise<void>
+  /** As `stop` with a timeout of 0; a process that waits to be started ends, too. */
+  endNow(id: string): Promise<void>
   remove(id: string, signal?: AbortSignal): Promise<void>
   execSync(id: string, command: readonly string[], timeoutMs?: number, signal?: AbortSignal): Promise<ExecResult>
   reopenLog(id: string, signal?: AbortSignal): Promise<void>
@@ -108,6 +110,7 @@ export async function openContainers(options: ContainersOptions): Promise<Contai
     create: (input) => create(context, input),
     start: (id, signal) => start(context, id, signal),
     stop: (id, timeoutMs, signal) => stop(context, id, timeoutMs, signal),
+    endNow: (id) => endNow(context, id),
     remove: (id, signal) => remove(context, id, signal),
     execSync: (id, command, timeoutMs, signal) => execSync(context, id, command, timeoutMs, signal),
     reopenLog: (id, signal) => reopen(context, id, signal),

@@ -17,6 +17,7 @@ import { locked, newEntry, runcOf, update } from './context.ts'
 import type { Context, Entry } from './context.ts'
 import { watchProcesses } from './exits.ts'
 import { gatherFacts } from './facts.ts'
+import { findById } from './filter.ts'
 import type { ContainerRecord } from './record.ts'
 import { discard } from './remove.ts'
 import { giveStreams, hideShown, showRootfs } from './shown.ts'
@@ -169,8 +170,10 @@ async function placeMonitor({ cgroups }: Context, cgroup: string, pid: number): 
 
 async function specFor(context: Context, record: ContainerRecord, options: CreateOptions): Promise<OciSpec> {
   const targetId = options.config.linux?.securityContext?.namespaceOptions?.targetId
-  const target = targetId ? context.entries.get(targetId)?.record : undefined
-  const targetPid = target?.phase === 'running' && target.sandboxId === record.sandboxId ? target.init?.pid : undefined
+  const inPod = (one: ContainerRecord): boolean => one.sandboxId === record.sandboxId && !one.isInfra
+  const others = targetId ? [...context.entries.values()].map((entry) => entry.record).filter(inPod) : []
+  const target = findById('container', others, targetId ?? '')
+  const targetPid = target?.phase === 'running' ? target.init?.pid : undefined
   const shownDir = join(context.folders.shown, record.id)
   const { userNamespace } = options.sandbox
   const container = await gatherFacts({

@@ -9,12 +9,14 @@ import { isAlive } from '../pids.ts'
 import { isId } from '../record-folders.ts'
 import { locked, note, runcOf } from './context.ts'
 import type { Context, Entry } from './context.ts'
-import { deleteFromRuntime, killAll } from './runtime-delete.ts'
+import { cgroupsOf, deleteFromRuntime, killAll } from './runtime-delete.ts'
 
 /** Between rounds that look for what no event told of, such as a watch that the kernel had no room for. */
 const ROUND_MS = 30_000
 /** How long others of a container may hold its output after its first process has ended. */
 const GRACE_MS = 1000
+/** The exit code of what SIGKILL ended. */
+const KILLED = 137
 
 /** Watches for exit files until disposed. */
 export function watchExits(context: Context): Disposable {
@@ -86,9 +88,18 @@ async function storeExit(context: Context, entry: Entry): Promise<void> {
     const message = `${path} has ${JSON.stringify(exit.text)} instead of an exit code: it is lost`
     return finish(context, entry, { exitCode: 255, finishedAt: exit.at, reason: 'Unknown', message })
   }
-  const oom = await exists(join(context.folders.bundles, id, 'oom'))
+  const oom =
+    (await exists(join(context.folders.bundles, id, 'oom'))) ||
+    (exit.code === KILLED && (await wantedMemory(context, id)))
   const reason = oom ? 'OOMKilled' : exit.code === 0 ? 'Completed' : 'Error'
   return finish(context, entry, { exitCode: exit.code, finishedAt: exit.at, reason })
+}
+
+/** Whether the kernel killed for want of memory in its cgroup: conmon may end before it is told so. */
+async function wantedMemory(context: Context, id: string): Promise<boolean> {
+  const cgroup = (await cgroupsOf(context, id))?.own
+  if (cgroup === undefined || !(await context.cgroups.exists(cgroup))) return false
+  return ((await context.cgroups.stats(cgroup)).memory?.oomKills ?? 0) > 0
 }
 
 async function finish(context: Context, entry: Entry, end: Partial<Entry['record']>): Promise<void> {

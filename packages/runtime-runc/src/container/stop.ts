@@ -27,11 +27,28 @@ export async function stop(context: Context, id: string, timeoutMs: number, sign
   if (timeoutMs > 0) {
     if (!entry.signalled) {
       entry.signalled = true
-      await kill(context, entry, entry.record.stopSignal)
+      try {
+        await kill(context, entry, entry.record.stopSignal)
+      } catch (error) {
+        entry.signalled = false // it was not sent: the next call may
+        throw error
+      }
       crashPoint('container/signalled')
     }
     if (await endsWithin(entry, timeoutMs, signal)) return
   }
+  await end(context, entry, signal)
+}
+
+/** Kills what there is of a container at once: a process that waits to be started, too. Others are fine. @throws as {@link stop} */
+export async function endNow(context: Context, id: string): Promise<void> {
+  const entry = context.entries.get(id)
+  if (entry?.record.phase === 'created') await end(context, entry)
+  else await stop(context, id, 0)
+}
+
+async function end(context: Context, entry: Entry, signal?: AbortSignal): Promise<void> {
+  const { id } = entry.record
   await kill(context, entry, 'SIGKILL')
   crashPoint('container/killed')
   if (await endsWithin(entry, KILL_WAIT_MS, signal)) return

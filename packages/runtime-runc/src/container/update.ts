@@ -40,8 +40,10 @@ export async function applyPending(context: Context, entry: Entry): Promise<void
   if (!pendingResources) return
   const { id, config } = settled
   const bundle = join(context.folders.bundles, id)
-  const { devices: _, ...oci } = buildResources(pendingResources, [], context.host)
+  let oci: Omit<OciResources, 'devices'>
   try {
+    const { devices: _, ...built } = buildResources(pendingResources, [], context.host)
+    oci = built
     await checkMemory(context, entry, Number(pendingResources.memoryLimitInBytes))
     const file = join(bundle, 'update.json')
     await writeFile(file, JSON.stringify(oci), { mode: 0o600 })

@@ -1,9 +1,9 @@
 // A sandbox as its containers' specs need it.
 import { join } from 'node:path'
 import type { PodSandboxConfig } from '@nodelet/cri-api'
-import { LinuxPodSandboxConfig } from '@nodelet/cri-api'
+import { LinuxPodSandboxConfig, NamespaceMode } from '@nodelet/cri-api'
 import type { SandboxFacts } from '../spec/facts.ts'
-import { pinPaths, podHostname, podUserNamespace } from './namespaces.ts'
+import { namespaceOptions, pinPaths, podHostname, podUserNamespace } from './namespaces.ts'
 import { podFiles } from './pod-files.ts'
 import type { SandboxRecord } from './record.ts'
 import type { SandboxFolders } from './store.ts'
@@ -22,6 +22,7 @@ export function sandboxFacts(
     ...(net === undefined ? {} : { networkPath: net }),
     ...(uts === undefined ? {} : { utsPath: uts }),
     ...(ipc === undefined ? {} : { ipcPath: ipc }),
+    nodePids: namespaceOptions(config)?.pid === NamespaceMode.NODE,
     ...(infraPid === undefined ? {} : { pidPath: `/proc/${infraPid}/ns/pid` }),
     ...(userNamespace ? { userNamespace } : {}),
     ...(selinux ? { selinux } : {}),

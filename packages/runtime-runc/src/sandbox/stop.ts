@@ -47,7 +47,7 @@ export async function endSandbox(context: SandboxContext, entry: SandboxEntry): 
   const { folders, containers } = context
   const { id, infraId } = entry.record
   const own = containersOf(context, id)
-  await Promise.all(own.filter((one) => one !== infraId).map((one) => containers.stop(one, 0)))
+  await Promise.all(own.filter((one) => one !== infraId).map((one) => containers.endNow(one)))
   if (infraId !== undefined) await containers.stop(infraId, 0)
   crashPoint('sandbox/containers-stopped')
   if (entry.record.networkOwed) await giveNetworkBack(context, entry)

@@ -28,6 +28,8 @@ export interface SandboxFacts {
   utsPath?: string
   /** Present when the pod shares one PID namespace. */
   pidPath?: string
+  /** Whether the pod's PID namespace is the node's. Default: false. */
+  nodePids?: boolean
   hostnameFile?: string
   hostsFile?: string
   resolvConfFile?: string

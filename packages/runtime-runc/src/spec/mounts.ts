@@ -44,7 +44,7 @@ export function buildMounts(config: ContainerConfig, { sandbox, container, host,
   const taken = new Set(asked.map((mount) => mount.destination))
   const free = (mount: OciMount): boolean =>
     !taken.has(mount.destination) && !(taken.has('/dev') && mount.destination.startsWith('/dev/'))
-  const hostIpc = security?.namespaceOptions?.ipc === NamespaceMode.NODE
+  const hostIpc = security?.namespaceOptions?.ipc === NamespaceMode.NODE || sandbox.ipcPath === undefined
   const own = [
     ...defaultMounts(security?.privileged ?? false, { sandbox, host, handler }),
     ...sandboxMounts(sandbox, security?.readonlyRootfs ?? false, hostIpc),

@@ -24,13 +24,9 @@ export function buildNamespaces(
   // First: the right to join the others comes with it.
   if (sandbox.userNamespace) result.push({ type: 'user', path: sandbox.userNamespace.path })
   result.push({ type: 'mount' })
-  if (network !== NamespaceMode.NODE) {
-    result.push({ type: 'network', path: pinned(sandbox, 'network', sandbox.networkPath) })
-    result.push({ type: 'uts', path: pinned(sandbox, 'uts', sandbox.utsPath) })
-  }
-  if ((options?.ipc ?? NamespaceMode.POD) !== NamespaceMode.NODE) {
-    result.push({ type: 'ipc', path: pinned(sandbox, 'ipc', sandbox.ipcPath) })
-  }
+  if (network !== NamespaceMode.NODE)
+    result.push(...pods('network', sandbox.networkPath), ...pods('uts', sandbox.utsPath))
+  if (options?.ipc !== NamespaceMode.NODE) result.push(...pods('ipc', sandbox.ipcPath))
   const pid = pidNamespace(options, sandbox, targetPid)
   if (pid) result.push(pid)
   if (host.cgroupVersion === 2 && !privileged) result.push({ type: 'cgroup' })
@@ -50,9 +46,8 @@ function pidNamespace(
       return { type: 'pid' }
     case NamespaceMode.POD:
       if (sandbox.pidPath !== undefined) return { type: 'pid', path: sandbox.pidPath }
-      throw new SpecError(
-        `sandbox ${sandbox.id} has no PID namespace to share: make the sandbox with PID mode POD, or use CONTAINER`,
-      )
+      // The pod shares none: the container has its own, as its pod's mode says.
+      return sandbox.nodePids ? undefined : { type: 'pid' }
     case NamespaceMode.TARGET:
       if (targetPid === undefined) {
         throw new SpecError(
@@ -65,7 +60,5 @@ function pidNamespace(
   }
 }
 
-function pinned(sandbox: SandboxFacts, kind: string, path: string | undefined): string {
-  if (path) return path
-  throw new SpecError(`sandbox ${sandbox.id} has no ${kind} namespace to join: it was made for the host's; use NODE`)
-}
+/** The pod's; none when the pod is in the host's. */
+const pods = (type: OciNamespace['type'], path: string | undefined): OciNamespace[] => (path ? [{ type, path }] : [])
