@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { mount, readMountInfo } from '@nodelet/linux'
@@ -42,6 +42,19 @@ test('emptyDir in memory: a tmpfs of the limit, not mounted twice', async () => 
   expect(mounts).toMatchObject([{ type: 'tmpfs', superOptions: expect.arrayContaining(['size=1024k']) }])
   expect(modeOf(path)).toBe('777')
   expect(readdirSync(path)).toEqual(['file'])
+  await world.manager.unmount('uid-1')
+  expect(await world.mountsBelow()).toEqual([])
+})
+
+test('emptyDir of huge pages: a hugetlbfs of the limit, not mounted twice', async () => {
+  const volume = { name: 'v', emptyDir: { medium: 'HugePages' } }
+  const pod = podWith([volume], {}, { resources: { limits: { 'hugepages-2Mi': '4Mi' } } })
+  const path = (await world.manager.mount(pod)).get('v') ?? ''
+  expect(await world.newManager().mount(pod)).toEqual(new Map([['v', path]]))
+  const mounts = (await readMountInfo()).filter(({ mountPoint }) => mountPoint === path)
+  expect(mounts).toMatchObject([{ type: 'hugetlbfs', superOptions: expect.arrayContaining(['pagesize=2M']) }])
+  const { blocks, bsize } = statfsSync(path)
+  expect([blocks * bsize, modeOf(path)]).toEqual([4 << 20, '777'])
   await world.manager.unmount('uid-1')
   expect(await world.mountsBelow()).toEqual([])
 })

@@ -12,6 +12,9 @@ const podWith = (volume: Volume, container: Partial<Container> = {}): Pod => ({
     volumes: [volume],
   },
 })
+const pages = (sizes: Record<string, string>): Partial<Container> => ({
+  resources: { limits: Object.fromEntries(Object.entries(sizes).map(([size, limit]) => [`hugepages-${size}`, limit])) },
+})
 const limited = (memory: string): Partial<Container> => ({ resources: { limits: { memory } } })
 
 test.each<[string, Pod, object]>([
@@ -30,6 +33,19 @@ test.each<[string, Pod, object]>([
     'memory: sizeLimit is the limit',
     podWith({ name: 'v', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } }, limited('64Mi')),
     { memoryBytes: 1n << 20n },
+  ],
+  [
+    'huge pages: the pod is the limit',
+    podWith({ name: 'v', emptyDir: { medium: 'HugePages', sizeLimit: '1Gi' } }, pages({ '2Mi': '8Mi' })),
+    { memoryBytes: 8n << 20n, pageBytes: 2n << 20n },
+  ],
+  [
+    'huge pages: one of two sizes, and sizeLimit is the limit',
+    podWith(
+      { name: 'v', emptyDir: { medium: 'HugePages-2Mi', sizeLimit: '4Mi' } },
+      pages({ '1Gi': '1Gi', '2Mi': '8Mi' }),
+    ),
+    { memoryBytes: 4n << 20n, pageBytes: 2n << 20n },
   ],
   [
     'configMap',
@@ -66,7 +82,8 @@ test.each<[Volume, RegExp]>([
   [{ name: 'v', nfs: { server: 's', path: '/' } }, /volume "v" is of kind nfs, which is not supported/],
   [{ name: 'v', persistentVolumeClaim: { claimName: 'c' } }, /of kind persistentVolumeClaim/],
   [{ name: 'v', csi: { driver: 'd' } }, /of kind csi/],
-  [{ name: 'v', emptyDir: { medium: 'HugePages' } }, /emptyDir with medium HugePages/],
+  [{ name: 'v', emptyDir: { medium: 'HugePages' } }, /volume "v" : medium HugePages: no container has a limit of huge/],
+  [{ name: 'v', emptyDir: { medium: 'Tape' } }, /emptyDir with medium Tape/],
   [{ name: 'v', emptyDir: { medium: 'Memory', sizeLimit: 'x' } }, /volume "v" : emptyDir.sizeLimit: "x" is not/],
   [{ name: 'v', projected: { sources: [{ clusterTrustBundle: { path: 'p' } }] } }, /projected clusterTrustBundle/],
   [{ name: 'v', hostPath: { path: '/a/../etc' } }, /write it absolute, without \.\./],
@@ -74,6 +91,14 @@ test.each<[Volume, RegExp]>([
 ])('%j is refused', (volume, message) => {
   expect(() => planVolumes(podWith(volume), gibibyte)).toThrow(message)
   expect(() => planVolumes(podWith(volume), gibibyte)).toThrow(expect.objectContaining({ name: 'VolumeError' }))
+})
+
+test.each<[string, Record<string, string>, RegExp]>([
+  ['HugePages', { '2Mi': '2Mi', '1Gi': '1Gi' }, /medium HugePages: the pod has huge pages of 2Mi and 1Gi/],
+  ['HugePages-1Gi', { '2Mi': '2Mi' }, /medium HugePages-1Gi: no container has a limit of hugepages-1Gi/],
+  ['HugePages-x', { '2Mi': '2Mi' }, /emptyDir.medium: "x" is not/],
+])('medium %s with limits %j is refused', (medium, sizes, message) => {
+  expect(() => planVolumes(podWith({ name: 'v', emptyDir: { medium } }, pages(sizes)), gibibyte)).toThrow(message)
 })
 
 const described: Pod = {

@@ -5,10 +5,11 @@ import { isMountPoint, LinuxError, mount, readMountInfo, unmountIfMounted } from
 import { hasCode } from '../errors.ts'
 
 const tmpfsMagic = 0x0102_1994
+const hugetlbfsMagic = 0x9584_58f6
 
 /** Mounts a tmpfs there, unless one is. Its pages stay out of swap where the kernel can (6.4). */
 export async function ensureTmpfs(path: string, options: readonly string[]): Promise<void> {
-  if (isMountPoint(path) && (await statfs(path)).type === tmpfsMagic) return
+  if (await isMounted(path, tmpfsMagic)) return
   const base = { source: 'tmpfs', target: path, type: 'tmpfs' }
   try {
     mount({ ...base, options: [...options, 'noswap'] })
@@ -17,6 +18,15 @@ export async function ensureTmpfs(path: string, options: readonly string[]): Pro
     mount({ ...base, options })
   }
 }
+
+/** Mounts a hugetlbfs there, unless one is. */
+export async function ensureHugetlbfs(path: string, options: readonly string[]): Promise<void> {
+  if (await isMounted(path, hugetlbfsMagic)) return
+  mount({ source: 'nodev', target: path, type: 'hugetlbfs', options })
+}
+
+const isMounted = async (path: string, magic: number): Promise<boolean> =>
+  isMountPoint(path) && (await statfs(path)).type === magic
 
 /** Mount points at and below a path, the newest first. */
 export async function mountsBelow(path: string): Promise<string[]> {

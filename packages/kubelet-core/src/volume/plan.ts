@@ -9,6 +9,7 @@ import type {
   VolumeProjection,
 } from 'kubernetes-types/core/v1.d.ts'
 import { parseQuantity } from '../quantity.ts'
+import { podQuantity } from '../resource/pod-resources.ts'
 import { fileKeyRefs } from '../pod/file-key-ref.ts'
 import { isImageVolume } from './image-volume.ts'
 import { VolumeError } from './types.ts'
@@ -22,8 +23,10 @@ export type FileSource =
 export interface EmptyDirPlan {
   kind: 'emptyDir'
   name: string
-  /** Bytes of a tmpfs; undefined for a folder on disk. */
+  /** Bytes of a tmpfs, or of a hugetlbfs; undefined for a folder on disk. */
   memoryBytes: bigint | undefined
+  /** Bytes of a page of the hugetlbfs. */
+  pageBytes?: bigint
 }
 
 export interface HostPathPlan {
@@ -132,10 +135,37 @@ function planEmptyDir(
   machineMemory: bigint,
 ): EmptyDirPlan {
   if (medium === '') return { kind: 'emptyDir', name, memoryBytes: undefined }
-  if (medium !== 'Memory') throw unsupported(name, `emptyDir with medium ${medium}`)
-  const limits = [parseQuantity(sizeLimit ?? '0', 'emptyDir.sizeLimit'), podMemoryLimit(pod), machineMemory]
-  const memoryBytes = limits.filter((limit) => limit > 0n).reduce((least, limit) => (limit < least ? limit : least))
-  return { kind: 'emptyDir', name, memoryBytes }
+  const asked = parseQuantity(sizeLimit ?? '0', 'emptyDir.sizeLimit')
+  if (medium === 'Memory') {
+    return { kind: 'emptyDir', name, memoryBytes: leastOf(asked, podMemoryLimit(pod), machineMemory) }
+  }
+  if (!medium.startsWith('HugePages')) throw unsupported(name, `emptyDir with medium ${medium}`)
+  const size = hugePageSize(medium, pod)
+  const ofPod = podQuantity(pod, 'limits', `hugepages-${size}`) / 1000n
+  return { kind: 'emptyDir', name, memoryBytes: leastOf(asked, ofPod), pageBytes: parseQuantity(size) }
+}
+
+/** Of those that are limits; zero is none. */
+const leastOf = (...limits: bigint[]): bigint =>
+  limits.filter((limit) => limit > 0n).reduce((least, limit) => (limit < least ? limit : least))
+
+/** The page size that `HugePages` or `HugePages-SIZE` means in this pod, such as `2Mi`. */
+function hugePageSize(medium: string, { spec }: Pod): string {
+  const prefix = 'hugepages-'
+  const limits = [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].flatMap(({ resources }) =>
+    Object.keys(resources?.limits ?? {}),
+  )
+  const sizes = new Set(limits.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)))
+  const [size, ...others] = sizes
+  if (size === undefined) throw new Error(`medium ${medium}: no container has a limit of huge pages`)
+  if (medium === 'HugePages') {
+    if (others.length === 0) return size
+    throw new Error(`medium HugePages: the pod has huge pages of ${[...sizes].join(' and ')}: use HugePages-${size}`)
+  }
+  const wanted = medium.slice('HugePages-'.length)
+  const same = [...sizes].find((one) => parseQuantity(one) === parseQuantity(wanted, 'emptyDir.medium'))
+  if (same !== undefined) return same
+  throw new Error(`medium ${medium}: no container has a limit of ${prefix}${wanted}`)
 }
 
 /** What the pod's memory cgroup is limited to; 0 when a container has no limit. */

@@ -3,7 +3,7 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { makeVolumeFolder, writeAtomicFolder } from './atomic-folder.ts'
 import { volumePath } from './folders.ts'
 import { prepareHostPath } from './host-path.ts'
-import { ensureTmpfs } from './mounts.ts'
+import { ensureHugetlbfs, ensureTmpfs } from './mounts.ts'
 import { giveToGroup } from './ownership.ts'
 import type { EmptyDirPlan, FilesPlan, VolumePlan } from './plan.ts'
 import { collect } from './sources.ts'
@@ -41,14 +41,16 @@ export async function setUpVolume(
 }
 
 async function setUpEmptyDir(
-  { memoryBytes }: EmptyDirPlan,
+  { memoryBytes, pageBytes }: EmptyDirPlan,
   path: string,
   pod: Pod,
   first: boolean,
   signal?: AbortSignal,
 ): Promise<void> {
   await makeVolumeFolder(path, open)
-  if (memoryBytes !== undefined) await ensureTmpfs(path, [openOption, `size=${memoryBytes}`])
+  const options = [openOption, `size=${memoryBytes}`]
+  if (pageBytes !== undefined) await ensureHugetlbfs(path, [...options, `pagesize=${pageBytes}`])
+  else if (memoryBytes !== undefined) await ensureTmpfs(path, options)
   if (first) await giveToGroup(path, pod.spec?.securityContext ?? {}, signal)
 }
 
