@@ -22,6 +22,8 @@ import type { PodManager } from '../pod/manager.ts'
 import type { RuntimeReader } from '../pod/runtime-read.ts'
 import { runningPods } from '../running-pods.ts'
 import type { HealthCheck } from '../server/health.ts'
+import type { RequestLabels } from '../server/measure.ts'
+import { startReadOnlyServer } from '../server/read-only.ts'
 import { createReviews, type Reviews } from '../server/reviews.ts'
 import { type KubeletServer, startKubeletServer } from '../server/server.ts'
 import type { StatsProvider } from '../stats/provider.ts'
@@ -70,6 +72,21 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
       ),
     health: parts.health,
   }
+  await using opening = new AsyncDisposableStack()
+  const measure = (labels: RequestLabels): (() => void) => {
+    metrics.httpRequests.inc(labels)
+    metrics.httpInflight.inc(labels)
+    const took = metrics.httpSeconds.startTimer(labels)
+    return () => {
+      took()
+      metrics.httpInflight.dec(labels)
+    }
+  }
+  const plain = { node: view, runtimeService, containerLogsRoot: configuration.podLogsDir, measure, log }
+  if (configuration.readOnlyPort > 0) {
+    const { address } = settings
+    opening.use(await startReadOnlyServer({ ...plain, address, port: configuration.readOnlyPort }))
+  }
   const store = certificateStore(join(rootDir, 'pki'), 'kubelet-server')
   const isBootstrapped = isServingBootstrapped(parts, settings)
   const sources = servingOf(parts, settings, isBootstrapped ? store.read : async () => undefined)
@@ -77,9 +94,7 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     address: settings.address,
     port: settings.port,
     ...(await readServing(sources)),
-    node: view,
-    runtimeService,
-    containerLogsRoot: configuration.podLogsDir,
+    ...plain,
     // The API server lets them do all too; so they are not asked about.
     allowedNames: ['system:masters'],
     ...(reviews && { reviews }),
@@ -90,19 +105,10 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     streamIdleMs: parseDuration(configuration.streamingConnectionIdleTimeout),
     tlsMinVersion: configuration.tlsMinVersion,
     tlsCipherSuites: configuration.tlsCipherSuites,
-    measure(labels) {
-      metrics.httpRequests.inc(labels)
-      metrics.httpInflight.inc(labels)
-      const took = metrics.httpSeconds.startTimer(labels)
-      return () => {
-        took()
-        metrics.httpInflight.dec(labels)
-      }
-    },
-    log,
   })
   const watched = watchServing(sources, server.renew, log)
   const rotation = isBootstrapped ? startServingRotation(parts, store, sources, server) : undefined
+  const opened = opening.move()
   return {
     ...server,
     expiresMs: () => rotation?.expiresMs(),
@@ -110,6 +116,7 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
       watched[Symbol.dispose]()
       await rotation?.close()
       await server.close()
+      await opened.disposeAsync()
     },
   }
 }

@@ -3,7 +3,6 @@ import type { KubeletConfiguration } from './types.ts'
 
 /** Fields that change nothing here, though they may be set. */
 const idle: readonly (keyof KubeletConfiguration)[] = [
-  'readOnlyPort',
   'enableContentionProfiling',
   'enableSystemLogQuery',
   'syncFrequency',

@@ -3,7 +3,7 @@
 export interface RequestLabels {
   method: string
   path: string
-  server_type: 'readwrite'
+  server_type: 'readwrite' | 'readonly'
   long_running: 'true' | 'false'
 }
 
@@ -33,13 +33,13 @@ const paths = new Set([
 const long = new Set(['attach', 'debug', 'exec', 'portForward'])
 
 /** @param path as asked for, without a query */
-export function requestLabels(method: string, path: string): RequestLabels {
+export function requestLabels(method: string, path: string, server: RequestLabels['server_type']): RequestLabels {
   const [first = '', second] = path.split('/').slice(1)
   const name = first === 'metrics' && second ? `metrics/${second}` : first
   return {
     method: methods.has(method) ? method : 'other',
     path: paths.has(name) ? name : 'other',
-    server_type: 'readwrite',
+    server_type: server,
     long_running: long.has(name) ? 'true' : 'false',
   }
 }

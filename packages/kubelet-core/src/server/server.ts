@@ -98,18 +98,12 @@ export async function startKubeletServer(options: KubeletServerOptions): Promise
     socket.once('close', () => sockets.delete(socket))
     socket.on('error', () => {}) // 'close' follows, and whoever serves the connection sees that
   })
-  const measure = (request: IncomingMessage, until: EventEmitter): void => {
-    // What is no URL is refused later.
-    const path = URL.parse(request.url ?? '', 'http://kubelet')?.pathname ?? ''
-    const ended = options.measure?.(requestLabels(request.method ?? '', path))
-    if (ended) until.once('close', ended)
-  }
   server.on('request', (request, response) => {
-    measure(request, response)
-    void answer(request, response, options)
+    measureRequest(request, response, options, 'readwrite')
+    void answer(request, response, options, async () => admit(request, options))
   })
   server.on('upgrade', (request, socket, head) => {
-    measure(request, socket)
+    measureRequest(request, socket, options, 'readwrite')
     void upgrade({ request, socket, head }, options)
   })
   server.listen(port, address)
@@ -126,13 +120,33 @@ export async function startKubeletServer(options: KubeletServerOptions): Promise
   }
 }
 
-async function answer(
+export function measureRequest(
+  request: IncomingMessage,
+  until: EventEmitter,
+  { measure }: Pick<KubeletServerOptions, 'measure'>,
+  server: RequestLabels['server_type'],
+): void {
+  // What is no URL is refused later.
+  const path = URL.parse(request.url ?? '', 'http://kubelet')?.pathname ?? ''
+  const ended = measure?.(requestLabels(request.method ?? '', path, server))
+  if (ended) until.once('close', ended)
+}
+
+/** What answers need that are no streams. */
+export type AnswerOptions = Pick<
+  KubeletServerOptions,
+  'node' | 'runtimeService' | 'containerLogsRoot' | 'systemLogs' | 'log'
+>
+
+/** @param routeFor throws an HttpError for what this client may not have */
+export async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  options: KubeletServerOptions,
+  options: AnswerOptions,
+  routeFor: (request: IncomingMessage) => Route | Promise<Route>,
 ): Promise<void> {
   try {
-    await serve(await admit(request, options), request, response, options)
+    await serve(await routeFor(request), request, response, options)
   } catch (error) {
     if (response.headersSent || response.destroyed) {
       options.log?.debug({ url: request.url, error: messageOf(error) }, 'an answer ended early')
@@ -147,7 +161,7 @@ async function serve(
   route: Route,
   request: IncomingMessage,
   response: ServerResponse,
-  options: KubeletServerOptions,
+  options: AnswerOptions,
 ): Promise<void> {
   const { node } = options
   const query = urlOf(request).searchParams
@@ -209,7 +223,8 @@ async function upgrade(client: UpgradeRequest, options: KubeletServerOptions): P
 /** How long the API server may take to say who somebody is and what they may, in milliseconds. */
 const reviewMs = 10_000
 
-const debugKinds: ReadonlySet<string> = new Set([
+/** Routes that lead into containers or to files of the node. */
+export const debugKinds: ReadonlySet<string> = new Set([
   'run',
   'exec',
   'attach',
@@ -263,7 +278,7 @@ async function mayAsk(
 }
 
 /** Logs what is our own fault, and returns the status. */
-function report(error: unknown, request: IncomingMessage, { log = silentLogger }: KubeletServerOptions): number {
+function report(error: unknown, request: IncomingMessage, { log = silentLogger }: AnswerOptions): number {
   const status = error instanceof HttpError ? error.status : 500
   const fields = { method: request.method, url: request.url, status, error: messageOf(error) }
   if (status >= 500) log.warn(fields, 'a request failed')

@@ -64,7 +64,7 @@ it.each([
   ['GET', '/%00/..', 'GET', 'other', 'false'],
   ['GET', '/stats/summary', 'GET', 'stats', 'false'],
 ])('labels of %s %s', (method, path, ...expected) => {
-  const labels = requestLabels(method, path)
+  const labels = requestLabels(method, path, 'readwrite')
   expect([labels.method, labels.path, labels.long_running]).toEqual(expected)
 })
 

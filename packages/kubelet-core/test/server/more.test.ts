@@ -10,6 +10,8 @@ import { createMemoryRuntime } from '@nodelet/cri-api/testing'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type HealthCheck, healthAnswer, startHealthServer } from '../../src/server/health.ts'
+import type { RequestLabels } from '../../src/server/measure.ts'
+import { startReadOnlyServer } from '../../src/server/read-only.ts'
 import { createReviews } from '../../src/server/reviews.ts'
 import { statusText } from '../../src/server/statusz.ts'
 import { routeOf } from '../../src/server/routes.ts'
@@ -142,6 +144,43 @@ test('without debugging handlers what leads into containers is refused', async (
   expect(await call('/containerLogs/shop/web/main')).toEqual(refused)
   expect(await call('/run/shop/web/main', { method: 'POST' })).toEqual(refused)
   expect((await call('/pods')).status).toBe(200)
+})
+
+test('the read-only port shows health, pods and measurements to everybody, and no more', async () => {
+  const labels: RequestLabels[] = []
+  await using server = await startReadOnlyServer({
+    address: '127.0.0.1',
+    port: 0,
+    containerLogsRoot: root,
+    runtimeService: createMemoryRuntime().runtimeService,
+    node: {
+      pods: () => [pod],
+      container: () => ({ containerId: 'c1', logPath: '' }),
+      sandbox: () => ({ sandboxId: 's1' }),
+      ended: async () => {},
+      metrics: async () => 'up 1\n',
+    },
+    measure: (one) => {
+      labels.push(one)
+      return () => {}
+    },
+  })
+  const get = async (path: string, method = 'GET') => {
+    const answer = await fetch(`http://127.0.0.1:${server.port}${path}`, {
+      method,
+      headers: { authorization: 'Bearer x' },
+    })
+    return { status: answer.status, body: await answer.text() }
+  }
+  expect(await get('/healthz')).toEqual({ status: 200, body: 'ok' })
+  expect(JSON.parse((await get('/pods')).body)).toMatchObject({ kind: 'PodList', items: [pod] })
+  expect(await get('/metrics')).toEqual({ status: 200, body: 'up 1\n' })
+  for (const path of ['/containerLogs/shop/web/main', '/logs/', '/runningpods/', '/exec/shop/web/main']) {
+    expect(await get(path), path).toEqual({ status: 405, body: 'Debug endpoints are disabled.' })
+  }
+  for (const path of ['/configz', '/statusz', '/nothing']) expect((await get(path)).status, path).toBe(404)
+  expect((await get('/checkpoint/shop/web/main', 'POST')).status).toBe(404)
+  expect(labels[0]).toEqual({ method: 'GET', path: 'healthz', server_type: 'readonly', long_running: 'false' })
 })
 
 test('tokens and permissions are asked of the API server, once for a while', async () => {

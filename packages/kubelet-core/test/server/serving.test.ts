@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import { X509Certificate } from 'node:crypto'
 import { readFileSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
+import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -111,4 +112,17 @@ test('what is no URL is refused, whoever asks, and the server goes on', async ()
   const upgrade = ['GET // HTTP/1.1', 'Host: kubelet', 'Connection: Upgrade', 'Upgrade: websocket']
   expect(await say(upgrade)).toMatch(/^HTTP\/1\.1 4\d\d /)
   expect((await look(kubelet.port)).status).toBe(401)
+})
+
+test('readOnlyPort: pods without a certificate, until the kubelet ends', async () => {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  await new Promise((resolve) => probe.close(resolve))
+  const kubelet = await open({ server, configuration: { readOnlyPort: port } })
+  const answer = await fetch(`http://127.0.0.1:${port}/pods`)
+  expect(await answer.json()).toMatchObject({ kind: 'PodList', items: [] })
+  expect(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()).toContain('server_type="readonly"')
+  await kubelet.close()
+  await expect(fetch(`http://127.0.0.1:${port}/pods`)).rejects.toThrow()
 })
