@@ -6,7 +6,7 @@ import type { Patch } from './patch.ts'
 import type { KubeObject, ObjectRef, Resource } from './resources.ts'
 import { apiVersionOf, pathOf } from './resources.ts'
 import { connectionErrorOf, openTransport } from './transport.ts'
-import type { QueryValue, RawRequest, RawResponse } from './transport.ts'
+import type { QueryValue, RawRequest, RawResponse, RequestReport } from './transport.ts'
 import { runWatch } from './watch.ts'
 import type { WatchEvent, WatchRun } from './watch.ts'
 
@@ -92,6 +92,8 @@ export interface KubeClient extends AsyncDisposable {
   watch<T extends KubeObject>(resource: Resource<T>, options?: WatchOptions): AsyncIterable<WatchEvent<T>>
   /** Any request; 400 and above throws. */
   raw(request: RawRequest): Promise<RawResponse>
+  /** Calls back after each request, also of watches, until it is disposed of. */
+  observe(listener: (report: RequestReport) => void): Disposable
   /** Ends every connection; running requests and watches throw a ConnectionError. */
   close(): Promise<void>
 }
@@ -196,6 +198,7 @@ export const createKubeClient = (connection: KubeConnection): KubeClient => {
     },
 
     raw: async (request) => transport.send(request),
+    observe: (listener) => transport.observe(listener),
     close: async () => transport.close(),
     [Symbol.asyncDispose]: async () => transport.close(),
   }

@@ -31,9 +31,22 @@ export interface RawResponse {
   readonly body: AsyncIterable<Uint8Array> & { text(): Promise<string>; destroy(error?: Error): unknown }
 }
 
+/** What one request came to. */
+export interface RequestReport {
+  method: string
+  /** Of the server, with the port. */
+  host: string
+  /** Of HTTP; undefined without an answer. */
+  status: number | undefined
+  /** Until the head of the answer, or until there is none. */
+  seconds: number
+}
+
 /** Sends requests; each failure is a StatusError, a ConnectionError, a KubeconfigError or the signal's reason. */
 export interface Transport {
   send(request: RawRequest): Promise<RawResponse>
+  /** Calls back after each request, until it is disposed of. */
+  observe(listener: (report: RequestReport) => void): Disposable
   /** Ends every connection, running requests too. */
   close(): Promise<void>
 }
@@ -59,6 +72,7 @@ export const openTransport = (connection: KubeConnection): Transport => {
   const source = credentialSource(connection)
   const closing = new AbortController()
   const pools = new Set<Pool>()
+  const listeners = new Set<(report: RequestReport) => void>()
   let newest: { pool: Pool; tls: TlsMaterial } | undefined
 
   const poolFor = (tls: TlsMaterial): Pool => {
@@ -89,8 +103,14 @@ export const openTransport = (connection: KubeConnection): Transport => {
     const { tls, headers } = await source.current()
     signal.throwIfAborted()
     const idle = request.idleTimeoutMs ?? 60_000
-    return poolFor(tls).request({
-      method: request.method ?? 'GET',
+    const method = request.method ?? 'GET'
+    const from = performance.now()
+    const tell = (status?: number): void => {
+      const seconds = (performance.now() - from) / 1000
+      for (const listener of listeners) listener({ method, host: url.host, status, seconds })
+    }
+    const answer = poolFor(tls).request({
+      method,
       path: targetOf(prefix + request.path, request.query),
       headers: { accept: 'application/json', ...headers, ...request.headers },
       body: request.body ?? null,
@@ -98,6 +118,11 @@ export const openTransport = (connection: KubeConnection): Transport => {
       bodyTimeout: idle,
       signal,
     })
+    answer.then(
+      ({ statusCode }) => tell(statusCode),
+      () => tell(),
+    )
+    return answer
   }
 
   return {
@@ -118,6 +143,10 @@ export const openTransport = (connection: KubeConnection): Transport => {
         if (error instanceof Error && ['StatusError', 'KubeconfigError'].includes(error.name)) throw error
         throw connectionErrorOf(tried, connection.server, error)
       }
+    },
+    observe(listener) {
+      listeners.add(listener)
+      return { [Symbol.dispose]: () => void listeners.delete(listener) }
     },
     async close() {
       closing.abort(new ConnectionError(`the client of ${connection.server} is closed`))

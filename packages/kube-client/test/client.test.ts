@@ -18,7 +18,7 @@ import {
   StatusError,
   strategicPatch,
 } from '../src/index.ts'
-import type { KubeClient, KubeConnection } from '../src/index.ts'
+import type { KubeClient, KubeConnection, RequestReport } from '../src/index.ts'
 import { startApiServer } from './api-server.ts'
 import type { ApiServer } from './api-server.ts'
 import { makeCertificates } from './certificates.ts'
@@ -105,6 +105,35 @@ describe('verbs', () => {
       propagationPolicy: 'Background',
     })
     expect(server.seen.every(({ user }) => user === 'system:node:n1')).toBe(true)
+  })
+
+  test('each request is told to those who observe, what has no answer too', async () => {
+    const told: RequestReport[] = []
+    const observing = client.observe((report) => told.push(report))
+    await client.create(configMaps, configMap('a'))
+    await failure(client.get(configMaps, { name: 'b', namespace: 'ns' }))
+    const leaving = new AbortController()
+    for await (const { type } of client.watch(configMaps, {
+      namespace: 'ns',
+      resourceVersion: '0',
+      signal: leaving.signal,
+    })) {
+      expect(type).toBe('ADDED')
+      break
+    }
+    await server.close()
+    await failure(client.get(configMaps, { name: 'b', namespace: 'ns' }))
+    const { host } = new URL(server.url)
+    expect(told.map((report) => [report.method, report.host, report.status])).toEqual([
+      ['POST', host, 201],
+      ['GET', host, 404],
+      ['GET', host, 200],
+      ['GET', host, undefined],
+    ])
+    expect(told.every(({ seconds }) => seconds >= 0 && seconds < 60)).toBe(true)
+    observing[Symbol.dispose]()
+    await failure(client.get(configMaps, { name: 'b', namespace: 'ns' }))
+    expect(told).toHaveLength(4)
   })
 
   test('pages', async () => {

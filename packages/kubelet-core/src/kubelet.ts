@@ -32,6 +32,7 @@ import { parseDuration } from './duration.ts'
 import { removeStaleLogs } from './container-log/remove.ts'
 import { createEventRecorder } from './events.ts'
 import { silentLogger } from './log.ts'
+import { countRequests } from './metrics/client-metrics.ts'
 import { createKubeletMetrics } from './metrics/kubelet-metrics.ts'
 import { measuredCgroups } from './metrics/measured-cgroups.ts'
 import { measured } from './metrics/measured-runtime.ts'
@@ -91,6 +92,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   checkOptions(options, configuration)
   const { nodeName, client, rootDir } = options
   const metrics = createKubeletMetrics()
+  const counting = client && countRequests(client, metrics)
   const limitMs = parseDuration(configuration.runtimeRequestTimeout)
   const runtimeService = measured(options.runtimeService, metrics, limitMs)
   const imageService = measured(options.imageService, metrics, limitMs)
@@ -461,6 +463,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await podResources?.[Symbol.asyncDispose]()
     await devices[Symbol.asyncDispose]()
     await watching
+    counting?.[Symbol.dispose]()
   }
 
   /** Told of once: pods that use it are cut one by one. */

@@ -141,6 +141,7 @@ export function createMemoryApi(): MemoryApi {
       return {}
     },
     raw: async () => refuse('raw', 404, 'NotFound'),
+    observe: () => ({ [Symbol.dispose]() {} }),
     close: async () => {},
     [Symbol.asyncDispose]: async () => {},
   } as unknown as KubeClient

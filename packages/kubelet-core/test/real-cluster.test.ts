@@ -213,6 +213,15 @@ it('what it does is counted and timed under the names that dashboards know', asy
       labels: { method: 'GET', path: 'metrics', server_type: 'readwrite', long_running: 'false' },
     }),
   )
+  const host = expect.stringMatching(/^[\d.]+:\d+$/)
+  for (const [code, method] of [
+    ['201', 'POST'],
+    ['200', 'PATCH'],
+  ]) {
+    const labels = { code, host, method }
+    expect(metrics.get('rest_client_requests_total')?.samples).toContainEqual(expect.objectContaining({ labels }))
+  }
+  expect(metrics.has('rest_client_request_duration_seconds')).toBe(true)
   const health = (await page('metrics/slis')).get('kubernetes_healthcheck')?.samples
   expect(health).toContainEqual({ labels: { name: 'syncloop', type: 'healthz' }, value: 1 })
   for (const name of ['measured', 'measured-too']) await admin.delete(pods, { name, namespace })

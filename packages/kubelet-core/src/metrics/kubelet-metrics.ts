@@ -1,11 +1,12 @@
 // The kubelet's own metrics, `/metrics` and `/metrics/probes`: names, labels and buckets that dashboards know.
 import { type Counter, type Gauge, type Histogram, Registry } from 'prom-client'
+import { clientMetrics, type ClientMetrics } from './client-metrics.ts'
 import { familiesIn } from './families.ts'
 import { nodeMetrics, type NodeMetrics } from './node-metrics.ts'
 import { podMetrics, type PodMetrics } from './pod-metrics.ts'
 import { shareMetrics, type ShareMetrics } from './share-metrics.ts'
 
-export interface KubeletMetrics extends PodMetrics, NodeMetrics, ShareMetrics {
+export interface KubeletMetrics extends ClientMetrics, PodMetrics, NodeMetrics, ShareMetrics {
   /** Of `/metrics`. */
   registry: Registry
   /** Of `/metrics/probes`. */
@@ -39,6 +40,7 @@ export function createKubeletMetrics(): KubeletMetrics {
       'type',
       'status',
     ]),
+    ...clientMetrics(families),
     ...podMetrics(families),
     ...nodeMetrics(families),
     ...shareMetrics(families),
