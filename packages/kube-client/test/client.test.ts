@@ -59,7 +59,7 @@ const configMap = (name: string, k = 'v') => ({ metadata: { name, namespace: 'ns
 describe('verbs', () => {
   test('create, get, update, patch, delete', async () => {
     const made = await client.create(configMaps, configMap('a'))
-    expect(made.metadata?.uid).toBeTruthy()
+    expect(made.metadata?.uid).toMatch(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/)
     expect(await client.get(configMaps, { name: 'a', namespace: 'ns' })).toEqual(made)
     const changed = await client.update(configMaps, { ...made, data: { k: '2' } })
     expect(changed.data).toEqual({ k: '2' })
@@ -143,7 +143,8 @@ describe('verbs', () => {
       ['ConfigMap', 'c1'],
       ['ConfigMap', 'c2'],
     ])
-    expect(page.metadata.continue).toBeTruthy()
+    const next = await client.list(configMaps, { namespace: 'ns', limit: 2, continue: page.metadata.continue })
+    expect(next.items.map(({ metadata }) => metadata?.name)).toEqual(['c3', 'c4'])
     const all = await listAll(client, configMaps, { limit: 2 })
     expect(all.items.map(({ metadata }) => metadata?.name)).toEqual(['c1', 'c2', 'c3', 'c4', 'c5'])
     expect(all.metadata).toEqual({ resourceVersion: '105' })

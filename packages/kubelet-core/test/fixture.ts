@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { createMemoryRuntime, type MemoryRuntime } from '@nodelet/cri-api/testing'
 import type { RuntimeService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { afterEach, beforeEach, expect } from 'vitest'
+import { afterEach, beforeEach } from 'vitest'
 import { createKubelet } from '../src/kubelet.ts'
+import { until } from './until.ts'
 import type { Kubelet, KubeletOptions } from '../src/config.ts'
 import type { CgroupDriver } from '../src/resource/cgroup-driver.ts'
 
@@ -62,13 +63,6 @@ export async function put(name: string, spec: object): Promise<void> {
   const path = join(folder, 'manifests', `.${name}`)
   await writeFile(path, JSON.stringify(pod))
   await rename(path, join(folder, 'manifests', `${name}.json`))
-}
-
-export async function until<T>(look: () => T | undefined | false): Promise<T> {
-  return expect
-    .poll(look, { timeout: 5000, interval: 10 })
-    .toBeTruthy()
-    .then(() => look() as T)
 }
 
 export const podOf = (kubelet: Kubelet, name: string): Pod | undefined =>

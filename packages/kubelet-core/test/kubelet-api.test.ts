@@ -3,7 +3,8 @@ import type { Event, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Lease } from 'kubernetes-types/coordination/v1.d.ts'
 import { expect, it } from 'vitest'
 import type { Logind } from '../src/shutdown/logind.ts'
-import { memory, open, put, until, useFixture } from './fixture.ts'
+import { memory, open, put, useFixture } from './fixture.ts'
+import { until } from './until.ts'
 import { createMemoryApi, type MemoryApi } from './memory-api.ts'
 
 const path = (name: string): string => `/api/v1/namespaces/default/pods/${name}`

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, it } from 'vitest'
 import type { Kubelet } from '../src/config.ts'
-import { folder, idOf, memory, open, podOf, put, runningOf, until, useFixture } from './fixture.ts'
+import { folder, idOf, memory, open, podOf, put, runningOf, useFixture } from './fixture.ts'
+import { until } from './until.ts'
 
 useFixture()
 

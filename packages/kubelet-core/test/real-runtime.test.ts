@@ -15,6 +15,7 @@ import type { Kubelet } from '../src/config.ts'
 import { createKubelet } from '../src/kubelet.ts'
 import type { Summary } from '../src/stats/summary-types.ts'
 import { parseMetrics } from './metrics/parser.ts'
+import { until } from './until.ts'
 import { type Authorities, makeAuthorities, type Pair } from './server/certificates.ts'
 
 // Not every kernel or disk has what they need.
@@ -58,12 +59,6 @@ async function put(name: string, spec: object): Promise<void> {
 
 const podOf = (name: string): Pod | undefined =>
   kubelet.pods().find(({ metadata }) => metadata?.name === `${name}-node-1`)
-async function until<T>(look: () => T | undefined | false): Promise<T> {
-  return expect
-    .poll(look, { timeout: 15_000, interval: 10 })
-    .toBeTruthy()
-    .then(() => look() as T)
-}
 const readyOf = async (name: string): Promise<Pod> =>
   until(() => {
     const pod = podOf(name)

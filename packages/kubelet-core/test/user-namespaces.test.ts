@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { NamespaceMode, StatusResponse, type UserNamespace } from '@nodelet/cri-api'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { openUserNamespaces } from '../src/pod/user-namespaces.ts'
-import { folder, memory, open, podOf, put, runningOf, until, useFixture } from './fixture.ts'
+import { folder, memory, open, podOf, put, runningOf, useFixture } from './fixture.ts'
+import { until } from './until.ts'
 
 useFixture()
 
