@@ -1,6 +1,7 @@
 // Certificates with their keys on disk: dated files, and a link to the newest, as the Go kubelet has them.
-import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
+import { mkdir, open, readdir, readlink, rename, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { readIfThere } from '../files.ts'
 import type { KeyPair } from './x509.ts'
 
 export interface CertificateStore {
@@ -18,15 +19,12 @@ export function certificateStore(folder: string, name: string): CertificateStore
   return {
     path,
     async read() {
-      try {
-        return pairIn(await readFile(path, 'utf8'))
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-        throw error
-      }
+      const text = await readIfThere(path)
+      return text === undefined ? undefined : pairIn(text)
     },
     async write({ certificate, key }, nowMs) {
       await mkdir(folder, { recursive: true, mode: 0o750 })
+      // The first has no former; nor has a name that is no link, which is replaced.
       const former = await readlink(path).catch(() => undefined)
       const time = new Date(nowMs).toISOString().slice(0, 19).replaceAll(/[T:]/g, '-')
       const file = join(folder, `${name}-${time}.pem`)

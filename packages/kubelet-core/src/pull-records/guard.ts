@@ -30,7 +30,7 @@ export function createImageGuard(records: PullRecords, policy: VerificationPolic
   /** One change of the files at a time. */
   const inTurn = async (work: () => Promise<void>): Promise<void> => {
     const mine = tail.then(work)
-    tail = mine.catch(() => undefined)
+    tail = mine.catch(() => undefined) // who asked is told; the next has its turn all the same
     return mine
   }
   const change = async (imageRef: string, image: string, make: (before: PulledRecord | undefined) => PulledRecord) =>

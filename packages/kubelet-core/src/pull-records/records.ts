@@ -1,8 +1,9 @@
 // Which images were pulled with which credentials, on disk as the Go kubelet has it: `image_manager/pulling` and `/pulled`.
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { readIfThere } from '../files.ts'
 
 /** A Secret, and a print of what it held. */
 export interface PullSecret {
@@ -69,13 +70,8 @@ export function openPullRecords(rootDir: string): PullRecords {
     await rename(`${path}.tmp`, path)
   }
   const load = async <T>(path: string, form: z.ZodType<T>): Promise<T | 'damaged' | undefined> => {
-    let text: string
-    try {
-      text = await readFile(path, 'utf8')
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-      throw error
-    }
+    const text = await readIfThere(path)
+    if (text === undefined) return undefined
     try {
       return form.parse(JSON.parse(text))
     } catch {

@@ -1,7 +1,6 @@
 // Whether the kubelet is healthy, in the words of Kubernetes' health checks; and a plain server that says only this.
-import { once } from 'node:events'
-import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { ServerResponse } from 'node:http'
+import { type PlainServer, startPlainServer } from './plain-server.ts'
 
 /** One check; `problem` undefined: it is fine. */
 export interface HealthCheck {
@@ -44,29 +43,14 @@ export function sendHealth(response: ServerResponse, url: URL, checks: readonly 
     .end(text)
 }
 
-export interface HealthServer extends AsyncDisposable {
-  readonly port: number
-}
-
 /** KubeletConfiguration `healthzBindAddress` and `healthzPort`: plain HTTP, no users. @throws Error when the port is taken */
 export async function startHealthServer(
-  { address, port }: { address: string; port: number },
+  where: { address: string; port: number },
   checks: () => readonly HealthCheck[],
-): Promise<HealthServer> {
-  const server = createServer((request, response) => {
+): Promise<PlainServer> {
+  return startPlainServer(where, (request, response) => {
     const url = URL.parse(request.url ?? '', 'http://kubelet')
     if (url && /^\/healthz(\/|$)/.test(url.pathname)) sendHealth(response, url, checks())
     else response.writeHead(404, { 'Content-Type': 'text/plain; charset=utf-8' }).end('404 page not found\n')
   })
-  server.listen(port, address)
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      const closed = once(server, 'close')
-      server.close()
-      server.closeAllConnections()
-      await closed
-    },
-  }
 }

@@ -1,8 +1,7 @@
 // The kubelet's read-only port: health, pods and measurements, to everybody, over plain HTTP.
-import { once } from 'node:events'
-import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage } from 'node:http'
 import { HttpError, urlOf } from './http-error.ts'
+import { type PlainServer, startPlainServer } from './plain-server.ts'
 import { type Route, routeOf } from './routes.ts'
 import { answer, debugKinds, type KubeletServerOptions, measureRequest } from './server.ts'
 
@@ -12,29 +11,14 @@ export interface ReadOnlyServerOptions extends Pick<
   'address' | 'port' | 'node' | 'runtimeService' | 'containerLogsRoot' | 'measure' | 'log'
 > {}
 
-export interface ReadOnlyServer extends AsyncDisposable {
-  readonly port: number
-}
-
 const shown: ReadonlySet<string> = new Set(['healthz', 'pods', 'metrics', 'summary'])
 
 /** KubeletConfiguration `readOnlyPort`: no users are asked for. @throws Error when the port is taken */
-export async function startReadOnlyServer(options: ReadOnlyServerOptions): Promise<ReadOnlyServer> {
-  const server = createServer((request, response) => {
+export async function startReadOnlyServer(options: ReadOnlyServerOptions): Promise<PlainServer> {
+  return startPlainServer(options, (request, response) => {
     measureRequest(request, response, options, 'readonly')
     void answer(request, response, options, shownRoute)
   })
-  server.listen(options.port, options.address)
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      const closed = once(server, 'close')
-      server.close()
-      server.closeAllConnections()
-      await closed
-    },
-  }
 }
 
 /** @throws HttpError 404, or 405 for what leads into containers */

@@ -1,6 +1,7 @@
 // Files that say what a node has given to whom: JSON with a checksum, read and checked once, written whole or not at all.
-import { open, readFile, rename } from 'node:fs/promises'
+import { open, rename } from 'node:fs/promises'
 import type { z } from 'zod'
+import { readIfThere } from '../files.ts'
 
 /** Undefined when there is none. @throws Error naming the file that cannot be trusted, and what to do */
 export async function readStateFile<T>(
@@ -8,13 +9,8 @@ export async function readStateFile<T>(
   schema: z.ZodType<T>,
   checksums: (state: T) => { written: number; computed: number },
 ): Promise<T | undefined> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
+  const text = await readIfThere(path)
+  if (text === undefined) return undefined
   let parsed: unknown
   try {
     parsed = JSON.parse(text)
