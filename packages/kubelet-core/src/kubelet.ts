@@ -1,9 +1,9 @@
 // The kubelet: sources, workers and node, put together.
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { ImageSpec, VersionRequest } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
-import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import { nodeCredentialsOf } from './assembly/credentials.ts'
 import { createNetworkRange } from './assembly/network-range.ts'
 import { createPodSets } from './assembly/pod-sets.ts'
@@ -12,8 +12,10 @@ import { wakeReferrers } from './assembly/references.ts'
 import { nodeFactsOf } from './assembly/node-facts.ts'
 import { openServer, type RenewedServer } from './assembly/server.ts'
 import { checkKernelSettings } from './assembly/kernel-settings.ts'
-import { enforceReserved } from './assembly/reserved-cgroups.ts'
+import { enforceAllocatable } from './assembly/allocatable.ts'
+import { checkResolver, readResolver } from './assembly/resolver.ts'
 import { openShares } from './assembly/shares.ts'
+import { podSources } from './assembly/sources.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
 import { rotateClient } from './assembly/client-rotation.ts'
 import type { Rotation } from './certificate/rotation.ts'
@@ -44,7 +46,6 @@ import { watchNode } from './node/node-watch.ts'
 import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
-import { type DnsConfig, maxSearches, maxSearchLength, parseResolvConf } from './pod/dns.ts'
 import { withTag } from './pod/image-reference.ts'
 import { createImageGuard } from './pull-records/guard.ts'
 import { openPullRecords } from './pull-records/records.ts'
@@ -60,17 +61,12 @@ import { cgroupDriverOf } from './resource/driver-of-runtime.ts'
 import { createCgroupDriver } from './resource/cgroup-driver.ts'
 import { sliceName, slicePath } from './resource/slices.ts'
 import { createSystemdDriver } from './resource/systemd-driver.ts'
-import { reservedOf } from './resource/reserved.ts'
-import { parseMilliQuantity } from './quantity.ts'
 import { servePodResources } from './pod-resources/server.ts'
 import { createResizer } from './resize/resizer.ts'
 import { watchRuntime } from './runtime-watch.ts'
-import { type HealthCheck, type HealthServer, startHealthServer } from './server/health.ts'
-import { apiSource } from './source/api.ts'
-import { manifestsSource } from './source/manifests.ts'
-import { urlSource } from './source/url.ts'
+import { type HealthCheck, startHealthServer } from './server/health.ts'
+import type { PlainServer } from './server/plain-server.ts'
 import { createMirrors } from './source/mirror.ts'
-import type { PodSource } from './source/source.ts'
 import { systemLogind } from './shutdown/logind.ts'
 import { createShutdownManager } from './shutdown/manager.ts'
 import { shutdownGroups } from './shutdown/plan.ts'
@@ -92,7 +88,6 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   checkOptions(options, configuration)
   const { nodeName, client, rootDir } = options
   const metrics = createKubeletMetrics()
-  const counting = client && countRequests(client, metrics)
   const limitMs = parseDuration(configuration.runtimeRequestTimeout)
   const runtimeService = measured(options.runtimeService, metrics, limitMs)
   const imageService = measured(options.imageService, metrics, limitMs)
@@ -299,33 +294,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   }
   manager = createPodManager(services)
 
-  const sources: PodSource[] = []
-  const duplicateIn =
-    (source: string) =>
-    (pod: Pod): void => {
-      const { name, namespace } = pod.metadata ?? {}
-      const message = `Error validating pod ${name}_${namespace} from ${source} due to duplicate pod name "${name}", ignoring`
-      events.record(pod, { type: 'Warning', reason: 'FailedValidation', message })
-    }
-  const { staticPodPath: folder } = configuration
-  if (folder) {
-    const checkMs = parseDuration(configuration.fileCheckFrequency)
-    sources.push(manifestsSource({ folder, nodeName, checkMs, duplicate: duplicateIn('file'), clock, log }))
-  }
-  const { staticPodURL: url, staticPodURLHeader: headers } = configuration
-  if (url)
-    sources.push(
-      urlSource({
-        url,
-        headers,
-        nodeName,
-        checkMs: parseDuration(configuration.httpCheckFrequency),
-        duplicate: duplicateIn('http'),
-        clock,
-        log,
-      }),
-    )
-  if (client) sources.push(apiSource({ client, nodeName, log }))
+  const sources = podSources({ nodeName, configuration, client, events, clock, log })
   const sets = createPodSets({ sources, manager, statuses, mirrors })
   const closing = new AbortController()
   let agent: NodeAgent | undefined
@@ -432,10 +401,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       { name: 'syncloop', problem: stands ? 'sync Loop took longer than expected' : undefined },
     ]
   }
+  let counting: Disposable | undefined
   let server: RenewedServer | undefined
   let clientRotation: Rotation | undefined
   let podResources: AsyncDisposable | undefined
-  let healthServer: HealthServer | undefined
+  let healthServer: PlainServer | undefined
 
   const close = async (): Promise<void> => {
     await server?.close()
@@ -466,43 +436,6 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     counting?.[Symbol.dispose]()
   }
 
-  /** Told of once: pods that use it are cut one by one. */
-  const checkResolver = async (file: string): Promise<void> => {
-    const problem = (message: string): void =>
-      events.recordNode({ type: 'Warning', reason: 'CheckLimitsForResolvConf', message })
-    let searches: string[]
-    try {
-      ;({ searches } = await readResolver(file))
-    } catch (error) {
-      return problem((error as Error).message) // it may come later; pods that need it are told
-    }
-    const excess =
-      searches.length > maxSearches
-        ? `search line consisting of more than ${maxSearches} domains`
-        : searches.join(' ').length > maxSearchLength
-          ? `search line which length is more than allowed ${maxSearchLength} chars`
-          : undefined
-    if (excess) problem(`Resolv.conf file '${file}' contains ${excess}!`)
-  }
-
-  const enforceAllocatable = async (): Promise<void> => {
-    const done = (message: string): void =>
-      events.recordNode({ type: 'Normal', reason: 'NodeAllocatableEnforced', message })
-    const isEnforced = configuration.enforceNodeAllocatable.includes('pods')
-    try {
-      await cgroups.start({
-        milliCpu: parseMilliQuantity(resources.allocatable['cpu'] ?? '0'),
-        memoryBytes: isEnforced ? machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n : undefined,
-      })
-      if (isEnforced) done('Updated Node Allocatable limit across pods')
-      for (const message of await enforceReserved(cgroupFiles, configuration)) done(message)
-    } catch (error) {
-      const message = `Failed to update Node Allocatable Limits: ${(error as Error).message}`
-      events.recordNode({ type: 'Warning', reason: 'FailedNodeAllocatableEnforcement', message })
-      throw error
-    }
-  }
-
   return {
     async start(signal) {
       signal?.throwIfAborted()
@@ -516,12 +449,20 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         const message = 'cgroup v1 support is deprecated, please migrate to cgroup v2'
         events.recordNode({ type: 'Warning', reason: 'CgroupV1', message })
       }
+      counting ??= client && countRequests(client, metrics)
       if (configuration.protectKernelDefaults) await checkKernelSettings()
-      await checkResolver(configuration.resolvConf)
+      await checkResolver(configuration.resolvConf, events)
       await health.check(signal)
       hadProblem = health.networkProblem() !== undefined
       if (podCIDR) await range.tell(podCIDR)
-      await enforceAllocatable()
+      await enforceAllocatable({
+        configuration,
+        machine,
+        allocatable: resources.allocatable,
+        cgroups,
+        cgroupFiles,
+        events,
+      })
       await guard.start(async (image) => {
         const found = await imageService.imageStatus({
           image: ImageSpec.create({ image: withTag(image) }),
@@ -643,10 +584,6 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
 /** One when serial, else as many as are allowed. */
 const parallelPulls = ({ serializeImagePulls, maxParallelImagePulls }: KubeletConfiguration): number =>
   serializeImagePulls ? 1 : (maxParallelImagePulls ?? Infinity)
-
-/** Without a file the node resolves for itself, as the Go kubelet has it. */
-const readResolver = async (file: string): Promise<DnsConfig> =>
-  file ? parseResolvConf(await readFile(file, 'utf8')) : { servers: ['127.0.0.1'], searches: ['.'], options: [] }
 
 async function abortable(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
   if (!signal) return promise

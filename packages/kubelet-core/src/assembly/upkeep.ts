@@ -135,6 +135,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     counts: options.counts,
     health: options.health,
     expires: options.expires,
+    log,
     pods: () => manager.workers().map((one) => ({ ...one, runtime: reader.last(one.pod.metadata?.uid ?? '') })),
   })
   return {

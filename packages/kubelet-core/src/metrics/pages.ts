@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { isUnimplemented, type RuntimeService } from '@nodelet/cri-api'
+import type { Logger } from '../log.ts'
 import type { MachineFacts } from '../node/facts.ts'
 import type { HealthCheck } from '../server/health.ts'
 import type { StatsProvider } from '../stats/provider.ts'
@@ -26,6 +27,7 @@ export interface MetricsPagesOptions {
   health(): readonly HealthCheck[]
   /** When certificates end that are renewed, in milliseconds since the epoch. */
   expires(): { client: number | undefined; server: number | undefined }
+  log: Logger
 }
 
 export interface MetricsPages {
@@ -35,7 +37,7 @@ export interface MetricsPages {
 }
 
 export function createMetricsPages(options: MetricsPagesOptions): MetricsPages {
-  const { metrics, stats, runtime, machine, nodeName, version, cgroupVersion } = options
+  const { metrics, stats, runtime, machine, nodeName, version, cgroupVersion, log } = options
   // A timer that fires more often would itself be a load on an idle node.
   const delay = monitorEventLoopDelay({ resolution: 100 })
   delay.enable()
@@ -60,7 +62,11 @@ export function createMetricsPages(options: MetricsPagesOptions): MetricsPages {
       if (page === 'slis') return slis(metrics, options.health())
       if (page === 'resource') {
         // A page that says that it failed is better than none: metrics-server looks for that.
-        return resourcePage(await stats.summary(true, signal).catch(() => undefined))
+        const summary = await stats.summary(true, signal).catch((error: unknown) => {
+          log.warn({ err: error }, 'what is used cannot be read: /metrics/resource says so')
+          return undefined
+        })
+        return resourcePage(summary)
       }
       const [summary, own] = await Promise.all([stats.summary(false, signal), runtimeMetrics(runtime, signal)])
       return cadvisorPage(machine, summary, own)

@@ -87,7 +87,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
     },
 
     async terminated(pod, signal) {
-      // A mount that was begun is let end: its abort is under way.
+      // A mount that was begun is let end: its abort is under way, and what it fails of no longer matters.
       await state.volumes?.catch(() => undefined)
       await services.volumes.unmount(uid)
       await services.cgroups?.remove(uid)

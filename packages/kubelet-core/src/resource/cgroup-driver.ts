@@ -87,7 +87,7 @@ export function burstableShares(write: (shares: number) => Promise<unknown>): {
       total += milliCpu - (requests.get(podUid) ?? 0n)
       if (milliCpu === 0n) requests.delete(podUid)
       else requests.set(podUid, milliCpu)
-      // One after the other, each with the newest sum.
+      // One after the other, each with the newest sum; who asked for one that failed was told.
       writing = writing
         .catch(() => undefined)
         .then(async () => {
