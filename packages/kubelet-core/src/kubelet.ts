@@ -74,9 +74,6 @@ import { createStatusWriter } from './status-writer.ts'
 import { createVolumeManager } from './volume/manager.ts'
 import { bindSubPath } from './volume/sub-path.ts'
 
-const relistMs = 60_000
-/** Housekeeping that has not come round for so long hangs. */
-const stuckMs = 300_000
 const healthMs = 5000
 
 /**
@@ -88,6 +85,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   checkOptions(options, configuration)
   const { nodeName, client, rootDir } = options
   const metrics = createKubeletMetrics()
+  const syncMs = parseDuration(configuration.syncFrequency)
+  /** Housekeeping that has not come round for so long hangs. */
+  const stuckMs = Math.max(300_000, 2 * syncMs)
   const limitMs = parseDuration(configuration.runtimeRequestTimeout)
   const runtimeService = measured(options.runtimeService, metrics, limitMs)
   const imageService = measured(options.imageService, metrics, limitMs)
@@ -309,7 +309,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     return services.reader.podUids(signal).finally(took)
   }
   const housekeeping = startPeriod({
-    ms: relistMs,
+    ms: syncMs,
     jitter: 0.5,
     clock,
     onError: (error, again) => log.warn({ err: error, again }, 'housekeeping'),
@@ -493,8 +493,14 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         {
           runtime: runtimeService,
           ownerOf: reader.ownerOf,
-          changed: manager.wake,
-          changedAny: manager.wakeAll,
+          changed(uid) {
+            reader.outdate(uid)
+            manager.wake(uid)
+          },
+          changedAny() {
+            reader.outdate()
+            manager.wakeAll()
+          },
           connected: () => metrics.eventStreams.inc(),
           brokeOff: () => metrics.eventStreamErrors.inc(),
           unknown: (uid) => {

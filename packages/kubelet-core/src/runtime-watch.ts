@@ -2,7 +2,7 @@
 import { type ContainerEventResponse, ContainerEventType, isUnimplemented, type RuntimeService } from '@nodelet/cri-api'
 import type { Clock } from './clock.ts'
 import type { Logger } from './log.ts'
-import { podUidLabel } from './pod/labels.ts'
+import { printsOf } from './pod/runtime-read.ts'
 
 export interface RuntimeWatchOptions {
   runtime: RuntimeService
@@ -70,7 +70,11 @@ async function listAgain(options: RuntimeWatchOptions, signal: AbortSignal): Pro
   let before = new Map<string, string>()
   while (!signal.aborted) {
     try {
-      const now = await prints(runtime, signal)
+      const [{ items }, { containers }] = await Promise.all([
+        runtime.listPodSandbox({}, { signal }),
+        runtime.listContainers({}, { signal }),
+      ])
+      const now = printsOf(items, containers)
       for (const uid of new Set([...before.keys(), ...now.keys()])) {
         if (before.get(uid) !== now.get(uid)) changed(uid)
       }
@@ -80,20 +84,6 @@ async function listAgain(options: RuntimeWatchOptions, signal: AbortSignal): Pro
     }
     await pause(clock, listMs, signal)
   }
-}
-
-/** Per pod, what it has and in which state. */
-async function prints(runtime: RuntimeService, signal: AbortSignal): Promise<Map<string, string>> {
-  const [{ items }, { containers }] = await Promise.all([
-    runtime.listPodSandbox({}, { signal }),
-    runtime.listContainers({}, { signal }),
-  ])
-  const all = new Map<string, string>()
-  for (const { id, state, labels } of [...items, ...containers]) {
-    const uid = labels[podUidLabel]
-    if (uid) all.set(uid, `${all.get(uid) ?? ''} ${id}=${state}`)
-  }
-  return all
 }
 
 async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {

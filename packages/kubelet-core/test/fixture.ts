@@ -12,7 +12,7 @@ import type { Kubelet, KubeletOptions } from '../src/config.ts'
 import type { CgroupDriver } from '../src/resource/cgroup-driver.ts'
 
 /** The runtime in memory has no network: its pods get an address here. */
-function withAddresses({ runtimeService }: MemoryRuntime): RuntimeService {
+export function withAddresses({ runtimeService }: MemoryRuntime): RuntimeService {
   return {
     ...runtimeService,
     async podSandboxStatus(request) {

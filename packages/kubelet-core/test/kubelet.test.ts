@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, it } from 'vitest'
 import type { Kubelet } from '../src/config.ts'
-import { folder, idOf, memory, open, podOf, put, runningOf, useFixture } from './fixture.ts'
+import { folder, idOf, memory, open, podOf, put, runningOf, useFixture, withAddresses } from './fixture.ts'
 import { until } from './until.ts'
 
 useFixture()
@@ -156,4 +156,40 @@ it('says why an image is not there', async () => {
   await expect.poll(reasonsOf, { timeout: 5000 }).toEqual(['ImagePullBackOff', 'ErrImageNeverPull'])
   const message = podOf(kubelet, 'bad')?.status?.containerStatuses?.[0]?.state?.waiting?.message
   expect(message).toBe('Back-off pulling image "registry.example/a:1": no such image')
+})
+
+it('a pod at rest is not read again and again; what no event told is seen at the next sync', async () => {
+  const runtimeService = withAddresses(memory)
+  let [lists, looks] = [0, 0]
+  const kubelet = await open({
+    configuration: { syncFrequency: '100ms' },
+    runtimeService: {
+      ...runtimeService,
+      async *getContainerEvents(_request, { signal } = {}) {
+        await new Promise((resolve) => signal?.addEventListener('abort', resolve))
+        yield* []
+      },
+      async listContainers(request, options) {
+        if (request.filter) looks += 1
+        else lists += 1
+        return runtimeService.listContainers(request, options)
+      },
+      async containerStatus(request, options) {
+        looks += 1
+        return runtimeService.containerStatus(request, options)
+      },
+    },
+  })
+  await put('still', { restartPolicy: 'Never', containers: [{ name: 'main', image: 'registry.example/web:1' }] })
+  const pod = await runningOf(kubelet, 'still')
+  const syncs = async (count: number): Promise<unknown> => {
+    const from = lists
+    return until(() => lists >= from + count)
+  }
+  await syncs(2)
+  const before = looks
+  await syncs(5)
+  expect(looks).toBe(before)
+  memory.exit(idOf(pod, 'main'), 0)
+  await until(() => podOf(kubelet, 'still')?.status?.phase === 'Succeeded')
 })

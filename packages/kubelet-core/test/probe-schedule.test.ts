@@ -56,6 +56,17 @@ test('a probe runs at once and then each period; only changes of the verdict are
   expect(prober.verdict('id-1', 'liveness')).toBeUndefined()
 })
 
+test('probes of one period come to run together, and keep their period', async () => {
+  prober.add(target({ readinessProbe: probe('one') }))
+  await vi.advanceTimersByTimeAsync(100)
+  prober.add({ ...target({ readinessProbe: probe('two') }), containerId: 'id-2' })
+  await vi.advanceTimersByTimeAsync(1_000_000)
+  const timesOf = (name: string) => calls.flatMap(({ command, at }) => (command === name ? [at] : []))
+  expect(timesOf('two')[0]).toBe(100)
+  expect(timesOf('two').slice(1)).toEqual(timesOf('one').slice(1))
+  expect(timesOf('one').at(-1)).toBe(1_000_000)
+})
+
 test('a new container is not probed before its initial delay', async () => {
   prober.add(target({ readinessProbe: probe('ready', { initialDelaySeconds: 7, periodSeconds: 2 }) }))
   await vi.advanceTimersByTimeAsync(9_500)

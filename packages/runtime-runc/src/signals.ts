@@ -21,14 +21,10 @@ export function signalName(asked: Signal): string | undefined {
 
 /** The signal in CRI's enum, of what `parseSignal` gives; its default when it is none. */
 export function criSignal(text: string): Signal {
-  const number = numbers[text] ?? Number(text)
-  return Object.values(Signal).find((value) => numberOf(value) === number) ?? Signal.RUNTIME_DEFAULT
+  return byNumber.get(numberOf(text)) ?? Signal.RUNTIME_DEFAULT
 }
 
-function numberOf(asked: Signal): number | undefined {
-  const name = signalName(asked)
-  return name === undefined ? undefined : (numbers[name] ?? Number(name))
-}
+const numberOf = (text: string): number => numbers[text] ?? Number(text)
 
 /** The name of a signal that is written as in an image: `15`, `TERM`, `SIGTERM`, `SIGRTMIN+3`. Undefined if none. */
 export function parseSignal(text: string): string | undefined {
@@ -43,3 +39,13 @@ export function parseSignal(text: string): string | undefined {
   if (name === 'SIGCLD') return 'SIGCHLD' // OCI runtimes do not know the older name
   return numbers[name] === undefined ? undefined : name
 }
+
+// Of two names for one number, the one that the enum has first counts.
+const byNumber = new Map(
+  Object.values(Signal)
+    .toReversed()
+    .flatMap((signal) => {
+      const name = signalName(signal)
+      return name === undefined ? [] : [[numberOf(name), signal] as const]
+    }),
+)

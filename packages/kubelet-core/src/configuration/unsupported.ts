@@ -5,7 +5,6 @@ import type { KubeletConfiguration } from './types.ts'
 const idle: readonly (keyof KubeletConfiguration)[] = [
   'enableContentionProfiling',
   'enableSystemLogQuery',
-  'syncFrequency',
   'hairpinMode',
   'configMapAndSecretChangeDetectionStrategy',
   'enableControllerAttachDetach',

@@ -16,7 +16,11 @@ import { terminationMessage } from './termination-message.ts'
 /** Reads pods; what has exited is read once, for it does not change. */
 export interface RuntimeReader {
   read(podUid: string, signal?: AbortSignal): Promise<RuntimePod>
-  /** The pods that the runtime has, by UID, with what the labels tell of them. */
+  /** As it was last read; read anew only if something has happened since. */
+  look(podUid: string, signal?: AbortSignal): Promise<RuntimePod>
+  /** Something has happened: to this pod, or to any. */
+  outdate(podUid?: string): void
+  /** The pods that the runtime has, by UID, with what the labels tell of them. Those that are not as last read are outdated. */
   podUids(signal?: AbortSignal): Promise<Map<string, { name: string; namespace: string }>>
   /** As it was last read. */
   last(podUid: string): RuntimePod | undefined
@@ -31,6 +35,8 @@ export function createRuntimeReader(runtime: RuntimeService): RuntimeReader {
   const exited = new Map<string, Map<string, RuntimeContainer>>()
   const owners = new Map<string, string>()
   const latest = new Map<string, RuntimePod>()
+  const printed = new Map<string, string | undefined>()
+  const outdated = new Set<string>()
   const listeners = new Set<(podUid: string, runtime: RuntimePod) => void>()
 
   const readContainer = async (listed: Container, podUid: string, signal?: AbortSignal) => {
@@ -61,26 +67,40 @@ export function createRuntimeReader(runtime: RuntimeService): RuntimeReader {
     return sandboxOf(listed, state === PodSandboxState.SANDBOX_READY, ips, hostNetwork)
   }
 
+  const read: RuntimeReader['read'] = async (podUid, signal) => {
+    // What happens from here on is not in the answers for sure.
+    outdated.delete(podUid)
+    const labelSelector = { [podUidLabel]: podUid }
+    const [{ items }, { containers }] = await Promise.all([
+      runtime.listPodSandbox({ filter: { id: '', labelSelector } }, { signal }),
+      runtime.listContainers({ filter: { id: '', podSandboxId: '', labelSelector } }, { signal }),
+    ])
+    for (const { id } of [...items, ...containers]) owners.set(id, podUid)
+    printed.set(podUid, printsOf(items, containers).get(podUid))
+    const [sandboxes, statuses] = await Promise.all([
+      Promise.all(items.map(async (item) => readSandbox(item, signal))),
+      Promise.all(containers.map(async (item) => readContainer(item, podUid, signal))),
+    ])
+    const pod = {
+      sandboxes: sandboxes.filter((item) => item !== undefined).toSorted(newestFirst),
+      containers: statuses.filter((item) => item !== undefined).toSorted(newestFirst),
+    }
+    latest.set(podUid, pod)
+    for (const call of listeners) call(podUid, pod)
+    return pod
+  }
+
+  const outdate: RuntimeReader['outdate'] = (podUid) => {
+    for (const uid of podUid === undefined ? latest.keys() : [podUid]) outdated.add(uid)
+  }
+
   return {
-    async read(podUid, signal) {
-      const labelSelector = { [podUidLabel]: podUid }
-      const [{ items }, { containers }] = await Promise.all([
-        runtime.listPodSandbox({ filter: { id: '', labelSelector } }, { signal }),
-        runtime.listContainers({ filter: { id: '', podSandboxId: '', labelSelector } }, { signal }),
-      ])
-      for (const { id } of [...items, ...containers]) owners.set(id, podUid)
-      const [sandboxes, statuses] = await Promise.all([
-        Promise.all(items.map(async (item) => readSandbox(item, signal))),
-        Promise.all(containers.map(async (item) => readContainer(item, podUid, signal))),
-      ])
-      const pod = {
-        sandboxes: sandboxes.filter((item) => item !== undefined).toSorted(newestFirst),
-        containers: statuses.filter((item) => item !== undefined).toSorted(newestFirst),
-      }
-      latest.set(podUid, pod)
-      for (const call of listeners) call(podUid, pod)
-      return pod
+    read,
+    async look(podUid, signal) {
+      const known = outdated.has(podUid) ? undefined : latest.get(podUid)
+      return known ?? read(podUid, signal)
     },
+    outdate,
     last: (podUid) => latest.get(podUid),
     onRead(call) {
       listeners.add(call)
@@ -97,15 +117,29 @@ export function createRuntimeReader(runtime: RuntimeService): RuntimeReader {
         const { 'io.kubernetes.pod.name': name = '', 'io.kubernetes.pod.namespace': namespace = '' } = labels
         if (uid) pods.set(uid, { name, namespace })
       }
+      const prints = printsOf(items, containers)
+      for (const uid of latest.keys()) if (prints.get(uid) !== printed.get(uid)) outdated.add(uid)
       return pods
     },
     ownerOf: (id) => owners.get(id),
     forget(podUid) {
       exited.delete(podUid)
       latest.delete(podUid)
+      printed.delete(podUid)
+      outdated.delete(podUid)
       for (const [id, owner] of owners) if (owner === podUid) owners.delete(id)
     },
   }
+}
+
+/** Per pod, which sandboxes and containers are listed, and in which states. */
+export function printsOf(sandboxes: readonly PodSandbox[], containers: readonly Container[]): Map<string, string> {
+  const prints = new Map<string, string>()
+  for (const { id, state, labels } of [...sandboxes, ...containers]) {
+    const uid = labels[podUidLabel]
+    if (uid) prints.set(uid, `${prints.get(uid) ?? ''} ${id}=${state}`)
+  }
+  return prints
 }
 
 const newestFirst = (a: { attempt: number; createdMs: number }, b: { attempt: number; createdMs: number }): number =>

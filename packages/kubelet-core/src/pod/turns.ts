@@ -46,6 +46,7 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       try {
         return await syncPod({ services, state, pod, signal, turnstile, wake })
       } catch (error) {
+        reader.outdate(uid)
         if (!signal.aborted && !isTold(error)) {
           const message = `Error syncing pod, skipping: ${error instanceof Error ? error.message : String(error)}`
           state.tell(pod, { type: 'Warning', reason: 'FailedSync', message })
@@ -134,7 +135,7 @@ async function syncAllotted(context: StarterContext): Promise<{ againMs?: number
   const { reader } = services
   state.admitted ||= await admit(context)
   if (!state.admitted) return { ended: true }
-  let runtime = await reader.read(state.uid)
+  let runtime = await reader.look(state.uid)
   checkDeadline(services, state, pod)
   if (isTerminal(state.publish(pod, runtime))) return { ended: true }
   services.mirror?.(pod)
@@ -172,7 +173,8 @@ async function syncAllotted(context: StarterContext): Promise<{ againMs?: number
   const volumes = actions.start.length > 0 ? await settled(mounted, turnstile.leave) : new Map<string, string>()
   const againMs = await startContainers(context, actions.start, runtime, volumes)
   turnstile.leave()
-  const after = await reader.read(state.uid)
+  const acted = actions.start.length > 0 || killed.size > 0
+  const after = acted ? await reader.read(state.uid) : runtime
   await applyCpusets(services, state, after)
   endResize(state, pod, after)
   state.restartingAll &&= isMissingSome(pod, after)

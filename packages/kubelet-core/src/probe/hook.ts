@@ -99,13 +99,13 @@ async function getOrFallBack(
   fellBack?: (host: string) => void,
 ): Promise<{ status: number }> {
   try {
-    return await get(request, ended)
+    return await get(request, { signal: ended })
   } catch (error) {
     if (request.url.protocol !== 'https:' || !isPlainAnswer(error)) {
       throw new Error(`Get "${request.url.href}": ${dialError(error, request.url.host)}`, { cause: error })
     }
     const { authorization: _, ...headers } = request.headers
-    const answer = await get({ url: new URL(request.url.href.replace('https:', 'http:')), headers }, ended)
+    const answer = await get({ url: new URL(request.url.href.replace('https:', 'http:')), headers }, { signal: ended })
     fellBack?.(request.url.host)
     return answer
   }

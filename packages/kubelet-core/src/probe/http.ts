@@ -48,19 +48,14 @@ export async function probeHttp(
   { url, headers }: HttpTarget,
   { timeoutMs, signal }: { timeoutMs: number; signal: AbortSignal },
 ): Promise<Attempt> {
-  const deadline = AbortSignal.timeout(timeoutMs)
-  const ended = AbortSignal.any([signal, deadline])
-  let response: HttpAnswer
   try {
-    response = await follow({ url, headers }, ended)
+    return verdict(await follow({ url, headers }, { untilMs: performance.now() + timeoutMs, signal }))
   } catch (error) {
     signal.throwIfAborted()
-    const reason = deadline.aborted
-      ? 'context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
-      : dialError(error, joinHostPort(hostOf(url), portOf(url)))
+    const reason =
+      error instanceof DeadlineError ? error.message : dialError(error, joinHostPort(hostOf(url), portOf(url)))
     return { status: 'failure', message: `Get "${url.href}": ${reason}` }
   }
-  return verdict(response)
 }
 
 function verdict({ status, body }: HttpAnswer): Attempt {
@@ -76,10 +71,21 @@ export interface HttpAnswer {
   body: string
 }
 
-async function follow({ url, headers }: HttpTarget, signal: AbortSignal): Promise<HttpAnswer> {
+class DeadlineError extends Error {
+  override readonly message = 'context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
+}
+
+/** When a request has to be over. */
+interface Bounds {
+  /** On the clock of `performance.now()`; default: never. */
+  untilMs?: number
+  signal: AbortSignal
+}
+
+async function follow({ url, headers }: HttpTarget, bounds: Bounds): Promise<HttpAnswer> {
   let at = url
   for (let hop = 0; hop < mostRedirects; hop += 1) {
-    const { status, location, body } = await get({ url: at, headers }, signal)
+    const { status, location, body } = await get({ url: at, headers }, bounds)
     const next = redirects.has(status) && location ? new URL(location, at) : undefined
     if (!next || next.hostname !== url.hostname) return { status, body }
     at = next
@@ -90,34 +96,52 @@ async function follow({ url, headers }: HttpTarget, signal: AbortSignal): Promis
 /** One GET on a connection of its own; certificates are not verified. Rejects with what the socket said. */
 export function get(
   { url, headers }: HttpTarget,
-  signal: AbortSignal,
+  { untilMs, signal }: Bounds,
 ): Promise<HttpAnswer & { location: string | undefined }> {
-  const options = { host: hostOf(url), port: portOf(url), path: url.pathname + url.search, headers, signal }
+  const options = { host: hostOf(url), port: portOf(url), path: url.pathname + url.search, headers }
+  // Neither signals of its own nor streams as iterables: they would cost more than the request.
   return new Promise((resolve, reject) => {
-    const answer = (response: IncomingMessage): void => {
-      readStart(response)
-        .then((body) => resolve({ status: response.statusCode ?? 0, location: response.headers.location, body }))
-        .catch(reject)
-        .finally(() => request.destroy())
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', abort)
+      request.destroy()
     }
+    const fail = (error: unknown): void => {
+      end()
+      reject(error as Error)
+    }
+    const answer = (response: IncomingMessage): void => {
+      const done = (body: string): void => {
+        end()
+        resolve({ status: response.statusCode ?? 0, location: response.headers.location, body })
+      }
+      readStart(response, done, fail)
+    }
+    const abort = (): void => fail(signal.reason)
+    const timer =
+      untilMs === undefined ? undefined : setTimeout(() => fail(new DeadlineError()), untilMs - performance.now())
     const request =
       url.protocol === 'https:'
         ? tlsRequest({ ...options, agent: tlsAgent, rejectUnauthorized: false }, answer)
         : plainRequest({ ...options, agent }, answer)
-    request.on('error', reject)
+    request.on('error', fail)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort)
     request.end()
   })
 }
 
-async function readStart(response: IncomingMessage): Promise<string> {
+function readStart(response: IncomingMessage, done: (body: string) => void, fail: (error: Error) => void): void {
   const chunks: Buffer[] = []
   let length = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
+  const finish = (): void => done(Buffer.concat(chunks).subarray(0, longestBody).toString('utf8'))
+  response.on('data', (chunk: Buffer) => {
     chunks.push(chunk)
     length += chunk.length
-    if (length >= longestBody) break
-  }
-  return Buffer.concat(chunks).subarray(0, longestBody).toString('utf8')
+    if (length >= longestBody) finish()
+  })
+  response.on('end', finish)
+  response.on('error', fail)
 }
 
 function hostOf(url: URL): string {

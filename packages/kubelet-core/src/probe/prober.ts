@@ -3,7 +3,7 @@ import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import { attempt } from './attempt.ts'
 import type { Attempt } from './attempt.ts'
-import { probeKinds, probeSettings } from './settings.ts'
+import { probeKinds, probeSettings, sharedMoment } from './settings.ts'
 import type { ProbeSettings } from './settings.ts'
 import { count, emptyTally } from './tally.ts'
 import type { Tally } from './tally.ts'
@@ -152,7 +152,8 @@ function begin(context: Context, probing: Probing): void {
       context.running.delete(work)
       probing.busy = false
       if (!context.turns.has(probing) || probing.tally.done) return
-      context.timetable.set(probing, Math.max(startedAt + probing.settings.periodMs, Date.now()))
+      const { periodMs } = probing.settings
+      context.timetable.set(probing, Math.max(sharedMoment(startedAt + periodMs, periodMs), Date.now()))
     })
   context.running.add(work)
 }

@@ -14,6 +14,18 @@ export interface ProbeSettings {
 
 export const probeKinds: readonly ProbeKind[] = ['startup', 'liveness', 'readiness']
 
+/** How many moments of a period probes may fall on. */
+const momentsPerPeriod = 40
+
+/**
+ * The moment at which a probe is due again: the nearest of those that all probes of this period share. Many that are
+ * run together cost a small part of what each alone would.
+ */
+export function sharedMoment(due: number, periodMs: number): number {
+  const step = periodMs / momentsPerPeriod
+  return Math.round(due / step) * step
+}
+
 /** Undefined when the container has no such probe. */
 export function probeSettings(container: Container, kind: ProbeKind): ProbeSettings | undefined {
   const probe = container[`${kind}Probe`]
