@@ -36,6 +36,8 @@ export interface KubeletOptions {
   prober?: Prober | undefined
   /** Who tells of shutdowns of the machine; default: systemd-logind. Asked only when the configuration waits for them. */
   logind?: Logind | undefined
+  /** Where the kernel tells whom it killed when the machine ran out of memory; default `/dev/kmsg`. */
+  kernelLog?: string | undefined
   /** Pods that start at a time; default: one more than there are cores. */
   parallelStarts?: number | undefined
   log?: Logger | undefined

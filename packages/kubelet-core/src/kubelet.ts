@@ -43,6 +43,7 @@ import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
 import { countsOf, nodeLabels, nodeResources } from './node/node-object.ts'
 import { watchNode } from './node/node-watch.ts'
+import { watchOom } from './node/oom-watcher.ts'
 import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
@@ -391,6 +392,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   })
   const stopObjects = wakeReferrers(objects, manager)
   let watching: Promise<void> | undefined
+  let watchingOom: Promise<void> | undefined
   /** When the housekeeping last came round: a kubelet whose loop stands still does not. */
   let turnedMs = clock.now()
   const healthChecks = (): HealthCheck[] => {
@@ -432,7 +434,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await apiObjects?.close()
     await podResources?.[Symbol.asyncDispose]()
     await devices[Symbol.asyncDispose]()
-    await watching
+    await Promise.all([watching, watchingOom])
     counting?.[Symbol.dispose]()
   }
 
@@ -452,6 +454,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       counting ??= client && countRequests(client, metrics)
       if (configuration.protectKernelDefaults) await checkKernelSettings()
       await checkResolver(configuration.resolvConf, events)
+      watchingOom = watchOom({ path: options.kernelLog, events, signal: closing.signal, log })
       await health.check(signal)
       hadProblem = health.networkProblem() !== undefined
       if (podCIDR) await range.tell(podCIDR)

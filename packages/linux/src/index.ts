@@ -22,6 +22,8 @@ export { addressBytes, addressText, isWithin, parsePrefix } from './netlink/ip.t
 export type { Prefix } from './netlink/ip.ts'
 export { openNetlink } from './netlink/netlink.ts'
 export type { Address, Link, Netlink, Route } from './netlink/netlink.ts'
+export { followKernelLog } from './kernel-log.ts'
+export type { KernelLogOptions, KernelRecord } from './kernel-log.ts'
 export { notifyService } from './notify.ts'
 export { openPty } from './pty.ts'
 export type { Pty, TerminalSize } from './pty.ts'

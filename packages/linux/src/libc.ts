@@ -19,6 +19,8 @@ export type SystemCall =
   | 'socket'
   | 'connect'
   | 'close'
+  | 'fcntl'
+  | 'lseek'
   | 'pipe2'
   | 'waitpid'
   | 'flock'
@@ -42,6 +44,8 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   connect: libc.func('int connect(int fd, const uint8_t *address, unsigned int length)'),
   close: libc.func('int close(int fd)'),
+  fcntl: libc.func('int fcntl(int fd, int command, int argument)'),
+  lseek: libc.func('long lseek(int fd, long offset, int whence)'),
   pipe2: libc.func('int pipe2(_Out_ uint8_t *fds, int flags)'),
   waitpid: libc.func('int waitpid(int pid, _Out_ uint8_t *status, int options)'),
   flock: libc.func('int flock(int fd, int operation)'),

@@ -1,10 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { lockFile, onProcessEnd } from '../src/index.ts'
+import { descriptorsTo } from './descriptors.ts'
 
 /** The number of a process whose parent is gone. */
 async function orphan(seconds: string): Promise<number> {
@@ -13,14 +14,7 @@ async function orphan(seconds: string): Promise<number> {
   return Number(pid.toString())
 }
 
-const pidfds = (): number =>
-  readdirSync('/proc/self/fd').filter((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`).includes('pidfd')
-    } catch {
-      return false // closed since the listing
-    }
-  }).length
+const pidfds = (): number => descriptorsTo((target) => target.includes('pidfd'))
 
 test('the end of a process that is no child is told at once, and leaves no descriptor', async () => {
   const pids = await Promise.all(Array.from({ length: 120 }, () => orphan('600')))
