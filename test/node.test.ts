@@ -84,6 +84,16 @@ test('kubectl sees the node and its system', async () => {
   )
   expect(await machine.kubectl('describe', 'node')).toMatch(/KubeletReady/)
   expect(await machine.kubectl('get', 'pods', '-A', '-o', 'wide')).toBe('')
+  expect((await machine.run('iptables', '-t', 'mangle', '-S')).stdout).toContain('-N KUBE-KUBELET-CANARY')
+  const firewall = (await machine.run('iptables', '-S')).stdout
+    .split('\n')
+    .filter((line) => line.includes('KUBE-FIREWALL'))
+  expect(firewall.map((line) => line.split(' ').slice(0, 2).join(' '))).toEqual([
+    '-N KUBE-FIREWALL',
+    '-A INPUT',
+    '-A OUTPUT',
+    '-A KUBE-FIREWALL',
+  ])
 })
 
 test('an image is imported, and a pod of it runs with limits, logs, exec and events', async () => {

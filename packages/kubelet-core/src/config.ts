@@ -38,6 +38,11 @@ export interface KubeletOptions {
   logind?: Logind | undefined
   /** Where the kernel tells whom it killed when the machine ran out of memory; default `/dev/kmsg`. */
   kernelLog?: string | undefined
+  /**
+   * Who makes and keeps the chains of `makeIPTablesUtilChains`, until that is disposed: `keepKubeletRules` of
+   * `@nodelet/proxy-rules`, for instance. None: nobody.
+   */
+  utilChains?: (() => Promise<AsyncDisposable>) | undefined
   /** Pods that start at a time; default: one more than there are cores. */
   parallelStarts?: number | undefined
   log?: Logger | undefined

@@ -393,6 +393,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const stopObjects = wakeReferrers(objects, manager)
   let watching: Promise<void> | undefined
   let watchingOom: Promise<void> | undefined
+  let utilChains: AsyncDisposable | undefined
   /** When the housekeeping last came round: a kubelet whose loop stands still does not. */
   let turnedMs = clock.now()
   const healthChecks = (): HealthCheck[] => {
@@ -435,6 +436,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await podResources?.[Symbol.asyncDispose]()
     await devices[Symbol.asyncDispose]()
     await Promise.all([watching, watchingOom])
+    await utilChains?.[Symbol.asyncDispose]()
     counting?.[Symbol.dispose]()
   }
 
@@ -541,6 +543,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       if (client && configuration.rotateCertificates) {
         clientRotation = await rotateClient({ client, nodeName, rootDir, metrics, clock, log })
       }
+      if (configuration.makeIPTablesUtilChains) utilChains = await options.utilChains?.()
       watchHealth.now()
       upkeep.start()
       if (client && configuration.registerNode) {

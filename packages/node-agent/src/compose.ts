@@ -8,7 +8,7 @@ import { bootstrapClient, createKubelet } from '@nodelet/kubelet-core'
 import type { Kubelet } from '@nodelet/kubelet-core'
 import { startCluster } from '@nodelet/local-cluster'
 import type { Cluster } from '@nodelet/local-cluster'
-import { startProxier } from '@nodelet/proxy-rules'
+import { keepKubeletRules, startProxier } from '@nodelet/proxy-rules'
 import type { Proxier } from '@nodelet/proxy-rules'
 import { createStreamAdapters, openImages, openRuntime, openStreaming, serveRuntime } from '@nodelet/runtime-runc'
 import type { Images, Runtime } from '@nodelet/runtime-runc'
@@ -98,6 +98,7 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
       configuration,
       imageCredentialProviders: await readCredentialProviders(config),
       ...(client && configuration.enableServer !== false && { server: { ...listening, ...cluster?.kubelet } }),
+      utilChains: async () => keepKubeletRules({ log: log.child({ part: 'kubelet' }) }),
       log: log.child({ part: 'kubelet' }),
     })
     starting.defer(async () => kubelet?.close())

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { removeNetwork } from '@nodelet/cni-plugins'
 import { openCgroups, readMountInfo, unmount } from '@nodelet/linux'
 import { rootSlicePath } from '@nodelet/kubelet-core'
-import { removeProxyRules } from '@nodelet/proxy-rules'
+import { removeNodeRules } from '@nodelet/proxy-rules'
 import type { Logger } from 'pino'
 import { bridgeName, openNodeRuntime } from './compose.ts'
 import { foldersOf } from './config.ts'
@@ -29,7 +29,7 @@ export async function resetMachine(config: NodeConfig, log: Logger, step: (title
     await removeSandboxes(config, log)
   }
   step('rules')
-  await removeProxyRules()
+  await removeNodeRules()
   await removeNetwork({ bridge: bridgeName })
   step('cgroups')
   const cgroups = await openCgroups()

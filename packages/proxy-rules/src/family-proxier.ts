@@ -1,6 +1,6 @@
 // The rules of one address family: kept as the service graph says.
 import { networkInterfaces } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { canaryText, wasFlushed } from './apply/canary.ts'
 import { canary, cleanUp } from './apply/cleanup.ts'
 import { cleanFlows, needsCleaning } from './apply/conntrack.ts'
 import type { Iptables } from './apply/iptables-restore.ts'
@@ -9,6 +9,7 @@ import { inNetns } from './apply/program.ts'
 import { changedServices } from './graph/changes.ts'
 import { serviceGraph, type ServiceGraph } from './graph/service-graph.ts'
 import { compileIptables } from './iptables/compile.ts'
+import type { IptablesProgram } from './iptables/program.ts'
 import { iptablesText } from './iptables/text.ts'
 import type { Logger } from './log.ts'
 import type { NodeFacts } from './node/facts.ts'
@@ -35,15 +36,11 @@ export interface FamilyProxier {
 /** Full syncs at least this often, in milliseconds. */
 const fullPeriodMs = 60 * 60 * 1000
 
-/** A flush of all tables takes at most this long, in milliseconds. */
-const flushMs = 5000
-const flushStepMs = 100
-
 export function createFamilyProxier(context: FamilyContext): FamilyProxier {
   const { iptables, log, netns } = context
   let applied: ServiceGraph | undefined
   let latest: ServiceGraph | undefined
-  let known = new Set<string>()
+  let known: ReadonlySet<string> = new Set()
   let zone = ''
   let fullAt = -Infinity
   let cleaning = false
@@ -82,8 +79,7 @@ export function createFamilyProxier(context: FamilyContext): FamilyProxier {
     },
     graph: () => latest,
     wasFlushed: async () => {
-      if (!applied || (await iptables.hasChain('mangle', canary)) !== false) return false
-      await restOfFlush(iptables)
+      if (!applied || !(await wasFlushed(iptables, canary))) return false
       applied = undefined
       return true
     },
@@ -94,32 +90,33 @@ export function createFamilyProxier(context: FamilyContext): FamilyProxier {
   }
 }
 
-/** Who flushes goes from table to table: rules that are loaded in between would be flushed, or in the way. */
-async function restOfFlush(iptables: Iptables): Promise<void> {
-  const end = Date.now() + flushMs
-  for (const table of ['nat', 'filter']) {
-    while (Date.now() < end && (await iptables.hasChain(table, canary)) !== false) await sleep(flushStepMs)
-  }
-}
-
 /** Returns the chains that the nat table has then. */
 async function load(
   { iptables, facts, netns }: FamilyContext,
   graph: ServiceGraph,
   changed: ReadonlySet<string> | undefined,
   known: ReadonlySet<string>,
-): Promise<Set<string>> {
-  const saved = changed ? undefined : await iptables.save()
-  const existing = saved ? (saved.get('nat')?.chains ?? new Set<string>()) : known
+): Promise<ReadonlySet<string>> {
   const current = { ...facts, interfaces: interfacesIn(netns) }
-  const compiled = compileIptables(graph, current, { existing, ...(changed ? { changed } : {}) })
-  const text = saved ? canaryText + iptablesText(withMissingJumps(compiled, saved)) : iptablesText(compiled)
-  await iptables.restore(text)
-  const nat = compiled.tables.find(({ table }) => table === 'nat')
-  return new Set([...existing, ...(nat?.chains ?? [])]).difference(new Set(nat?.deletions))
+  if (changed) {
+    const program = compileIptables(graph, current, { existing: known, changed })
+    await iptables.restore(iptablesText(program))
+    return natChainsAfter(known, program)
+  }
+  let chains = known
+  await iptables.update((saved) => {
+    const existing = saved.get('nat')?.chains ?? new Set()
+    const program = compileIptables(graph, current, { existing })
+    chains = natChainsAfter(existing, program)
+    return canaryText(canary) + iptablesText(withMissingJumps(program, saved))
+  })
+  return chains
 }
 
-const canaryText = ['mangle', 'nat', 'filter'].map((table) => `*${table}\n:${canary} - [0:0]\nCOMMIT\n`).join('')
+function natChainsAfter(before: ReadonlySet<string>, { tables }: IptablesProgram): ReadonlySet<string> {
+  const nat = tables.find(({ table }) => table === 'nat')
+  return new Set([...before, ...(nat?.chains ?? [])]).difference(new Set(nat?.deletions))
+}
 
 /** Addresses with their prefix, by interface. */
 export function interfacesIn(netns: string | undefined): Record<string, string[]> {

@@ -3,7 +3,7 @@ import type { Service, ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { createKubeClient } from '@nodelet/kube-client'
 import type { KubeClient } from '@nodelet/kube-client'
-import { startProxier } from '@nodelet/proxy-rules'
+import { keepKubeletRules, removeNodeRules, startProxier } from '@nodelet/proxy-rules'
 import type { Logger, Proxier, ProxierOptions } from '@nodelet/proxy-rules'
 import { rmSync } from 'node:fs'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
@@ -162,6 +162,28 @@ test('cleaning up leaves the rules as they were, those of others included', asyn
   await proxier?.cleanup()
   expect(await host.rules()).toBe(before)
   await proxier?.cleanup()
+  expect(await host.rules()).toBe(before)
+})
+
+test('proxy and kubelet of one process share a chain; either may go first', async () => {
+  for (const table of ['nat', 'filter', 'mangle']) await host.run('ip6tables', '-t', table, '-S')
+  const before = await host.rules()
+  const keep = async (): Promise<void> => (await keepKubeletRules({ netns: host.netns }))[Symbol.asyncDispose]()
+  await keep()
+  const ofKubelet = await host.rules()
+  await removeNodeRules({ netns: host.netns })
+  expect(await host.rules()).toBe(before)
+  putService()
+  putEndpoints(['a'])
+  await Promise.all([start(), keep()])
+  const together = (await host.rules()).split('\n')
+  expect(together.filter((line) => line.endsWith('-j KUBE-FIREWALL'))).toHaveLength(2)
+  expect(together.filter((line) => line.startsWith('-A KUBE-FIREWALL'))).toHaveLength(1)
+  await proxier?.cleanup()
+  expect(await host.rules()).toBe(ofKubelet)
+  const again = await start()
+  await again.close()
+  await removeNodeRules({ netns: host.netns })
   expect(await host.rules()).toBe(before)
 })
 

@@ -20,8 +20,11 @@ export interface SmallHost {
   netns: string
   /** Runs a program in the host. */
   run(program: string, ...args: string[]): Promise<string>
-  /** Answers TCP and UDP on a port of a pod with the pod's name. */
-  serve(pod: Pod, port: number): Promise<void>
+  runIn(pod: Pod, program: string, ...args: string[]): Promise<string>
+  /** Lets addresses of 127.0.0.0/8 be routed like others. */
+  routeLocalnet(place: Pod | 'host'): void
+  /** Answers TCP and UDP on a port of a pod, or of the host, with its name. */
+  serve(place: Pod | 'host', port: number): Promise<void>
   /** Ends what serves there. */
   stopServing(pod: Pod): void
   /** What one connection after another is answered, or the error code. */
@@ -81,15 +84,17 @@ export async function startSmallHost(): Promise<SmallHost> {
   const folder = mkdtempSync(join(tmpdir(), 'nodelet-proxy-'))
   const at = (name: string): string => join(folder, name)
   const pods = Object.keys(podIPs) as Pod[]
-  const servers = new Map<Pod, ChildProcess>()
+  const servers = new Map<Pod | 'host', ChildProcess>()
   const host: SmallHost = {
     netns: at('host'),
     run: async (program, ...args) => must(await runProgram(program, args, { netns: at('host') }), program, args),
-    serve: async (pod, port) => {
-      const child = inNetns(at(pod), () =>
-        spawn(process.execPath, ['-e', server, pod, String(port)], { stdio: 'pipe' }),
+    runIn: async (pod, program, ...args) => must(await runProgram(program, args, { netns: at(pod) }), program, args),
+    routeLocalnet: (place) => void writeSysctl('net/ipv4/conf/all/route_localnet', 1, silentLogger, at(place)),
+    serve: async (place, port) => {
+      const child = inNetns(at(place), () =>
+        spawn(process.execPath, ['-e', server, place, String(port)], { stdio: 'pipe' }),
       )
-      servers.set(pod, child)
+      servers.set(place, child)
       await new Promise((resolve) => child.stdout.once('data', resolve))
     },
     stopServing: (pod) => void servers.get(pod)?.kill('SIGKILL'),

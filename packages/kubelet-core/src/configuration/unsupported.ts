@@ -9,7 +9,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'configMapAndSecretChangeDetectionStrategy',
   'enableControllerAttachDetach',
   'volumePluginDir',
-  'makeIPTablesUtilChains',
   'oomScoreAdj',
   'maxOpenFiles',
   'cgroupsPerQOS',

@@ -1,13 +1,14 @@
-// Takes everything of the proxy out of the kernel.
+// Takes everything of the proxy, and of the kubelet where it is to go too, out of the kernel.
+import { firewallChain, isLocalnetRule } from '../iptables/localnet.ts'
 import { servicePrefixes } from '../iptables/names.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { jumpsInto } from './jumps.ts'
+import { kubeletCanary, kubeletChains } from './kubelet-program.ts'
 import type { SavedTable } from './saved.ts'
 
-/** Made only to be missed when somebody flushes the rules. */
 export const canary = 'KUBE-PROXY-CANARY'
 
-const fixed = [
+const proxyChains: readonly string[] = [
   'KUBE-SERVICES',
   'KUBE-EXTERNAL-SERVICES',
   'KUBE-FORWARD',
@@ -17,28 +18,27 @@ const fixed = [
   'KUBE-MARK-MASQ',
   canary,
 ]
-/** A kubelet may have rules of its own in it. */
-const shared = 'KUBE-FIREWALL'
-const ourSharedRule = 'block incoming localnet connections'
 
-const isOurs = (chain: string): boolean =>
-  fixed.includes(chain) || servicePrefixes.some((prefix) => chain.startsWith(prefix))
-
-/** The text for iptables-restore that removes our chains and all jumps to them; empty when nothing is there. Pure. */
-export function cleanupText(saved: ReadonlyMap<string, SavedTable>): string {
-  return [...saved].map(([name, table]) => tableText(name, table)).join('')
+export interface CleanupOptions {
+  /** The chains of a kubelet go too; default false: what it shares with the proxy stays while its canary is there. */
+  kubelet?: boolean
 }
 
-function tableText(name: string, { chains, rules }: SavedTable): string {
-  const inShared = rules.filter(({ chain }) => chain === shared)
-  const foreign = inShared.filter(({ text }) => !text.includes(ourSharedRule))
-  const goes = (chain: string): boolean =>
-    isOurs(chain) || (chain === shared && inShared.length > foreign.length && foreign.length === 0)
+/** The text for iptables-restore that removes our chains and all jumps to them; empty when nothing is there. Pure. */
+export function cleanupText(saved: ReadonlyMap<string, SavedTable>, { kubelet = false }: CleanupOptions = {}): string {
+  const fixed = kubelet ? [...proxyChains, ...kubeletChains] : proxyChains
+  const isOurs = (chain: string): boolean =>
+    fixed.includes(chain) || servicePrefixes.some((prefix) => chain.startsWith(prefix))
+  return [...saved].map(([name, table]) => tableText(name, table, isOurs)).join('')
+}
+
+function tableText(name: string, { chains, rules }: SavedTable, isOurs: (chain: string) => boolean): string {
+  const isShared = chains.has(kubeletCanary) && !isOurs(kubeletCanary)
+  const hasOthers = rules.some((rule) => rule.chain === firewallChain && !isLocalnetRule(rule))
+  const goes = (chain: string): boolean => isOurs(chain) || (chain === firewallChain && !isShared && !hasOthers)
   const doomed = new Set([...chains].filter(goes))
   const outside = rules.filter(({ chain }) => !doomed.has(chain))
-  const ours = outside.filter(
-    ({ chain, text }) => jumpsInto(text, doomed) || (chain === shared && text.includes(ourSharedRule)),
-  )
+  const ours = outside.filter((rule) => jumpsInto(rule.text, doomed) || (!isShared && isLocalnetRule(rule)))
   if (doomed.size === 0 && ours.length === 0) return ''
   return [
     `*${name}`,
@@ -50,7 +50,6 @@ function tableText(name: string, { chains, rules }: SavedTable): string {
 }
 
 /** Safe to run again. @throws Error when iptables refuses */
-export async function cleanUp(iptables: Iptables): Promise<void> {
-  const text = cleanupText(await iptables.save())
-  if (text !== '') await iptables.restore(text)
+export async function cleanUp(iptables: Iptables, options: CleanupOptions = {}): Promise<void> {
+  await iptables.update((saved) => cleanupText(saved, options))
 }

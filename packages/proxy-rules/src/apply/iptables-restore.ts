@@ -12,7 +12,11 @@ export interface Iptables {
   randomFully: boolean
   /** Loads a text in one transaction per table. @throws Error with the line that was refused and its neighbours */
   restore(text: string): Promise<void>
-  save(): Promise<Map<string, SavedTable>>
+  /**
+   * Loads what is made from a look at the tables, unless it is empty. One after the other in this process: of two that look
+   * before either loads, both would put in what they miss.
+   */
+  update(textOf: (saved: ReadonlyMap<string, SavedTable>) => string): Promise<void>
   /** Whether the chain is there; undefined when the kernel was too busy to tell. */
   hasChain(table: string, chain: string): Promise<boolean | undefined>
 }
@@ -20,6 +24,8 @@ export interface Iptables {
 const wait = ['-w', '5']
 const oldest = [1, 6, 2]
 const busy = 4
+/** Family and network namespace → the update that was asked for last. */
+const updates = new Map<string, Promise<unknown>>()
 
 /** @throws Error when the programs are not there or too old, or the kernel has no such tables */
 export async function openIptables(family: IPFamily, netns?: string): Promise<Iptables> {
@@ -33,18 +39,30 @@ export async function openIptables(family: IPFamily, netns?: string): Promise<Ip
   if (probe.code !== 0) {
     throw new Error(`${name} cannot read the nat table (${probe.stderr.trim()}): needs root and the nat table`)
   }
+  const restore = async (text: string): Promise<void> => {
+    const args = [...wait, '--noflush', '--counters']
+    const { code, stderr } = await run(`${name}-restore`, args, text)
+    if (code !== 0) throw new Error(`${name}-restore failed with ${code}: ${explain(stderr, text)}`)
+  }
+  const save = async (): Promise<Map<string, SavedTable>> => {
+    const { code, stdout, stderr } = await run(`${name}-save`, [])
+    if (code !== 0) throw new Error(`${name}-save failed with ${code}: ${stderr.trim()}`)
+    return parseSaved(stdout)
+  }
   return {
     family,
     randomFully: true,
-    restore: async (text) => {
-      const args = [...wait, '--noflush', '--counters']
-      const { code, stderr } = await run(`${name}-restore`, args, text)
-      if (code !== 0) throw new Error(`${name}-restore failed with ${code}: ${explain(stderr, text)}`)
-    },
-    save: async () => {
-      const { code, stdout, stderr } = await run(`${name}-save`, [])
-      if (code !== 0) throw new Error(`${name}-save failed with ${code}: ${stderr.trim()}`)
-      return parseSaved(stdout)
+    restore,
+    update: async (textOf) => {
+      const key = `${family} ${netns}`
+      const update = (updates.get(key) ?? Promise.resolve()).then(async () => {
+        const text = textOf(await save())
+        if (text !== '') await restore(text)
+      })
+      // The caller hears of it.
+      const quiet = update.catch(() => undefined)
+      updates.set(key, quiet)
+      await update
     },
     hasChain: async (table, chain) => {
       const { code } = await run(name, [...wait, '-S', chain, '-t', table])

@@ -43,15 +43,24 @@ const jumps: readonly Jump[] = [
 
 /** The program with the jumps that are not there yet; only those to chains that it declares. */
 export function withMissingJumps(program: IptablesProgram, saved: ReadonlyMap<string, SavedTable>): IptablesProgram {
-  const tables = program.tables.map((table) => {
-    const present = saved.get(table.table)?.rules ?? []
-    const insertions = jumps
-      .filter((wanted) => wanted.table === table.table && table.chains.includes(wanted.target))
-      .filter((wanted) => !present.some(({ chain, text }) => chain === wanted.parent && isJump(text, wanted)))
-      .map(ruleOf)
-    return { ...table, insertions }
-  })
+  const tables = program.tables.map((table) => ({
+    ...table,
+    insertions: missingJumps(table.table, table.chains, saved),
+  }))
   return { ...program, tables }
+}
+
+/** The jumps to these chains that a table does not have yet. */
+export function missingJumps(
+  table: string,
+  targets: readonly string[],
+  saved: ReadonlyMap<string, SavedTable>,
+): Rule[] {
+  const present = saved.get(table)?.rules ?? []
+  return jumps
+    .filter((wanted) => wanted.table === table && targets.includes(wanted.target))
+    .filter((wanted) => !present.some(({ chain, text }) => chain === wanted.parent && isJump(text, wanted)))
+    .map(ruleOf)
 }
 
 /** Whether a printed rule jumps to one of these chains from a chain that is not among them. */

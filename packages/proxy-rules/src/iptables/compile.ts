@@ -4,6 +4,7 @@ import type { IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { localMatch } from '../node/local-traffic.ts'
 import { nodePortAddresses, type NodePortAddresses } from '../node/node-port-addresses.ts'
+import { firewallChain, localnetRule } from './localnet.ts'
 import { comment, TableBuilder, type IptablesProgram } from './program.ts'
 import { servicePrefixes } from './names.ts'
 import { addEntrances } from './entrances.ts'
@@ -30,18 +31,7 @@ function addNodePortJump(nat: TableBuilder, family: IPFamily, { all, addresses, 
 }
 
 function addFixedFilterRules(filter: TableBuilder, facts: NodeFacts, mark: string, localhost: boolean): void {
-  if (localhost) {
-    const established = ['-m', 'conntrack', '!', '--ctstate', 'RELATED,ESTABLISHED,DNAT']
-    const foreign = ['-d', '127.0.0.0/8', '!', '-s', '127.0.0.0/8']
-    filter.add(
-      'KUBE-FIREWALL',
-      ...comment('block incoming localnet connections'),
-      ...foreign,
-      ...established,
-      '-j',
-      'DROP',
-    )
-  }
+  if (localhost) filter.add(localnetRule.chain, ...localnetRule.args)
   const forward = 'KUBE-FORWARD'
   const count = facts.nfacct ? ['-m', 'nfacct', '--nfacct-name', 'ct_state_invalid_dropped_pkts'] : []
   if (!facts.conntrackLiberal) filter.add(forward, '-m', 'conntrack', '--ctstate', 'INVALID', ...count, '-j', 'DROP')
@@ -77,7 +67,7 @@ export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: 
   const local = localMatch(facts.localTraffic, family)
   const nodePorts = nodePortAddresses(facts, family)
   const fixed = ['KUBE-SERVICES', 'KUBE-EXTERNAL-SERVICES', 'KUBE-FORWARD', 'KUBE-NODEPORTS', 'KUBE-PROXY-FIREWALL']
-  const filter = new TableBuilder('filter', nodePorts.localhost ? [...fixed, 'KUBE-FIREWALL'] : fixed)
+  const filter = new TableBuilder('filter', nodePorts.localhost ? [...fixed, firewallChain] : fixed)
   const nat = new TableBuilder('nat', ['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ'])
   addFixedNatRules(nat, facts, mark)
   const comments = nodes.reduce((sum, { endpoints }) => sum + endpoints.length, 0) <= largeCluster

@@ -9,7 +9,7 @@ export interface Rule {
 
 /** What happens to one table. */
 export interface TableProgram {
-  table: 'filter' | 'nat'
+  table: 'filter' | 'nat' | 'mangle'
   /** Created, or emptied where they exist. Chains that are not named stay as they are. */
   chains: readonly string[]
   /** Appended in this order. */
