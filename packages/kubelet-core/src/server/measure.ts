@@ -1,4 +1,6 @@
 // Requests to the server, counted and timed under labels that stay few whatever clients send.
+import type { EventEmitter } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 
 export interface RequestLabels {
   method: string
@@ -42,4 +44,21 @@ export function requestLabels(method: string, path: string, server: RequestLabel
     server_type: server,
     long_running: long.has(name) ? 'true' : 'false',
   }
+}
+
+export interface MeasureOptions {
+  /** A request has begun; what it answers is called at the end of the request. */
+  measure?: (labels: RequestLabels) => () => void
+}
+
+export function measureRequest(
+  request: IncomingMessage,
+  until: EventEmitter,
+  { measure }: MeasureOptions,
+  server: RequestLabels['server_type'],
+): void {
+  // What is no URL is refused later.
+  const path = URL.parse(request.url ?? '', 'http://kubelet')?.pathname ?? ''
+  const ended = measure?.(requestLabels(request.method ?? '', path, server))
+  if (ended) until.once('close', ended)
 }

@@ -3,13 +3,15 @@ import type { IncomingMessage } from 'node:http'
 import { HttpError, urlOf } from './http-error.ts'
 import { type PlainServer, startPlainServer } from './plain-server.ts'
 import { type Route, routeOf } from './routes.ts'
-import { answer, debugKinds, type KubeletServerOptions, measureRequest } from './server.ts'
+import { debugKinds } from './admit.ts'
+import { answer, type AnswerOptions } from './answer.ts'
+import { type MeasureOptions, measureRequest } from './measure.ts'
 
 /** As the secure server's. */
-export interface ReadOnlyServerOptions extends Pick<
-  KubeletServerOptions,
-  'address' | 'port' | 'node' | 'runtimeService' | 'containerLogsRoot' | 'measure' | 'log'
-> {}
+export interface ReadOnlyServerOptions extends AnswerOptions, MeasureOptions {
+  address: string
+  port: number
+}
 
 const shown: ReadonlySet<string> = new Set(['healthz', 'pods', 'metrics', 'summary'])
 
