@@ -102,6 +102,7 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     alwaysAllow: authorization.mode === 'AlwaysAllow',
     debugging: configuration.enableDebuggingHandlers,
     systemLogs: configuration.enableSystemLogHandler ? '/var/log' : '',
+    systemLogQuery: configuration.enableSystemLogQuery,
     streamIdleMs: parseDuration(configuration.streamingConnectionIdleTimeout),
     tlsMinVersion: configuration.tlsMinVersion,
     tlsCipherSuites: configuration.tlsCipherSuites,

@@ -4,7 +4,6 @@ import type { KubeletConfiguration } from './types.ts'
 /** Fields that change nothing here, though they may be set. */
 const idle: readonly (keyof KubeletConfiguration)[] = [
   'enableContentionProfiling',
-  'enableSystemLogQuery',
   'hairpinMode',
   'configMapAndSecretChangeDetectionStrategy',
   'enableControllerAttachDetach',

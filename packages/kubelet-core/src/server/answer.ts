@@ -6,11 +6,11 @@ import { type Logger, silentLogger } from '../log.ts'
 import { runCommand, takeCheckpoint } from './debug.ts'
 import { sendHealth } from './health.ts'
 import { HttpError, urlOf } from './http-error.ts'
+import { serveNodeLogs } from './node-logs.ts'
 import { serveLog } from './logs.ts'
 import type { Route } from './routes.ts'
 import { serveStats } from './stats.ts'
 import { statusText } from './statusz.ts'
-import { serveSystemLog } from './system-logs.ts'
 import type { KubeletView } from './view.ts'
 
 /** What answers need that are no streams. */
@@ -21,6 +21,8 @@ export interface AnswerOptions {
   containerLogsRoot: string
   /** Where `/logs/` looks; default `/var/log`, '' for nowhere. */
   systemLogs?: string
+  /** KubeletConfiguration `enableSystemLogQuery`: `/logs/?query=…` shows the logs of services; default false. */
+  systemLogQuery?: boolean
   log?: Logger
 }
 
@@ -69,8 +71,7 @@ async function serve(
     case 'summary':
       return serveStats(route, request, response, node)
     case 'logs':
-      if (options.systemLogs === '') throw new HttpError(405, 'logs endpoint is disabled.')
-      return serveSystemLog(response, options.systemLogs ?? '/var/log', route.path)
+      return serveNodeLogs(route.path, { request, response }, options, left.signal)
     case 'run':
       return sendText(response, 200, await runCommand(route, query, options, left.signal))
     case 'checkpoint':

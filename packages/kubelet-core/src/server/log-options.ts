@@ -53,16 +53,25 @@ export function parseLogOptions(query: URLSearchParams, nowMs: number): LogOptio
 const undecodable = (): LogOptionsError => new LogOptionsError(400, '{"message": "Unable to decode query."}')
 
 function integer(text: string | undefined): number | undefined {
-  if (text === undefined || text === '') return undefined
-  if (!/^[+-]?\d{1,15}$/.test(text)) throw undecodable()
-  return Number(text)
+  return text === undefined || text === '' ? undefined : decoded(integerOf(text))
 }
 
 function time(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined
+  return text === undefined ? undefined : decoded(rfc3339Ms(text))
+}
+
+function decoded(value: number | undefined): number {
+  if (value === undefined) throw undecodable()
+  return value
+}
+
+/** Undefined for what is no integer. */
+export const integerOf = (text: string): number | undefined => (/^[+-]?\d{1,15}$/.test(text) ? Number(text) : undefined)
+
+/** A time of RFC 3339, in milliseconds since the epoch; undefined for what is none. */
+export function rfc3339Ms(text: string): number | undefined {
   const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN
-  if (Number.isNaN(ms)) throw undecodable()
-  return ms
+  return Number.isNaN(ms) ? undefined : ms
 }
 
 /** As Go's conversion from a query: anything but these is true. */

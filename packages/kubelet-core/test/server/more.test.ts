@@ -138,6 +138,17 @@ test('shows the files of the log folder and nothing beside it', async () => {
   expect((await (await open({ systemLogs: '' }))('/logs/')).status).toBe(405)
 })
 
+test('asked for services it shows their logs, where that is allowed', async () => {
+  writeFileSync(join(root, 'some-service.log'), 'one line\n')
+  const call = await open({ systemLogQuery: true })
+  expect(await call('/logs/?query=some-service')).toEqual({ status: 200, body: 'one line\n' })
+  expect(await call('/logs?query=/some-service.log')).toEqual({ status: 200, body: 'one line\n' })
+  expect(await call('/logs/some-service.log')).toEqual({ status: 200, body: 'one line\n' })
+  expect(await call('/logs/some-service.log?query=x')).toEqual({ status: 406, body: 'path not allowed in query mode' })
+  expect((await call('/logs/?query=a&tailLines=x')).status).toBe(400)
+  expect((await (await open())('/logs/?query=some-service')).body).toContain('some-service.log</a>')
+})
+
 test('without debugging handlers what leads into containers is refused', async () => {
   const call = await open({ debugging: false })
   const refused = { status: 405, body: 'Debug endpoints are disabled.' }
