@@ -21,6 +21,7 @@ import { createNodeView } from '../node-view.ts'
 import type { PodManager } from '../pod/manager.ts'
 import type { RuntimeReader } from '../pod/runtime-read.ts'
 import { runningPods } from '../running-pods.ts'
+import { flagsOf } from '../server/flagz.ts'
 import type { HealthCheck } from '../server/health.ts'
 import type { RequestLabels } from '../server/measure.ts'
 import { startReadOnlyServer } from '../server/read-only.ts'
@@ -52,7 +53,8 @@ export interface RenewedServer extends KubeletServer {
 }
 
 export async function openServer(parts: ServerParts, settings: KubeletServerSettings): Promise<RenewedServer> {
-  const { rootDir, configuration, runtimeService, manager, reader, pages, stats, metrics, clock, log } = parts
+  const { nodeName, nodeIPs, rootDir, configuration, runtimeService, manager, reader, pages, stats } = parts
+  const { metrics, clock, log } = parts
   const { authentication, authorization } = configuration
   const reviews = reviewsOf(parts)
   const view = {
@@ -61,6 +63,13 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     summary: stats.summary,
     runningPods: async (signal: AbortSignal) => runningPods(runtimeService, signal),
     configz: () => configuration,
+    flags: () =>
+      flagsOf({
+        'hostname-override': nodeName,
+        'node-ip': nodeIPs.join(','),
+        'root-dir': rootDir,
+        ...configuration,
+      }),
     checkpoint: async (pod: Pod, container: string, id: string, seconds: number, signal: AbortSignal) =>
       checkpointContainer(
         { runtime: runtimeService, rootDir, nowMs: clock.now() },

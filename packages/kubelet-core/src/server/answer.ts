@@ -4,6 +4,7 @@ import type { RuntimeService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type Logger, silentLogger } from '../log.ts'
 import { runCommand, takeCheckpoint } from './debug.ts'
+import { flagsText } from './flagz.ts'
 import { sendHealth } from './health.ts'
 import { HttpError, urlOf } from './http-error.ts'
 import { serveNodeLogs } from './node-logs.ts'
@@ -65,6 +66,8 @@ async function serve(
       return sendPods(response, await node.runningPods(left.signal))
     case 'configz':
       return sendJson(response, { kubeletconfig: node.configz?.() ?? {} })
+    case 'flagz':
+      return sendText(response, 200, flagsText(node.flags?.() ?? {}))
     case 'statusz':
       return sendText(response, 200, statusText())
     case 'metrics':

@@ -15,7 +15,7 @@ export type Route =
   | { kind: 'pods' }
   | { kind: 'metrics'; page: MetricsPage }
   | { kind: 'summary' }
-  | { kind: 'runningPods' | 'configz' | 'statusz' }
+  | { kind: 'runningPods' | 'configz' | 'flagz' | 'statusz' }
   | { kind: 'logs'; path: string }
   | ({ kind: 'run' | 'checkpoint'; container: string } & PodPath)
   | ({ kind: 'containerLogs'; container: string } & PodPath)
@@ -48,7 +48,7 @@ export function routeOf(method: string, path: string): Route | undefined {
   }
   if ((first === 'runningpods' || first === 'runningPods') && rest.every((part) => part === ''))
     return { kind: 'runningPods' }
-  if ((first === 'configz' || first === 'statusz') && rest.length === 0) return { kind: first }
+  if ((first === 'configz' || first === 'flagz' || first === 'statusz') && rest.length === 0) return { kind: first }
   if (first === 'stats' && second === 'summary' && more.length === 0) return { kind: 'summary' }
   const checks = [undefined, '', 'ping', 'log', 'syncloop']
   if (first === 'healthz' && more.length === 0 && checks.includes(second)) return { kind: 'healthz' }

@@ -1,7 +1,7 @@
 // `/statusz`: since when the kubelet runs, and as what, for people.
 import { kubeletVersion } from '../kubelet-version.ts'
 
-const paths = ['/checkpoint', '/configz', '/healthz', '/metrics', '/pods', '/stats/summary']
+const paths = ['/checkpoint', '/configz', '/flagz', '/healthz', '/metrics', '/pods', '/stats/summary']
 
 /** @param upSeconds how long the process has run */
 export function statusText(upSeconds: number = process.uptime(), nowMs: number = Date.now()): string {

@@ -35,6 +35,8 @@ export interface KubeletView {
   runningPods?(signal: AbortSignal): Promise<readonly Pod[]>
   /** The configuration in force. */
   configz?(): unknown
+  /** What it was started with: name → value. */
+  flags?(): Readonly<Record<string, string>>
   /** Writes a checkpoint of a running container. @returns where it is */
   checkpoint?(
     pod: Pod,

@@ -12,6 +12,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type HealthCheck, healthAnswer, startHealthServer } from '../../src/server/health.ts'
 import type { RequestLabels } from '../../src/server/measure.ts'
 import { startReadOnlyServer } from '../../src/server/read-only.ts'
+import { flagsOf, flagsText } from '../../src/server/flagz.ts'
 import { createReviews } from '../../src/server/reviews.ts'
 import { statusText } from '../../src/server/statusz.ts'
 import { routeOf } from '../../src/server/routes.ts'
@@ -257,6 +258,7 @@ test.each<[string, string, string, string[]]>([
   ['GET', '/healthz/ping', 'get', ['healthz', 'proxy']],
   ['GET', '/configz', 'get', ['configz', 'proxy']],
   ['GET', '/statusz', 'get', ['statusz']],
+  ['GET', '/flagz', 'get', ['configz']],
   ['GET', '/exec/a/b/c', 'get', ['proxy']],
   ['POST', '/run/a/b/c', 'create', ['proxy']],
   ['HEAD', '/statsx', '', ['proxy']],
@@ -269,6 +271,7 @@ test.each<[string, string, object | undefined]>([
   ['GET', '/metrics/probes', { kind: 'metrics', page: 'probes' }],
   ['GET', '/metrics/other', undefined],
   ['GET', '/statusz', { kind: 'statusz' }],
+  ['GET', '/flagz', { kind: 'flagz' }],
   ['POST', '/metrics', undefined],
   ['GET', '/stats/summary', { kind: 'summary' }],
   ['GET', '/logs/', { kind: 'logs', path: '' }],
@@ -281,6 +284,28 @@ test.each<[string, string, object | undefined]>([
 test('the status says since when it runs', () => {
   const lines = statusText(3725.5, Date.UTC(2026, 0, 2)).split('\n')
   expect(lines.slice(4, 6)).toEqual(['Started: Thu, 01 Jan 2026 22:57:54 GMT', 'Up: 1 hr 02 min 05 sec'])
+})
+
+test('what it was started with is shown by name, without passwords', async () => {
+  const flags = flagsOf({
+    'root-dir': '/var/lib/kubelet',
+    clusterDNS: ['10.0.0.1'],
+    staticPodURLHeader: { Authorization: ['Bearer x'] },
+    logging: { verbosity: 2, format: 'a\nb' },
+    tracing: undefined,
+    maxPods: 110,
+  })
+  expect(flagsText(flags).split('\n').slice(4)).toEqual([
+    'clusterDNS=["10.0.0.1"]',
+    String.raw`logging.format=a\nb`,
+    'logging.verbosity=2',
+    'maxPods=110',
+    'root-dir=/var/lib/kubelet',
+    'staticPodURLHeader=<masked>',
+    '',
+  ])
+  const call = await open({}, { flags: () => flags })
+  expect(await call('/flagz')).toEqual({ status: 200, body: flagsText(flags) })
 })
 
 test('health in the words of Kubernetes', async () => {
