@@ -112,6 +112,7 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     debugging: configuration.enableDebuggingHandlers,
     systemLogs: configuration.enableSystemLogHandler ? '/var/log' : '',
     systemLogQuery: configuration.enableSystemLogQuery,
+    profiling: configuration.enableProfilingHandler,
     streamIdleMs: parseDuration(configuration.streamingConnectionIdleTimeout),
     tlsMinVersion: configuration.tlsMinVersion,
     tlsCipherSuites: configuration.tlsCipherSuites,

@@ -25,7 +25,7 @@ export interface AdmitOptions {
 /** How long the API server may take to say who somebody is and what they may, in milliseconds. */
 const reviewMs = 10_000
 
-/** Routes that lead into containers or to files of the node. */
+/** Routes that lead into containers, to files of the node or into this process. */
 export const debugKinds: ReadonlySet<string> = new Set([
   'run',
   'exec',
@@ -33,6 +33,7 @@ export const debugKinds: ReadonlySet<string> = new Set([
   'portForward',
   'containerLogs',
   'logs',
+  'pprof',
   'runningPods',
 ])
 

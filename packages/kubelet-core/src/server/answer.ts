@@ -9,6 +9,7 @@ import { sendHealth } from './health.ts'
 import { HttpError, urlOf } from './http-error.ts'
 import { serveNodeLogs } from './node-logs.ts'
 import { serveLog } from './logs.ts'
+import { servePprof } from './pprof.ts'
 import type { Route } from './routes.ts'
 import { serveStats } from './stats.ts'
 import { statusText } from './statusz.ts'
@@ -24,6 +25,8 @@ export interface AnswerOptions {
   systemLogs?: string
   /** KubeletConfiguration `enableSystemLogQuery`: `/logs/?query=…` shows the logs of services; default false. */
   systemLogQuery?: boolean
+  /** KubeletConfiguration `enableProfilingHandler`; default true. */
+  profiling?: boolean
   log?: Logger
 }
 
@@ -70,6 +73,9 @@ async function serve(
       return sendText(response, 200, flagsText(node.flags?.() ?? {}))
     case 'statusz':
       return sendText(response, 200, statusText())
+    case 'pprof':
+      if (options.profiling === false) throw new HttpError(405, 'profiling endpoint is disabled.')
+      return servePprof(route.name, response, query, left.signal)
     case 'metrics':
     case 'summary':
       return serveStats(route, request, response, node)

@@ -17,6 +17,7 @@ export type Route =
   | { kind: 'summary' }
   | { kind: 'runningPods' | 'configz' | 'flagz' | 'statusz' }
   | { kind: 'logs'; path: string }
+  | { kind: 'pprof'; name: string }
   | ({ kind: 'run' | 'checkpoint'; container: string } & PodPath)
   | ({ kind: 'containerLogs'; container: string } & PodPath)
   | ({ kind: 'exec' | 'attach'; container: string } & PodPath)
@@ -41,6 +42,7 @@ export function routeOf(method: string, path: string): Route | undefined {
   if (first === 'logs') return { kind: 'logs', path: rest.join('/') }
   if (first === 'containerLogs') return logRoute(rest)
   const [second, ...more] = rest
+  if (first === 'debug' && second === 'pprof' && more.length < 2) return { kind: 'pprof', name: more[0] ?? '' }
   if (first === 'pods' && (rest.length === 0 || (second === '' && more.length === 0))) return { kind: 'pods' }
   if (first === 'metrics' && more.length === 0) {
     const page = pages[second ?? '']

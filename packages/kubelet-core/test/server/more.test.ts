@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { ExecSyncResponse } from '@nodelet/cri-api'
 import { createMemoryRuntime } from '@nodelet/cri-api/testing'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { type HealthCheck, healthAnswer, startHealthServer } from '../../src/server/health.ts'
 import type { RequestLabels } from '../../src/server/measure.ts'
 import { startReadOnlyServer } from '../../src/server/read-only.ts'
@@ -43,6 +43,13 @@ afterAll(async () => {
   authorities[Symbol.dispose]()
 })
 
+interface Call {
+  method?: string
+  client?: Pair
+  token?: string
+  signal?: AbortSignal
+}
+
 async function open(more: Partial<KubeletServerOptions> = {}, view: Partial<KubeletServerOptions['node']> = {}) {
   const { runtimeService } = createMemoryRuntime()
   const server = await startKubeletServer({
@@ -73,10 +80,10 @@ async function open(more: Partial<KubeletServerOptions> = {}, view: Partial<Kube
     ...more,
   })
   servers.push(server)
-  return async (path: string, { method = 'GET', client = admin, token = '' } = {}) => {
+  return async (path: string, { method = 'GET', client = admin, token = '', ...more }: Call = {}) => {
     const headers = token ? { authorization: `Bearer ${token}` } : {}
     const options = { host: '127.0.0.1', port: server.port, path, method, headers, ca: ca.cert, agent: false }
-    const outgoing = request({ ...options, ...client })
+    const outgoing = request({ ...options, ...client, ...more })
     outgoing.end()
     return answerOf(outgoing)
   }
@@ -276,6 +283,10 @@ test.each<[string, string, object | undefined]>([
   ['GET', '/stats/summary', { kind: 'summary' }],
   ['GET', '/logs/', { kind: 'logs', path: '' }],
   ['GET', '/logs/a/b', { kind: 'logs', path: 'a/b' }],
+  ['GET', '/debug/pprof', { kind: 'pprof', name: '' }],
+  ['GET', '/debug/pprof/heap', { kind: 'pprof', name: 'heap' }],
+  ['POST', '/debug/pprof/heap', undefined],
+  ['GET', '/debug/other', undefined],
   ['POST', '/run/ns/pod/uid/c', { kind: 'run', namespace: 'ns', pod: 'pod', uid: 'uid', container: 'c' }],
   ['POST', '/checkpoint/ns/pod/c', { kind: 'checkpoint', namespace: 'ns', pod: 'pod', container: 'c' }],
   ['POST', '/checkpoint/ns/pod/uid/c', undefined],
@@ -284,6 +295,29 @@ test.each<[string, string, object | undefined]>([
 test('the status says since when it runs', () => {
   const lines = statusText(3725.5, Date.UTC(2026, 0, 2)).split('\n')
   expect(lines.slice(4, 6)).toEqual(['Started: Thu, 01 Jan 2026 22:57:54 GMT', 'Up: 1 hr 02 min 05 sec'])
+})
+
+test('profiles of this process: one at a time, until the client leaves', async () => {
+  const call = await open()
+  expect((await call('/debug/pprof/')).body).toContain('<a href="profile">')
+  expect((await call('/debug/pprof/cmdline')).body.split('\0')).toContain(process.argv[1])
+  expect((await call('/debug/pprof/goroutine')).status).toBe(501)
+  expect(await call('/debug/pprof/none')).toEqual({ status: 404, body: 'Unknown profile' })
+  expect((await call('/debug/pprof/profile?seconds=14401')).status).toBe(400)
+
+  const leaving = new AbortController()
+  const gone = call('/debug/pprof/profile?seconds=600', { signal: leaving.signal })
+  const busy = { status: 500, body: 'Could not enable CPU profiling: cpu profiling already in use' }
+  const again = async () => call('/debug/pprof/profile?seconds=0.02')
+  await vi.waitFor(async () => expect(await again()).toEqual(busy))
+  leaving.abort()
+  await expect(gone).rejects.toThrow('aborted')
+  await vi.waitFor(async () => expect((await again()).status).toBe(200))
+  expect((await call('/debug/pprof/heap?seconds=0.02')).status).toBe(200)
+
+  const refused = async (options: Partial<KubeletServerOptions>) => (await open(options))('/debug/pprof/profile')
+  expect(await refused({ profiling: false })).toEqual({ status: 405, body: 'profiling endpoint is disabled.' })
+  expect(await refused({ debugging: false })).toEqual({ status: 405, body: 'Debug endpoints are disabled.' })
 })
 
 test('what it was started with is shown by name, without passwords', async () => {
