@@ -4,7 +4,7 @@ import type { KubeClient } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { KubeletConfiguration, KubeletConfigurationInput } from './configuration/kubelet-configuration.ts'
 import type { Clock } from './clock.ts'
-import type { Logger } from './log.ts'
+import type { Logger, LogLevel } from './log.ts'
 import type { Prober } from './probe/types.ts'
 import type { CgroupDriver } from './resource/cgroup-driver.ts'
 import type { Logind } from './shutdown/logind.ts'
@@ -46,6 +46,11 @@ export interface KubeletOptions {
   /** Pods that start at a time; default: one more than there are cores. */
   parallelStarts?: number | undefined
   log?: Logger | undefined
+  /**
+   * Makes `log` tell more or less, as `logging.verbosity` of the configuration and `PUT /debug/flags/v` of the server say:
+   * 0 to 3 is `info`, 4 and more `debug`. Left out: neither changes anything.
+   */
+  setLogLevel?: ((level: LogLevel) => void) | undefined
   clock?: Clock | undefined
 }
 

@@ -33,7 +33,7 @@ import { idleSettings } from './configuration/unsupported.ts'
 import { parseDuration } from './duration.ts'
 import { removeStaleLogs } from './container-log/remove.ts'
 import { createEventRecorder } from './events.ts'
-import { silentLogger } from './log.ts'
+import { logLevelOf, silentLogger } from './log.ts'
 import { countRequests } from './metrics/client-metrics.ts'
 import { createKubeletMetrics } from './metrics/kubelet-metrics.ts'
 import { measuredCgroups } from './metrics/measured-cgroups.ts'
@@ -93,7 +93,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const runtimeService = measured(options.runtimeService, metrics, limitMs)
   const imageService = measured(options.imageService, metrics, limitMs)
   const { clock = systemClock, log = silentLogger } = options
-  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'))
+  const { setLogLevel } = options
+  if (configuration.logging.verbosity > 0) setLogLevel?.(logLevelOf(configuration.logging.verbosity))
+  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'), setLogLevel !== undefined)
   if (idle.length > 0) log.warn({ fields: idle }, 'these fields of the configuration change nothing here')
   const { podLogsDir, podCIDR } = configuration
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
@@ -526,6 +528,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           rootDir,
           configuration,
           client,
+          setLogLevel,
           runtimeService,
           manager,
           reader,

@@ -8,6 +8,12 @@ export interface Logger {
   debug(fields: object, message: string): void
 }
 
+/** What of a log is told: all but steps, or steps too. */
+export type LogLevel = 'info' | 'debug'
+
+/** Of a verbosity as the Go kubelet counts: to 3 it tells what happens, from 4 on each step. */
+export const logLevelOf = (verbosity: number): LogLevel => (verbosity < 4 ? 'info' : 'debug')
+
 const ignore = (): void => {}
 
 /** The default: nothing is logged. */

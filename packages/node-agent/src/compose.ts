@@ -88,6 +88,7 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
     const { address = '0.0.0.0', port = config.kubeletPort } = configuration
     const listening = { address, port }
     await mkdir(configuration.staticPodPath || folders.manifests, { recursive: true })
+    const kubeletLog = log.child({ part: 'kubelet' })
     kubelet = await createKubelet({
       nodeName: config.nodeName,
       nodeIPs,
@@ -98,8 +99,11 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
       configuration,
       imageCredentialProviders: await readCredentialProviders(config),
       ...(client && configuration.enableServer !== false && { server: { ...listening, ...cluster?.kubelet } }),
-      utilChains: async () => keepKubeletRules({ log: log.child({ part: 'kubelet' }) }),
-      log: log.child({ part: 'kubelet' }),
+      utilChains: async () => keepKubeletRules({ log: kubeletLog }),
+      log: kubeletLog,
+      setLogLevel: (level) => {
+        kubeletLog.level = level
+      },
     })
     starting.defer(async () => kubelet?.close())
     await kubelet.start(signal)

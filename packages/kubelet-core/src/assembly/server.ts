@@ -14,7 +14,7 @@ import type { Clock } from '../clock.ts'
 import type { KubeletServerSettings } from '../config.ts'
 import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
 import { parseDuration } from '../duration.ts'
-import type { Logger } from '../log.ts'
+import { type Logger, type LogLevel, logLevelOf } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { MetricsPages } from '../metrics/pages.ts'
 import { createNodeView } from '../node-view.ts'
@@ -35,6 +35,7 @@ export interface ServerParts {
   rootDir: string
   configuration: KubeletConfiguration
   client: KubeClient | undefined
+  setLogLevel: ((level: LogLevel) => void) | undefined
   runtimeService: RuntimeService
   manager: PodManager
   reader: RuntimeReader
@@ -54,7 +55,7 @@ export interface RenewedServer extends KubeletServer {
 
 export async function openServer(parts: ServerParts, settings: KubeletServerSettings): Promise<RenewedServer> {
   const { nodeName, nodeIPs, rootDir, configuration, runtimeService, manager, reader, pages, stats } = parts
-  const { metrics, clock, log } = parts
+  const { metrics, setLogLevel, clock, log } = parts
   const { authentication, authorization } = configuration
   const reviews = reviewsOf(parts)
   const view = {
@@ -80,6 +81,7 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
         signal,
       ),
     health: parts.health,
+    ...(setLogLevel && { setVerbosity: (verbosity: number) => setLogLevel(logLevelOf(verbosity)) }),
   }
   await using opening = new AsyncDisposableStack()
   const measure = (labels: RequestLabels): (() => void) => {
@@ -113,6 +115,7 @@ export async function openServer(parts: ServerParts, settings: KubeletServerSett
     systemLogs: configuration.enableSystemLogHandler ? '/var/log' : '',
     systemLogQuery: configuration.enableSystemLogQuery,
     profiling: configuration.enableProfilingHandler,
+    debugFlags: configuration.enableDebugFlagsHandler,
     streamIdleMs: parseDuration(configuration.streamingConnectionIdleTimeout),
     tlsMinVersion: configuration.tlsMinVersion,
     tlsCipherSuites: configuration.tlsCipherSuites,

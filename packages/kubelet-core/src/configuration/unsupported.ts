@@ -30,9 +30,18 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
 /** Feature gates that change something here. */
 const knownGates = ['CPUManagerPolicyAlphaOptions']
 
-/** @returns the fields that are set to something else than their default, and change nothing */
-export function idleSettings(configuration: KubeletConfiguration, defaults: KubeletConfiguration): string[] {
-  const fields = idle.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(defaults[field]))
+/**
+ * @param hasLevels the log can be made to tell more or less
+ * @returns the fields that are set to something else than their default, and change nothing
+ */
+export function idleSettings(
+  configuration: KubeletConfiguration,
+  defaults: KubeletConfiguration,
+  hasLevels: boolean,
+): string[] {
+  const { verbosity } = (hasLevels ? configuration : defaults).logging
+  const heeded = { ...defaults, logging: { ...defaults.logging, verbosity } }
+  const fields = idle.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(heeded[field]))
   const gates = Object.keys(configuration.featureGates).filter((gate) => !knownGates.includes(gate))
   return [...fields, ...gates.map((gate) => `featureGates.${gate}`)]
 }

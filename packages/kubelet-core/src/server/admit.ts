@@ -34,6 +34,7 @@ export const debugKinds: ReadonlySet<string> = new Set([
   'containerLogs',
   'logs',
   'pprof',
+  'verbosity',
   'runningPods',
 ])
 

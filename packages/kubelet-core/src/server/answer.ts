@@ -13,6 +13,7 @@ import { servePprof } from './pprof.ts'
 import type { Route } from './routes.ts'
 import { serveStats } from './stats.ts'
 import { statusText } from './statusz.ts'
+import { setVerbosity } from './verbosity.ts'
 import type { KubeletView } from './view.ts'
 
 /** What answers need that are no streams. */
@@ -27,6 +28,8 @@ export interface AnswerOptions {
   systemLogQuery?: boolean
   /** KubeletConfiguration `enableProfilingHandler`; default true. */
   profiling?: boolean
+  /** KubeletConfiguration `enableDebugFlagsHandler`; default true. */
+  debugFlags?: boolean
   log?: Logger
 }
 
@@ -76,6 +79,9 @@ async function serve(
     case 'pprof':
       if (options.profiling === false) throw new HttpError(405, 'profiling endpoint is disabled.')
       return servePprof(route.name, response, query, left.signal)
+    case 'verbosity':
+      if (options.debugFlags === false) throw new HttpError(405, 'flags endpoint is disabled.')
+      return sendText(response, 200, await setVerbosity(request, node))
     case 'metrics':
     case 'summary':
       return serveStats(route, request, response, node)

@@ -23,7 +23,7 @@ export async function servePprof(
   query: URLSearchParams,
   signal: AbortSignal,
 ): Promise<void> {
-  if (name === '') return void sendIndex(response)
+  if (name === '') return sendIndex(response)
   if (name === 'cmdline') {
     const line = [process.argv0, ...process.execArgv, ...process.argv.slice(1)].join('\0')
     return void response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' }).end(line)

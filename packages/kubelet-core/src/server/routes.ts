@@ -18,6 +18,7 @@ export type Route =
   | { kind: 'runningPods' | 'configz' | 'flagz' | 'statusz' }
   | { kind: 'logs'; path: string }
   | { kind: 'pprof'; name: string }
+  | { kind: 'verbosity' }
   | ({ kind: 'run' | 'checkpoint'; container: string } & PodPath)
   | ({ kind: 'containerLogs'; container: string } & PodPath)
   | ({ kind: 'exec' | 'attach'; container: string } & PodPath)
@@ -38,6 +39,7 @@ export function routeOf(method: string, path: string): Route | undefined {
   if (first === 'exec' || first === 'attach') return streams ? commandRoute(first, rest) : undefined
   if (first === 'portForward') return streams ? portForwardRoute(rest) : undefined
   if (first === 'run' || first === 'checkpoint') return method === 'POST' ? commandRoute(first, rest) : undefined
+  if (first === 'debug' && rest.join('/') === 'flags/v') return { kind: 'verbosity' }
   if (method !== 'GET') return undefined
   if (first === 'logs') return { kind: 'logs', path: rest.join('/') }
   if (first === 'containerLogs') return logRoute(rest)

@@ -37,6 +37,8 @@ export interface KubeletView {
   configz?(): unknown
   /** What it was started with: name → value. */
   flags?(): Readonly<Record<string, string>>
+  /** How much the log tells, as the Go kubelet counts. Left out: that cannot be changed. */
+  setVerbosity?(verbosity: number): void
   /** Writes a checkpoint of a running container. @returns where it is */
   checkpoint?(
     pod: Pod,

@@ -47,6 +47,7 @@ interface Call {
   method?: string
   client?: Pair
   token?: string
+  body?: string
   signal?: AbortSignal
 }
 
@@ -80,11 +81,11 @@ async function open(more: Partial<KubeletServerOptions> = {}, view: Partial<Kube
     ...more,
   })
   servers.push(server)
-  return async (path: string, { method = 'GET', client = admin, token = '', ...more }: Call = {}) => {
+  return async (path: string, { method = 'GET', client = admin, token = '', body = '', ...more }: Call = {}) => {
     const headers = token ? { authorization: `Bearer ${token}` } : {}
     const options = { host: '127.0.0.1', port: server.port, path, method, headers, ca: ca.cert, agent: false }
     const outgoing = request({ ...options, ...client, ...more })
-    outgoing.end()
+    outgoing.end(body)
     return answerOf(outgoing)
   }
 }
@@ -317,6 +318,21 @@ test('profiles of this process: one at a time, until the client leaves', async (
 
   const refused = async (options: Partial<KubeletServerOptions>) => (await open(options))('/debug/pprof/profile')
   expect(await refused({ profiling: false })).toEqual({ status: 405, body: 'profiling endpoint is disabled.' })
+  expect(await refused({ debugging: false })).toEqual({ status: 405, body: 'Debug endpoints are disabled.' })
+})
+
+test("the log's verbosity is set by a number", async () => {
+  const set: number[] = []
+  const call = await open({}, { setVerbosity: (verbosity) => void set.push(verbosity) })
+  const put = async (body: string, ask = call) => ask('/debug/flags/v', { method: 'PUT', body })
+  expect(await put('4')).toEqual({ status: 200, body: 'successfully set klog.logging.verbosity to 4' })
+  expect(await put('x')).toEqual({ status: 400, body: 'failed set klog.logging.verbosity "x": is not an integer' })
+  expect((await put('1'.repeat(65))).status).toBe(400)
+  expect(await call('/debug/flags/v')).toEqual({ status: 406, body: 'unsupported http method' })
+  expect(set).toEqual([4])
+  expect((await put('4', await open())).status).toBe(501)
+  const refused = async (options: Partial<KubeletServerOptions>) => put('4', await open(options))
+  expect(await refused({ debugFlags: false })).toEqual({ status: 405, body: 'flags endpoint is disabled.' })
   expect(await refused({ debugging: false })).toEqual({ status: 405, body: 'Debug endpoints are disabled.' })
 })
 
