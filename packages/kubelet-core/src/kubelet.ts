@@ -37,8 +37,10 @@ import { logLevelOf, silentLogger } from './log.ts'
 import { countRequests } from './metrics/client-metrics.ts'
 import { createKubeletMetrics } from './metrics/kubelet-metrics.ts'
 import { measuredCgroups } from './metrics/measured-cgroups.ts'
+import { measuredReader } from './metrics/measured-reader.ts'
 import { measured } from './metrics/measured-runtime.ts'
 import { measuredStarts } from './metrics/measured-starts.ts'
+import { measureStartup } from './metrics/node-startup.ts'
 import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
 import { countsOf, nodeLabels, nodeResources } from './node/node-object.ts'
@@ -93,6 +95,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const runtimeService = measured(options.runtimeService, metrics, limitMs)
   const imageService = measured(options.imageService, metrics, limitMs)
   const { clock = systemClock, log = silentLogger } = options
+  const stepped = measureStartup(metrics, clock)
   const { setLogLevel } = options
   if (configuration.logging.verbosity > 0) setLogLevel?.(logLevelOf(configuration.logging.verbosity))
   const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'), setLogLevel !== undefined)
@@ -142,6 +145,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         const status = success ? 'success' : 'fail-unknown'
         const labels = { volume_plugin: plugin, operation_name: operation, status, migrated: 'false' }
         metrics.storageSeconds.observe(labels, seconds)
+      },
+      swept(removed, failed) {
+        metrics.orphanVolumes.cleaned.set(removed)
+        metrics.orphanVolumes.failed.set(failed)
       },
       log,
     })
@@ -266,7 +273,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       clock,
     }),
     runtimeName: version.runtimeName,
-    reader: createRuntimeReader(runtimeService),
+    reader: measuredReader(createRuntimeReader(runtimeService), metrics),
     volumes,
     bindSubPath,
     prober,
@@ -347,6 +354,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       hasMirror: (pod) => mirrors?.of(pod) !== undefined,
       volumes: () => volumes.counts?.() ?? [],
       exclusiveCpus: (podUid, container) => cpus.exclusiveOf(podUid, container).length,
+      exclusivePerNode: cpus.exclusivePerNode,
       shareableCpus: cpus.allocatable().length,
     },
     imagesSeen: guard.prune,
@@ -510,6 +518,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           },
           connected: () => metrics.eventStreams.inc(),
           brokeOff: () => metrics.eventStreamErrors.inc(),
+          heard: (delayMs) => metrics.eventDelaySeconds.observe(delayMs / 1000),
           unknown: (uid) => {
             if (allRead && !manager.uids().has(uid)) housekeeping.now()
           },
@@ -566,6 +575,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           statusMs,
           reportMs,
           leaseSeconds,
+          stepped,
           events,
           clock,
           log,
@@ -577,7 +587,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         allRead = true
         upkeep.eviction.start()
         shutdown.start()
-        await volumes.removeOrphans(manager.uids())
+        await volumes.removeOrphans(manager.uids()).catch((error: unknown) => {
+          log.warn({ err: error }, 'volumes of pods that are gone stay until the next start')
+        })
         housekeeping.now()
       })
       // What comes from the folder runs meanwhile, with or without an API server.

@@ -13,6 +13,8 @@ export interface RuntimeWatchOptions {
   changedAny(): void
   /** Something of this pod was made; it may be nobody's. */
   unknown?(podUid: string): void
+  /** An event has come, so long after it happened. */
+  heard?(delayMs: number): void
   /** The runtime's events are followed from now on. */
   connected(): void
   /** They broke off, or could not be followed; that happens again and again while the runtime is gone. */
@@ -34,6 +36,7 @@ export async function watchRuntime(options: RuntimeWatchOptions, signal: AbortSi
       options.connected()
       for await (const event of runtime.getContainerEvents({}, { signal })) {
         failures = 0
+        options.heard?.(Math.max(0, options.clock.now() - Number(event.createdAt / 1_000_000n)))
         tell(options, event)
       }
     } catch (error) {

@@ -186,6 +186,8 @@ it('what it does is counted and timed under the names that dashboards know', asy
     'containers_per_pod_count',
     'cgroup_manager_duration_seconds',
     'pleg_relist_duration_seconds',
+    'pleg_pod_relist_duration_seconds',
+    'evented_pleg_connection_latency_seconds',
     'run_podsandbox_duration_seconds',
     'http_requests_duration_seconds',
     'pod_resize_duration_milliseconds',
@@ -222,6 +224,9 @@ it('what it does is counted and timed under the names that dashboards know', asy
     expect(metrics.get('rest_client_requests_total')?.samples).toContainEqual(expect.objectContaining({ labels }))
   }
   expect(metrics.has('rest_client_request_duration_seconds')).toBe(true)
+  const startup = (step: string) => metrics.get(`kubelet_node_startup_${step}duration_seconds`)?.samples[0]?.value
+  expect(startup('registration_')).toBeGreaterThan(0)
+  expect(startup('')).toBeGreaterThan(startup('pre_kubelet_') ?? Infinity)
   const health = (await page('metrics/slis')).get('kubernetes_healthcheck')?.samples
   expect(health).toContainEqual({ labels: { name: 'syncloop', type: 'healthz' }, value: 1 })
   for (const name of ['measured', 'measured-too']) await admin.delete(pods, { name, namespace })

@@ -230,6 +230,8 @@ it('what it uses comes through the server: the summary, and pages that Prometheu
   expect(own.get('kubelet_runtime_operations_total')?.samples.map(({ labels }) => labels['operation_type'])).toEqual(
     expect.arrayContaining(['run_podsandbox', 'create_container', 'start_container', 'image_status']),
   )
+  const measured = own.get('kubelet_volume_metric_collection_duration_seconds')?.samples
+  expect(measured?.find(({ name }) => name?.endsWith('_count'))?.value).toBeGreaterThan(0)
   expect(parseMetrics(await get('/metrics/probes')).has('prober_probe_total')).toBe(true)
 })
 

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { readMountInfo, unmount } from '@nodelet/linux'
 import type { ConfigMap, Container, Pod, PodSpec, Secret, Volume } from 'kubernetes-types/core/v1.d.ts'
 import { createVolumeManager } from '../src/index.ts'
-import type { VolumeManager } from '../src/index.ts'
+import type { VolumeManager, VolumeManagerOptions } from '../src/index.ts'
 import type { ObjectSource } from '../src/objects.ts'
 
 export interface World {
@@ -19,7 +19,7 @@ export interface World {
   tokensRefused: boolean
   changed(kind: 'ConfigMap' | 'Secret', name: string): void
   manager: VolumeManager
-  newManager(): VolumeManager
+  newManager(more?: Partial<VolumeManagerOptions>): VolumeManager
   mountsBelow(path?: string): Promise<string[]>
   end(): Promise<void>
 }
@@ -46,8 +46,8 @@ export function newWorld(): World {
       return () => listeners.delete(listener)
     },
   }
-  const newManager = (): VolumeManager => {
-    const manager = createVolumeManager({ rootDir, nodeName: 'node', objects })
+  const newManager: World['newManager'] = (more) => {
+    const manager = createVolumeManager({ rootDir, nodeName: 'node', objects, ...more })
     managers.push(manager)
     return manager
   }

@@ -3,6 +3,7 @@ import type { ImageService, RuntimeService } from '@nodelet/cri-api'
 import type { Cgroups } from '@nodelet/linux'
 import type { Clock } from '../clock.ts'
 import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
+import { featuresOf } from '../configuration/features.ts'
 import { createLogRotator } from '../container-log/rotator.ts'
 import { parseDuration } from '../duration.ts'
 import type { EventRecorder } from '../events.ts'
@@ -105,6 +106,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     rootDir,
     podLogsDir,
     volumeStatsMs: parseDuration(configuration.volumeStatsAggPeriod),
+    measuredVolume: (seconds) => metrics.volumeStatsSeconds.observe({ metric_source: 'du' }, seconds),
     pods: () => manager.pods(),
     clock,
   })
@@ -119,7 +121,10 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
       await imageCollector.removeUnused(signal)
     },
     pressureChanged,
-    evicted: ({ signal }) => metrics.evictions.inc({ eviction_signal: signal }),
+    evicted({ signal }, measuredMs) {
+      metrics.evictions.inc({ eviction_signal: signal })
+      metrics.evictionStatsSeconds.observe({ eviction_signal: signal }, (clock.now() - measuredMs) / 1000)
+    },
     events,
     clock,
     log,
@@ -131,6 +136,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     machine,
     nodeName,
     version,
+    features: featuresOf(configuration),
     cgroupVersion: cgroups.version,
     counts: options.counts,
     health: options.health,

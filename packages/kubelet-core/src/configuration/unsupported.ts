@@ -1,4 +1,5 @@
 // What a KubeletConfiguration may say that this kubelet does not do. Pure.
+import { chosen } from './features.ts'
 import type { KubeletConfiguration } from './types.ts'
 
 /** Fields that change nothing here, though they may be set. */
@@ -27,9 +28,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'tracing',
 ]
 
-/** Feature gates that change something here. */
-const knownGates = ['CPUManagerPolicyAlphaOptions']
-
 /**
  * @param hasLevels the log can be made to tell more or less
  * @returns the fields that are set to something else than their default, and change nothing
@@ -42,6 +40,6 @@ export function idleSettings(
   const { verbosity } = (hasLevels ? configuration : defaults).logging
   const heeded = { ...defaults, logging: { ...defaults.logging, verbosity } }
   const fields = idle.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(heeded[field]))
-  const gates = Object.keys(configuration.featureGates).filter((gate) => !knownGates.includes(gate))
+  const gates = Object.keys(configuration.featureGates).filter((gate) => !Object.hasOwn(chosen, gate))
   return [...fields, ...gates.map((gate) => `featureGates.${gate}`)]
 }

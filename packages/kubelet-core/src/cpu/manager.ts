@@ -31,6 +31,8 @@ export interface CpuManager extends ShareGiver {
   cpusetOf(podUid: string, container: string): string | undefined
   /** Those that the container has for itself. */
   exclusiveOf(podUid: string, container: string): number[]
+  /** NUMA node → how many of its CPUs one container has for itself; of all nodes. */
+  exclusivePerNode(): Map<number, number>
   /** Those that containers may have for themselves, given out or not. */
   allocatable(): number[]
 }
@@ -42,6 +44,7 @@ const nothing: CpuManager = {
   release: async () => undefined,
   cpusetOf: () => undefined,
   exclusiveOf: () => [],
+  exclusivePerNode: () => new Map(),
   allocatable: () => [],
 }
 
@@ -184,6 +187,10 @@ export async function openCpuManager(settings: CpuManagerOptions): Promise<CpuMa
     },
     cpusetOf: (podUid, container) => formatCpuList(entries.get(podUid)?.get(container) ?? pool()),
     exclusiveOf: (podUid, container) => entries.get(podUid)?.get(container) ?? [],
+    exclusivePerNode() {
+      const given = owned()
+      return new Map(nodes.map((node) => [node, given.filter((id) => at.get(id)?.node === node).length]))
+    },
     allocatable: () => without(all, reserved),
   }
 }

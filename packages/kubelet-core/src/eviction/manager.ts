@@ -30,8 +30,8 @@ export interface EvictionOptions {
   reclaimDisk(signal: AbortSignal): Promise<void>
   /** The conditions of the node are others now. */
   pressureChanged(): void
-  /** Told of each pod that is evicted for a threshold. */
-  evicted?(threshold: Threshold): void
+  /** Told of each pod that is evicted for a threshold, and when it was measured that this is met, in milliseconds since the epoch. */
+  evicted?(threshold: Threshold, measuredMs: number): void
   events: Pick<EventRecorder, 'record' | 'recordNode'>
   clock: Clock
   log: Logger
@@ -42,6 +42,14 @@ export interface EvictionManager {
   /** Conditions of the node that are in force. */
   pressure(): readonly Pressure[]
   close(): Promise<void>
+}
+
+/** What a round has seen of the node. */
+interface Seen {
+  observations: Observations
+  /** Images have a file system of their own. */
+  split: boolean
+  measuredMs: number
 }
 
 const periodMs = 10_000
@@ -68,7 +76,7 @@ export function createEvictionManager(options: EvictionOptions): EvictionManager
     const split = usage.imagefs !== undefined
     if (configuration.localStorageCapacityIsolation && (await evictOverLimits(split, signal))) return true
     const [threshold] = next.due
-    return threshold ? relieve(threshold, observations, split, signal) : false
+    return threshold ? relieve(threshold, { observations, split, measuredMs: usage.timeMs }, signal) : false
   }
 
   const evictOverLimits = async (split: boolean, signal: AbortSignal): Promise<boolean> => {
@@ -89,12 +97,8 @@ export function createEvictionManager(options: EvictionOptions): EvictionManager
     return over.length > 0
   }
 
-  const relieve = async (
-    threshold: Threshold,
-    observations: Observations,
-    split: boolean,
-    signal: AbortSignal,
-  ): Promise<boolean> => {
+  const relieve = async (threshold: Threshold, seenThen: Seen, signal: AbortSignal): Promise<boolean> => {
+    const { observations, split } = seenThen
     const resource = resourceOf(threshold.signal)
     const seen = observations.get(threshold.signal)
     log.warn(
@@ -109,13 +113,12 @@ export function createEvictionManager(options: EvictionOptions): EvictionManager
       await options.reclaimDisk(signal)
       if (!isMet(threshold, observationsOf(await options.nodeUsage(signal)), true)) return false
     }
-    return evictOne(threshold, observations, split, signal)
+    return evictOne(threshold, seenThen, signal)
   }
 
   const evictOne = async (
     threshold: Threshold,
-    observations: Observations,
-    split: boolean,
+    { observations, split, measuredMs }: Seen,
     signal: AbortSignal,
   ): Promise<boolean> => {
     const usages = await options.podUsage(signal)
@@ -130,7 +133,7 @@ export function createEvictionManager(options: EvictionOptions): EvictionManager
     }
     const { message, annotations } = evictionText(victim, threshold, observations, usageOf(victim))
     events.record(victim, { type: 'Warning', reason: 'Evicted', message, annotations })
-    options.evicted?.(threshold)
+    options.evicted?.(threshold, measuredMs)
     await end(victim, { reason: 'Evicted', message, disruption: message }, graceOf(victim, threshold))
     return true
   }

@@ -3,10 +3,11 @@ import { type Counter, type Gauge, type Histogram, Registry } from 'prom-client'
 import { clientMetrics, type ClientMetrics } from './client-metrics.ts'
 import { familiesIn } from './families.ts'
 import { nodeMetrics, type NodeMetrics } from './node-metrics.ts'
+import { startupMetrics, type StartupMetrics } from './node-startup.ts'
 import { podMetrics, type PodMetrics } from './pod-metrics.ts'
 import { shareMetrics, type ShareMetrics } from './share-metrics.ts'
 
-export interface KubeletMetrics extends ClientMetrics, PodMetrics, NodeMetrics, ShareMetrics {
+export interface KubeletMetrics extends ClientMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics {
   /** Of `/metrics`. */
   registry: Registry
   /** Of `/metrics/probes`. */
@@ -43,6 +44,7 @@ export function createKubeletMetrics(): KubeletMetrics {
     ...clientMetrics(families),
     ...podMetrics(families),
     ...nodeMetrics(families),
+    ...startupMetrics(families),
     ...shareMetrics(families),
     probeResults: ofProbes.counter('prober_probe_total', 'Probes by what they came to', [
       'probe_type',

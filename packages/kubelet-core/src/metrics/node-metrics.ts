@@ -11,8 +11,10 @@ export interface NodeMetrics {
   relistSeconds: Histogram
   relistIntervalSeconds: Histogram
   lastSeenSeconds: Gauge
+  relistPodSeconds: Histogram
   eventStreams: Counter
   eventStreamErrors: Counter
+  eventDelaySeconds: Histogram
   cgroupSeconds: Histogram<'operation_type'>
   collectedImages: Counter<'reason'>
   shutdownStartSeconds: Gauge
@@ -22,6 +24,8 @@ export interface NodeMetrics {
   httpInflight: Gauge<HttpLabel>
   storageSeconds: Histogram<'volume_plugin' | 'operation_name' | 'status' | 'migrated'>
   volumes: Gauge<'plugin_name' | 'state'>
+  orphanVolumes: Record<'cleaned' | 'failed', Gauge>
+  volumeStatsSeconds: Histogram<'metric_source'>
   clientTtlSeconds: Gauge
   servingTtlSeconds: Gauge
   clientRenewErrors: Counter
@@ -29,10 +33,13 @@ export interface NodeMetrics {
   nodeName: Gauge<'node'>
   cgroupVersion: Gauge
   buildInfo: Gauge<'git_version' | 'major' | 'minor' | 'platform'>
+  features: Gauge<'name' | 'stage'>
   eventLoopSeconds: Gauge<'quantile'>
   cpuSeconds: Counter
   residentBytes: Gauge
+  virtualBytes: Gauge
   openFiles: Gauge
+  mostFiles: Gauge
   startSeconds: Gauge
 }
 
@@ -66,6 +73,10 @@ export function nodeMetrics({ counter, gauge, histogram }: Families): NodeMetric
       'kubelet_pleg_last_seen_seconds',
       'When all pods of the runtime were last looked at, in seconds since the epoch',
     ),
+    relistPodSeconds: histogram(
+      'kubelet_pleg_pod_relist_duration_seconds',
+      'How long a look at one pod of the runtime takes',
+    ),
     eventStreams: counter(
       'kubelet_evented_pleg_connection_success_count',
       'How often the events of the runtime were begun to be followed',
@@ -73,6 +84,10 @@ export function nodeMetrics({ counter, gauge, histogram }: Families): NodeMetric
     eventStreamErrors: counter(
       'kubelet_evented_pleg_connection_error_count',
       'How often the events of the runtime broke off',
+    ),
+    eventDelaySeconds: histogram(
+      'kubelet_evented_pleg_connection_latency_seconds',
+      'How old events of the runtime are when they arrive',
     ),
     cgroupSeconds: histogram('kubelet_cgroup_manager_duration_seconds', 'How long work on cgroups of pods takes', [
       operation,
@@ -103,6 +118,21 @@ export function nodeMetrics({ counter, gauge, histogram }: Families): NodeMetric
       'plugin_name',
       'state',
     ]),
+    orphanVolumes: {
+      cleaned: gauge(
+        'kubelet_orphan_pod_cleaned_volumes',
+        'Pods that are gone whose volumes were removed when that was last looked for',
+      ),
+      failed: gauge(
+        'kubelet_orphan_pod_cleaned_volumes_errors',
+        'Pods that are gone whose volumes could not be removed when that was last looked for',
+      ),
+    },
+    volumeStatsSeconds: histogram(
+      'kubelet_volume_metric_collection_duration_seconds',
+      'How long it takes to measure a volume',
+      ['metric_source'],
+    ),
     clientTtlSeconds: gauge(
       'kubelet_certificate_manager_client_ttl_seconds',
       'How long the certificate is good by which the API server knows the node; infinite when it is not renewed',
@@ -127,11 +157,17 @@ export function nodeMetrics({ counter, gauge, histogram }: Families): NodeMetric
       'minor',
       'platform',
     ]),
+    features: gauge('kubernetes_feature_enabled', 'Features of Kubernetes: 1 for what is done here, else 0', [
+      'name',
+      'stage',
+    ]),
     eventLoopSeconds: gauge('nodelet_event_loop_delay_seconds', 'Delay of the event loop since the last scrape', [
       'quantile',
     ]),
     cpuSeconds: counter('process_cpu_seconds_total', 'CPU time of this process, in seconds'),
     residentBytes: gauge('process_resident_memory_bytes', 'Resident memory of this process, in bytes'),
+    virtualBytes: gauge('process_virtual_memory_bytes', 'Virtual memory of this process, in bytes'),
+    mostFiles: gauge('process_max_fds', 'File descriptors that this process may have open'),
     openFiles: gauge('process_open_fds', 'File descriptors that this process has open'),
     startSeconds: gauge('process_start_time_seconds', 'When this process started, in seconds since the epoch'),
   }

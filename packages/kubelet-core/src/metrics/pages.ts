@@ -1,7 +1,8 @@
 // The pages of metrics that the kubelet's server shows.
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { isUnimplemented, type RuntimeService } from '@nodelet/cri-api'
+import type { Feature } from '../configuration/features.ts'
 import type { Logger } from '../log.ts'
 import type { MachineFacts } from '../node/facts.ts'
 import type { HealthCheck } from '../server/health.ts'
@@ -21,6 +22,7 @@ export interface MetricsPagesOptions {
   nodeName: string
   /** For instance `v1.36.0`. */
   version: string
+  features: readonly Feature[]
   cgroupVersion: 1 | 2
   pods(): readonly CountedPod[]
   counts: CountFacts
@@ -37,12 +39,14 @@ export interface MetricsPages {
 }
 
 export function createMetricsPages(options: MetricsPagesOptions): MetricsPages {
-  const { metrics, stats, runtime, machine, nodeName, version, cgroupVersion, log } = options
+  const { metrics, stats, runtime, machine, nodeName, version, features, cgroupVersion, log } = options
   // A timer that fires more often would itself be a load on an idle node.
   const delay = monitorEventLoopDelay({ resolution: 100 })
   delay.enable()
   metrics.nodeName.set({ node: nodeName }, 1)
   metrics.cgroupVersion.set(cgroupVersion)
+  metrics.mostFiles.set(numberIn('/proc/self/limits', /^Max open files\s+(\d+)/m))
+  for (const { name, stage, isOn } of features) metrics.features.set({ name, stage }, isOn ? 1 : 0)
   metrics.startSeconds.set(Date.now() / 1000 - process.uptime())
   const [, major = '', minor = ''] = /^v(\d+)\.(\d+)/.exec(version) ?? []
   metrics.buildInfo.set({ git_version: version, major, minor, platform: `linux/${machine.architecture}` }, 1)
@@ -104,11 +108,15 @@ async function slis(
   return registry.metrics()
 }
 
+/** Of this process, as the kernel writes it; what has no limit has none. */
+const numberIn = (path: string, line: RegExp): number => Number(line.exec(readFileSync(path, 'utf8'))?.[1] ?? Infinity)
+
 function measureProcess(metrics: KubeletMetrics, delay: ReturnType<typeof monitorEventLoopDelay>): void {
   const { user, system } = process.cpuUsage()
   metrics.cpuSeconds.reset()
   metrics.cpuSeconds.inc((user + system) / 1e6)
   metrics.residentBytes.set(process.memoryUsage.rss())
+  metrics.virtualBytes.set(1024 * numberIn('/proc/self/status', /^VmSize:\s+(\d+) kB$/m))
   metrics.openFiles.set(readdirSync('/proc/self/fd').length)
   for (const [quantile, percent] of [
     ['0.5', 50],

@@ -22,6 +22,8 @@ export interface CountFacts {
   volumes(): readonly { plugin: string; ready: boolean }[]
   /** CPUs that the container has alone. */
   exclusiveCpus(podUid: string, container: string): number
+  /** NUMA node → how many of its CPUs one container has alone. */
+  exclusivePerNode(): ReadonlyMap<number, number>
   /** CPUs that containers can have alone; 0: none ever has. */
   shareableCpus: number
 }
@@ -54,6 +56,7 @@ export function countPods(metrics: KubeletMetrics, pods: readonly CountedPod[], 
   metrics.ephemeralContainers.set(ephemeral)
   metrics.exclusiveCpus.set(exclusive)
   metrics.sharedMilliCpus.set(Math.max(0, facts.shareableCpus - exclusive) * 1000)
+  for (const [node, count] of facts.exclusivePerNode()) metrics.exclusivePerNode.set({ numa_node: String(node) }, count)
   countUnderWay(metrics, facts.statuses())
   countVolumes(metrics, facts.volumes())
 }

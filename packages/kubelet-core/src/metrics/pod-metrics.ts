@@ -32,6 +32,7 @@ export interface PodMetrics {
   hookFallbacks: Counter
   sleepsCutShort: Counter
   evictions: Counter<'eviction_signal'>
+  evictionStatsSeconds: Histogram<'eviction_signal'>
   preemptions: Counter<'preemption_signal'>
   rejections: Counter<'reason'>
   /** What containers were asked to have instead of what they have. */
@@ -138,6 +139,11 @@ export function podMetrics({ counter, gauge, histogram }: Families): PodMetrics 
       'Lifecycle hooks that were to sleep longer than the grace of their container',
     ),
     evictions: counter('kubelet_evictions', 'Pods evicted, by the signal that called for it', ['eviction_signal']),
+    evictionStatsSeconds: histogram(
+      'kubelet_eviction_stats_age_seconds',
+      'How old a measurement is when a pod is evicted for it',
+      ['eviction_signal'],
+    ),
     preemptions: counter('kubelet_preemptions', 'Pods ended for a critical one, by what it lacked', [
       'preemption_signal',
     ]),

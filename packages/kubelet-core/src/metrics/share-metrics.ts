@@ -13,6 +13,7 @@ export interface ShareMetrics {
   cpuErrors: Counter
   sharedMilliCpus: Gauge
   exclusiveCpus: Gauge
+  exclusivePerNode: Gauge<'numa_node'>
   memoryRequests: Counter
   memoryErrors: Counter
   pluginRegistrations: Counter<'resource_name'>
@@ -57,6 +58,11 @@ export function shareMetrics({ counter, gauge, histogram }: Families): ShareMetr
       'What containers without CPUs of their own have together, in thousandths of a CPU',
     ),
     exclusiveCpus: gauge('kubelet_cpu_manager_exclusive_cpu_allocation_count', 'CPUs that one container has alone'),
+    exclusivePerNode: gauge(
+      'kubelet_cpu_manager_allocation_per_numa',
+      'CPUs of a NUMA node that one container has alone',
+      ['numa_node'],
+    ),
     memoryRequests: counter('kubelet_memory_manager_pinning_requests_total', 'Containers that wanted memory by place'),
     memoryErrors: counter('kubelet_memory_manager_pinning_errors_total', 'Containers that got no memory by place'),
     pluginRegistrations: counter('kubelet_device_plugin_registration_total', 'Registrations of device plugins', [

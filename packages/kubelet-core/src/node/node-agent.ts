@@ -10,6 +10,9 @@ import { nodeLabels, nodeObject, type NodeObjectFacts } from './node-object.ts'
 import { startPeriod } from './period.ts'
 import { statusChanges, withForeign } from './status-changes.ts'
 
+/** What happens with the Node: the API server is asked to make it, has made it, knows that it is ready. */
+export type NodeStep = 'asked' | 'made' | 'ready'
+
 export interface NodeAgentOptions {
   client: KubeClient
   /** Everything but what the agent remembers itself. */
@@ -21,6 +24,8 @@ export interface NodeAgentOptions {
   reportMs: number
   /** How long the lease is good for; it is renewed four times as often. */
   leaseSeconds: number
+  /** Told of each step of the Node, again and again. */
+  stepped?(step: NodeStep): void
   events: EventRecorder
   clock: Clock
   log: Logger
@@ -53,7 +58,9 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     const known = await facts()
     const wanted = nodeObject({ ...known, previous: [], nowMs: clock.now() })
     try {
+      options.stepped?.('asked')
       node = await client.create(nodes, wanted, { signal })
+      options.stepped?.('made')
       tell(undefined, node)
       return false
     } catch (error) {
@@ -116,6 +123,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   }
 
   const tell = (before: Node | undefined, after: Node): void => {
+    const isReady = after.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')
+    if (isReady) options.stepped?.('ready')
     for (const event of nodeEvents(before, after)) events.recordNode(event)
   }
 

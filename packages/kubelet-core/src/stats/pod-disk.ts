@@ -29,7 +29,14 @@ export interface PodDisks {
   keep(podUids: ReadonlySet<string>): void
 }
 
-export function createPodDisks(folders: { rootDir: string; podLogsDir: string }, clock: Pick<Clock, 'now'>): PodDisks {
+export interface PodDisksOptions {
+  rootDir: string
+  podLogsDir: string
+  /** Told how long it took to measure a volume. */
+  measuredVolume?(seconds: number): void
+}
+
+export function createPodDisks(folders: PodDisksOptions, clock: Pick<Clock, 'now'>): PodDisks {
   const known = new Map<string, PodDisk>()
   return {
     async measure(pod, maxAgeMs, signal) {
@@ -47,11 +54,7 @@ export function createPodDisks(folders: { rootDir: string; podLogsDir: string },
   }
 }
 
-async function logsOf(
-  pod: Pod,
-  { podLogsDir }: { podLogsDir: string },
-  signal: AbortSignal,
-): Promise<Map<string, DiskUsed>> {
+async function logsOf(pod: Pod, { podLogsDir }: PodDisksOptions, signal: AbortSignal): Promise<Map<string, DiskUsed>> {
   const { initContainers = [], containers = [], ephemeralContainers = [] } = pod.spec ?? {}
   const logs = new Map<string, DiskUsed>()
   for (const { name } of [...initContainers, ...containers, ...ephemeralContainers]) {
@@ -71,7 +74,7 @@ const kinds = [
 
 async function volumesOf(
   pod: Pod,
-  { rootDir }: { rootDir: string },
+  { rootDir, measuredVolume }: PodDisksOptions,
   signal: AbortSignal,
 ): Promise<Map<string, VolumeUsed>> {
   const { volumes: folder } = podFolders(rootDir, pod.metadata?.uid ?? '')
@@ -80,7 +83,9 @@ async function volumesOf(
     const kind = kinds.find(({ source }) => volume[source])
     if (!kind) continue
     const path = join(folder, `kubernetes.io~${kind.folder}`, volume.name)
+    const beganMs = performance.now()
     const used = await diskUsed(path, signal)
+    measuredVolume?.((performance.now() - beganMs) / 1000)
     if (used.inodes === 0n) continue // not mounted yet
     const onDisk = !kind.inMemory && !volume.emptyDir?.medium
     found.set(volume.name, { ...used, onDisk, filesystem: await readDisk(path) })

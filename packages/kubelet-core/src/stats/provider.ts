@@ -26,6 +26,8 @@ export interface StatsOptions {
   podLogsDir: string
   /** KubeletConfiguration `volumeStatsAggPeriod`: how old sizes of volumes may be. */
   volumeStatsMs: number
+  /** Told how long it took to measure a volume. */
+  measuredVolume?(seconds: number): void
   /** Of this node, with their status. */
   pods(): readonly Pod[]
   clock: Clock

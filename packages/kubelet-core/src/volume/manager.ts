@@ -26,6 +26,8 @@ export interface VolumeManagerOptions {
   nodeName: string
   objects: ObjectSource
   log?: Logger
+  /** Is told of how many pods that are gone the volumes were removed, and of how many they could not be. */
+  swept?: (removed: number, failed: number) => void
   /** Is told of work that was done or failed. */
   worked?: (work: VolumeWork) => void
   /** Default: the machine's. */
@@ -91,6 +93,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
         present.filter((uid) => isPodUid(uid) && !podUids.has(uid)).map((uid) => unmountPod(context, uid)),
       )
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
+      options.swept?.(results.length - errors.length, errors.length)
       if (errors.length > 0) throw new AggregateError(errors, 'volumes of pods that are gone could not be removed')
     },
     close: async () => {

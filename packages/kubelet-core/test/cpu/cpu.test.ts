@@ -182,6 +182,19 @@ const pod = (uid: string, cpu: string, spec: object = {}): Pod => ({
 })
 const { signal } = new AbortController()
 
+it('tells of each NUMA node how many CPUs are given', async () => {
+  const cpus = await open({ cpus: machine(2, 2, 1).map((cpu) => ({ ...cpu, node: cpu.socket })) })
+  expect([...cpus.exclusivePerNode()]).toEqual([
+    [0, 0],
+    [1, 0],
+  ])
+  await cpus.admit(pod('a', '3'), signal)
+  expect([...cpus.exclusivePerNode()]).toEqual([
+    [0, 1],
+    [1, 2],
+  ])
+})
+
 describe('the static policy', () => {
   it('gives whole CPUs to guaranteed pods, and the rest to all others', async () => {
     let changes = 0

@@ -25,6 +25,7 @@ function world(configuration: object, sizes: Record<string, number>, spec: Recor
   let [nowMs, disk, reclaimed] = [0, 0n, 0]
   const used = (): bigint => [...pods.keys()].reduce((sum, name) => sum + BigInt(sizes[name] ?? 0) * Mi, 0n)
   const wake: (() => void)[] = []
+  const ages: [signal: string, ms: number][] = []
   const manager = createEvictionManager({
     configuration: parseKubeletConfiguration(configuration, 'test'),
     nodeUsage: async (): Promise<NodeUsage> => ({
@@ -54,6 +55,7 @@ function world(configuration: object, sizes: Record<string, number>, spec: Recor
       reclaimed++
       disk = disk > 95n ? 92n : 0n
     },
+    evicted: ({ signal }, measuredMs) => void ages.push([signal, nowMs - measuredMs]),
     pressureChanged: () => log.push(`pressure: ${manager.pressure().join()}`),
     events: { record: (_pod, event) => void events.push(event), recordNode: (event) => void events.push(event) },
     clock: { now: () => nowMs, after: (_ms, call) => (wake.push(call), () => {}) },
@@ -65,6 +67,7 @@ function world(configuration: object, sizes: Record<string, number>, spec: Recor
     log,
     events,
     failures,
+    ages,
     fill: (amount: bigint) => void (disk = amount),
     reclaimed: () => reclaimed,
     /** A round of the loop, with all that it does. */
@@ -83,13 +86,14 @@ afterEach(async () => {
 })
 
 it('evicts one after the other until there is room, the largest first, and spares critical ones', async () => {
-  const { log, events, failures, round } = world(
+  const { log, ages, events, failures, round } = world(
     { enforceNodeAllocatable: ['none'] },
     { small: 50, large: 500, critical: 400, middle: 45 },
     { critical: { priority: 2_000_000_000 } },
   )
   await round()
   expect(log).toEqual(['pressure: MemoryPressure', 'large 1s'])
+  expect(ages).toEqual([['memory.available', 1]])
   expect(events).toEqual([
     { type: 'Warning', reason: 'EvictionThresholdMet', message: 'Attempting to reclaim memory' },
     {

@@ -1,9 +1,12 @@
 // What is measured of pods: starts, ends, resizes; labels that stay few.
+import { uptime } from 'node:os'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, it } from 'vitest'
 import { imageSizeLabel } from '../../src/metrics/image-size.ts'
 import { createKubeletMetrics } from '../../src/metrics/kubelet-metrics.ts'
+import { measureStartup } from '../../src/metrics/node-startup.ts'
 import { countRequested, countUnderWay } from '../../src/metrics/resize-metrics.ts'
+import type { NodeStep } from '../../src/node/node-agent.ts'
 import { createStartTimes } from '../../src/pod/start-times.ts'
 import type { ObservedStatus } from '../../src/pod/status.ts'
 import { newlyTerminated } from '../../src/pod/terminated.ts'
@@ -43,6 +46,32 @@ it.each([
   expect(times.written(pod, running, ms(22))).toBeUndefined()
   times.pulled('other', { beganMs: 0, endedMs: 1 })
   expect(times.written(podOf(), running, ms(22))).toBeUndefined()
+})
+
+it('a new node is measured once, when it is first ready; one that was there before is not', async () => {
+  const metrics = createKubeletMetrics()
+  let nowMs = 1_000_000
+  const seconds = async (name: string) =>
+    (await metrics.registry.getSingleMetric(`kubelet_node_startup_${name}duration_seconds`)?.get())?.values[0]?.value
+  const step = measureStartup(metrics, { now: () => nowMs })
+  const next = (name: NodeStep, ms: number) => {
+    nowMs += ms
+    step(name)
+  }
+  next('ready', 10)
+  next('asked', 2000)
+  next('asked', 1000) // the first try did not come through
+  expect(await seconds('')).toBe(0)
+  next('made', 3000)
+  next('ready', 5000)
+  next('ready', 7000)
+  next('made', 1000)
+  next('ready', 1000)
+  expect(await seconds('pre_kubelet_')).toBeCloseTo(uptime(), -1)
+  expect(await seconds('pre_registration_')).toBe(2.01)
+  expect(await seconds('registration_')).toBe(4)
+  expect(await seconds('post_registration_')).toBe(5)
+  expect(await seconds('')).toBeCloseTo(uptime() + 11, -1)
 })
 
 it('each container ends once, also when its end moves on to be the last state', () => {

@@ -1,0 +1,104 @@
+// Feature gates of Kubernetes 1.36, and which of them this kubelet does. Pure.
+import type { KubeletConfiguration } from './types.ts'
+
+/** As Kubernetes writes stages; '' is generally available. */
+export type FeatureStage = '' | 'BETA' | 'ALPHA' | 'DEPRECATED'
+
+export interface Feature {
+  name: string
+  stage: FeatureStage
+  isOn: boolean
+}
+
+/** What is done here, whatever `featureGates` says. */
+const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
+  '': [
+    'CPUManagerPolicyOptions',
+    'DisableCPUQuotaWithExclusiveCPUs',
+    'ExecProbeTimeout',
+    'ImageMaximumGCAge',
+    'ImageVolume',
+    'InPlacePodVerticalScaling',
+    'KubeletCgroupDriverFromCRI',
+    'KubeletFineGrainedAuthz',
+    'KubeletPSI',
+    'KubeletPodResourcesGet',
+    'NodeLogQuery',
+    'NodeSwap',
+    'PodLifecycleSleepAction',
+    'PodLifecycleSleepActionAllowZero',
+    'PodObservedGenerationTracking',
+    'ProcMountType',
+    'RecursiveReadOnlyMounts',
+    'SidecarContainers',
+    'SupplementalGroupsPolicy',
+    'TopologyManagerPolicyOptions',
+    'UserNamespacesSupport',
+  ],
+  BETA: [
+    'ComponentFlagz',
+    'ComponentStatusz',
+    'ContainerCheckpoint',
+    'ContainerRestartRules',
+    'EnvFiles',
+    'GracefulNodeShutdown',
+    'GracefulNodeShutdownBasedOnPodPriority',
+    'HostnameOverride',
+    'InPlacePodLevelResourcesVerticalScaling',
+    'KubeletCrashLoopBackOffMax',
+    'KubeletEnsureSecretPulledImages',
+    'KubeletServiceAccountTokenForCredentialProviders',
+    'PLEGOnDemandRelist',
+    'PodLevelResources',
+    'PodReadyToStartContainersCondition',
+    'PreventStaticPodAPIReferences',
+    'ResourceHealthStatus',
+    'RestartAllContainersOnContainerExits',
+    'RotateKubeletServerCertificate',
+  ],
+  // Off in the Go kubelet unless somebody asks.
+  ALPHA: ['EventedPLEG', 'PodAndContainerStatsFromCRI', 'PodLogsQuerySplitStreams'],
+}
+
+const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
+  '': [
+    'DynamicResourceAllocation',
+    'KubeletPodResourcesDynamicResources',
+    'KubeletTracing',
+    'MutableCSINodeAllocatableCount',
+    'RecoverVolumeExpansionFailure',
+    'SELinuxMountReadWriteOncePod',
+    'SystemdWatchdog',
+  ],
+  BETA: [
+    'ClusterTrustBundleProjection',
+    'ExtendWebSocketsToKubelet',
+    'InPlacePodVerticalScalingInitContainers',
+    'KubeletSeparateDiskGC',
+    'NodeDeclaredFeatures',
+    'PodCertificateRequest',
+  ],
+  ALPHA: [
+    'CRIListStreaming',
+    'ContainerStopSignals',
+    'ImageVolumeWithDigest',
+    'MemoryQoS',
+    'PodsAPI',
+    'ReduceDefaultCrashLoopBackOffDecay',
+    'RuntimeClassInImageCriApi',
+    'UserNamespacesHostNetworkSupport',
+  ],
+  DEPRECATED: ['ChangeContainerStatusOnKubeletRestart'],
+}
+
+/** Gates that change something here, and their stages. */
+export const chosen: Readonly<Record<string, FeatureStage>> = { CPUManagerPolicyAlphaOptions: 'ALPHA' }
+
+export function featuresOf({ featureGates }: Pick<KubeletConfiguration, 'featureGates'>): Feature[] {
+  const all = (isOn: boolean, names: typeof done): Feature[] =>
+    stages.flatMap((stage) => (names[stage] ?? []).map((name) => ({ name, stage, isOn })))
+  const asked = Object.entries(chosen).map(([name, stage]) => ({ name, stage, isOn: featureGates[name] ?? false }))
+  return [...all(true, done), ...all(false, missing), ...asked]
+}
+
+const stages: readonly FeatureStage[] = ['', 'BETA', 'ALPHA', 'DEPRECATED']
