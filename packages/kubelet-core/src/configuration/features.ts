@@ -1,8 +1,10 @@
 // Feature gates of Kubernetes 1.36, and which of them this kubelet does. Pure.
 import type { KubeletConfiguration } from './types.ts'
 
+const stages = ['', 'BETA', 'ALPHA', 'DEPRECATED'] as const
+
 /** As Kubernetes writes stages; '' is generally available. */
-export type FeatureStage = '' | 'BETA' | 'ALPHA' | 'DEPRECATED'
+export type FeatureStage = (typeof stages)[number]
 
 export interface Feature {
   name: string
@@ -100,5 +102,3 @@ export function featuresOf({ featureGates }: Pick<KubeletConfiguration, 'feature
   const asked = Object.entries(chosen).map(([name, stage]) => ({ name, stage, isOn: featureGates[name] ?? false }))
   return [...all(true, done), ...all(false, missing), ...asked]
 }
-
-const stages: readonly FeatureStage[] = ['', 'BETA', 'ALPHA', 'DEPRECATED']

@@ -41,7 +41,8 @@ export async function takeProfile(name: ProfileName, ms: number, signal: AbortSi
     const session = new Session()
     session.connect()
     try {
-      return await pack(await (name === 'profile' ? cpu : heap)(session, ms, signal, name === 'allocs'))
+      const profile = name === 'profile' ? cpu(session, ms, signal) : heap(session, ms, signal, name === 'allocs')
+      return await pack(await profile)
     } finally {
       session.disconnect() // ends what it began
     }

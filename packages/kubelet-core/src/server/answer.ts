@@ -7,8 +7,8 @@ import { runCommand, takeCheckpoint } from './debug.ts'
 import { flagsText } from './flagz.ts'
 import { sendHealth } from './health.ts'
 import { HttpError, urlOf } from './http-error.ts'
-import { serveNodeLogs } from './node-logs.ts'
 import { serveLog } from './logs.ts'
+import { serveNodeLogs } from './node-logs.ts'
 import { servePprof } from './pprof.ts'
 import type { Route } from './routes.ts'
 import { serveStats } from './stats.ts'
@@ -41,7 +41,9 @@ export async function answer(
   routeFor: (request: IncomingMessage) => Route | Promise<Route>,
 ): Promise<void> {
   try {
-    await serve(await routeFor(request), request, response, options)
+    const route = await routeFor(request)
+    if (response.destroyed) return // the client did not wait to be known
+    await serve(route, request, response, options)
   } catch (error) {
     if (response.headersSent || response.destroyed) {
       options.log?.debug({ url: request.url, error: messageOf(error) }, 'an answer ended early')

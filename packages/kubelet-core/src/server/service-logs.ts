@@ -1,6 +1,5 @@
 // The logs of the node's services, from the journal or from their files below the log folder.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
@@ -68,10 +67,13 @@ async function unitsAmong(
   signal: AbortSignal,
 ): Promise<Set<string>> {
   const found = new Set<string>()
-  const output = Readable.from(outputOf(journalctl, ['--field=_SYSTEMD_UNIT'], signal))
-  for await (const unit of createInterface({ input: output })) {
-    const service = services.find((one) => unit === one || unit === `${one}.service`)
-    if (service !== undefined) found.add(service)
+  let begun = ''
+  for await (const piece of outputOf(journalctl, ['--field=_SYSTEMD_UNIT'], signal)) {
+    const units = (begun + piece.toString()).split('\n')
+    begun = units.pop() ?? ''
+    for (const service of services) {
+      if (units.includes(service) || units.includes(`${service}.service`)) found.add(service)
+    }
   }
   return found
 }
@@ -106,7 +108,11 @@ function begin(program: string, args: readonly string[], signal: AbortSignal): P
 /** Reads to the end, lest the writer waits, and keeps the first bytes. */
 async function beginningOf(stream: Readable, most: number): Promise<Buffer> {
   let kept = Buffer.alloc(0)
-  for await (const piece of stream) if (kept.length < most) kept = Buffer.concat([kept, piece as Buffer])
+  try {
+    for await (const piece of stream) if (kept.length < most) kept = Buffer.concat([kept, piece as Buffer])
+  } catch {
+    // What was said until it broke off is what there is to tell.
+  }
   return kept.subarray(0, most)
 }
 

@@ -31,7 +31,9 @@ export async function openBelow(root: string, path: string): Promise<Opened | un
     if (!isBelow(base, file) || !(found.isFile() || found.isDirectory())) return undefined
     const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     // Somebody who may write below it could have put a link in place of a folder meanwhile.
-    if (isBelow(base, await readlink(pathOf(handle)))) return { handle, path: file, isFile: found.isFile() }
+    if (isBelow(base, await readlink(`/proc/self/fd/${handle.fd}`))) {
+      return { handle, path: file, isFile: found.isFile() }
+    }
     await handle.close()
     return undefined
   } catch (error) {
@@ -42,13 +44,14 @@ export async function openBelow(root: string, path: string): Promise<Opened | un
 
 const missing = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ERR_INVALID_ARG_VALUE']
 const isBelow = (base: string, file: string): boolean => file === base || file.startsWith(base + sep)
-const pathOf = ({ fd }: FileHandle): string => `/proc/self/fd/${fd}`
 
 /** Sends it and closes it. */
 export async function sendOpened(response: ServerResponse, { handle, path, isFile }: Opened): Promise<void> {
   await using file = handle
   if (!isFile) {
-    response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' }).end(await listing(pathOf(file)))
+    response
+      .writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' })
+      .end(await listing(`/proc/self/fd/${file.fd}`))
     return
   }
   const type = path.endsWith('.gz') ? 'application/gzip' : 'text/plain; charset=utf-8'

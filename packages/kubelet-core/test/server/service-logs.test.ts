@@ -148,7 +148,8 @@ it('waits for slow readers, and ends the program when the client leaves', async 
   const [piece] = (await once(response, 'data')) as [Buffer]
   const [pid = ''] = piece.toString().split('\n')
   response.pause()
-  await until(() => readFileSync(`/proc/${pid}/stat`, 'utf8').includes(' S ')) // it waits to write
+  let waits = 0 // how often in a row it was seen waiting to write
+  await until(() => (waits = readFileSync(`/proc/${pid}/stat`, 'utf8').includes(' S ') ? waits + 1 : 0) > 20)
   response.destroy()
   await until(() => !isAlive(pid))
   await until(() => left.length > 0)
