@@ -1,7 +1,6 @@
 // What a node costs, as a client of the API sees it: pods one by one and many at once, memory and processor at rest, and
 // a start after a crash: `npm run bench`. Needs root. Control plane and node are a process each, as they are installed.
 // The baseline is the same container made by conmon and runc alone in the same run: the ratio is what a node adds.
-import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +10,7 @@ import { createKubeClient, loadKubeconfig, pods, startInformer } from '@nodelet/
 import { parseConfig, resetMachine } from '@nodelet/node-agent'
 import type { NodeConfigInput } from '@nodelet/node-agent'
 import { pino } from 'pino'
+import { runAlone } from './alone.ts'
 import { makeBaseline } from './kubelet/baseline.ts'
 import { startPart } from './kubelet/peers.ts'
 import { remove, run } from './kubelet/pods.ts'
@@ -35,17 +35,7 @@ if (values.help) {
   --seconds 60            how long nothing happens`)
   process.exit()
 }
-// The links, rules and mounts of the machine stay as they are, and no process stays, however this one ends. The shell is
-// the first of the new processes: it reaps orphans.
-if (process.env.NODELET_BENCH_INSIDE === undefined) {
-  const alone = ['-n', '-m', '-p', '-f', '--mount-proc', '--propagation', 'private']
-  const command = ['sh', '-c', 'ip link set lo up; "$@"; exit $?', 'sh', process.execPath]
-  const { status } = spawnSync('unshare', [...alone, ...command, ...process.execArgv, ...process.argv.slice(1)], {
-    stdio: 'inherit',
-    env: { ...process.env, NODELET_BENCH_INSIDE: '1' },
-  })
-  process.exit(status ?? 1)
-}
+runAlone()
 
 const numbers = (text: string): number[] => text.split(',').filter(Boolean).map(Number)
 const [single, seconds] = [Number(values.single), Number(values.seconds)]

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { ImageSpec } from '@nodelet/cri-api'
 import { startRegistry } from '../packages/runtime-runc/test/registry.ts'
+import { hideCgroup2, runAlone } from './alone.ts'
 import { MiB, Times } from './runtime/figures.ts'
 import { appImage, bigImage, pauseImage } from './runtime/images.ts'
 import { listOften } from './runtime/lists.ts'
@@ -43,23 +44,7 @@ if (values.help) {
   --no-containerd  nodelet alone`)
   process.exit()
 }
-// The links, rules and mounts of the machine stay as they are, and no process stays, however this one ends. The shell is
-// the first of the new processes: it reaps orphans.
-if (process.env.NODELET_BENCH_INSIDE === undefined) {
-  // crun refuses a machine with both versions of cgroups: here it has one, and what is made in the other's place is lost.
-  const v2 = '/sys/fs/cgroup/unified'
-  const inside = `ip link set lo up; umount ${v2} 2>/dev/null && mount -t tmpfs none ${v2}; "$@"; exit $?`
-  const command = ['sh', '-c', inside, 'sh', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
-  const { status } = spawnSync(
-    'unshare',
-    ['-n', '-m', '-p', '-f', '--mount-proc', '--propagation', 'private', ...command],
-    {
-      stdio: 'inherit',
-      env: { ...process.env, NODELET_BENCH_INSIDE: '1' },
-    },
-  )
-  process.exit(status ?? 1)
-}
+runAlone(hideCgroup2)
 
 const [single, burst, rounds, pods, pulls, megabytes] = (
   ['single', 'burst', 'rounds', 'pods', 'pulls', 'megabytes'] as const

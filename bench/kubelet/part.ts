@@ -59,8 +59,9 @@ async function answer(question: Question): Promise<Answer> {
       delay.disable()
       return { loop: { p99: late(delay.percentile(99)), max: late(delay.max) } }
     }
+    case 'close':
     case 'end': {
-      await node.kubelet?.removeAllPods()
+      if (question.what === 'end') await node.kubelet?.removeAllPods()
       await node.close()
       return {}
     }
@@ -71,7 +72,7 @@ process.on('message', (question: Question) => {
   answer(question).then(
     (value) => {
       process.send?.({ id: question.id, ...value })
-      if (question.what === 'end') process.disconnect?.()
+      if (question.what === 'close' || question.what === 'end') process.disconnect?.()
     },
     (error: unknown) => void process.send?.({ id: question.id, error: String(error) }),
   )

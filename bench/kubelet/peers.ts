@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { NodeConfigInput } from '@nodelet/node-agent'
 
 export type Question = { id?: number } & (
-  { what: 'image'; folder: string; image: string } | { what: 'requests' | 'watch-loop' | 'loop' | 'end' }
+  { what: 'image'; folder: string; image: string } | { what: 'requests' | 'watch-loop' | 'loop' | 'close' | 'end' }
 )
 
 export interface Answer {
@@ -25,16 +25,18 @@ export interface Part extends AsyncDisposable {
   /** What it said when it was up. */
   first: Answer
   ask(question: Question): Promise<Answer>
+  /** Ends it as a restart would: pods go on. */
+  close(): Promise<void>
   /** Kills it as a crash would. */
   kill(): Promise<void>
 }
 
 const isBuilt = existsSync(join(import.meta.dirname, '../../packages/node-agent/dist/index.js'))
 
-/** Runs what is built, as it would be installed; without a build the sources, which cost more. */
-export async function startPart(config: NodeConfigInput): Promise<Part> {
+/** @param built runs what is built, as it would be installed, if it is; else the sources, which cost more */
+export async function startPart(config: NodeConfigInput, built: boolean = isBuilt): Promise<Part> {
   const child = fork(join(import.meta.dirname, 'part.ts'), [JSON.stringify(config)], {
-    execArgv: isBuilt ? ['--max-semi-space-size=2'] : ['--conditions=@nodelet/source'],
+    execArgv: built ? ['--max-semi-space-size=2'] : ['--conditions=@nodelet/source'],
     detached: true, // Ctrl-C is for the benchmark, which cleans up with it
   })
   let last = 0
@@ -45,6 +47,12 @@ export async function startPart(config: NodeConfigInput): Promise<Part> {
     child.send({ ...question, id })
     return answer
   }
+  const leave = async (what: 'close' | 'end'): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const exit = once(child, 'exit')
+    await ask({ what })
+    await exit
+  }
   const kill = async (): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return
     child.kill('SIGKILL')
@@ -54,13 +62,9 @@ export async function startPart(config: NodeConfigInput): Promise<Part> {
     pid: child.pid ?? 0,
     first,
     ask,
+    close: async () => leave('close'),
     kill,
-    [Symbol.asyncDispose]: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return
-      const exit = once(child, 'exit')
-      await ask({ what: 'end' })
-      await exit
-    },
+    [Symbol.asyncDispose]: async () => leave('end'),
   }
 }
 

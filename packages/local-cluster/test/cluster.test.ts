@@ -1,5 +1,5 @@
 // The whole package: a cluster, its clients, and a hand that does what a kubelet does.
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -360,6 +360,19 @@ test('deleting the Deployment takes all with it', async () => {
     expect(await selected('web')).toEqual([])
   })
   await end()
+})
+
+test('closing waits for no client, not for one that has only just connected either', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cluster-'))
+  const other = await startCluster({ dataDir: folder, port: 0, nodeName: 'one', nodeIPs: ['127.0.0.1'] })
+  const idle = connect(other.port, '127.0.0.1')
+  await once(idle, 'connect')
+  await expect(fetch(`http://127.0.0.1:${other.port}`)).rejects.toThrow() // which is accepted after it
+  const ended = once(idle, 'close')
+  idle.resume()
+  await other.close()
+  await ended
+  await rm(folder, { recursive: true, force: true })
 })
 
 test('a port in use is told with the port and the remedy', async () => {

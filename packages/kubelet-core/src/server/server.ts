@@ -2,7 +2,7 @@
 import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { Serving } from '../certificate/serving.ts'
 import { type AdmitOptions, admit } from './admit.ts'
@@ -57,10 +57,13 @@ export async function startKubeletServer(options: KubeletServerOptions): Promise
     requestCert: true,
     rejectUnauthorized: false, // they are answered 401
   })
-  const sockets = new Set<TLSSocket>()
-  server.on('secureConnection', (socket: TLSSocket) => {
+  // Those whose handshake is not over, too.
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
+  })
+  server.on('secureConnection', (socket: TLSSocket) => {
     socket.on('error', () => {}) // 'close' follows, and whoever serves the connection sees that
   })
   server.on('request', (request, response) => {

@@ -1,11 +1,11 @@
 // A kubelet over the socket of a containerd of its own, in namespaces of its own: says each outcome as a line of JSON.
-import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openCgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { runAlone } from '../../../../bench/alone.ts'
 import { pauseImage } from '../../../../bench/runtime/images.ts'
 import { startContainerd } from '../../../../bench/runtime/peers.ts'
 import { makeImage, startRegistry } from '../../../runtime-runc/test/registry.ts'
@@ -13,20 +13,7 @@ import { busyboxFiles } from '../../../runtime-runc/test/runtime-fixture.ts'
 import type { Kubelet } from '../../src/config.ts'
 import { createKubelet } from '../../src/kubelet.ts'
 
-if (process.env['NODELET_CONTAINERD'] === undefined) {
-  const command = [
-    'sh',
-    '-c',
-    'ip link set lo up; "$@"; exit $?',
-    'sh',
-    process.execPath,
-    ...process.execArgv,
-    ...process.argv.slice(1),
-  ]
-  const namespaces = ['-n', '-m', '-i', '-u', '-p', '-f', '--mount-proc', '--propagation', 'private']
-  const env = { ...process.env, NODELET_CONTAINERD: 'inside' }
-  process.exit(spawnSync('unshare', [...namespaces, ...command], { stdio: 'inherit', env }).status ?? 1)
-}
+runAlone()
 
 const folder = mkdtempSync(join(tmpdir(), 'kc-'))
 const cgroupRoot = `/nodelet-containerd-${folder.slice(folder.lastIndexOf('-') + 1)}`

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import { X509Certificate } from 'node:crypto'
 import { readFileSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
-import { createServer, type AddressInfo } from 'node:net'
+import { connect as connectPlain, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -53,6 +53,16 @@ test('without any it signs one itself, for the names of the node, and keeps it',
   truncateSync(crt, 100) // as a crash could leave it
   expect((await look((await open({ server })).port)).status).toBe(401)
   expect(new X509Certificate(readFileSync(crt)).checkHost('node-1')).toBe('node-1')
+})
+
+test('closing waits for no client, not for one that has only just connected either', async () => {
+  const kubelet = await open({ server })
+  const idle = connectPlain(kubelet.port ?? 0, '127.0.0.1')
+  await look(kubelet.port) // which is accepted after it
+  const ended = once(idle, 'close')
+  idle.resume()
+  await kubelet.close()
+  await ended
 })
 
 test('files of the configuration are shown, and followed; clients of their authority are believed', async () => {

@@ -3,23 +3,14 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { runAlone } from '../../../../bench/alone.ts'
 import { systemClock } from '../../src/clock.ts'
 import { silentLogger } from '../../src/log.ts'
 import { systemLogind } from '../../src/shutdown/logind.ts'
 import { createShutdownManager } from '../../src/shutdown/manager.ts'
 
-if (process.env['NODELET_LOGIND'] === undefined) {
-  const inside =
-    'mount -t tmpfs none /run && mount -t tmpfs none /etc/systemd && mkdir -p /run/nodelet-test /run/systemd && "$@"; exit $?'
-  const command = ['sh', '-c', inside, 'sh', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
-  const env = {
-    ...process.env,
-    NODELET_LOGIND: 'inside',
-    DBUS_SYSTEM_BUS_ADDRESS: 'unix:path=/run/nodelet-test/bus',
-  }
-  const namespaces = ['-m', '-p', '-f', '--mount-proc', '--propagation', 'private']
-  process.exit(spawnSync('unshare', [...namespaces, ...command], { stdio: 'inherit', env }).status ?? 1)
-}
+process.env['DBUS_SYSTEM_BUS_ADDRESS'] = 'unix:path=/run/nodelet-test/bus'
+runAlone('mount -t tmpfs none /run; mount -t tmpfs none /etc/systemd; mkdir -p /run/nodelet-test /run/systemd')
 
 async function until(look: () => boolean, what: string): Promise<void> {
   for (const deadline = Date.now() + 20_000; !look();) {

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { kindOf } from '../kinds/kinds.ts'
@@ -127,6 +127,12 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       answer(request, response).catch((error: unknown) => refuse(response, error, request))
     },
   )
+  // All of them: those whose handshake is not over are no connections of HTTP yet, and would be waited for.
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     upgrade(request, socket, head).catch((error: unknown) => {
       const { status } =
@@ -153,7 +159,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   using started = new DisposableStack()
   started.defer(() => {
     server.close()
-    server.closeAllConnections()
+    for (const socket of sockets) socket.destroy()
   })
   started.use(
     bootstrap(store, resources, {

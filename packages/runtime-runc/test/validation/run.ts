@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SuiteSkip, validationSuite } from '@nodelet/cri-api/testing'
 import type { HostMounts, ValidationRuntime } from '@nodelet/cri-api/testing'
+import { hideCgroup2, runAlone } from '../../../../bench/alone.ts'
 import { pauseImage } from '../../../../bench/runtime/images.ts'
 import { startContainerd, startNodelet } from '../../../../bench/runtime/peers.ts'
 import { removeAllPods } from '../../../../bench/runtime/pods.ts'
@@ -14,17 +15,7 @@ import { pushImages } from './images.ts'
 import { spdyStreams } from './streams.ts'
 
 const [name = '', part = ''] = process.argv.slice(2)
-// The links, rules, mounts and processes of the machine stay as they are, and nothing stays of these.
-if (process.env['NODELET_VALIDATION'] === undefined) {
-  // crun refuses a machine with both versions of cgroups: it gets one, and what is made in the other's place is lost.
-  const v2 = '/sys/fs/cgroup/unified'
-  const hides = name === 'crun' ? `umount ${v2} 2>/dev/null && mount -t tmpfs none ${v2};` : ''
-  const inside = `ip link set lo up; ${hides} "$@"; exit $?`
-  const command = ['sh', '-c', inside, 'sh', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
-  const namespaces = ['-n', '-m', '-i', '-u', '-p', '-f', '--mount-proc', '--propagation', 'private']
-  const env = { ...process.env, NODELET_VALIDATION: 'inside' }
-  process.exit(spawnSync('unshare', [...namespaces, ...command], { stdio: 'inherit', env }).status ?? 1)
-}
+runAlone(name === 'crun' ? hideCgroup2 : undefined)
 
 function mount(...args: string[]): void {
   const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' })
