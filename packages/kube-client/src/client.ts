@@ -88,6 +88,8 @@ export interface KubeClient extends AsyncDisposable {
   ): Promise<T>
   /** Answers the object while it terminates, or a Status when it is gone. */
   delete<T extends KubeObject>(resource: Resource<T>, ref: ObjectRef, options?: RemoveOptions): Promise<T | Status>
+  /** Deletes every object of a selection. */
+  deleteCollection(resource: Resource<KubeObject>, options?: Selection & { signal?: AbortSignal }): Promise<void>
   /** Watches a collection: see {@link runWatch} for how it resumes. Connects when the loop begins. */
   watch<T extends KubeObject>(resource: Resource<T>, options?: WatchOptions): AsyncIterable<WatchEvent<T>>
   /** Any request; 400 and above throws. */
@@ -183,6 +185,11 @@ export const createKubeClient = (connection: KubeConnection): KubeClient => {
         ...(dryRun && { dryRun: ['All'] }),
       }
       return json({ method: 'DELETE', path: pathOf(resource, { ...ref }), signal }, { value: body })
+    },
+
+    deleteCollection: async (resource, { namespace, signal, ...query } = {}) => {
+      const path = pathOf(resource, namespace === undefined ? {} : { namespace })
+      await json({ method: 'DELETE', path, query, signal })
     },
 
     watch<T extends KubeObject>(resource: Resource<T>, options: WatchOptions = {}) {

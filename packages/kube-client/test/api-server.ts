@@ -181,6 +181,13 @@ export const startApiServer = async (certificates: Certificates): Promise<ApiSer
       if (url.searchParams.get('watch') === 'true') return watch(response, collection, url.searchParams)
       return list(response, collection, 'List', url.searchParams)
     }
+    if (method === 'DELETE' && name === undefined) {
+      const selector = url.searchParams.get('labelSelector') ?? ''
+      for (const [path, object] of objects) {
+        if (within(path, collection) && selects(selector, object)) commit('DELETED', path, object)
+      }
+      return send(response, 200, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success' })
+    }
     const key = `${collection}/${name ?? body.metadata?.name ?? ''}`
     const old = objects.get(key)
     if (method === 'POST') {

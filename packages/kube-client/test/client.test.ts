@@ -83,6 +83,22 @@ describe('verbs', () => {
     })
   })
 
+  test('deleteCollection deletes what the selection has', async () => {
+    for (const [name, k] of [
+      ['a', '1'],
+      ['b', '2'],
+      ['c', '1'],
+    ] as const) {
+      await client.create(configMaps, configMap(name, k))
+    }
+    await client.deleteCollection(configMaps, { namespace: 'ns', labelSelector: 'x=1', fieldSelector: 'a=b' })
+    expect(server.seen.at(-1)).toMatchObject({
+      method: 'DELETE',
+      url: '/api/v1/namespaces/ns/configmaps?labelSelector=x%3D1&fieldSelector=a%3Db',
+    })
+    expect((await client.list(configMaps)).items.map(({ metadata }) => metadata?.name)).toEqual(['b'])
+  })
+
   test('what goes out', async () => {
     await client.create(nodes, { metadata: { name: 'n' } }, { fieldManager: 'm', dryRun: true })
     await client.patch(nodes, { name: 'n' }, strategicPatch({ status: {} }), { subresource: 'status' })

@@ -140,6 +140,11 @@ export function createMemoryApi(): MemoryApi {
       drop(path)
       return {}
     },
+    deleteCollection: async (resource: never, { fieldSelector }: { fieldSelector?: string } = {}) => {
+      const base = pathOf(resource)
+      seen.push({ verb: 'deleteCollection', path: base, body: fieldSelector })
+      for (const [path, object] of objects) if (ours(path, base, fieldSelector, object)) drop(path)
+    },
     raw: async () => refuse('raw', 404, 'NotFound'),
     observe: () => ({ [Symbol.dispose]() {} }),
     close: async () => {},
