@@ -1,11 +1,14 @@
 // One device plugin, as the kubelet calls it.
-import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
+import { credentials, Metadata } from '@grpc/grpc-js'
 import {
+  type AllocateResponse,
   type ContainerAllocateResponse,
   DevicePluginClient,
   type DevicePluginOptions,
   Empty,
+  type PreferredAllocationResponse,
 } from '../gen/deviceplugin.ts'
+import { called } from '../grpc-call.ts'
 import type { Device } from './devices.ts'
 
 export interface Endpoint {
@@ -56,29 +59,13 @@ export function openEndpoint(
   stream.on('error', end)
   stream.on('end', () => end())
 
-  type Reply<T> = (error: ServiceError | null, answer: T) => void
-  const call = async <T>(
-    make: (deadline: { deadline: number }, reply: Reply<T>) => { cancel(): void },
-    signal: AbortSignal,
-  ): Promise<T> => {
-    signal.throwIfAborted()
-    return new Promise<T>((resolve, reject) => {
-      const running = make({ deadline: Date.now() + callMs }, (error, answer) => {
-        signal.removeEventListener('abort', cancel)
-        if (error) reject(signal.aborted ? (signal.reason as Error) : error)
-        else resolve(answer)
-      })
-      const cancel = (): void => running.cancel()
-      signal.addEventListener('abort', cancel, { once: true })
-    })
-  }
   return {
     options,
     async allocate(ids, signal) {
       const containerRequests = [{ devicesIds: [...ids] }]
-      const { containerResponses } = await call(
-        (deadline, reply: Reply<{ containerResponses: ContainerAllocateResponse[] }>) =>
-          client.allocate({ containerRequests }, new Metadata(), deadline, reply),
+      const { containerResponses } = await called<AllocateResponse>(
+        (deadline, reply) => client.allocate({ containerRequests }, new Metadata(), deadline, reply),
+        callMs,
         signal,
       )
       const [response] = containerResponses
@@ -87,17 +74,18 @@ export function openEndpoint(
     },
     async preferred(free, must, count, signal) {
       const one = { availableDeviceIDs: [...free], mustIncludeDeviceIDs: [...must], allocationSize: count }
-      const { containerResponses } = await call(
-        (deadline, reply: Reply<{ containerResponses: { deviceIDs: string[] }[] }>) =>
+      const { containerResponses } = await called<PreferredAllocationResponse>(
+        (deadline, reply) =>
           client.getPreferredAllocation({ containerRequests: [one] }, new Metadata(), deadline, reply),
+        callMs,
         signal,
       )
       return containerResponses[0]?.deviceIDs ?? []
     },
     async preStart(ids, signal) {
-      await call(
-        (deadline, reply: Reply<unknown>) =>
-          client.preStartContainer({ devicesIds: [...ids] }, new Metadata(), deadline, reply),
+      await called<unknown>(
+        (deadline, reply) => client.preStartContainer({ devicesIds: [...ids] }, new Metadata(), deadline, reply),
+        callMs,
         signal,
       )
     },

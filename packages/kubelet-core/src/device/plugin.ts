@@ -2,7 +2,7 @@
 import { existsSync, watch } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { credentials, Metadata, Server, ServerCredentials, type ServerWritableStream, status } from '@grpc/grpc-js'
+import { credentials, Metadata, Server, ServerCredentials, type ServerWritableStream } from '@grpc/grpc-js'
 import {
   type AllocateResponse,
   ContainerAllocateResponse,
@@ -13,6 +13,7 @@ import {
   PreStartContainerResponse,
   RegistrationClient,
 } from '../gen/deviceplugin.ts'
+import { answered } from '../grpc-call.ts'
 import type { Device } from './devices.ts'
 import { deviceVersion, kubeletSocket } from './registration.ts'
 
@@ -154,14 +155,4 @@ async function listen(path: string, service: DevicePluginServer): Promise<Server
     )
   })
   return server
-}
-
-type Reply<T> = (error: { code: status; details: string } | null, answer?: T) => void
-
-async function answered<T>(reply: Reply<T>, work: () => Promise<T>): Promise<void> {
-  try {
-    reply(null, await work())
-  } catch (error) {
-    reply({ code: status.UNKNOWN, details: (error as Error).message })
-  }
 }
