@@ -2,8 +2,9 @@
 import { join } from 'node:path'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
-import { ContainerAllocateResponse, type RegisterRequest } from '../gen/deviceplugin.ts'
+import { ContainerAllocateResponse, type DevicePluginOptions } from '../gen/deviceplugin.ts'
 import type { Logger } from '../log.ts'
+import type { PluginHandler } from '../plugins/registration.ts'
 import { parseQuantity } from '../quantity.ts'
 import { type DeviceEntry, readDeviceCheckpoint, writeDeviceCheckpoint } from './checkpoint.ts'
 import type { ResourceHints, TopologyHint } from '../topology/hints.ts'
@@ -11,6 +12,7 @@ import { masksOf, type NumaNode } from '../topology/numa.ts'
 import { containersOf, peakOf, reusableFor, type ShareGiver } from '../topology/share.ts'
 import { byNode, chooseDevices, type Device, deviceHints, nearTo } from './devices.ts'
 import { type Endpoint, openEndpoint } from './endpoint.ts'
+import { devicePluginHandler } from './plugin-handler.ts'
 import { serveRegistration } from './registration.ts'
 
 export interface DeviceManagerOptions {
@@ -43,6 +45,8 @@ export interface DeviceHealth {
 export interface DeviceManager extends ShareGiver, AsyncDisposable {
   /** Listens for plugins. */
   start(): Promise<void>
+  /** Of plugins that the kubelet finds by their sockets. */
+  plugins: PluginHandler
   /** Resource → how many devices there are and how many may be given out. */
   resources(): ReadonlyMap<string, { capacity: number; allocatable: number }>
   /** What the container's devices need, one answer per resource. */
@@ -60,6 +64,8 @@ export interface DeviceManager extends ShareGiver, AsyncDisposable {
 interface Pool {
   devices: Map<string, Device>
   endpoint: Endpoint | undefined
+  /** Of the endpoint. */
+  socket?: string
   /** Forgets the capacity of a plugin that does not come back. */
   forget?: (() => void) | undefined
 }
@@ -102,25 +108,25 @@ export async function openDeviceManager({
     await writeDeviceCheckpoint(path, { PodDeviceEntries: entries, RegisteredDevices: Object.fromEntries(healthy) })
   }
 
-  const connect = ({ endpoint: name, resourceName, options }: RegisterRequest): void => {
-    const before = pools.get(resourceName)
+  const connect = (resource: string, socket: string, options: DevicePluginOptions | undefined): void => {
+    const before = pools.get(resource)
     before?.forget?.()
-    const pool: Pool = { devices: before?.devices ?? new Map<string, Device>(), endpoint: undefined }
-    pools.set(resourceName, pool)
+    const pool: Pool = { devices: before?.devices ?? new Map<string, Device>(), endpoint: undefined, socket }
+    pools.set(resource, pool)
     before?.endpoint?.close()
     const wanted = options ?? { preStartRequired: false, getPreferredAllocationAvailable: false }
     pool.endpoint = openEndpoint(
-      join(folder, name),
+      socket,
       wanted,
       (devices) => {
-        if (pools.get(resourceName) !== pool) return
+        if (pools.get(resource) !== pool) return
         pool.devices = new Map(devices.map((one) => [one.id, one]))
-        changed(owners(resourceName))
+        changed(owners(resource))
       },
-      (error) => lose(resourceName, pool, error),
+      (error) => lose(resource, pool, error),
     )
-    registered?.(resourceName)
-    log.info({ resource: resourceName, endpoint: name }, 'a device plugin registered')
+    registered?.(resource)
+    log.info({ resource, endpoint: socket }, 'a device plugin registered')
   }
 
   const lose = (resource: string, pool: Pool, error: Error | undefined): void => {
@@ -217,8 +223,14 @@ export async function openDeviceManager({
 
   return {
     async start() {
-      registration = await serveRegistration(folder, connect)
+      registration = await serveRegistration(folder, ({ endpoint, resourceName, options }) =>
+        connect(resourceName, join(folder, endpoint), options),
+      )
     },
+    plugins: devicePluginHandler(connect, (resource, socket) => {
+      const pool = pools.get(resource)
+      if (pool?.socket === socket) pool.endpoint?.close()
+    }),
     hints: (pod, container) =>
       hintsOf(
         knownWishes(container),

@@ -171,6 +171,30 @@ it('tells of devices that fall ill, and of plugins that go', async () => {
   })
 })
 
+it('a plugin that the kubelet finds by its socket offers its devices until that is gone', async () => {
+  const manager = await openManager()
+  const folder = join(rootDir, 'elsewhere') // where no kubelet listens
+  await mkdir(folder)
+  const started: string[][] = []
+  await plug({ folder, preStart: (ids) => void started.push([...ids]) })
+  const plugin = { name: gpu, endpoint: join(folder, 'example.com_gpu.sock'), versions: ['v1beta1'] }
+  await manager.plugins.register(plugin, signal)
+  await counted(manager, 3, 2)
+  await manager.admit(pod('one', 1), signal)
+  await manager.preStart('one', 'main', signal)
+  expect(started).toEqual([['a']])
+  await manager.plugins.deregister({ ...plugin, endpoint: '/another' })
+  await counted(manager, 3, 2)
+  await manager.plugins.deregister(plugin)
+  await counted(manager, 3, 0)
+  for (const [wrong, problem] of [
+    [{ versions: ['v2'] }, 'requested API version "v2" is not supported by kubelet'],
+    [{ name: 'gpu' }, 'the ResourceName "gpu" is invalid'],
+  ] as const) {
+    await expect(async () => manager.plugins.register({ ...plugin, ...wrong }, signal)).rejects.toThrow(problem)
+  }
+})
+
 it('a kubelet that starts anew knows what it gave, and the plugin registers again by itself', async () => {
   const first = await openManager()
   const answers: number[] = []
