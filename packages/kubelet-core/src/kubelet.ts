@@ -1,6 +1,7 @@
 // The kubelet: sources, workers and node, put together.
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import { ImageSpec, VersionRequest } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
 import type { Node } from 'kubernetes-types/core/v1.d.ts'
@@ -14,6 +15,7 @@ import { openServer, type RenewedServer } from './assembly/server.ts'
 import { checkKernelSettings } from './assembly/kernel-settings.ts'
 import { enforceAllocatable } from './assembly/allocatable.ts'
 import { checkResolver, readResolver } from './assembly/resolver.ts'
+import { openDynamicResources } from './assembly/dynamic-resources.ts'
 import { openShares } from './assembly/shares.ts'
 import { podSources } from './assembly/sources.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
@@ -64,6 +66,7 @@ import { cgroupDriverOf } from './resource/driver-of-runtime.ts'
 import { createCgroupDriver } from './resource/cgroup-driver.ts'
 import { sliceName, slicePath } from './resource/slices.ts'
 import { createSystemdDriver } from './resource/systemd-driver.ts'
+import { createPluginWatcher } from './plugins/watcher.ts'
 import { servePodResources } from './pod-resources/server.ts'
 import { createResizer } from './resize/resizer.ts'
 import { watchRuntime } from './runtime-watch.ts'
@@ -215,6 +218,29 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     clock,
     log,
   })
+  const dynamic = await openDynamicResources({
+    rootDir,
+    nodeName,
+    client,
+    driverCame() {
+      manager.wakeAll()
+      if (allRead) housekeeping.now()
+    },
+    healthChanged: (podUid) => manager.refresh(podUid),
+    metrics,
+    clock,
+    log,
+  })
+  const { claims } = dynamic
+  const plugins = createPluginWatcher({
+    folder: join(rootDir, 'plugins_registry'),
+    handlers: new Map([
+      ['DRAPlugin', dynamic.drivers],
+      ['DevicePlugin', devices.plugins],
+    ]),
+    clock,
+    log,
+  })
   const admission = createAdmission({
     async facts(fresh, signal) {
       return {
@@ -254,6 +280,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     cpus,
     memory,
     devices,
+    claims,
     runtime: runtimeService,
     imageService,
     nodeCredentials: nodeCredentialsOf({
@@ -337,6 +364,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         if (!manager.uids().has(uid)) await services.userNamespaces.release(uid)
       }
       manager.wakeAll()
+      await claims.releaseGone(manager.uids(), signal)
     },
   })
   const upkeep = createUpkeep({
@@ -445,6 +473,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await apiObjects?.close()
     await podResources?.[Symbol.asyncDispose]()
     await devices[Symbol.asyncDispose]()
+    await plugins[Symbol.asyncDispose]()
+    await dynamic[Symbol.asyncDispose]()
     await Promise.all([watching, watchingOom])
     await utilChains?.[Symbol.asyncDispose]()
     counting?.[Symbol.dispose]()
@@ -488,10 +518,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       apiObjects?.start()
       podResources = await servePodResources({
         rootDir,
-        pods: () => admission.active(),
+        pods: () => admission.active().map((pod) => manager.get(pod.metadata?.uid ?? '') ?? pod),
         cpus,
         memory,
         devices,
+        claims,
         metrics,
         clock,
       }).catch((error: unknown) => {
@@ -502,6 +533,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       await devices.start().catch((error: unknown) => {
         // A path that is too long for a socket, for instance: all else works.
         log.warn({ err: error }, 'device plugins cannot register')
+      })
+      dynamic.start()
+      await plugins.start().catch((error: unknown) => {
+        log.warn({ err: error }, 'plugins cannot register')
       })
       const { reader } = services
       watching = watchRuntime(

@@ -10,6 +10,7 @@ import { withPullRate } from '../src/pod/pull-rate.ts'
 import { statusChanges } from '../src/node/status-changes.ts'
 import { createRuntimeHealth } from '../src/node/runtime-health.ts'
 import { systemClock } from '../src/clock.ts'
+import { still } from './still.ts'
 import { createMemoryApi } from './memory-api.ts'
 
 describe('node', () => {
@@ -132,27 +133,6 @@ it('events that repeat are counted, many of a kind are combined, and an object h
   })
   recorder.close()
 })
-
-/** Time that passes only when it is told to. */
-function still(): {
-  now: () => number
-  after: (ms: number, call: () => void) => () => void
-  pass: (ms: number) => void
-} {
-  let nowMs = 1_000_000
-  const waiting = new Map<() => void, number>()
-  return {
-    now: () => nowMs,
-    after: (ms, call) => {
-      waiting.set(call, nowMs + ms)
-      return () => void waiting.delete(call)
-    },
-    pass: (ms) => {
-      nowMs += ms
-      for (const [call, at] of waiting) if (at <= nowMs && waiting.delete(call)) call()
-    },
-  }
-}
 
 it('events beyond eventRecordQPS wait, and none is lost', async () => {
   const api = createMemoryApi()

@@ -10,6 +10,9 @@ import { openCpuManager } from '../src/cpu/manager.ts'
 import { cpuOptions } from '../src/cpu/options.ts'
 import { openDeviceManager } from '../src/device/manager.ts'
 import { serveDevicePlugin } from '../src/device/plugin.ts'
+import { writeClaims } from '../src/dra/checkpoint.ts'
+import { openClaimManager } from '../src/dra/manager.ts'
+import type { ClaimInfo } from '../src/dra/state.ts'
 import {
   type AllocatableResourcesResponse,
   type GetPodResourcesResponse,
@@ -44,11 +47,26 @@ const pods: Pod[] = [
         { name: 'init', resources: { limits } },
         { name: 'side', restartPolicy: 'Always', resources: { limits: { cpu: '500m', memory: '1Mi' } } },
       ],
-      containers: [{ name: 'main', resources: { limits } }],
+      containers: [{ name: 'main', resources: { limits, claims: [{ name: 'time' }] } }],
+      resourceClaims: [{ name: 'time', resourceClaimName: 'x' } as never],
     },
   },
   { metadata: { name: 'shared', namespace: 'here', uid: 'u2' }, spec: { containers: [{ name: 'main' }] } },
 ]
+
+const claim: ClaimInfo = {
+  uid: 'c1',
+  name: 'x',
+  namespace: 'here',
+  podUids: new Set(['u1']),
+  drivers: new Map([
+    [
+      'clock.example.com',
+      [{ pool: 'node-1', device: 'east', shareId: 'half', requests: [], cdiIds: ['example.com/clock=east'] }],
+    ],
+  ]),
+  prepared: true,
+}
 
 async function serve() {
   const nodes = [{ id: 0, distances: new Map<number, number>(), memory: { memory: 1n << 30n } }]
@@ -83,7 +101,14 @@ async function serve() {
   const giver = createTopologyManager({ policy: 'none', nodes, preferClosest: false, scope: 'container', givers })
   for (const pod of pods) expect(await giver.admit(pod, new AbortController().signal)).toBeUndefined()
   const metrics = createKubeletMetrics()
-  const shares = { cpus, memory, devices }
+  await writeClaims(join(rootDir, 'dra_manager_state'), [claim])
+  const claims = await openClaimManager({
+    path: join(rootDir, 'dra_manager_state'),
+    read: async () => expect.fail('nothing is to be prepared'),
+    drivers: { get: () => expect.fail('nothing is to be prepared'), health: () => 'Unknown' },
+    log: silentLogger,
+  })
+  const shares = { cpus, memory, devices, claims }
   opened.use(await servePodResources({ rootDir, pods: () => pods, ...shares, metrics, clock: systemClock }))
   const client = new PodResourcesListerClient(
     `unix://${join(rootDir, 'pod-resources/kubelet.sock')}`,
@@ -100,7 +125,21 @@ const main = {
   devices: [{ resourceName: gpu, deviceIds: ['a'], topology: { nodes: [{ ID: 0n }] } }],
   cpuIds: [1n, 2n],
   memory: [{ memoryType: 'memory', size: 64n << 20n, topology: { nodes: [{ ID: 0n }] } }],
-  dynamicResources: [],
+  dynamicResources: [
+    {
+      claimName: 'x',
+      claimNamespace: 'here',
+      claimResources: [
+        {
+          cdiDevices: [{ name: 'example.com/clock=east' }],
+          driverName: 'clock.example.com',
+          poolName: 'node-1',
+          deviceName: 'east',
+          shareId: 'half',
+        },
+      ],
+    },
+  ],
 }
 
 it('List, Get and GetAllocatableResources tell of what was given, and of all that may be', async () => {

@@ -17,6 +17,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
   '': [
     'CPUManagerPolicyOptions',
     'DisableCPUQuotaWithExclusiveCPUs',
+    'DynamicResourceAllocation',
     'ExecProbeTimeout',
     'ImageMaximumGCAge',
     'ImageVolume',
@@ -24,6 +25,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
     'KubeletCgroupDriverFromCRI',
     'KubeletFineGrainedAuthz',
     'KubeletPSI',
+    'KubeletPodResourcesDynamicResources',
     'KubeletPodResourcesGet',
     'NodeLogQuery',
     'NodeSwap',
@@ -64,8 +66,6 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
 
 const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
   '': [
-    'DynamicResourceAllocation',
-    'KubeletPodResourcesDynamicResources',
     'KubeletTracing',
     'MutableCSINodeAllocatableCount',
     'RecoverVolumeExpansionFailure',

@@ -1,13 +1,14 @@
 // The kubelet's own metrics, `/metrics` and `/metrics/probes`: names, labels and buckets that dashboards know.
 import { type Counter, type Gauge, type Histogram, Registry } from 'prom-client'
 import { clientMetrics, type ClientMetrics } from './client-metrics.ts'
+import { draMetrics, type DraMetrics } from './dra-metrics.ts'
 import { familiesIn } from './families.ts'
 import { nodeMetrics, type NodeMetrics } from './node-metrics.ts'
 import { startupMetrics, type StartupMetrics } from './node-startup.ts'
 import { podMetrics, type PodMetrics } from './pod-metrics.ts'
 import { shareMetrics, type ShareMetrics } from './share-metrics.ts'
 
-export interface KubeletMetrics extends ClientMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics {
+export interface KubeletMetrics extends ClientMetrics, DraMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics {
   /** Of `/metrics`. */
   registry: Registry
   /** Of `/metrics/probes`. */
@@ -46,6 +47,7 @@ export function createKubeletMetrics(): KubeletMetrics {
     ...nodeMetrics(families),
     ...startupMetrics(families),
     ...shareMetrics(families),
+    ...draMetrics(families),
     probeResults: ofProbes.counter('prober_probe_total', 'Probes by what they came to', [
       'probe_type',
       'result',

@@ -2,9 +2,16 @@
 import { type ContainerConfig, Mount as MountMessage } from '@nodelet/cri-api'
 import type { ContainerAllocateResponse } from '../gen/deviceplugin.ts'
 
-/** The container's own environment wins over what plugins say; all else is added. */
-export function withDevices(config: ContainerConfig, answers: readonly ContainerAllocateResponse[]): ContainerConfig {
-  if (answers.length === 0) return config
+/**
+ * The container's own environment wins over what plugins say; all else is added.
+ * @param cdiIds of its claims
+ */
+export function withDevices(
+  config: ContainerConfig,
+  answers: readonly ContainerAllocateResponse[],
+  cdiIds: readonly string[],
+): ContainerConfig {
+  if (answers.length === 0 && cdiIds.length === 0) return config
   const own = new Set(config.envs.map(({ key }) => key))
   const envs = answers.flatMap((answer) => Object.entries(answer.envs)).filter(([key]) => !own.has(key))
   const mounts = answers.flatMap((answer) => answer.mounts)
@@ -19,7 +26,11 @@ export function withDevices(config: ContainerConfig, answers: readonly Container
       ),
     ],
     devices: [...config.devices, ...devices],
-    CDIDevices: [...config.CDIDevices, ...answers.flatMap((answer) => answer.cdiDevices)],
+    CDIDevices: [
+      ...config.CDIDevices,
+      ...cdiIds.map((name) => ({ name })),
+      ...answers.flatMap((answer) => answer.cdiDevices),
+    ],
     annotations: { ...config.annotations, ...Object.assign({}, ...answers.map((answer) => answer.annotations)) },
   }
 }

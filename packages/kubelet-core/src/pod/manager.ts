@@ -53,7 +53,8 @@ interface Entry {
 function printOf({ metadata, spec, status }: Pod): string {
   const { resourceVersion: _, managedFields: __, ...meta } = metadata ?? {}
   const ended = isOver({ status } as Pod)
-  return JSON.stringify([meta, spec, ended, status?.conditions?.filter(({ type }) => !ownedConditions.has(type))])
+  const conditions = status?.conditions?.filter(({ type }) => !ownedConditions.has(type))
+  return JSON.stringify([meta, spec, ended, conditions, status?.resourceClaimStatuses])
 }
 
 /** The grace of what nobody knows, in seconds. */

@@ -1,4 +1,4 @@
-// What a pod needs before its containers: cgroup, volumes, sandbox.
+// What a pod needs before its containers: cgroup, volumes, claims, sandbox.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type PodResources, podResources } from '../resource/pod-resources.ts'
 import type { RuntimePod } from './runtime-pod.ts'
@@ -42,6 +42,23 @@ export async function ensureVolumes(
     state.volumes = undefined
     signal.throwIfAborted()
     state.tell(pod, { type: 'Warning', reason: 'FailedMount', message: (error as Error).message })
+    throw markTold(error)
+  }
+}
+
+/** @throws Error after the event `FailedPrepareDynamicResources` */
+export async function prepareClaims(
+  services: PodServices,
+  state: PodState,
+  pod: Pod,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await services.claims.prepare(pod, signal)
+  } catch (error) {
+    signal.throwIfAborted()
+    const message = `Failed to prepare dynamic resources: ${(error as Error).message}`
+    state.tell(pod, { type: 'Warning', reason: 'FailedPrepareDynamicResources', message })
     throw markTold(error)
   }
 }

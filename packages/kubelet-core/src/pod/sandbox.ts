@@ -51,7 +51,6 @@ const onlyOverhead = ({ spec }: Pod): Pod => {
 /** @throws Error after the event `FailedCreatePodSandBox` */
 export async function createSandbox(services: PodServices, pod: Pod, config: PodSandboxConfig): Promise<void> {
   return reported(services, pod, async () => {
-    refuseUnsupported(pod)
     const runtimeHandler = await services.runtimeHandler(pod)
     await mkdir(config.logDirectory, { recursive: true, mode: 0o755 })
     await counted(services, pod, runtimeHandler, async () => services.runtime.runPodSandbox({ config, runtimeHandler }))
@@ -101,10 +100,4 @@ async function userIds(services: PodServices, pod: Pod): Promise<IDMapping | und
   if (!features) throw new Error(`the handler "${handler}" is not known`)
   if (!features.userNamespaces) throw new Error(`runtime handler "${handler}" does not support user namespaces`)
   return services.userNamespaces.take(pod.metadata?.uid ?? '')
-}
-
-/** What would silently be less than the pod asks for. */
-function refuseUnsupported({ spec }: Pod): void {
-  if (spec?.resourceClaims?.length)
-    throw new Error('spec.resourceClaims: dynamic resources are not supported on this node')
 }

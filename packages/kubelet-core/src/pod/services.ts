@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts'
 import type { CpuManager } from '../cpu/manager.ts'
 import type { MemoryManager } from '../memory/manager.ts'
 import type { DeviceManager } from '../device/manager.ts'
+import type { ClaimManager } from '../dra/manager.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
@@ -57,6 +58,7 @@ export interface PodServices {
   cpus: Pick<CpuManager, 'cpusetOf' | 'exclusiveOf'>
   memory: Pick<MemoryManager, 'memsOf'>
   devices: Pick<DeviceManager, 'answers' | 'preStart' | 'health'>
+  claims: Pick<ClaimManager, 'prepare' | 'unprepare' | 'has' | 'cdiIds' | 'health'>
   runtime: RuntimeService
   images: Images
   imageService: ImageService

@@ -202,7 +202,8 @@ async function configure(
     targetId,
     ids,
   })
-  return withDevices(config, services.devices.answers(pod.metadata?.uid ?? '', container.name))
+  const answers = services.devices.answers(pod.metadata?.uid ?? '', container.name)
+  return withDevices(config, answers, services.claims.cdiIds(pod, container))
 }
 
 function targetOf(pod: Pod, container: Container, runtime: RuntimePod): string {

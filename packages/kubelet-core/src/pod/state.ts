@@ -49,7 +49,7 @@ export interface PodState extends Liveliness {
   facts(runtime: RuntimePod): Promise<ActionFacts>
   /** The status as last told, by this kubelet or the one before. */
   told(): ObservedStatus | undefined
-  /** Tells the status; a terminal phase only once nothing runs. @returns the status as it would be then */
+  /** Tells the status; a terminal phase only once nothing runs, and its claims are unprepared. @returns the status as it would be then */
   publish(pod: Pod, runtime: RuntimePod, phase?: WorkerPhase): ObservedStatus
   /** Tells what was told last as it is now. */
   republish(): void
@@ -118,7 +118,8 @@ export function createPodState(services: PodServices, first: Pod): PodState {
       const before = told()
       const facts: StatusFacts = {
         ...state,
-        devicesOf: (container) => services.devices.health(uid, container),
+        devicesOf: (container) =>
+          new Map([...services.devices.health(uid, container), ...services.claims.health(pod, container)]),
         runtime,
         runtimeName,
         hostIPs: node.hostIPs,
@@ -132,7 +133,8 @@ export function createPodState(services: PodServices, first: Pod): PodState {
         metrics.terminatedContainers.inc({ container_type: kind, exit_code: String(exitCode), reason })
       }
       if (phase === 'syncing') hurryReadiness(pod, runtime, status)
-      const heldBack = isTerminal(status) && isAlive(runtime) ? before?.phase : undefined
+      const isInUse = isAlive(runtime) || services.claims.has(uid)
+      const heldBack = isTerminal(status) && isInUse ? before?.phase : undefined
       const shown = heldBack ? podStatus(pod, { ...facts, failure: undefined, heldBack: heldBack as PodPhase }) : status
       statuses.set(pod, shown)
       return status

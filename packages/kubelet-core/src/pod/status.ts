@@ -114,6 +114,8 @@ export function podStatus(pod: Pod, facts: StatusFacts): ObservedStatus {
     containerStatuses,
     ...(ephemeral.length > 0 && { ephemeralContainerStatuses: ephemeral }),
     qosClass: qosClass(pod),
+    // Others' to write; whoever reads our status needs it to know the pod's claims.
+    ...(pod.status?.resourceClaimStatuses && { resourceClaimStatuses: pod.status.resourceClaimStatuses }),
     ...podLevelStatus(pod, facts.actuated),
   }
 }

@@ -4,7 +4,7 @@ import { type PodActions, podActions, type WaitAction } from './actions.ts'
 import { applyCpusets } from './cpusets.ts'
 import { hookHost, killContainer, killPod, podGrace } from './kill.ts'
 import { isStatic, podTitle } from './labels.ts'
-import { ensureCgroup, ensureVolumes, makeSandbox } from './prepare.ts'
+import { ensureCgroup, ensureVolumes, makeSandbox, prepareClaims } from './prepare.ts'
 import { prunePod } from './prune.ts'
 import { allot, applyResize, endResize } from './resize.ts'
 import { crashLoopMessage } from './restart.ts'
@@ -84,6 +84,8 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
       const after = await reader.read(uid)
       for (const { id, phase } of after.containers) if (phase !== 'running') services.prober.remove(id)
       if (isAlive(after)) throw new Error('the runtime says that containers still run after they were stopped')
+      // Who waits for the pod's end may give its claims to another one.
+      await services.claims.unprepare(uid, signal)
       state.publish(pod, after, 'terminating')
     },
 
@@ -156,6 +158,7 @@ async function syncAllotted(context: StarterContext): Promise<{ againMs?: number
   if (actions.createSandbox) {
     // Images come in the meantime.
     for (const container of firstToStart(pod)) await ensureImage(context, container)
+    await settled(prepareClaims(services, state, pod, signal), turnstile.leave)
     const { attempt } = actions.createSandbox
     runtime = await makeSandbox(services, state, pod, { attempt, cgroupParent, turnstile })
     signal.throwIfAborted()
