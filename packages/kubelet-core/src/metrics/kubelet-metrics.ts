@@ -8,7 +8,8 @@ import { startupMetrics, type StartupMetrics } from './node-startup.ts'
 import { podMetrics, type PodMetrics } from './pod-metrics.ts'
 import { shareMetrics, type ShareMetrics } from './share-metrics.ts'
 
-export interface KubeletMetrics extends ClientMetrics, DraMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics {
+export interface KubeletMetrics
+  extends ClientMetrics, DraMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics {
   /** Of `/metrics`. */
   registry: Registry
   /** Of `/metrics/probes`. */
