@@ -1,6 +1,8 @@
 // A node that joins a cluster by a kubeconfig: its kubelet serves with certificates from files.
+import { once } from 'node:events'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { makeMachine } from './machine.ts'
 import type { TestMachine } from './machine.ts'
@@ -21,27 +23,28 @@ afterEach(async () => {
   rmSync(run, { recursive: true, force: true })
 })
 
-/** A pod that says hello, once it is ready. */
-async function startTalker(): Promise<void> {
+/** Pods that say hello, once they are ready. */
+async function startTalkers(names: readonly string[], more: object = {}): Promise<void> {
   const { makeDemoImage } = await import('../packages/node-agent/src/demo/image.ts')
   const layout = await makeDemoImage(join(machine.folder, 'image'), 'localhost/nodelet-demo:1')
   expect((await machine.nodelet('image', 'import', layout, ...machine.flags)).code).toBe(0)
-  const pod = {
+  const command = ['/bin/sh', '-c', 'echo hello; mkdir /w; echo ok >/w/index.html; exec httpd -f -p 8080 -h /w']
+  const items = names.map((name) => ({
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name: 'talker' },
+    metadata: { name },
     spec: {
       terminationGracePeriodSeconds: 1,
-      containers: [
-        { name: 'main', image: 'localhost/nodelet-demo:1', command: ['/bin/sh', '-c', 'echo hello; sleep 600'] },
-      ],
+      containers: [{ name: 'main', image: 'localhost/nodelet-demo:1', command, ...more }],
     },
-  }
-  await machine.kubectlWith(JSON.stringify(pod), ...admin, 'apply', '-f', '-')
-  await machine.kubectl(...admin, 'wait', '--for=condition=Ready', 'pod/talker', '--timeout=50s')
+  }))
+  await machine.kubectlWith(JSON.stringify({ apiVersion: 'v1', kind: 'List', items }), ...admin, 'apply', '-f', '-')
+  const all = names.map((name) => `pod/${name}`)
+  await machine.kubectl(...admin, 'wait', '--for=condition=Ready', ...all, '--timeout=50s')
 }
 
-test('logs and exec of a pod on a node that joined', async () => {
+/** The flags of a node that joins, whose server shows the control plane's certificates. */
+function joining(): string[] {
   const pki = join(plane, 'cluster/pki')
   const kubeletConfig = join(machine.folder, 'kubelet.yaml')
   writeFileSync(
@@ -53,13 +56,42 @@ tlsPrivateKeyFile: ${pki}/kubelet.pem
 authentication: { x509: { clientCAFile: ${pki}/ca.crt } }
 `,
   )
-  const kubeconfig = join(plane, 'cluster/kubelet.kubeconfig')
-  const joining = ['--kubeconfig', kubeconfig, '--kubelet-config', kubeletConfig]
-  await machine.up('--parts', 'runtime,kubelet', ...joining, '--manifests', join(machine.folder, 'manifests'))
-  await startTalker()
+  const files = ['--kubeconfig', join(plane, 'cluster/kubelet.kubeconfig'), '--kubelet-config', kubeletConfig]
+  return ['--parts', 'runtime,kubelet', ...files, '--manifests', join(machine.folder, 'manifests')]
+}
+
+test('logs and exec of a pod on a node that joined', async () => {
+  await machine.up(...joining())
+  await startTalkers(['talker'])
   expect(await machine.kubectl(...admin, 'logs', 'talker')).toBe('hello\n')
   expect(await machine.kubectl(...admin, 'exec', 'talker', '--', 'echo', 'inside')).toBe('inside\n')
   await machine.kubectl(...admin, 'delete', 'pod', 'talker')
+}, 120_000)
+
+test('over a kill -9 of the agent and a new start, everything stays ready, as the cluster sees it', async () => {
+  const agent = await machine.up(...joining())
+  const httpGet = { path: '/', port: 8080 }
+  const probe = { httpGet, periodSeconds: 1, timeoutSeconds: 5 }
+  const names = Array.from({ length: 10 }, (_, index) => `probed-${index}`)
+  await startTalkers(names, { readinessProbe: probe, livenessProbe: { tcpSocket: { port: 8080 } } })
+  // Of younger containers it is not known that they were ready.
+  await sleep(10_000)
+  let seen = ''
+  const ready = '{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
+  const watches = ['pods', 'nodes'].map((kind) => {
+    const watch = machine.spawn('kubectl', ...admin, 'get', kind, '--watch', '-o', `jsonpath=${ready}`)
+    watch.stdout?.on('data', (chunk: Buffer) => (seen += chunk.toString()))
+    return watch
+  })
+  await expect.poll(() => new Set(seen.match(/\S+(?= True$)/gm)).size, { timeout: 20_000 }).toBe(names.length + 1)
+  agent.kill('SIGKILL')
+  await once(agent, 'exit')
+  await machine.up(...joining())
+  // A status of the new agent's: by then each probe has run, too.
+  await sleep(11_000)
+  for (const watch of watches) watch.kill()
+  expect(seen.match(/\S+ (?!True$)\S+$/gm)).toBeNull()
+  await machine.kubectl(...admin, 'delete', 'pods', '--all')
 }, 120_000)
 
 test('a node joins by a bootstrap token, as kubeadm prepares it; what it serves with is approved by hand', async () => {
@@ -98,7 +130,7 @@ serverTLSBootstrap: true
 authentication: { x509: { clientCAFile: ${authority} } }
 `,
   )
-  const joining = [
+  const bootstrapping = [
     '--bootstrap-kubeconfig',
     bootstrap,
     '--kubeconfig',
@@ -106,7 +138,7 @@ authentication: { x509: { clientCAFile: ${authority} } }
     '--kubelet-config',
     kubeletConfig,
   ]
-  await machine.up('--parts', 'runtime,kubelet', ...joining, '--manifests', join(machine.folder, 'manifests'))
+  await machine.up('--parts', 'runtime,kubelet', ...bootstrapping, '--manifests', join(machine.folder, 'manifests'))
   const requests = async (): Promise<string[][]> =>
     (await machine.kubectl(...admin, 'get', 'csr', '--no-headers'))
       .split('\n')
@@ -114,7 +146,7 @@ authentication: { x509: { clientCAFile: ${authority} } }
       .map((line) => line.split(/\s+/))
   const conditions = async (): Promise<string[]> => (await requests()).map((one) => String(one.at(-1))).toSorted()
   await expect.poll(conditions, { timeout: 20_000 }).toEqual(['Approved,Issued', 'Pending'])
-  await startTalker()
+  await startTalkers(['talker'])
   // Until somebody approves, the node shows what it signed itself: the API server does not believe that.
   await expect(machine.kubectl(...admin, 'logs', 'talker')).rejects.toThrow()
   const [name = ''] = (await requests()).find((one) => one.at(-1) === 'Pending') ?? []
