@@ -13,7 +13,7 @@ import { pino } from 'pino'
 import { runAlone } from './alone.ts'
 import { makeBaseline } from './kubelet/baseline.ts'
 import { startPart } from './kubelet/peers.ts'
-import { remove, run } from './kubelet/pods.ts'
+import { makeReady, remove, run } from './kubelet/pods.ts'
 import { print } from './kubelet/report.ts'
 import type { BurstFigures, Rest } from './kubelet/report.ts'
 import { cpuOf, helpersOf, memoryOf } from './runtime/processes.ts'
@@ -120,12 +120,15 @@ async function main(): Promise<void> {
   const running: string[] = []
   for (const count of numbers(values.rest)) {
     tell(`${count} pods at rest for ${seconds} s`)
+    const before = running.length
     while (running.length < count) {
       signal.throwIfAborted()
       const more = range(`rest${running.length}`, Math.min(10, count - running.length))
       await run(api, more, { probed: true })
       running.push(...more)
     }
+    const fresh = running.slice(before)
+    const readyMs = fresh.length > 0 ? await makeReady(api, fresh) : undefined
     await sleep(3000, undefined, { signal })
     const since = cpuOf(node.pid)
     const quiet = { ...(await cluster.ask({ what: 'requests' })).requests }
@@ -133,6 +136,7 @@ async function main(): Promise<void> {
     const after = (await cluster.ask({ what: 'requests' })).requests ?? {}
     rest.push({
       pods: count,
+      ...(readyMs !== undefined && { ready: { pods: fresh.length, ms: readyMs } }),
       cpuShare: (cpuOf(node.pid) - since) / seconds,
       requests: Object.entries(after)
         .map(([kind, many]) => [kind, many - (quiet[kind] ?? 0)] as const)

@@ -1,5 +1,5 @@
 // Pods through the API, as a client sees them come and go.
-import { pods } from '@nodelet/kube-client'
+import { pods, strategicPatch } from '@nodelet/kube-client'
 import type { Informer, KubeClient } from '@nodelet/kube-client'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 
@@ -8,6 +8,8 @@ const probes = {
   readinessProbe: { httpGet: { path: '/', port } },
   livenessProbe: { tcpSocket: { port } },
 }
+/** Of pods with probes: they are ready when somebody says so, too. */
+const gate = 'nodelet.dev/bench'
 const serve = `mkdir /w; echo ok >/w/index.html; httpd -p ${port} -h /w; `
 
 export interface Api {
@@ -22,6 +24,7 @@ const podOf = (name: string, image: string, probed: boolean): Pod => ({
   kind: 'Pod',
   metadata: { name, namespace: 'default' },
   spec: {
+    ...(probed && { readinessGates: [{ conditionType: gate }] }),
     containers: [
       {
         name: 'main',
@@ -34,7 +37,7 @@ const podOf = (name: string, image: string, probed: boolean): Pod => ({
   },
 })
 
-/** Creates pods at once and answers, for each, the milliseconds from its request until the watch shows it Running; with probes Ready. */
+/** Creates pods at once and answers, for each, the milliseconds from its request until the watch shows it Running; with probes, its containers ready. */
 export async function run(
   { client, informer, image }: Api,
   names: readonly string[],
@@ -45,7 +48,7 @@ export async function run(
   const stop = informer.subscribe({
     updated: ({ metadata, status }) => {
       const name = metadata?.name ?? ''
-      if (probed ? isReady(status) : status?.phase === 'Running')
+      if (probed ? isTrue(status, 'ContainersReady') : status?.phase === 'Running')
         waiting.get(name)?.resolve(performance.now() - (begun.get(name) ?? Number.NaN))
     },
   })
@@ -61,8 +64,31 @@ export async function run(
   }
 }
 
-const isReady = (status: Pod['status']): boolean =>
-  status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false
+const isTrue = (status: Pod['status'], condition: string): boolean =>
+  status?.conditions?.some(({ type, status: is }) => type === condition && is === 'True') ?? false
+
+/** Opens the gates of pods at once and answers the milliseconds until the watch shows all of them Ready. */
+export async function makeReady({ client, informer }: Api, names: readonly string[]): Promise<number> {
+  const waiting = new Set(names)
+  const done = Promise.withResolvers<void>()
+  const stop = informer.subscribe({
+    updated({ metadata, status }) {
+      if (isTrue(status, 'Ready')) waiting.delete(metadata?.name ?? '')
+      if (waiting.size === 0) done.resolve()
+    },
+  })
+  try {
+    const began = performance.now()
+    const patch = strategicPatch({ status: { conditions: [{ type: gate, status: 'True' }] } })
+    const open = async (name: string): Promise<unknown> =>
+      client.patch(pods, { namespace: 'default', name }, patch, { subresource: 'status' })
+    await Promise.all(names.map(open))
+    await done.promise
+    return performance.now() - began
+  } finally {
+    stop()
+  }
+}
 
 /** Deletes pods at once and answers, for each, the milliseconds from its request until the watch no longer shows it. */
 export async function remove({ client, informer }: Api, names: readonly string[]): Promise<number[]> {

@@ -12,6 +12,8 @@ export interface BurstFigures {
 
 export interface Rest {
   pods: number
+  /** So many became Ready at once, in so much time. */
+  ready?: { pods: number; ms: number }
   /** Of one processor. */
   cpuShare: number
   requests: (readonly [kind: string, count: number])[]
@@ -80,6 +82,8 @@ export function print(figures: Figures): void {
   )
   console.log(`\none pod's life takes ${figures.cpu.toFixed(3)} s of the node's processor`)
   console.log(`and asks the API server: ${requests(figures.perPod)}`)
+  for (const { ready } of rest)
+    if (ready) console.log(`${ready.pods} pods became Ready at once in ${number(ready.ms)} ms`)
   for (const { pods, requests: all } of rest) console.log(`${pods} pods at rest ask: ${requests(all)}`)
   console.log(
     `after kill -9 with ${figures.kept} pods the node is up in ${number(figures.back)} ms, a pod then in ${number(figures.next)}`,

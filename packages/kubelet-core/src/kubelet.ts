@@ -56,6 +56,7 @@ import { createImageGuard } from './pull-records/guard.ts'
 import { openPullRecords } from './pull-records/records.ts'
 import { createImages } from './pod/images.ts'
 import { isStatic } from './pod/labels.ts'
+import { removeGonePods } from './pod/prune.ts'
 import { createPodManager, type PodManager } from './pod/manager.ts'
 import { createRuntimeReader } from './pod/runtime-read.ts'
 import type { NodeFacts, PodServices } from './pod/services.ts'
@@ -363,6 +364,9 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       for (const uid of services.userNamespaces.uids()) {
         if (!manager.uids().has(uid)) await services.userNamespaces.release(uid)
       }
+      await removeGonePods(services, (uid) => inRuntime.has(uid) || manager.uids().has(uid)).catch((error: unknown) => {
+        log.warn({ err: error }, 'what is left on disk of pods that are gone stays until the next time')
+      })
       manager.wakeAll()
       await claims.releaseGone(manager.uids(), signal)
     },
@@ -618,13 +622,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         agent.start()
       }
       await sets.start()
-      void sets.allReady.then(async () => {
+      void sets.allReady.then(() => {
         allRead = true
         upkeep.eviction.start()
         shutdown.start()
-        await volumes.removeOrphans(manager.uids()).catch((error: unknown) => {
-          log.warn({ err: error }, 'volumes of pods that are gone stay until the next start')
-        })
         housekeeping.now()
       })
       // What comes from the folder runs meanwhile, with or without an API server.

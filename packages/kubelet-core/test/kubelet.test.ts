@@ -1,5 +1,6 @@
 // The order of things for static pods.
-import { rm, writeFile } from 'node:fs/promises'
+import { existsSync, readdirSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, it } from 'vitest'
@@ -192,4 +193,19 @@ it('a pod at rest is not read again and again; what no event told is seen at the
   expect(looks).toBe(before)
   memory.exit(idOf(pod, 'main'), 0)
   await until(() => podOf(kubelet, 'still')?.status?.phase === 'Succeeded')
+})
+
+it('what a crash left of pods that are gone is removed, but for what is still mounted or of others', async () => {
+  const pods = join(folder, 'root/pods')
+  const left = join(pods, '6f8f57d2-6a0c-4b0c-9d8e-7d3bb0a4a002')
+  await mkdir(join(left, 'containers/main'), { recursive: true })
+  await mkdir(join(left, 'volumes/kubernetes.io~empty-dir/data'), { recursive: true })
+  await writeFile(join(left, 'containers/main/0123abcd'), '')
+  await writeFile(join(left, 'journal.json'), '{}')
+  const strange = join(pods, '6f8f57d2-6a0c-4b0c-9d8e-7d3bb0a4a001')
+  await mkdir(strange, { recursive: true })
+  await writeFile(join(strange, 'notes'), 'of somebody else')
+  await open()
+  await until(() => !existsSync(left))
+  expect(readdirSync(pods)).toEqual(['6f8f57d2-6a0c-4b0c-9d8e-7d3bb0a4a001'])
 })

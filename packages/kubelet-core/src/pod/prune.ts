@@ -1,8 +1,9 @@
 // Removing what is dead.
-import { rm, rmdir } from 'node:fs/promises'
+import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { removeContainerLog } from '../container-log/remove.ts'
+import { isPodUid } from '../volume/folders.ts'
 import type { RuntimePod } from './runtime-pod.ts'
 import { podLogFolder } from './sandbox-config.ts'
 import type { PodServices } from './services.ts'
@@ -39,7 +40,29 @@ export async function removePod(
   services.reader.forget(uid)
   await services.userNamespaces.release(uid)
   await rm(podLogFolder(pod, services.node.podLogsDir), { recursive: true, force: true })
-  const folder = join(services.node.rootDir, 'pods', uid)
+  await removePodFolder(services.node.rootDir, uid)
+}
+
+/**
+ * Removes what is left on disk of pods that are gone: their end was interrupted. Their volumes go first.
+ * @throws AggregateError when something stays
+ */
+export async function removeGonePods(
+  { volumes, node: { rootDir } }: Pick<PodServices, 'volumes' | 'node'>,
+  isKept: (podUid: string) => boolean,
+): Promise<void> {
+  const failures: unknown[] = []
+  const fail = (error: unknown): void => void failures.push(error)
+  await volumes.removeOrphans(isKept).catch(fail)
+  for (const uid of await readdir(join(rootDir, 'pods'))) {
+    if (isPodUid(uid) && !isKept(uid)) await removePodFolder(rootDir, uid).catch(fail)
+  }
+  if (failures.length > 0)
+    throw new AggregateError(failures, 'orphaned pods found, but files are still present on disk')
+}
+
+async function removePodFolder(rootDir: string, podUid: string): Promise<void> {
+  const folder = join(rootDir, 'pods', podUid)
   for (const name of ['containers', 'etc-hosts', 'journal.json', 'journal.json.tmp', 'userns.tmp']) {
     await rm(join(folder, name), { recursive: true, force: true })
   }

@@ -87,10 +87,10 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
       [...context.entries.values()].flatMap(({ plans, ready }) =>
         plans.map((plan) => ({ plugin: pluginOf(plan), ready: ready.has(plan.name) })),
       ),
-    removeOrphans: async (podUids) => {
+    removeOrphans: async (isKept) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
-        present.filter((uid) => isPodUid(uid) && !podUids.has(uid)).map((uid) => unmountPod(context, uid)),
+        present.filter((uid) => isPodUid(uid) && !isKept(uid)).map((uid) => unmountPod(context, uid)),
       )
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
       options.swept?.(results.length - errors.length, errors.length)

@@ -11,8 +11,8 @@ export interface VolumeManager {
   mount(pod: Pod, signal?: AbortSignal): Promise<ReadonlyMap<string, string>>
   /** Unmounts and removes what {@link mount} made for this pod; user data of hostPath volumes stays. Safe to run again. */
   unmount(podUid: string): Promise<void>
-  /** Unmounts what pods have that are not among these: run once at start, after the sources are read. */
-  removeOrphans(podUids: ReadonlySet<string>): Promise<void>
+  /** Unmounts what pods have that are not kept, once the sources are read. */
+  removeOrphans(isKept: (podUid: string) => boolean): Promise<void>
   /** Volumes that pods want, and whether they are there; undefined: it does not count. */
   counts?(): readonly { plugin: string; ready: boolean }[]
   close(): Promise<void>
