@@ -9,7 +9,7 @@ import type { StatusWriter } from '../status-writer.ts'
 
 export interface PodSetsOptions {
   sources: readonly PodSource[]
-  manager: Pick<PodManager, 'update' | 'pods' | 'workers'>
+  manager: Pick<PodManager, 'update' | 'pods' | 'unwanted'>
   statuses: Pick<StatusWriter, 'observe' | 'adopt'>
   /** None without an API. */
   mirrors: Mirrors | undefined
@@ -56,9 +56,9 @@ export function createPodSets({ sources, manager, statuses, mirrors }: PodSetsOp
     if (ready.size === sources.length) {
       manager.update(wanted)
       // The mirror of a static pod shows how that ends; the next one's comes after.
-      const ending = manager.workers().filter((one) => isStatic(one.pod) && !one.wanted)
-      const busy = new Set(ending.map(({ pod }) => fullName(pod)))
-      mirrors?.update([...statics, ...ending.map(({ pod }) => pod)], known)
+      const ending = manager.unwanted().filter(isStatic)
+      const busy = new Set(ending.map(fullName))
+      mirrors?.update([...statics, ...ending], known)
       if (ready.has('api')) for (const pod of statics) if (!busy.has(fullName(pod))) mirrors?.ensure(pod)
       allReady.resolve()
     } else {

@@ -29,6 +29,8 @@ export interface PodManager {
   evict(podUid: string, failure: PodFailure, graceSeconds?: number): Promise<void>
   /** All, with how far their life has come. */
   workers(): { pod: Pod; phase: WorkerPhase; wanted: boolean }[]
+  /** Those that are ending, or have ended, since nobody wants them any more. */
+  unwanted(): Pod[]
   /** Those that run or are to run: not those that end. */
   syncing(): Pod[]
   /** Removes the containers of pods that have ended, and older ones of those that run. What fails is tried again later. */
@@ -170,6 +172,7 @@ export function createPodManager(services: PodServices): PodManager {
       throw new Error(`pod ${podTitle(worker.pod)}: ${message}`)
     },
     workers: () => [...entries.values()].map(({ worker: { pod, phase }, wanted }) => ({ pod, phase, wanted })),
+    unwanted: () => [...entries.values()].flatMap(({ worker, wanted }) => (wanted ? [] : [worker.pod])),
     syncing: () =>
       [...entries.values()].map(({ worker }) => worker).flatMap(({ phase, pod }) => (phase === 'syncing' ? [pod] : [])),
     async removeDead() {

@@ -15,21 +15,26 @@ export interface ApiSourceOptions {
 /** Pods as from this source, whatever their annotations say; mirrors as they are. The same pod gives the same copy. */
 function createMarker(): (all: readonly Pod[]) => Pod[] {
   const copies = new WeakMap<Pod, Pod>()
-  let seen = new Map<string, string>()
+  const seen = new Map<string, string>()
+  const copyOf = (pod: Pod): Pod => {
+    if (isMirror(pod)) return pod
+    const known = copies.get(pod)
+    if (known) return known
+    const { metadata } = pod
+    const uid = metadata?.uid ?? ''
+    const firstSeen = seen.get(uid) ?? new Date().toISOString()
+    seen.set(uid, firstSeen)
+    const own = { [sourceAnnotation]: 'api', [seenAnnotation]: firstSeen }
+    const copy = { ...pod, metadata: { ...metadata, annotations: { ...metadata?.annotations, ...own } } }
+    copies.set(pod, copy)
+    return copy
+  }
   return (all) => {
-    const now = new Date().toISOString()
-    seen = new Map(all.map(({ metadata }) => [metadata?.uid ?? '', seen.get(metadata?.uid ?? '') ?? now]))
-    return all.map((pod) => {
-      if (isMirror(pod)) return pod
-      const { metadata } = pod
-      const own = { [sourceAnnotation]: 'api', [seenAnnotation]: seen.get(metadata?.uid ?? '') ?? now }
-      const copy = copies.get(pod) ?? {
-        ...pod,
-        metadata: { ...metadata, annotations: { ...metadata?.annotations, ...own } },
-      }
-      copies.set(pod, copy)
-      return copy
-    })
+    if (seen.size > all.length) {
+      const present = new Set(all.map(({ metadata }) => metadata?.uid ?? ''))
+      for (const uid of seen.keys()) if (!present.has(uid)) seen.delete(uid)
+    }
+    return all.map(copyOf)
   }
 }
 
