@@ -5,7 +5,15 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createKubeClient, isNotFound, type KubeClient, loadKubeconfig, pods } from '@nodelet/kube-client'
+import {
+  createKubeClient,
+  isAlreadyExists,
+  isNotFound,
+  type KubeClient,
+  loadKubeconfig,
+  pods,
+  StatusError,
+} from '@nodelet/kube-client'
 import { type NodeConfigInput, parseConfig, resetMachine } from '@nodelet/node-agent'
 import type { Container, Pod, PodSpec } from 'kubernetes-types/core/v1.d.ts'
 import { pino } from 'pino'
@@ -76,7 +84,7 @@ async function insist<T>(ask: () => Promise<T>): Promise<T> {
     try {
       return await ask()
     } catch (error) {
-      if (isNotFound(error) || Date.now() > deadline) throw error
+      if ((error instanceof StatusError && error.code < 500) || Date.now() > deadline) throw error
       await sleep(100)
     }
   }
@@ -92,7 +100,7 @@ async function live(client: KubeClient, index: number): Promise<void> {
   const spec = { terminationGracePeriodSeconds: 2, ...pick(kinds) }
   const pod: Pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec }
   // A request that was answered by nobody may have been heard.
-  await insist(async () => client.create(pods, pod).catch(async () => client.get(pods, metadata)))
+  await insist(async () => client.create(pods, pod)).catch((error: unknown) => assert(isAlreadyExists(error)))
   await pause(1500)
   const force = random() < 0.2
   const options = force ? { gracePeriodSeconds: 0 } : {}
