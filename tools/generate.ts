@@ -1,9 +1,11 @@
-// Regenerates the checked-in code of every .proto file: `npm run generate`. With --out DIR writes there instead.
+// Regenerates the checked-in code of every .proto file and the table of a Pod's types: `npm run generate`. With --out DIR writes
+// there instead.
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { podTypesFile, podTypesText } from './pod-types.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const options = [
@@ -40,5 +42,8 @@ export function generate(proto: string, out: string): void {
 
 if (import.meta.main) {
   const { values } = parseArgs({ options: { out: { type: 'string' } } })
-  for (const { proto, out } of protoPackages) generate(proto, values.out ? join(values.out, out) : out)
+  const at = (path: string): string => resolve(root, values.out ?? '', path)
+  for (const { proto, out } of protoPackages) generate(proto, at(out))
+  mkdirSync(dirname(at(podTypesFile)), { recursive: true })
+  writeFileSync(at(podTypesFile), podTypesText())
 }
