@@ -31,3 +31,8 @@ export function parseQuantity(text: string | number, field?: string): bigint {
 function divideUp(dividend: bigint, divisor: bigint): bigint {
   return (dividend + divisor - 1n) / divisor
 }
+
+/** A quantity of so many thousandths, as text. */
+export function printMilliQuantity(milli: bigint): string {
+  return milli % 1000n === 0n ? String(milli / 1000n) : `${milli}m`
+}

@@ -344,7 +344,7 @@ it('a rule restarts all containers in place: the sandbox stays, and init contain
     restartPolicy: 'Never',
     initContainers: [shell('init', 'echo run >> /data/inits', mount)],
     containers: [
-      shell('main', once, { ...mount, restartPolicyRules: [rule] }),
+      shell('main', once, { ...mount, restartPolicy: 'Never', restartPolicyRules: [rule] }),
       shell('other', 'trap exit TERM; sleep 600 & wait', mount),
     ],
     volumes: [{ name: 'data', emptyDir: {} }],

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { silentLogger } from '../src/log.ts'
 import { manifestsSource } from '../src/source/manifests.ts'
 import type { PodSource } from '../src/source/source.ts'
 import { urlSource } from '../src/source/url.ts'
@@ -52,6 +53,24 @@ it('a file has a pod per document; a broken document or file disturbs no other, 
   await expect.poll(() => sets.at(-1)).toEqual(['b-n', 'a-n'])
 })
 
+it('a broken manifest is told with all that is wrong, and runs when it is mended; another beside it runs on', async () => {
+  const told: [object, string][] = []
+  const log = { ...silentLogger, error: (fields: object, message: string) => void told.push([fields, message]) }
+  const path = join(folder, 'broken.yaml')
+  const broken = { ...manifest('b', ''), spec: { restartPolicy: 'X', containers: [{ name: 'B.C' }] } }
+  await writeFile(path, yaml(broken))
+  await writeFile(join(folder, 'good.yaml'), yaml(manifest('a')))
+  const sets = await follow(manifestsSource({ folder, nodeName: 'n', log, checkMs: 20 }))
+  expect(sets).toEqual([['a-n']])
+  const label =
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+  const text = `[spec.containers[0].name: Invalid value: "B.C": ${label}, spec.containers[0].image: Required value, spec.restartPolicy: Unsupported value: "X": supported values: "Always", "OnFailure", "Never"]`
+  expect(told).toEqual([[{ file: path }, `manifest ${path}: ${text}; it is skipped`]])
+  await writeFile(path, yaml(manifest('b')))
+  await expect.poll(() => sets.at(-1)).toEqual(['b-n', 'a-n'])
+  expect(told).toHaveLength(1)
+})
+
 it('the path may be one file', async () => {
   const path = join(folder, 'one.yaml')
   await writeFile(path, yaml(manifest('a')))
@@ -65,6 +84,8 @@ it('the path may be one file', async () => {
 it('a URL is asked again and again; its pods change when its answer does, and stay when it fails', async () => {
   let answer: { status: number; body: string } = { status: 200, body: yaml(manifest('a')) }
   const seen: IncomingMessage['headers'][] = []
+  const told: string[] = []
+  const log = { ...silentLogger, warn: (fields: object) => void told.push(String('err' in fields && fields.err)) }
   const server = createServer((request, response) => {
     seen.push(request.headers)
     response.writeHead(answer.status).end(answer.body)
@@ -72,7 +93,9 @@ it('a URL is asked again and again; its pods change when its answer does, and st
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/pods`
   try {
-    const sets = await follow(urlSource({ url, headers: { 'X-Token': ['one', 'two'] }, nodeName: 'n', checkMs: 10 }))
+    const sets = await follow(
+      urlSource({ url, headers: { 'X-Token': ['one', 'two'] }, nodeName: 'n', checkMs: 10, log }),
+    )
     const asked = async (more: number): Promise<void> => {
       const least = seen.length + more
       await expect.poll(() => seen.length).toBeGreaterThan(least)
@@ -84,7 +107,10 @@ it('a URL is asked again and again; its pods change when its answer does, and st
     await asked(2)
     answer = { status: 200, body: 'kind: [' }
     await asked(2)
+    answer = { status: 200, body: yaml(manifest('a'), manifest('b', '')) }
+    await asked(2)
     expect(sets).toHaveLength(1)
+    expect(told).toContain('ManifestError: pod 2 of 2: spec.containers[0].image: Required value')
     const items = [manifest('b'), { ...manifest('c'), kind: undefined, apiVersion: undefined }]
     answer = { status: 200, body: JSON.stringify({ kind: 'PodList', apiVersion: 'v1', items }) }
     await expect.poll(() => sets.at(-1)).toEqual(['b-n', 'c-n'])

@@ -19,8 +19,9 @@ const safe: readonly { name: string; kernel?: readonly [number, number] }[] = [
   { name: 'net.ipv4.tcp_wmem', kernel: [4, 15] },
 ]
 
-/** The sysctls that a namespace of the pod keeps from others. */
-function namespaceOf(name: string): Namespace | undefined {
+/** The namespace of a pod that keeps a sysctl from other pods. */
+export function sysctlNamespace(written: string): Namespace | undefined {
+  const name = normal(written)
   if (/^kernel\.(shm|msg)/.test(name) || name === 'kernel.sem' || name.startsWith('fs.mqueue.')) return 'ipc'
   return name.startsWith('net.') ? 'net' : undefined
 }
@@ -46,7 +47,7 @@ export function sysctlRules(unsafe: readonly string[], release: string): SysctlR
   for (const entry of unsafe) {
     const [, begin = '', star] = /^([a-z0-9_.\-/]+?)(\*?)$/.exec(entry) ?? []
     const name = normal(begin)
-    if (!name || !namespaceOf(star && !name.endsWith('.') ? `${name}x` : name)) {
+    if (!name || !sysctlNamespace(star && !name.endsWith('.') ? `${name}x` : name)) {
       throw new RangeError(
         `allowedUnsafeSysctls ${JSON.stringify(entry)}: no namespace keeps it from other pods; allowed are kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and net.*`,
       )
@@ -60,7 +61,7 @@ export function sysctlRules(unsafe: readonly string[], release: string): SysctlR
       for (const { name } of spec?.securityContext?.sysctls ?? []) {
         const wanted = normal(name)
         if (!isAllowed(wanted)) return `forbidden sysctl: ${JSON.stringify(wanted)} not allowlisted`
-        const namespace = namespaceOf(wanted)
+        const namespace = sysctlNamespace(wanted)
         const shared = { ipc: spec?.hostIPC, net: spec?.hostNetwork }
         if (namespace && shared[namespace]) {
           return `forbidden sysctl: ${JSON.stringify(wanted)} not allowed with host ${namespace} enabled`

@@ -3,6 +3,7 @@ import type { Node, NodeAddress, NodeCondition, NodeStatus } from 'kubernetes-ty
 import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
 import type { Pressure } from '../admission/checks.ts'
 import { apiTime } from '../pod/time.ts'
+import { printMilliQuantity } from '../quantity.ts'
 import { evictionReserve, reservedOf } from '../resource/reserved.ts'
 import type { MachineFacts } from './facts.ts'
 
@@ -59,7 +60,7 @@ export function nodeResources({ machine, configuration }: Pick<NodeObjectFacts, 
       'ephemeral-storage': `${storage / 1024n}Ki`,
     },
     allocatable: {
-      cpu: cores(milliCpu > 0n ? milliCpu : 0n),
+      cpu: printMilliQuantity(milliCpu > 0n ? milliCpu : 0n),
       ...Object.fromEntries(hugepages.map(([name, bytes]) => [name, String(left(name, bytes))])),
       pods,
       memory: `${(memory > 0n ? memory : 0n) / 1024n}Ki`,
@@ -67,8 +68,6 @@ export function nodeResources({ machine, configuration }: Pick<NodeObjectFacts, 
     },
   }
 }
-
-const cores = (milli: bigint): string => (milli % 1000n === 0n ? String(milli / 1000n) : `${milli}m`)
 
 function podCount({ maxPods, podsPerCore }: NodeObjectFacts['configuration'], cpus: number): number {
   return podsPerCore > 0 ? Math.min(maxPods, podsPerCore * cpus) : maxPods

@@ -44,7 +44,7 @@ export function parseImageReference(text: string): ImageReference {
 /** What the API server would set: Always for the tag latest or none, else IfNotPresent. */
 export function defaultPullPolicy(text: string): 'Always' | 'IfNotPresent' {
   const { tag, digest } = parseImageReference(text)
-  return digest === undefined && (tag ?? 'latest') === 'latest' ? 'Always' : 'IfNotPresent'
+  return (tag ?? (digest === undefined ? 'latest' : '')) === 'latest' ? 'Always' : 'IfNotPresent'
 }
 
 /** The name as runtimes are asked: one without tag and digest is that of `latest`. */

@@ -7,7 +7,7 @@ export type RestartPolicy = 'Always' | 'OnFailure' | 'Never'
 /** One of a container's `restartPolicyRules`; the first that matches decides. */
 export interface RestartRule {
   action: 'Restart' | 'RestartAllContainers'
-  exitCodes?: { operator: 'In' | 'NotIn'; values: number[] }
+  exitCodes?: { operator: 'In' | 'NotIn'; values?: number[] }
 }
 
 /** The fields of newer API servers that override the pod's restart policy. */
@@ -28,7 +28,7 @@ export function restartsAll({ restartPolicyRules: rules = [] }: RestartableConta
 
 function ruleMatches({ exitCodes }: RestartRule, exitCode: number): boolean {
   if (!exitCodes) return false
-  return exitCodes.values.includes(exitCode) === (exitCodes.operator === 'In')
+  return (exitCodes.values ?? []).includes(exitCode) === (exitCodes.operator === 'In')
 }
 
 /** A container with another image or other resources begins anew. */

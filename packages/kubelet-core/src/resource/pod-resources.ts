@@ -23,24 +23,32 @@ const quantityOf = (resources: ResourceRequirements | undefined, kind: Kind, nam
 }
 
 /**
- * What a pod asks for or may use of one resource, in thousandths: all regular containers and sidecars together, or what an
- * init container needs beside the sidecars before it, whichever is more; and the overhead.
+ * What a pod asks for or may use of one resource, in thousandths: what the pod itself says, or its containers together; and the
+ * overhead.
  */
 export function podQuantity(pod: Pod, kind: Kind, name: string): bigint {
-  const of = ({ resources }: Container): bigint => quantityOf(resources, kind, name)
   const podLevel = (pod.spec as { resources?: ResourceRequirements } | undefined)?.resources
   const overhead = parseMilliQuantity(pod.spec?.overhead?.[name] ?? '0', `overhead.${name}`)
-  if (podLevel?.[kind]?.[name] !== undefined) return quantityOf(podLevel, kind, name) + overhead
+  const isOwn = podLevel?.[kind]?.[name] !== undefined
+  return (isOwn ? quantityOf(podLevel, kind, name) : containersQuantity(pod, kind, name)) + overhead
+}
+
+/**
+ * What the containers of a pod ask for or may use of one resource, in thousandths: all regular containers and sidecars together, or
+ * what an init container needs beside the sidecars before it, whichever is more.
+ */
+export function containersQuantity({ spec }: Pod, kind: Kind, name: string): bigint {
+  const of = ({ resources }: Container): bigint => quantityOf(resources, kind, name)
   let sidecars = 0n
   let largestInit = 0n
-  for (const container of pod.spec?.initContainers ?? []) {
+  for (const container of spec?.initContainers ?? []) {
     const sidecar = container.restartPolicy === 'Always'
     if (sidecar) sidecars += of(container)
     const needed = sidecar ? sidecars : sidecars + of(container)
     if (needed > largestInit) largestInit = needed
   }
-  const regular = (pod.spec?.containers ?? []).reduce((sum, container) => sum + of(container), sidecars)
-  return (regular > largestInit ? regular : largestInit) + overhead
+  const regular = (spec?.containers ?? []).reduce((sum, container) => sum + of(container), sidecars)
+  return regular > largestInit ? regular : largestInit
 }
 
 /** Whether every container, or the pod itself, has a limit of this resource. */

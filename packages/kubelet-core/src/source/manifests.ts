@@ -6,7 +6,9 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import { type Logger, silentLogger } from '../log.ts'
 import { seenAnnotation } from '../pod/labels.ts'
-import { documentsOf, ManifestError, staticPodOf } from './manifest.ts'
+import { documentsOf } from './documents.ts'
+import { ManifestError } from './manifest-error.ts'
+import { staticPodOf } from './manifest.ts'
 import { fullName } from './merge.ts'
 import type { PodSource } from './source.ts'
 
@@ -31,6 +33,8 @@ export function manifestsSource(options: ManifestsOptions): PodSource {
   const { folder, nodeName, checkMs = 20_000, clock = systemClock, log = silentLogger } = options
   const seen = new Map<string, string>()
   const complaints = new Map<string, string>()
+  /** Place → fields that nobody knows, as they were told. */
+  const strangers = new Map<string, string>()
   let watcher: FSWatcher | undefined
   let cancel: (() => void) | undefined
   let last: string | undefined
@@ -42,6 +46,13 @@ export function manifestsSource(options: ManifestsOptions): PodSource {
     if (complaints.get(path) === message) return
     complaints.set(path, message)
     log.error({ file: path }, `manifest ${path}: ${message}; it is skipped`)
+  }
+
+  const ignore = (place: string, fields: readonly string[]): void => {
+    const names = fields.join(', ')
+    if (strangers.get(place) === names) return
+    strangers.set(place, names)
+    log.warn({ file: place, fields }, `manifest ${place}: fields that the API does not know are left out: ${names}`)
   }
 
   const readOne = async (path: string): Promise<Pod[]> => {
@@ -65,7 +76,8 @@ export function manifestsSource(options: ManifestsOptions): PodSource {
   /** One broken document leaves the others of its file alone; a file with one is broken itself. */
   const decoded = (document: unknown, path: string, place: string): Pod[] => {
     try {
-      const pod = staticPodOf(document, { nodeName, origin: { path }, seenMs: clock.now() })
+      const ignored = (fields: readonly string[]): void => ignore(place, fields)
+      const pod = staticPodOf(document, { nodeName, origin: { path }, seenMs: clock.now(), ignored })
       complaints.delete(place)
       return [pod]
     } catch (error) {

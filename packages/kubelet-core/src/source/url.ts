@@ -3,7 +3,9 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import { type Logger, silentLogger } from '../log.ts'
 import { startPeriod } from '../node/period.ts'
-import { documentsOf, ManifestError, staticPodOf } from './manifest.ts'
+import { documentsOf } from './documents.ts'
+import { ManifestError } from './manifest-error.ts'
+import { staticPodOf } from './manifest.ts'
 import { fullName } from './merge.ts'
 import type { PodSource } from './source.ts'
 
@@ -33,9 +35,17 @@ export function urlSource(options: UrlOptions): PodSource {
   const read = async (signal: AbortSignal): Promise<void> => {
     const text = await fetchText(url, headers, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))
     if (text === last) return
-    const pods = podsIn(text).map((document) =>
-      staticPodOf(document, { nodeName, origin: { url }, seenMs: clock.now() }),
-    )
+    const documents = podsIn(text)
+    const pods = documents.map((document, index) => {
+      try {
+        const ignored = (fields: readonly string[]): void =>
+          log.warn({ url, fields }, 'fields of a pod that the API does not know are left out')
+        return staticPodOf(document, { nodeName, origin: { url }, seenMs: clock.now(), ignored })
+      } catch (error) {
+        if (!(error instanceof ManifestError) || documents.length === 1) throw error
+        throw new ManifestError(`pod ${index + 1} of ${documents.length}: ${error.message}`)
+      }
+    })
     last = text
     const first = new Map<string, Pod>()
     for (const pod of pods) {

@@ -2,7 +2,7 @@
 import type { Container, Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
 
 /** Newer API servers have it. @see v1.ImageVolumeSource */
-type NewerVolume = Volume & { image?: { reference?: string; pullPolicy?: string } }
+export type NewerVolume = Volume & { image?: { reference?: string; pullPolicy?: string } }
 
 export interface ImageVolume {
   name: string
