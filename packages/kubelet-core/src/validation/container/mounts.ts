@@ -19,7 +19,6 @@ export function* mountErrors(container: Container, path: string, volumes: readon
     const field = `${at}.mountPath`
     if (!mountPath) yield required(field)
     else if (taken.has(mountPath)) yield invalid(field, mountPath, 'must be unique')
-    else if (mountPath.includes(':')) yield invalid(field, mountPath, "must not contain ':'")
     taken.add(mountPath)
     if (devicePaths.has(mountPath)) yield invalid(field, mountPath, 'must not already exist as a path in volumeDevices')
     yield* subPathErrors(mount, at)
