@@ -55,6 +55,13 @@ export async function callMany(
       done += 1
     } catch (error) {
       signal.throwIfAborted()
+      if ((error as NodeJS.ErrnoException).code === 'ENETUNREACH') {
+        throw new CommandError(
+          `this machine has no way to the Service: ${(error as Error).message}`,
+          'addresses of Services are reached by the default route: give it one (ip route add default …)',
+          { cause: error },
+        )
+      }
       if (done > 0 || performance.now() - since > graceMs) {
         throw new CommandError(
           `the Service does not answer: ${(error as Error).message}`,
