@@ -43,6 +43,11 @@ export interface KubeletOptions {
    * `@nodelet/proxy-rules`, for instance. None: nobody.
    */
   utilChains?: (() => Promise<AsyncDisposable>) | undefined
+  /**
+   * Whether this process is the kubelet's own: what the configuration says of that is done to it (`oomScoreAdj`,
+   * `maxOpenFiles`), and its service manager is told (`READY=1`, and `WATCHDOG=1` while all is well). Default false.
+   */
+  ownProcess?: boolean | undefined
   /** Pods that start at a time; default: one more than there are cores. */
   parallelStarts?: number | undefined
   log?: Logger | undefined

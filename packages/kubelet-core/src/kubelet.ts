@@ -20,6 +20,7 @@ import { createUpkeep } from './assembly/upkeep.ts'
 import { rotateClient } from './assembly/client-rotation.ts'
 import type { Rotation } from './certificate/rotation.ts'
 import { kubeletVersion } from './kubelet-version.ts'
+import { type OwnProcess, prepareProcess } from './process/own-process.ts'
 import { deletePod } from './pod/delete-pod.ts'
 import { withPullRate } from './pod/pull-rate.ts'
 import { handlerOf } from './pod/runtime-class.ts'
@@ -93,7 +94,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const runtimeService = measured(options.runtimeService, metrics, limitMs)
   const imageService = measured(options.imageService, metrics, limitMs)
   const { clock = systemClock, log = silentLogger } = options
-  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'))
+  const { ownProcess: isOwnProcess = false } = options
+  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'), isOwnProcess)
   if (idle.length > 0) log.warn({ fields: idle }, 'these fields of the configuration change nothing here')
   const { podLogsDir, podCIDR } = configuration
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
@@ -394,6 +396,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   let watching: Promise<void> | undefined
   let watchingOom: Promise<void> | undefined
   let utilChains: AsyncDisposable | undefined
+  let ownProcess: OwnProcess | undefined
   /** When the housekeeping last came round: a kubelet whose loop stands still does not. */
   let turnedMs = clock.now()
   const healthChecks = (): HealthCheck[] => {
@@ -411,6 +414,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   let healthServer: PlainServer | undefined
 
   const close = async (): Promise<void> => {
+    ownProcess?.[Symbol.dispose]()
     await server?.close()
     await healthServer?.[Symbol.asyncDispose]()
     closing.abort(new Error('the kubelet stops'))
@@ -453,6 +457,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         const message = 'cgroup v1 support is deprecated, please migrate to cgroup v2'
         events.recordNode({ type: 'Warning', reason: 'CgroupV1', message })
       }
+      if (isOwnProcess) ownProcess = await prepareProcess({ configuration, health: healthChecks, clock, log })
       counting ??= client && countRequests(client, metrics)
       if (configuration.protectKernelDefaults) await checkKernelSettings()
       await checkResolver(configuration.resolvConf, events)
@@ -577,6 +582,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         await volumes.removeOrphans(manager.uids())
         housekeeping.now()
       })
+      ownProcess?.ready()
       // What comes from the folder runs meanwhile, with or without an API server.
       if (agent) await abortable(agent.registered, signal)
     },

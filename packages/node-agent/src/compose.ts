@@ -35,11 +35,21 @@ export interface NodeHandle extends AsyncDisposable {
   close(): Promise<void>
 }
 
+export interface StartOptions {
+  signal?: AbortSignal | undefined
+  /** Whether this process does nothing else: a kubelet then limits it, and tells its service manager. Default false. */
+  ownProcess?: boolean | undefined
+}
+
 /**
  * Starts the parts that the configuration names: the control plane and the runtime side by side, then the rest.
  * What was started is stopped again when a later part fails.
  */
-export async function startNode(config: NodeConfig, log: Logger, signal?: AbortSignal): Promise<NodeHandle> {
+export async function startNode(
+  config: NodeConfig,
+  log: Logger,
+  { signal, ownProcess }: StartOptions = {},
+): Promise<NodeHandle> {
   await using starting = new AsyncDisposableStack()
   const folders = foldersOf(config)
   const runs = (part: Part): boolean => config.parts.includes(part)
@@ -98,6 +108,7 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
       configuration,
       imageCredentialProviders: await readCredentialProviders(config),
       ...(client && configuration.enableServer !== false && { server: { ...listening, ...cluster?.kubelet } }),
+      ownProcess,
       utilChains: async () => keepKubeletRules({ log: log.child({ part: 'kubelet' }) }),
       log: log.child({ part: 'kubelet' }),
     })

@@ -9,8 +9,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'configMapAndSecretChangeDetectionStrategy',
   'enableControllerAttachDetach',
   'volumePluginDir',
-  'oomScoreAdj',
-  'maxOpenFiles',
   'cgroupsPerQOS',
   'kubeletCgroups',
   'systemCgroups',
@@ -24,16 +22,23 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'kubeAPIQPS',
   'kubeAPIBurst',
   'logging',
-  'enableSystemdWatchdog',
   'tracing',
 ]
+
+/** Fields that are about a process of the kubelet's own: there may be none. */
+const ofOwnProcess: readonly (keyof KubeletConfiguration)[] = ['oomScoreAdj', 'maxOpenFiles', 'enableSystemdWatchdog']
 
 /** Feature gates that change something here. */
 const knownGates = ['CPUManagerPolicyAlphaOptions']
 
 /** @returns the fields that are set to something else than their default, and change nothing */
-export function idleSettings(configuration: KubeletConfiguration, defaults: KubeletConfiguration): string[] {
-  const fields = idle.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(defaults[field]))
+export function idleSettings(
+  configuration: KubeletConfiguration,
+  defaults: KubeletConfiguration,
+  hasOwnProcess: boolean,
+): string[] {
+  const without = hasOwnProcess ? idle : [...idle, ...ofOwnProcess]
+  const fields = without.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(defaults[field]))
   const gates = Object.keys(configuration.featureGates).filter((gate) => !knownGates.includes(gate))
   return [...fields, ...gates.map((gate) => `featureGates.${gate}`)]
 }

@@ -45,7 +45,7 @@ export async function openSession(config: NodeConfig, log: Logger, signal: Abort
   checkMachine()
   await refuseSecond(config)
   await using opening = new AsyncDisposableStack()
-  const node = opening.use(await startNode(config, log, signal))
+  const node = opening.use(await startNode(config, log, { signal, ownProcess: true }))
   const status: AgentStatus = {
     pid: process.pid,
     version,
