@@ -77,6 +77,8 @@ import { createVolumeManager } from './volume/manager.ts'
 import { bindSubPath } from './volume/sub-path.ts'
 
 const healthMs = 5000
+/** Of a client in Go whose rate is zero. */
+const [defaultQps, defaultBurst] = [5, 10]
 
 /**
  * Makes a kubelet; nothing happens before {@link Kubelet.start}.
@@ -85,7 +87,11 @@ const healthMs = 5000
 export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const configuration = parseKubeletConfiguration(options.configuration ?? {}, 'createKubelet: configuration')
   checkOptions(options, configuration)
-  const { nodeName, client, rootDir } = options
+  const { nodeName, rootDir } = options
+  // As in the Go kubelet: events keep to a rate of their own, and what says that the node lives waits for nothing.
+  const { client: unlimited } = options
+  const { kubeAPIQPS, kubeAPIBurst } = configuration
+  const client = unlimited?.limited({ qps: kubeAPIQPS || defaultQps, burst: kubeAPIBurst || defaultBurst })
   const metrics = createKubeletMetrics()
   const syncMs = parseDuration(configuration.syncFrequency)
   /** Housekeeping that has not come round for so long hangs. */
@@ -108,7 +114,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const mirrors = client && createMirrors(client, nodeName, log)
   const events = createEventRecorder({
     nodeName,
-    client,
+    client: unlimited,
     qps: configuration.eventRecordQPS,
     burst: configuration.eventBurst,
     clock,
@@ -551,12 +557,12 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       if (configuration.makeIPTablesUtilChains) utilChains = await options.utilChains?.()
       watchHealth.now()
       upkeep.start()
-      if (client && configuration.registerNode) {
+      if (unlimited && configuration.registerNode) {
         const statusMs = parseDuration(configuration.nodeStatusUpdateFrequency)
         const { nodeStatusReportFrequency = '5m', nodeLeaseDurationSeconds: leaseSeconds } = configuration
         const reportMs = parseDuration(nodeStatusReportFrequency)
         agent = createNodeAgent({
-          client,
+          client: unlimited,
           facts: async () => ({
             ...(await nodeFactsOf({ options, configuration, machine, version, imageService, health })),
             port: server?.port,

@@ -42,6 +42,19 @@ it('registers the node, renews its lease, says that it is ready', async () => {
   expect(lease.spec).toMatchObject({ holderIdentity: 'node-1', leaseDurationSeconds: 40 })
 })
 
+it('all requests keep to the rate of the configuration, but events and what says that the node lives', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client, configuration: { kubeAPIQPS: 7, kubeAPIBurst: 0 } })
+  create(api, 'web', oneContainer)
+  await until(() => isReady(podIn(api, 'web')))
+  await until(() => api.seen.some(({ verb, path }) => verb === 'create' && path.includes('/events/')))
+  expect(api.limits).toEqual([{ qps: 7, burst: 10 }])
+  expect(api.limited).toContain('patch pods')
+  expect(api.limited).toContain('list services')
+  const free = ['create events', 'create leases', 'create nodes', 'patch nodes']
+  expect([...api.limited].filter((one) => free.includes(one))).toEqual([])
+})
+
 it('runs a pod, tells its status and its events, and keeps what others say', async () => {
   const api = createMemoryApi()
   await open({ client: api.client })

@@ -27,7 +27,8 @@ function unsteady(client: KubeClient): { client: KubeClient; away(on: boolean): 
           return (call as (...args: unknown[]) => unknown).apply(client, args)
         }
   const all = Object.entries(client).map(([name, call]) => [name, name === 'close' ? call : guarded(name, call)])
-  return { client: { ...client, ...Object.fromEntries(all) } as KubeClient, away: (on) => void (isAway = on) }
+  const unsure = { ...client, ...Object.fromEntries(all), limited: () => unsure } as KubeClient
+  return { client: unsure, away: (on) => void (isAway = on) }
 }
 
 type Kind = (world: WholeCluster) => object

@@ -19,8 +19,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'containerRuntimeEndpoint',
   'imageServiceEndpoint',
   'contentType',
-  'kubeAPIQPS',
-  'kubeAPIBurst',
   'logging',
   'tracing',
 ]
