@@ -3,12 +3,17 @@ import type { KubeletConfiguration } from './types.ts'
 
 /** Fields that change nothing here, though they may be set. */
 const idle: readonly (keyof KubeletConfiguration)[] = [
+  // Was for the network that the kubelet made for Docker: the Go kubelet has nothing left that reads it either. What
+  // leads a pod's packets back to it is set in the CNI plugin.
+  'hairpinMode',
+  // For programs of FlexVolume, a kind of volume that this kubelet does not have: CSI drivers have taken its place.
+  'volumePluginDir',
+  // Spans of CRI calls and of requests to the server would go to an OpenTelemetry collector: metrics and the log tell
+  // their times here.
+  'tracing',
   'enableContentionProfiling',
   'enableSystemLogQuery',
-  'hairpinMode',
   'configMapAndSecretChangeDetectionStrategy',
-  'enableControllerAttachDetach',
-  'volumePluginDir',
   'cgroupsPerQOS',
   'kubeletCgroups',
   'systemCgroups',
@@ -18,9 +23,7 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'kernelMemcgNotification',
   'containerRuntimeEndpoint',
   'imageServiceEndpoint',
-  'contentType',
   'logging',
-  'tracing',
 ]
 
 /** Fields that are about a process of the kubelet's own: there may be none. */

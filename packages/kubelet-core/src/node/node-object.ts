@@ -86,14 +86,18 @@ export function nodeLabels(facts: Pick<NodeObjectFacts, 'nodeName' | 'machine' |
   }
 }
 
+/** A controller attaches this node's volumes; without it the node would do so itself. */
+export const attachAnnotation = 'volumes.kubernetes.io/controller-managed-attach-detach'
+
 export function nodeObject(facts: NodeObjectFacts): Node {
+  const { enableControllerAttachDetach } = facts.configuration
   return {
     apiVersion: 'v1',
     kind: 'Node',
     metadata: {
       name: facts.nodeName,
       labels: nodeLabels(facts),
-      annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
+      annotations: enableControllerAttachDetach ? { [attachAnnotation]: 'true' } : {},
     },
     spec: nodeSpec(facts.configuration),
     status: nodeStatus(facts),

@@ -68,6 +68,10 @@ test.each([
     { kubeReserved: { cpu: 'much' } },
     'kubelet.yaml: kubeReserved.cpu "much": is not a quantity; write for instance 500m or 64Mi',
   ],
+  [
+    { contentType: 'text/html' },
+    'kubelet.yaml: contentType "text/html": Invalid option: expected one of ""|"application/json"|"application/vnd.kubernetes.protobuf"',
+  ],
 ])('%j is refused', (input, message) => {
   expect(() => parse(input)).toThrow(new RangeError(message))
 })
