@@ -17,8 +17,10 @@ export interface KubeletOptions {
   nodeIPs: readonly string[]
   /** None: standalone, pods of the manifests folder only. */
   client?: KubeClient | undefined
-  runtimeService: RuntimeService
-  imageService: ImageService
+  /** Default: that of `containerRuntimeEndpoint` of the configuration. */
+  runtimeService?: RuntimeService | undefined
+  /** Default: that of `imageServiceEndpoint` or `containerRuntimeEndpoint` of the configuration. */
+  imageService?: ImageService | undefined
   /** Usually `/var/lib/kubelet`; made when missing. */
   rootDir: string
   /** Default: files of the machine's cgroup file system. */

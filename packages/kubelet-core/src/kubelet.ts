@@ -14,6 +14,7 @@ import { openServer, type RenewedServer } from './assembly/server.ts'
 import { checkKernelSettings } from './assembly/kernel-settings.ts'
 import { enforceAllocatable } from './assembly/allocatable.ts'
 import { checkResolver, readResolver } from './assembly/resolver.ts'
+import { runtimeClients } from './assembly/runtime-clients.ts'
 import { openShares } from './assembly/shares.ts'
 import { podSources } from './assembly/sources.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
@@ -97,11 +98,12 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   /** Housekeeping that has not come round for so long hangs. */
   const stuckMs = Math.max(300_000, 2 * syncMs)
   const limitMs = parseDuration(configuration.runtimeRequestTimeout)
-  const runtimeService = measured(options.runtimeService, metrics, limitMs)
-  const imageService = measured(options.imageService, metrics, limitMs)
+  using opening = new DisposableStack()
+  const clients = opening.use(runtimeClients(options, configuration))
+  const runtimeService = measured(clients.runtimeService, metrics, limitMs)
+  const imageService = measured(clients.imageService, metrics, limitMs)
   const { clock = systemClock, log = silentLogger } = options
-  const { ownProcess: isOwnProcess = false } = options
-  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'), isOwnProcess)
+  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'), options)
   if (idle.length > 0) log.warn({ fields: idle }, 'these fields of the configuration change nothing here')
   const { podLogsDir, podCIDR } = configuration
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
@@ -449,6 +451,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await utilChains?.[Symbol.asyncDispose]()
     counting?.[Symbol.dispose]()
   }
+  const opened = opening.move()
 
   return {
     async start(signal) {
@@ -463,7 +466,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         const message = 'cgroup v1 support is deprecated, please migrate to cgroup v2'
         events.recordNode({ type: 'Warning', reason: 'CgroupV1', message })
       }
-      if (isOwnProcess) ownProcess = await prepareProcess({ configuration, health: healthChecks, clock, log })
+      if (options.ownProcess) ownProcess = await prepareProcess({ configuration, health: healthChecks, clock, log })
       counting ??= client && countRequests(client, metrics)
       if (configuration.protectKernelDefaults) await checkKernelSettings()
       await checkResolver(configuration.resolvConf, events)
@@ -592,10 +595,14 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       // What comes from the folder runs meanwhile, with or without an API server.
       if (agent) await abortable(agent.registered, signal)
     },
-    close,
+    async close() {
+      await close()
+      opened.dispose()
+    },
     async removeAllPods() {
       await close()
       await removeEveryPod(services)
+      opened.dispose()
     },
     pods: () => manager.pods(),
     health: healthChecks,

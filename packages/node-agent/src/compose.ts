@@ -93,7 +93,7 @@ export async function startNode(
   }
 
   let kubelet: Kubelet | undefined
-  if (runs('kubelet') && runtime) {
+  if (runs('kubelet')) {
     const configuration = await readKubeletConfig(config)
     const { address = '0.0.0.0', port = config.kubeletPort } = configuration
     const listening = { address, port }
@@ -102,8 +102,9 @@ export async function startNode(
       nodeName: config.nodeName,
       nodeIPs,
       ...(client && { client }),
-      runtimeService: runtime.runtime.runtimeService,
-      imageService: runtime.runtime.imageService,
+      // Without a runtime of this node it connects to that of its configuration.
+      runtimeService: runtime?.runtime.runtimeService,
+      imageService: runtime?.runtime.imageService,
       rootDir: folders.kubelet,
       configuration,
       imageCredentialProviders: await readCredentialProviders(config),

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import {
   absolutePath,
   durationOr,
+  endpoint,
   plainDuration,
   port,
   quantities,
@@ -177,8 +178,8 @@ const resources = {
 }
 
 const clients = {
-  containerRuntimeEndpoint: z.string().default('unix:///run/containerd/containerd.sock'),
-  imageServiceEndpoint: z.string().default(''),
+  containerRuntimeEndpoint: endpoint.default('unix:///run/containerd/containerd.sock'),
+  imageServiceEndpoint: z.union([z.literal(''), endpoint]).default(''),
   runtimeRequestTimeout: durationOr('2m'),
   // The client speaks JSON whichever is said: API servers take both, and mean the same by them.
   contentType: z

@@ -1,4 +1,5 @@
 // What a KubeletConfiguration may say that this kubelet does not do. Pure.
+import type { KubeletOptions } from '../config.ts'
 import type { KubeletConfiguration } from './types.ts'
 
 /** Fields that change nothing here, though they may be set. */
@@ -21,13 +22,17 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'cpuManagerReconcilePeriod',
   'memoryThrottlingFactor',
   'kernelMemcgNotification',
-  'containerRuntimeEndpoint',
-  'imageServiceEndpoint',
   'logging',
 ]
 
-/** Fields that are about a process of the kubelet's own: there may be none. */
-const ofOwnProcess: readonly (keyof KubeletConfiguration)[] = ['oomScoreAdj', 'maxOpenFiles', 'enableSystemdWatchdog']
+/** What a kubelet was made with; without it, or with it, these fields change nothing either. */
+export type IdleWhen = Pick<KubeletOptions, 'ownProcess' | 'runtimeService' | 'imageService'>
+
+const idleFor = ({ ownProcess, runtimeService, imageService }: IdleWhen): (keyof KubeletConfiguration)[] => [
+  ...(ownProcess ? [] : (['oomScoreAdj', 'maxOpenFiles', 'enableSystemdWatchdog'] as const)),
+  ...(runtimeService ? (['containerRuntimeEndpoint'] as const) : []),
+  ...(imageService ? (['imageServiceEndpoint'] as const) : []),
+]
 
 /** Feature gates that change something here. */
 const knownGates = ['CPUManagerPolicyAlphaOptions']
@@ -36,10 +41,11 @@ const knownGates = ['CPUManagerPolicyAlphaOptions']
 export function idleSettings(
   configuration: KubeletConfiguration,
   defaults: KubeletConfiguration,
-  hasOwnProcess: boolean,
+  madeWith: IdleWhen,
 ): string[] {
-  const without = hasOwnProcess ? idle : [...idle, ...ofOwnProcess]
-  const fields = without.filter((field) => JSON.stringify(configuration[field]) !== JSON.stringify(defaults[field]))
+  const fields = [...idle, ...idleFor(madeWith)].filter(
+    (field) => JSON.stringify(configuration[field]) !== JSON.stringify(defaults[field]),
+  )
   const gates = Object.keys(configuration.featureGates).filter((gate) => !knownGates.includes(gate))
   return [...fields, ...gates.map((gate) => `featureGates.${gate}`)]
 }

@@ -92,7 +92,7 @@ test.each(['', '5', '1d', 's', '1s2', '1 s'])('%j is no duration', (text) => {
 
 it('what is not there is told of, not silently left out', () => {
   const defaults = parse({})
-  expect(idleSettings(defaults, defaults, false)).toEqual([])
+  expect(idleSettings(defaults, defaults, {})).toEqual([])
   const wanted = parse({ hairpinMode: 'none', featureGates: { X: true } })
-  expect(idleSettings(wanted, defaults, false)).toEqual(['hairpinMode', 'featureGates.X'])
+  expect(idleSettings(wanted, defaults, {})).toEqual(['hairpinMode', 'featureGates.X'])
 })

@@ -42,7 +42,7 @@ export async function refuseSecond(config: NodeConfig): Promise<void> {
 
 /** Checks the machine, starts the node and its control socket. Disposing stops both and leaves containers running. */
 export async function openSession(config: NodeConfig, log: Logger, signal: AbortSignal): Promise<Session> {
-  checkMachine()
+  checkMachine(config)
   await refuseSecond(config)
   await using opening = new AsyncDisposableStack()
   const node = opening.use(await startNode(config, log, { signal, ownProcess: true }))
