@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { ImageSpec, VersionRequest } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
 import type { Node } from 'kubernetes-types/core/v1.d.ts'
+import { aborted } from './aborted.ts'
 import { nodeCredentialsOf } from './assembly/credentials.ts'
 import { createNetworkRange } from './assembly/network-range.ts'
 import { createPodSets } from './assembly/pod-sets.ts'
@@ -48,6 +49,7 @@ import { watchNode } from './node/node-watch.ts'
 import { watchOom } from './node/oom-watcher.ts'
 import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
+import { ttlOf } from './object-reader/cached.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
 import { withTag } from './pod/image-reference.ts'
 import { createImageGuard } from './pull-records/guard.ts'
@@ -111,7 +113,16 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
   const cgroupDriver = await cgroupDriverOf(runtimeService, configuration)
   const resources = nodeResources({ machine, configuration })
-  const apiObjects = client && createApiObjects({ client, clock, log })
+  const apiObjects =
+    client &&
+    createApiObjects({
+      client,
+      strategy: configuration.configMapAndSecretChangeDetectionStrategy,
+      ttlMs: () => ttlOf(nodeWatch?.get()),
+      syncMs,
+      clock,
+      log,
+    })
   const objects = apiObjects ?? noObjects
   const mirrors = client && createMirrors(client, nodeName, log)
   const events = createEventRecorder({
@@ -593,7 +604,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       })
       ownProcess?.ready()
       // What comes from the folder runs meanwhile, with or without an API server.
-      if (agent) await abortable(agent.registered, signal)
+      if (agent) await aborted(agent.registered, signal)
     },
     async close() {
       await close()
@@ -615,12 +626,3 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
 /** One when serial, else as many as are allowed. */
 const parallelPulls = ({ serializeImagePulls, maxParallelImagePulls }: KubeletConfiguration): number =>
   serializeImagePulls ? 1 : (maxParallelImagePulls ?? Infinity)
-
-async function abortable(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-  if (!signal) return promise
-  signal.throwIfAborted()
-  const aborted = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-  })
-  return Promise.race([promise, aborted])
-}

@@ -14,7 +14,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'tracing',
   'enableContentionProfiling',
   'enableSystemLogQuery',
-  'configMapAndSecretChangeDetectionStrategy',
   'cgroupsPerQOS',
   'kubeletCgroups',
   'systemCgroups',
