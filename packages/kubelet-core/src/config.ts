@@ -47,7 +47,7 @@ export interface KubeletOptions {
   utilChains?: (() => Promise<AsyncDisposable>) | undefined
   /**
    * Whether this process is the kubelet's own: what the configuration says of that is done to it (`oomScoreAdj`,
-   * `maxOpenFiles`), and its service manager is told (`READY=1`, and `WATCHDOG=1` while all is well). Default false.
+   * `maxOpenFiles`, `kubeletCgroups`), and its service manager is told (`READY=1`, and `WATCHDOG=1` while all is well). Default false.
    */
   ownProcess?: boolean | undefined
   /** Pods that start at a time; default: one more than there are cores. */

@@ -7,6 +7,7 @@ import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import { aborted } from './aborted.ts'
 import { nodeCredentialsOf } from './assembly/credentials.ts'
 import { createNetworkRange } from './assembly/network-range.ts'
+import { podCgroupsOf, podsCgroupOf } from './assembly/pod-cgroups.ts'
 import { createPodSets } from './assembly/pod-sets.ts'
 import { createKubeletProber } from './assembly/prober.ts'
 import { wakeReferrers } from './assembly/references.ts'
@@ -22,6 +23,7 @@ import { createUpkeep } from './assembly/upkeep.ts'
 import { rotateClient } from './assembly/client-rotation.ts'
 import type { Rotation } from './certificate/rotation.ts'
 import { kubeletVersion } from './kubelet-version.ts'
+import { keepPlaces } from './process/place.ts'
 import { type OwnProcess, prepareProcess } from './process/own-process.ts'
 import { deletePod } from './pod/delete-pod.ts'
 import { withPullRate } from './pod/pull-rate.ts'
@@ -63,9 +65,6 @@ import { createSlots } from './pod/slots.ts'
 import { openUserNamespaces } from './pod/user-namespaces.ts'
 import { removeEveryPod } from './pod/remove-all.ts'
 import { cgroupDriverOf } from './resource/driver-of-runtime.ts'
-import { createCgroupDriver } from './resource/cgroup-driver.ts'
-import { sliceName, slicePath } from './resource/slices.ts'
-import { createSystemdDriver } from './resource/systemd-driver.ts'
 import { servePodResources } from './pod-resources/server.ts'
 import { createResizer } from './resize/resizer.ts'
 import { watchRuntime } from './runtime-watch.ts'
@@ -166,9 +165,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     })
   const cgroupFiles = await openCgroups()
   const pageSizes = Object.keys(machine.hugepages)
-  const makeDriver = cgroupDriver === 'systemd' ? createSystemdDriver : createCgroupDriver
   const cgroups = measuredCgroups(
-    options.cgroups ?? makeDriver(cgroupFiles, { ...configuration, quota: cfsQuota, pageSizes }),
+    options.cgroups ?? podCgroupsOf(cgroupDriver, cgroupFiles, configuration, { quota: cfsQuota, pageSizes }),
     metrics,
   )
   const starts = measuredStarts(metrics, clock)
@@ -372,10 +370,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     health: () => healthChecks(),
     expires: () => ({ client: clientRotation?.expiresMs(), server: server?.expiresMs() }),
     cgroups: cgroupFiles,
-    podsCgroup:
-      cgroupDriver === 'systemd'
-        ? slicePath(sliceName(configuration.cgroupRoot))
-        : `${configuration.cgroupRoot.replace(/\/+$/, '')}/kubepods`,
+    podsCgroup: podsCgroupOf(cgroupDriver, configuration),
     pressureChanged: () => agent?.refresh(),
     events,
     metrics,
@@ -411,6 +406,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       hadProblem = problem
     },
   })
+  const places = keepPlaces({ configuration, cgroups: cgroupFiles, ownProcess: options.ownProcess, clock, log })
   const stopObjects = wakeReferrers(objects, manager)
   let watching: Promise<void> | undefined
   let watchingOom: Promise<void> | undefined
@@ -444,6 +440,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       nodeWatch?.close(),
       housekeeping.close(),
       watchHealth.close(),
+      places?.close(),
       upkeep.close(),
       shutdown.close(),
       sets.close(),
@@ -478,6 +475,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         events.recordNode({ type: 'Warning', reason: 'CgroupV1', message })
       }
       if (options.ownProcess) ownProcess = await prepareProcess({ configuration, health: healthChecks, clock, log })
+      places?.now()
       counting ??= client && countRequests(client, metrics)
       if (configuration.protectKernelDefaults) await checkKernelSettings()
       await checkResolver(configuration.resolvConf, events)

@@ -10,6 +10,7 @@ import {
   makeFolder,
   pause,
   processesBelow,
+  processesIn,
   put,
   read,
   removeBelow,
@@ -37,7 +38,8 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
     return folderOf(root, path)
   }
   /** Every process is in all hierarchies alike: any of them tells. This one is made first and removed last. */
-  const sample = (path: string): string => folderOf(roots.get('memory') ?? hierarchies[0] ?? '', path)
+  const sampled = roots.get('memory') ?? hierarchies[0] ?? ''
+  const sample = (path: string): string => folderOf(sampled, path)
 
   const update = async (path: string, limits: CgroupLimits): Promise<void> => {
     const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes, pids, cpus, memoryNodes, hugePages = {} } = limits
@@ -64,9 +66,10 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
       await update(path, limits)
     },
     update,
-    exists: async (path) => (await read(sample(path), 'cgroup.procs')) !== undefined,
+    exists: async (path) => (await read(folderToRead(sampled, path), 'cgroup.procs')) !== undefined,
     children: async (path) => childrenOf(sample(path)),
     processes: async (path) => processesBelow(sample(path)),
+    ownProcesses: async (path) => processesIn(folderToRead(sampled, path)),
     async attach(path, pid) {
       for (const root of hierarchies) await put(folderOf(root, path), 'cgroup.procs', pid)
     },

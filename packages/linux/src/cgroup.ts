@@ -91,11 +91,14 @@ export interface Cgroups {
   /** Makes a cgroup and its parents, and limits it; fine when it is there. */
   create(path: string, limits?: CgroupLimits): Promise<void>
   update(path: string, limits: CgroupLimits): Promise<void>
+  /** `/` always does. */
   exists(path: string): Promise<boolean>
   /** Names of the cgroups directly below; none when there is no such cgroup. */
   children(path: string): Promise<string[]>
   /** Processes in it and below. */
   processes(path: string): Promise<number[]>
+  /** Processes in it, without those below; of `/` too. */
+  ownProcesses(path: string): Promise<number[]>
   /** Moves a process in. */
   attach(path: string, pid: number): Promise<void>
   /** Stops all processes in it and below, until {@link thaw}. */

@@ -9,15 +9,13 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'hairpinMode',
   // For programs of FlexVolume, a kind of volume that this kubelet does not have: CSI drivers have taken its place.
   'volumePluginDir',
+  // Only with the gate QOSReserved, which is alpha: without it the Go kubelet does nothing with it either.
+  'qosReserved',
   // Spans of CRI calls and of requests to the server would go to an OpenTelemetry collector: metrics and the log tell
   // their times here.
   'tracing',
   'enableContentionProfiling',
   'enableSystemLogQuery',
-  'cgroupsPerQOS',
-  'kubeletCgroups',
-  'systemCgroups',
-  'qosReserved',
   'cpuManagerReconcilePeriod',
   'memoryThrottlingFactor',
   'kernelMemcgNotification',
@@ -28,7 +26,7 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
 export type IdleWhen = Pick<KubeletOptions, 'ownProcess' | 'runtimeService' | 'imageService'>
 
 const idleFor = ({ ownProcess, runtimeService, imageService }: IdleWhen): (keyof KubeletConfiguration)[] => [
-  ...(ownProcess ? [] : (['oomScoreAdj', 'maxOpenFiles', 'enableSystemdWatchdog'] as const)),
+  ...(ownProcess ? [] : (['oomScoreAdj', 'maxOpenFiles', 'enableSystemdWatchdog', 'kubeletCgroups'] as const)),
   ...(runtimeService ? (['containerRuntimeEndpoint'] as const) : []),
   ...(imageService ? (['imageServiceEndpoint'] as const) : []),
 ]

@@ -68,6 +68,9 @@ test.each([
     { kubeReserved: { cpu: 'much' } },
     'kubelet.yaml: kubeReserved.cpu "much": is not a quantity; write for instance 500m or 64Mi',
   ],
+  [{ cgroupsPerQOS: false }, 'kubelet.yaml: enforceNodeAllocatable: must be empty while cgroupsPerQOS is false'],
+  [{ systemCgroups: '/system' }, 'kubelet.yaml: systemCgroups "/system": needs cgroupRoot'],
+  [{ systemCgroups: '/', cgroupRoot: '/pods' }, 'kubelet.yaml: systemCgroups "/": must not be the root'],
   [
     { contentType: 'text/html' },
     'kubelet.yaml: contentType "text/html": Invalid option: expected one of ""|"application/json"|"application/vnd.kubernetes.protobuf"',
