@@ -16,6 +16,8 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'tracing',
   'enableContentionProfiling',
   'enableSystemLogQuery',
+  // How late the Go kubelet may tell the runtime which CPUs a container has: this one tells at once, and again after a
+  // failure. Neither looks whether somebody else changed them.
   'cpuManagerReconcilePeriod',
   'memoryThrottlingFactor',
   'kernelMemcgNotification',
