@@ -50,6 +50,11 @@ export interface KubeletOptions {
    * `maxOpenFiles`, `kubeletCgroups`), and its service manager is told (`READY=1`, and `WATCHDOG=1` while all is well). Default false.
    */
   ownProcess?: boolean | undefined
+  /**
+   * Told when the kubelet cannot go on: with `rotateCertificates`, when it has had no valid certificate for five minutes
+   * though the API server responds. The Go kubelet exits; default: the log says so.
+   */
+  failed?: ((error: Error) => void) | undefined
   /** Pods that start at a time; default: one more than there are cores. */
   parallelStarts?: number | undefined
   log?: Logger | undefined

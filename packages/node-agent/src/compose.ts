@@ -39,6 +39,8 @@ export interface StartOptions {
   signal?: AbortSignal | undefined
   /** Whether this process does nothing else: a kubelet then limits it, and tells its service manager. Default false. */
   ownProcess?: boolean | undefined
+  /** Told when the kubelet cannot go on. */
+  failed?: ((error: Error) => void) | undefined
 }
 
 /**
@@ -48,7 +50,7 @@ export interface StartOptions {
 export async function startNode(
   config: NodeConfig,
   log: Logger,
-  { signal, ownProcess }: StartOptions = {},
+  { signal, ownProcess, failed }: StartOptions = {},
 ): Promise<NodeHandle> {
   await using starting = new AsyncDisposableStack()
   const folders = foldersOf(config)
@@ -110,6 +112,7 @@ export async function startNode(
       imageCredentialProviders: await readCredentialProviders(config),
       ...(client && configuration.enableServer !== false && { server: { ...listening, ...cluster?.kubelet } }),
       ownProcess,
+      failed,
       utilChains: async () => keepKubeletRules({ log: log.child({ part: 'kubelet' }) }),
       log: log.child({ part: 'kubelet' }),
     })
