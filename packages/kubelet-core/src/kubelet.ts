@@ -62,6 +62,7 @@ import { createPodManager, type PodManager } from './pod/manager.ts'
 import { createRuntimeReader } from './pod/runtime-read.ts'
 import type { NodeFacts, PodServices } from './pod/services.ts'
 import { createSlots } from './pod/slots.ts'
+import { subordinateIds } from './pod/subordinate-ids.ts'
 import { openUserNamespaces } from './pod/user-namespaces.ts'
 import { removeEveryPod } from './pod/remove-all.ts'
 import { cgroupDriverOf } from './resource/driver-of-runtime.ts'
@@ -106,7 +107,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const { clock = systemClock, log = silentLogger } = options
   const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'), options)
   if (idle.length > 0) log.warn({ fields: idle }, 'these fields of the configuration change nothing here')
-  const { podLogsDir, podCIDR } = configuration
+  const { podLogsDir, podCIDR, maxPods } = configuration
+  const { idsPerPod } = configuration.userNamespaces
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
   const machine = await readMachine(rootDir)
   const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
@@ -296,7 +298,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     resolver: async () => readResolver(configuration.resolvConf),
     networkProblem: health.networkProblem,
     runtimeHandler: async (pod) => handlerOf(client, pod),
-    userNamespaces: await openUserNamespaces(rootDir, configuration.maxPods, configuration.userNamespaces.idsPerPod),
+    userNamespaces: await openUserNamespaces(rootDir, await subordinateIds({ maxPods, idsPerPod, log }), idsPerPod),
     handlerFeatures: (wanted) => {
       const handler = health.answer()?.runtimeHandlers.find(({ name }) => name === wanted)
       const { userNamespaces = false, recursiveReadOnlyMounts = false } = handler?.features ?? {}
@@ -564,7 +566,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         healthServer = await startHealthServer({ address: healthzBindAddress, port: healthzPort }, healthChecks)
       }
       if (client && configuration.rotateCertificates) {
-        clientRotation = await rotateClient({ client, nodeName, rootDir, metrics, clock, log })
+        const lost = (error: Error): void => {
+          log.error({ err: error }, 'this kubelet cannot go on')
+          options.failed?.(error)
+        }
+        clientRotation = await rotateClient({ client, nodeName, rootDir, lost, metrics, clock, log })
       }
       if (configuration.makeIPTablesUtilChains) utilChains = await options.utilChains?.()
       watchHealth.now()
