@@ -44,6 +44,7 @@ import { createKubeletMetrics } from './metrics/kubelet-metrics.ts'
 import { measuredCgroups } from './metrics/measured-cgroups.ts'
 import { measured } from './metrics/measured-runtime.ts'
 import { measuredStarts } from './metrics/measured-starts.ts'
+import { declaredFeatures } from './node/declared-features.ts'
 import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
 import { countsOf, nodeLabels, nodeResources } from './node/node-object.ts'
@@ -166,6 +167,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       log,
     })
   const cgroupFiles = await openCgroups()
+  const podsCgroup = podsCgroupOf(cgroupDriver, configuration)
+  const { swapBehavior } = configuration.memorySwap
   const pageSizes = Object.keys(machine.hugepages)
   const cgroups = measuredCgroups(
     options.cgroups ?? podCgroupsOf(cgroupDriver, cgroupFiles, configuration, { quota: cfsQuota, pageSizes }),
@@ -185,14 +188,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     thermalThrottle: machine.thermalThrottle,
     cfsQuota,
     pageSizes,
-    swap:
-      machine.swapBytes > 0n
-        ? {
-            behavior: configuration.memorySwap.swapBehavior,
-            swapBytes: machine.swapBytes,
-            memoryBytes: machine.memoryBytes,
-          }
-        : undefined,
+    swap: undefined,
     singleProcessOOMKill: configuration.singleProcessOOMKill ?? false,
     seccompDefault: configuration.seccompDefault,
     maxRestartMs: parseDuration(configuration.crashLoopBackOff.maxContainerRestartPeriod ?? '300s'),
@@ -236,6 +232,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         sysctls,
         hasGroupsPolicy: health.answer()?.features?.supplementalGroupsPolicy ?? false,
         hasAppArmor: machine.appArmor,
+        declaredFeatures: declaredFeatures(configuration),
         shuttingDown: shutdown.shuttingDown,
       }
     },
@@ -253,7 +250,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         cpu: configuration.cpuManagerPolicy === 'static',
         memory: configuration.memoryManagerPolicy === 'Static',
       },
-      swaps: node.swap?.behavior === 'LimitedSwap' && cgroupFiles.version === 2,
+      swaps: machine.swapBytes > 0n && swapBehavior === 'LimitedSwap' && cgroupFiles.version === 2,
     }),
     fits: (uid) => manager.wake(uid),
     accepted: (retry_trigger) => metrics.deferredAcceptedResizes.inc({ retry_trigger }),
@@ -372,7 +369,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     health: () => healthChecks(),
     expires: () => ({ client: clientRotation?.expiresMs(), server: server?.expiresMs() }),
     cgroups: cgroupFiles,
-    podsCgroup: podsCgroupOf(cgroupDriver, configuration),
+    podsCgroup,
     pressureChanged: () => agent?.refresh(),
     events,
     metrics,
@@ -493,6 +490,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         cgroupFiles,
         events,
       })
+      // A node that has no swap now may get some: containers that run then have been kept from it.
+      if (await cgroupFiles.limitsSwap(podsCgroup)) {
+        const { swapBytes, memoryBytes } = machine
+        node.swap = { behavior: swapBehavior, swapBytes, memoryBytes }
+      }
       await guard.start(async (image) => {
         const found = await imageService.imageStatus({
           image: ImageSpec.create({ image: withTag(image) }),

@@ -36,6 +36,7 @@ it('registers the node, renews its lease, says that it is ready', async () => {
     ['PIDPressure', 'False', 'KubeletHasSufficientPID'],
     ['Ready', 'True', 'KubeletReady'],
   ])
+  expect(node.status).toHaveProperty('declaredFeatures.length', 3)
   const lease = await until(
     () => api.get('/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1') as Lease,
   )

@@ -99,6 +99,7 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
       await Promise.all(others.map(async (folder) => removeBelow(folder, limit)))
       await removeBelow(last, limit)
     },
+    limitsSwap: async (path) => (await read(folderToRead(sampled, path), 'memory.memsw.limit_in_bytes')) !== undefined,
     stats: async (path) => {
       const folders = measured.flatMap((name): [string, string][] => {
         const root = mounts.get(name)

@@ -75,6 +75,7 @@ export function openCgroupsV2(root: string): Cgroups {
       await happened(at(path), 'populated', 0, deadline(signal))
     },
     remove: async (path, signal) => removeBelow(at(path), deadline(signal)),
+    limitsSwap: async (path) => (await read(folderToRead(root, path), 'memory.swap.max')) !== undefined,
     stats: async (path) => usageV2(folderToRead(root, path)),
   }
 }

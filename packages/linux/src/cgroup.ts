@@ -108,6 +108,8 @@ export interface Cgroups {
   kill(path: string, signal?: AbortSignal): Promise<void>
   /** Removes it and all below, which must be empty; waits for processes that are just ending. Fine when there is none. */
   remove(path: string, signal?: AbortSignal): Promise<void>
+  /** Whether the kernel can limit the swap of this cgroup; never of the root of v2, nor of one that is not there. */
+  limitsSwap(path: string): Promise<boolean>
   /** Of a cgroup and all below; `/` is the machine, of which the kernel tells less on v2. */
   stats(path: string): Promise<CgroupStats>
 }

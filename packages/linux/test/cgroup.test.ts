@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { cpuWeight } from '../src/cgroup-v2.ts'
 import { openCgroups } from '../src/index.ts'
@@ -46,6 +47,13 @@ test('limits are in force, and told by the statistics', async () => {
   const after = await cgroups.stats(`${path}/pod`)
   expect(after.memory?.limit).toBeUndefined()
   expect(after.pids).toEqual({ current: 1 })
+})
+
+test('whether swap can be limited is told by the files of the kernel', async () => {
+  const file = cgroups.version === 2 ? 'memory.swap.max' : 'memory.memsw.limit_in_bytes'
+  const mounted = cgroups.version === 2 ? '/sys/fs/cgroup' : '/sys/fs/cgroup/memory'
+  expect(await cgroups.limitsSwap(`${path}/pod`)).toBe(existsSync(`${mounted}${path}/pod/${file}`))
+  expect(await cgroups.limitsSwap(`${path}/none`)).toBe(false)
 })
 
 test('cgroups that are made at once below one that is new take processes', async () => {

@@ -34,7 +34,12 @@ const idleFor = ({ ownProcess, runtimeService, imageService }: IdleWhen): (keyof
 ]
 
 /** Feature gates that change something here. */
-const knownGates = ['CPUManagerPolicyAlphaOptions']
+const knownGates = [
+  'CPUManagerPolicyAlphaOptions',
+  'InPlacePodLevelResourcesVerticalScaling',
+  'NodeDeclaredFeatures',
+  'RestartAllContainersOnContainerExits',
+]
 
 /** @returns the fields that are set to something else than their default, and change nothing */
 export function idleSettings(

@@ -4,6 +4,7 @@ import type { KubeletConfiguration } from '../configuration/kubelet-configuratio
 import type { Pressure } from '../admission/checks.ts'
 import { apiTime } from '../pod/time.ts'
 import { evictionReserve, reservedOf } from '../resource/reserved.ts'
+import { declaredFeatures } from './declared-features.ts'
 import type { MachineFacts } from './facts.ts'
 
 export interface NodeObjectFacts {
@@ -125,7 +126,8 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
     { type: 'Hostname', address: nodeName },
   ]
   const { capacity, allocatable } = nodeResources(facts)
-  const status: NodeStatus & { runtimeHandlers?: unknown; features?: unknown } = {
+  const declared = declaredFeatures(facts.configuration)
+  const status: NodeStatus & { runtimeHandlers?: unknown; features?: unknown; declaredFeatures?: string[] } = {
     capacity: { ...capacity, ...countsOf(facts.devices, 'capacity') },
     allocatable: { ...allocatable, ...countsOf(facts.devices, 'allocatable') },
     conditions: nodeConditions(facts),
@@ -147,6 +149,7 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
     images: facts.images,
     runtimeHandlers: facts.runtimeHandlers,
     ...(facts.features && { features: facts.features }),
+    ...(declared && { declaredFeatures: declared }),
   }
   return status
 }

@@ -53,7 +53,7 @@ export interface ContainerFacts extends SecurityFacts {
   memset?: string | undefined
   /** They are its own: then nothing limits their time. */
   isExclusive?: boolean | undefined
-  /** Undefined on a node without swap. */
+  /** Undefined where the kernel does not limit swap. */
   swap?: SwapFacts | undefined
 }
 
