@@ -16,6 +16,7 @@ import {
   removeBelow,
 } from './cgroup-files.ts'
 import { usageV1 } from './cgroup-usage.ts'
+import { onMemoryThreshold } from './memory-threshold.ts'
 import { LinuxError } from './errors.ts'
 
 /** What we use, where it is there. By the last one systemd knows what belongs to a service, to end it. */
@@ -99,6 +100,9 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
       await Promise.all(others.map(async (folder) => removeBelow(folder, limit)))
       await removeBelow(last, limit)
     },
+    ...(roots.has('memory') && {
+      onMemoryUsage: async (path, bytes, crossed) => onMemoryThreshold(folderToRead(sampled, path), bytes, crossed),
+    }),
     limitsSwap: async (path) => (await read(folderToRead(sampled, path), 'memory.memsw.limit_in_bytes')) !== undefined,
     stats: async (path) => {
       const folders = measured.flatMap((name): [string, string][] => {

@@ -108,6 +108,11 @@ export interface Cgroups {
   kill(path: string, signal?: AbortSignal): Promise<void>
   /** Removes it and all below, which must be empty; waits for processes that are just ending. Fine when there is none. */
   remove(path: string, signal?: AbortSignal): Promise<void>
+  /**
+   * Calls back when the use of memory, file pages included, rises above so many bytes, or falls below: of `/` too. Absent on
+   * v2, where the kernel has no such event.
+   */
+  onMemoryUsage?(path: string, bytes: bigint, crossed: () => void): Promise<Disposable>
   /** Whether the kernel can limit the swap of this cgroup; never of the root of v2, nor of one that is not there. */
   limitsSwap(path: string): Promise<boolean>
   /** Of a cgroup and all below; `/` is the machine, of which the kernel tells less on v2. */

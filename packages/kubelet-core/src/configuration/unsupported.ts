@@ -20,7 +20,6 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   // failure. Neither looks whether somebody else changed them.
   'cpuManagerReconcilePeriod',
   'memoryThrottlingFactor',
-  'kernelMemcgNotification',
   'logging',
 ]
 
