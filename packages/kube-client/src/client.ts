@@ -3,10 +3,11 @@
 import type { DeleteOptions, ListMeta, Status } from 'kubernetes-types/meta/v1.d.ts'
 import type { KubeConnection } from './connection.ts'
 import type { Patch } from './patch.ts'
+import type { RateLimit } from './rate-limit.ts'
 import type { KubeObject, ObjectRef, Resource } from './resources.ts'
 import { apiVersionOf, pathOf } from './resources.ts'
 import { connectionErrorOf, openTransport } from './transport.ts'
-import type { QueryValue, RawRequest, RawResponse, RequestReport } from './transport.ts'
+import type { QueryValue, RawRequest, RawResponse, RequestReport, Transport } from './transport.ts'
 import { runWatch } from './watch.ts'
 import type { WatchEvent, WatchRun } from './watch.ts'
 
@@ -96,6 +97,11 @@ export interface KubeClient extends AsyncDisposable {
   raw(request: RawRequest): Promise<RawResponse>
   /** Calls back after each request, also of watches, until it is disposed of. */
   observe(listener: (report: RequestReport) => void): Disposable
+  /**
+   * A client of the same server that keeps to a rate of its own: a request waits for its turn, each connection of a
+   * watch counts as one. It shares connections, observers and the end with this one.
+   */
+  limited(limit: RateLimit): KubeClient
   /** Ends every connection; running requests and watches throw a ConnectionError. */
   close(): Promise<void>
 }
@@ -104,9 +110,10 @@ export interface KubeClient extends AsyncDisposable {
 const WATCH_GRACE_SECONDS = 30
 
 /** Makes a client. Nothing is connected, and no credential is read, before the first request. */
-export const createKubeClient = (connection: KubeConnection): KubeClient => {
-  const transport = openTransport(connection)
+export const createKubeClient = (connection: KubeConnection): KubeClient =>
+  clientOver(openTransport(connection), connection)
 
+const clientOver = (transport: Transport, connection: KubeConnection): KubeClient => {
   const json = async <A>(request: RawRequest, payload?: { type?: string; value: unknown }): Promise<A> => {
     const answer = await transport.send(
       payload === undefined
@@ -206,6 +213,7 @@ export const createKubeClient = (connection: KubeConnection): KubeClient => {
 
     raw: async (request) => transport.send(request),
     observe: (listener) => transport.observe(listener),
+    limited: (limit) => clientOver(transport.limited(limit), connection),
     close: async () => transport.close(),
     [Symbol.asyncDispose]: async () => transport.close(),
   }

@@ -34,6 +34,7 @@ export { listAll } from './list.ts'
 export { tolerates, wantsNode } from './node-affinity.ts'
 export { applyMergePatch, applyPatch, jsonPatch, mergePatch, mergePatchBetween, strategicPatch } from './patch.ts'
 export type { JsonPatchOperation, Patch } from './patch.ts'
+export type { RateLimit } from './rate-limit.ts'
 export {
   apiVersionOf,
   configMaps,

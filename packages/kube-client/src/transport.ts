@@ -6,6 +6,8 @@ import { credentialSource } from './credentials.ts'
 import type { TlsMaterial } from './credentials.ts'
 import { ConnectionError, statusErrorOf } from './errors.ts'
 import type { KubeConnection } from './connection.ts'
+import { rateLimiter } from './rate-limit.ts'
+import type { RateLimit, RateLimiter } from './rate-limit.ts'
 
 export type QueryValue = string | number | boolean | undefined
 
@@ -47,6 +49,8 @@ export interface Transport {
   send(request: RawRequest): Promise<RawResponse>
   /** Calls back after each request, until it is disposed of. */
   observe(listener: (report: RequestReport) => void): Disposable
+  /** The same one, at a bounded rate. */
+  limited(limit: RateLimit): Transport
   /** Ends every connection, running requests too. */
   close(): Promise<void>
 }
@@ -125,11 +129,12 @@ export const openTransport = (connection: KubeConnection): Transport => {
     return answer
   }
 
-  return {
+  const transportWith = (mayGo?: RateLimiter): Transport => ({
     async send(request) {
       const tried = `${request.method ?? 'GET'} ${request.path}`
       const signal = request.signal ? AbortSignal.any([request.signal, closing.signal]) : closing.signal
       signal.throwIfAborted()
+      await mayGo?.(signal)
       try {
         let answer = await attempt(request, signal)
         if (answer.statusCode === 401 && source.refresh()) {
@@ -152,5 +157,7 @@ export const openTransport = (connection: KubeConnection): Transport => {
       closing.abort(new ConnectionError(`the client of ${connection.server} is closed`))
       await Promise.all([...pools].map((pool) => pool.destroy()))
     },
-  }
+    limited: (limit) => transportWith(rateLimiter(limit)),
+  })
+  return transportWith()
 }

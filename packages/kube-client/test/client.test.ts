@@ -123,6 +123,35 @@ describe('verbs', () => {
     expect(server.seen.every(({ user }) => user === 'system:node:n1')).toBe(true)
   })
 
+  test('a limited client lets a burst through, then one each so often; another of the same server does not wait', async () => {
+    const slow = client.limited({ qps: 10, burst: 2 })
+    const since = performance.now()
+    const done: number[] = []
+    const ask = async (): Promise<void> => {
+      await slow.list(configMaps)
+      done.push(Math.floor((performance.now() - since) / 100))
+    }
+    await Promise.all([ask(), ask(), ask(), ask(), client.list(configMaps)])
+    expect(done.map((tenths) => Math.min(tenths, 2))).toEqual([0, 0, 1, 2])
+    const leaving = new AbortController()
+    const watch = slow.watch(configMaps, { resourceVersion: '0', signal: leaving.signal })[Symbol.asyncIterator]()
+    const waiting = [watch.next(), slow.list(configMaps, { signal: leaving.signal })].map(failure)
+    leaving.abort('left')
+    expect(await Promise.all(waiting)).toEqual(['left', 'left'])
+    expect(performance.now() - since).toBeLessThan(390)
+    const closed = failure(slow.list(configMaps))
+    await client.close()
+    expect(await closed).toBeInstanceOf(ConnectionError)
+  })
+
+  test.each([
+    [0, 1],
+    [1, 0],
+    [Number.NaN, 1],
+  ])('a rate of %d with a burst of %d is refused', (qps, burst) => {
+    expect(() => client.limited({ qps, burst })).toThrow(`rate limit: qps ${qps} must be above 0, burst ${burst}`)
+  })
+
   test('each request is told to those who observe, what has no answer too', async () => {
     const told: RequestReport[] = []
     const observing = client.observe((report) => told.push(report))

@@ -17,8 +17,10 @@ export interface KubeletOptions {
   nodeIPs: readonly string[]
   /** None: standalone, pods of the manifests folder only. */
   client?: KubeClient | undefined
-  runtimeService: RuntimeService
-  imageService: ImageService
+  /** Default: that of `containerRuntimeEndpoint` of the configuration. */
+  runtimeService?: RuntimeService | undefined
+  /** Default: that of `imageServiceEndpoint` or `containerRuntimeEndpoint` of the configuration. */
+  imageService?: ImageService | undefined
   /** Usually `/var/lib/kubelet`; made when missing. */
   rootDir: string
   /** Default: files of the machine's cgroup file system. */
@@ -43,6 +45,16 @@ export interface KubeletOptions {
    * `@nodelet/proxy-rules`, for instance. None: nobody.
    */
   utilChains?: (() => Promise<AsyncDisposable>) | undefined
+  /**
+   * Whether this process is the kubelet's own: what the configuration says of that is done to it (`oomScoreAdj`,
+   * `maxOpenFiles`, `kubeletCgroups`), and its service manager is told (`READY=1`, and `WATCHDOG=1` while all is well). Default false.
+   */
+  ownProcess?: boolean | undefined
+  /**
+   * Told when the kubelet cannot go on: with `rotateCertificates`, when it has had no valid certificate for five minutes
+   * though the API server responds. The Go kubelet exits; default: the log says so.
+   */
+  failed?: ((error: Error) => void) | undefined
   /** Pods that start at a time; default: one more than there are cores. */
   parallelStarts?: number | undefined
   log?: Logger | undefined

@@ -5,8 +5,10 @@ import { join } from 'node:path'
 import { ImageSpec, VersionRequest } from '@nodelet/cri-api'
 import { openCgroups } from '@nodelet/linux'
 import type { Node } from 'kubernetes-types/core/v1.d.ts'
+import { aborted } from './aborted.ts'
 import { nodeCredentialsOf } from './assembly/credentials.ts'
 import { createNetworkRange } from './assembly/network-range.ts'
+import { podCgroupsOf, podsCgroupOf } from './assembly/pod-cgroups.ts'
 import { createPodSets } from './assembly/pod-sets.ts'
 import { createKubeletProber } from './assembly/prober.ts'
 import { wakeReferrers } from './assembly/references.ts'
@@ -16,12 +18,15 @@ import { checkKernelSettings } from './assembly/kernel-settings.ts'
 import { enforceAllocatable } from './assembly/allocatable.ts'
 import { checkResolver, readResolver } from './assembly/resolver.ts'
 import { openDynamicResources } from './assembly/dynamic-resources.ts'
+import { runtimeClients } from './assembly/runtime-clients.ts'
 import { openShares } from './assembly/shares.ts'
 import { podSources } from './assembly/sources.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
 import { rotateClient } from './assembly/client-rotation.ts'
 import type { Rotation } from './certificate/rotation.ts'
 import { kubeletVersion } from './kubelet-version.ts'
+import { keepPlaces } from './process/place.ts'
+import { type OwnProcess, prepareProcess } from './process/own-process.ts'
 import { deletePod } from './pod/delete-pod.ts'
 import { withPullRate } from './pod/pull-rate.ts'
 import { handlerOf } from './pod/runtime-class.ts'
@@ -43,6 +48,7 @@ import { measuredReader } from './metrics/measured-reader.ts'
 import { measured } from './metrics/measured-runtime.ts'
 import { measuredStarts } from './metrics/measured-starts.ts'
 import { measureStartup } from './metrics/node-startup.ts'
+import { declaredFeatures } from './node/declared-features.ts'
 import { readMachine } from './node/facts.ts'
 import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
 import { countsOf, nodeLabels, nodeResources } from './node/node-object.ts'
@@ -50,6 +56,7 @@ import { watchNode } from './node/node-watch.ts'
 import { watchOom } from './node/oom-watcher.ts'
 import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
+import { ttlOf } from './object-reader/cached.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
 import { withTag } from './pod/image-reference.ts'
 import { createImageGuard } from './pull-records/guard.ts'
@@ -61,12 +68,10 @@ import { createPodManager, type PodManager } from './pod/manager.ts'
 import { createRuntimeReader } from './pod/runtime-read.ts'
 import type { NodeFacts, PodServices } from './pod/services.ts'
 import { createSlots } from './pod/slots.ts'
+import { subordinateIds } from './pod/subordinate-ids.ts'
 import { openUserNamespaces } from './pod/user-namespaces.ts'
 import { removeEveryPod } from './pod/remove-all.ts'
 import { cgroupDriverOf } from './resource/driver-of-runtime.ts'
-import { createCgroupDriver } from './resource/cgroup-driver.ts'
-import { sliceName, slicePath } from './resource/slices.ts'
-import { createSystemdDriver } from './resource/systemd-driver.ts'
 import { createPluginWatcher } from './plugins/watcher.ts'
 import { servePodResources } from './pod-resources/server.ts'
 import { createResizer } from './resize/resizer.ts'
@@ -82,6 +87,8 @@ import { createVolumeManager } from './volume/manager.ts'
 import { bindSubPath } from './volume/sub-path.ts'
 
 const healthMs = 5000
+/** Of a client in Go whose rate is zero. */
+const [defaultQps, defaultBurst] = [5, 10]
 
 /**
  * Makes a kubelet; nothing happens before {@link Kubelet.start}.
@@ -90,32 +97,48 @@ const healthMs = 5000
 export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const configuration = parseKubeletConfiguration(options.configuration ?? {}, 'createKubelet: configuration')
   checkOptions(options, configuration)
-  const { nodeName, client, rootDir } = options
+  const { nodeName, rootDir } = options
+  // As in the Go kubelet: events keep to a rate of their own, and what says that the node lives waits for nothing.
+  const { client: unlimited } = options
+  const { kubeAPIQPS, kubeAPIBurst } = configuration
+  const client = unlimited?.limited({ qps: kubeAPIQPS || defaultQps, burst: kubeAPIBurst || defaultBurst })
   const metrics = createKubeletMetrics()
   const syncMs = parseDuration(configuration.syncFrequency)
   /** Housekeeping that has not come round for so long hangs. */
   const stuckMs = Math.max(300_000, 2 * syncMs)
   const limitMs = parseDuration(configuration.runtimeRequestTimeout)
-  const runtimeService = measured(options.runtimeService, metrics, limitMs)
-  const imageService = measured(options.imageService, metrics, limitMs)
+  using opening = new DisposableStack()
+  const clients = opening.use(runtimeClients(options, configuration))
+  const runtimeService = measured(clients.runtimeService, metrics, limitMs)
+  const imageService = measured(clients.imageService, metrics, limitMs)
   const { clock = systemClock, log = silentLogger } = options
   const stepped = measureStartup(metrics, clock)
   const { setLogLevel } = options
   if (configuration.logging.verbosity > 0) setLogLevel?.(logLevelOf(configuration.logging.verbosity))
-  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'), setLogLevel !== undefined)
+  const idle = idleSettings(configuration, parseKubeletConfiguration({}, 'defaults'), options)
   if (idle.length > 0) log.warn({ fields: idle }, 'these fields of the configuration change nothing here')
-  const { podLogsDir, podCIDR } = configuration
+  const { podLogsDir, podCIDR, maxPods } = configuration
+  const { idsPerPod } = configuration.userNamespaces
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
   const machine = await readMachine(rootDir)
   const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
   const cgroupDriver = await cgroupDriverOf(runtimeService, configuration)
   const resources = nodeResources({ machine, configuration })
-  const apiObjects = client && createApiObjects({ client, clock, log })
+  const apiObjects =
+    client &&
+    createApiObjects({
+      client,
+      strategy: configuration.configMapAndSecretChangeDetectionStrategy,
+      ttlMs: () => ttlOf(nodeWatch?.get()),
+      syncMs,
+      clock,
+      log,
+    })
   const objects = apiObjects ?? noObjects
   const mirrors = client && createMirrors(client, nodeName, log)
   const events = createEventRecorder({
     nodeName,
-    client,
+    client: unlimited,
     qps: configuration.eventRecordQPS,
     burst: configuration.eventBurst,
     clock,
@@ -157,10 +180,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       log,
     })
   const cgroupFiles = await openCgroups()
+  const podsCgroup = podsCgroupOf(cgroupDriver, configuration)
+  const { swapBehavior } = configuration.memorySwap
   const pageSizes = Object.keys(machine.hugepages)
-  const makeDriver = cgroupDriver === 'systemd' ? createSystemdDriver : createCgroupDriver
   const cgroups = measuredCgroups(
-    options.cgroups ?? makeDriver(cgroupFiles, { ...configuration, quota: cfsQuota, pageSizes }),
+    options.cgroups ?? podCgroupsOf(cgroupDriver, cgroupFiles, configuration, { quota: cfsQuota, pageSizes }),
     metrics,
   )
   const starts = measuredStarts(metrics, clock)
@@ -177,14 +201,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     thermalThrottle: machine.thermalThrottle,
     cfsQuota,
     pageSizes,
-    swap:
-      machine.swapBytes > 0n
-        ? {
-            behavior: configuration.memorySwap.swapBehavior,
-            swapBytes: machine.swapBytes,
-            memoryBytes: machine.memoryBytes,
-          }
-        : undefined,
+    swap: undefined,
     singleProcessOOMKill: configuration.singleProcessOOMKill ?? false,
     seccompDefault: configuration.seccompDefault,
     maxRestartMs: parseDuration(configuration.crashLoopBackOff.maxContainerRestartPeriod ?? '300s'),
@@ -251,6 +268,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         sysctls,
         hasGroupsPolicy: health.answer()?.features?.supplementalGroupsPolicy ?? false,
         hasAppArmor: machine.appArmor,
+        declaredFeatures: declaredFeatures(configuration),
         shuttingDown: shutdown.shuttingDown,
       }
     },
@@ -268,7 +286,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         cpu: configuration.cpuManagerPolicy === 'static',
         memory: configuration.memoryManagerPolicy === 'Static',
       },
-      swaps: node.swap?.behavior === 'LimitedSwap' && cgroupFiles.version === 2,
+      swaps: machine.swapBytes > 0n && swapBehavior === 'LimitedSwap' && cgroupFiles.version === 2,
     }),
     fits: (uid) => manager.wake(uid),
     accepted: (retry_trigger) => metrics.deferredAcceptedResizes.inc({ retry_trigger }),
@@ -314,7 +332,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     resolver: async () => readResolver(configuration.resolvConf),
     networkProblem: health.networkProblem,
     runtimeHandler: async (pod) => handlerOf(client, pod),
-    userNamespaces: await openUserNamespaces(rootDir, configuration.maxPods, configuration.userNamespaces.idsPerPod),
+    userNamespaces: await openUserNamespaces(rootDir, await subordinateIds({ maxPods, idsPerPod, log }), idsPerPod),
     handlerFeatures: (wanted) => {
       const handler = health.answer()?.runtimeHandlers.find(({ name }) => name === wanted)
       const { userNamespaces = false, recursiveReadOnlyMounts = false } = handler?.features ?? {}
@@ -393,10 +411,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     health: () => healthChecks(),
     expires: () => ({ client: clientRotation?.expiresMs(), server: server?.expiresMs() }),
     cgroups: cgroupFiles,
-    podsCgroup:
-      cgroupDriver === 'systemd'
-        ? slicePath(sliceName(configuration.cgroupRoot))
-        : `${configuration.cgroupRoot.replace(/\/+$/, '')}/kubepods`,
+    podsCgroup,
     pressureChanged: () => agent?.refresh(),
     events,
     metrics,
@@ -432,10 +447,12 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       hadProblem = problem
     },
   })
+  const places = keepPlaces({ configuration, cgroups: cgroupFiles, ownProcess: options.ownProcess, clock, log })
   const stopObjects = wakeReferrers(objects, manager)
   let watching: Promise<void> | undefined
   let watchingOom: Promise<void> | undefined
   let utilChains: AsyncDisposable | undefined
+  let ownProcess: OwnProcess | undefined
   /** When the housekeeping last came round: a kubelet whose loop stands still does not. */
   let turnedMs = clock.now()
   const healthChecks = (): HealthCheck[] => {
@@ -453,6 +470,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   let healthServer: PlainServer | undefined
 
   const close = async (): Promise<void> => {
+    ownProcess?.[Symbol.dispose]()
     await server?.close()
     await healthServer?.[Symbol.asyncDispose]()
     closing.abort(new Error('the kubelet stops'))
@@ -463,6 +481,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       nodeWatch?.close(),
       housekeeping.close(),
       watchHealth.close(),
+      places?.close(),
       upkeep.close(),
       shutdown.close(),
       sets.close(),
@@ -483,6 +502,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await utilChains?.[Symbol.asyncDispose]()
     counting?.[Symbol.dispose]()
   }
+  const opened = opening.move()
 
   return {
     async start(signal) {
@@ -497,6 +517,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         const message = 'cgroup v1 support is deprecated, please migrate to cgroup v2'
         events.recordNode({ type: 'Warning', reason: 'CgroupV1', message })
       }
+      if (options.ownProcess) ownProcess = await prepareProcess({ configuration, health: healthChecks, clock, log })
+      places?.now()
       counting ??= client && countRequests(client, metrics)
       if (configuration.protectKernelDefaults) await checkKernelSettings()
       await checkResolver(configuration.resolvConf, events)
@@ -512,6 +534,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         cgroupFiles,
         events,
       })
+      // A node that has no swap now may get some: containers that run then have been kept from it.
+      if (await cgroupFiles.limitsSwap(podsCgroup)) {
+        const { swapBytes, memoryBytes } = machine
+        node.swap = { behavior: swapBehavior, swapBytes, memoryBytes }
+      }
       await guard.start(async (image) => {
         const found = await imageService.imageStatus({
           image: ImageSpec.create({ image: withTag(image) }),
@@ -592,17 +619,21 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         healthServer = await startHealthServer({ address: healthzBindAddress, port: healthzPort }, healthChecks)
       }
       if (client && configuration.rotateCertificates) {
-        clientRotation = await rotateClient({ client, nodeName, rootDir, metrics, clock, log })
+        const lost = (error: Error): void => {
+          log.error({ err: error }, 'this kubelet cannot go on')
+          options.failed?.(error)
+        }
+        clientRotation = await rotateClient({ client, nodeName, rootDir, lost, metrics, clock, log })
       }
       if (configuration.makeIPTablesUtilChains) utilChains = await options.utilChains?.()
       watchHealth.now()
       upkeep.start()
-      if (client && configuration.registerNode) {
+      if (unlimited && configuration.registerNode) {
         const statusMs = parseDuration(configuration.nodeStatusUpdateFrequency)
         const { nodeStatusReportFrequency = '5m', nodeLeaseDurationSeconds: leaseSeconds } = configuration
         const reportMs = parseDuration(nodeStatusReportFrequency)
         agent = createNodeAgent({
-          client,
+          client: unlimited,
           facts: async () => ({
             ...(await nodeFactsOf({ options, configuration, machine, version, imageService, health })),
             port: server?.port,
@@ -628,13 +659,18 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         shutdown.start()
         housekeeping.now()
       })
+      ownProcess?.ready()
       // What comes from the folder runs meanwhile, with or without an API server.
-      if (agent) await abortable(agent.registered, signal)
+      if (agent) await aborted(agent.registered, signal)
     },
-    close,
+    async close() {
+      await close()
+      opened.dispose()
+    },
     async removeAllPods() {
       await close()
       await removeEveryPod(services)
+      opened.dispose()
     },
     pods: () => manager.pods(),
     health: healthChecks,
@@ -647,12 +683,3 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
 /** One when serial, else as many as are allowed. */
 const parallelPulls = ({ serializeImagePulls, maxParallelImagePulls }: KubeletConfiguration): number =>
   serializeImagePulls ? 1 : (maxParallelImagePulls ?? Infinity)
-
-async function abortable(promise: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-  if (!signal) return promise
-  signal.throwIfAborted()
-  const aborted = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-  })
-  return Promise.race([promise, aborted])
-}

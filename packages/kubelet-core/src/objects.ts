@@ -1,6 +1,6 @@
 // The ConfigMaps, Secrets and tokens that pods of this node refer to.
 import type { TokenRequest } from 'kubernetes-types/authentication/v1.d.ts'
-import type { ConfigMap, Secret, Service } from 'kubernetes-types/core/v1.d.ts'
+import type { ConfigMap, Pod, Secret, Service } from 'kubernetes-types/core/v1.d.ts'
 
 /** Reads what pods refer to. A missing object is undefined; no answer from the API server throws. */
 export interface ObjectSource {
@@ -17,6 +17,10 @@ export interface ObjectSource {
     spec: TokenRequest['spec'],
     signal?: AbortSignal,
   ): Promise<NonNullable<TokenRequest['status']>>
+  /** After how long what was read is to be read again, in milliseconds; undefined: changes are told. */
+  readonly rereadMs?: number | undefined
+  /** What this pod refers to is read anew: it may have been made for it. */
+  outdate?(pod: Pod): void
   /** Calls back when an object that was read before has changed or gone; returns how to stop. */
   onChange(changed: (kind: 'ConfigMap' | 'Secret', namespace: string, name: string) => void): () => void
 }

@@ -13,12 +13,14 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
+  ConnectionError,
   certificateSigningRequests,
   createKubeClient,
   type KubeClient,
   loadKubeconfig,
   nodes,
   secrets,
+  StatusError,
 } from '@nodelet/kube-client'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import { type Cluster, startCluster } from '../../local-cluster/src/index.ts'
@@ -265,5 +267,41 @@ it('a certificate is renewed with another key between 70 and 90 % of its life, a
   } finally {
     await rotation.close()
     for (const { run } of timers) run()
+  }
+})
+
+it.each([
+  ['the server refuses it', new StatusError('post', { code: 401, reason: 'Unauthorized' }), true],
+  ['nobody answers', new ConnectionError('away'), false],
+])('a node without a valid certificate for five minutes is lost when %s', async (_title, error, isLost) => {
+  let nowMs = Date.now()
+  const beganMs = nowMs
+  const lost: { message: string; afterMs: number }[] = []
+  const over = Promise.withResolvers<void>()
+  const clock = {
+    now: () => nowMs,
+    after(ms: number, run: () => void) {
+      nowMs += ms
+      if (nowMs - beganMs > 400_000) over.resolve()
+      else setImmediate(run)
+      return () => {}
+    },
+  }
+  const rotation = startRotation({
+    what: 'client',
+    store: certificateStore(certDir, 'kubelet-client'),
+    request: async () => Promise.reject(error),
+    lost: ({ message }) => void lost.push({ message, afterMs: nowMs - beganMs }),
+    clock,
+    log: silentLogger,
+  })
+  await over.promise
+  await rotation.close()
+  expect(lost.length > 0).toBe(isLost)
+  for (const { message, afterMs } of lost) {
+    expect(message).toBe(
+      `no valid client certificate since ${new Date(beganMs).toISOString()}, and the server responds`,
+    )
+    expect(afterMs).toBeGreaterThanOrEqual(300_000)
   }
 })

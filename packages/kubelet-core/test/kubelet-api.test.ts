@@ -36,10 +36,41 @@ it('registers the node, renews its lease, says that it is ready', async () => {
     ['PIDPressure', 'False', 'KubeletHasSufficientPID'],
     ['Ready', 'True', 'KubeletReady'],
   ])
+  expect(node.status).toHaveProperty('declaredFeatures.length', 3)
   const lease = await until(
     () => api.get('/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1') as Lease,
   )
   expect(lease.spec).toMatchObject({ holderIdentity: 'node-1', leaseDurationSeconds: 40 })
+})
+
+it.each([true, false])(
+  'the node is known with its own way to attach volumes: by a controller %s',
+  async (isManaged) => {
+    const annotation = 'volumes.kubernetes.io/controller-managed-attach-detach'
+    const there = isManaged ? {} : { [annotation]: 'true', mine: 'yes' }
+    const api = createMemoryApi()
+    api.put('/api/v1/nodes/node-1', { metadata: { name: 'node-1', annotations: there } } as Node)
+    await open({ client: api.client, configuration: { enableControllerAttachDetach: isManaged } })
+    const known = api.get('/api/v1/nodes/node-1')?.metadata?.annotations
+    expect(known).toEqual(isManaged ? { [annotation]: 'true' } : { mine: 'yes' })
+    const other = createMemoryApi()
+    await open({ client: other.client, configuration: { enableControllerAttachDetach: isManaged } })
+    const made = other.get('/api/v1/nodes/node-1')?.metadata?.annotations
+    expect(made).toEqual(isManaged ? { [annotation]: 'true' } : {})
+  },
+)
+
+it('all requests keep to the rate of the configuration, but events and what says that the node lives', async () => {
+  const api = createMemoryApi()
+  await open({ client: api.client, configuration: { kubeAPIQPS: 7, kubeAPIBurst: 0 } })
+  create(api, 'web', oneContainer)
+  await until(() => isReady(podIn(api, 'web')))
+  await until(() => api.seen.some(({ verb, path }) => verb === 'create' && path.includes('/events/')))
+  expect(api.limits).toEqual([{ qps: 7, burst: 10 }])
+  expect(api.limited).toContain('patch pods')
+  expect(api.limited).toContain('list services')
+  const free = ['create events', 'create leases', 'create nodes', 'patch nodes']
+  expect([...api.limited].filter((one) => free.includes(one))).toEqual([])
 })
 
 it('runs a pod, tells its status and its events, and keeps what others say', async () => {

@@ -8,6 +8,7 @@ import {
   matchesFields,
   parseFieldSelector,
   pathOf,
+  type RateLimit,
   StatusError,
 } from '@nodelet/kube-client'
 
@@ -20,6 +21,9 @@ export interface Seen {
 export interface MemoryApi {
   client: KubeClient
   seen: Seen[]
+  /** How clients that keep to a rate were made, and what went through them, such as `patch pods`. */
+  limits: RateLimit[]
+  limited: Set<string>
   get(path: string): KubeObject | undefined
   put(path: string, object: KubeObject): void
   /** Deletes as users do: pods get a time to end. */
@@ -44,6 +48,8 @@ export function createMemoryApi(): MemoryApi {
   const objects = new Map<string, KubeObject>()
   const changes = new EventEmitter().setMaxListeners(0)
   const seen: Seen[] = []
+  const limits: RateLimit[] = []
+  const limited = new Set<string>()
   const history: { type: string; object: KubeObject; path: string; at: number }[] = []
   let version = 1
 
@@ -147,6 +153,17 @@ export function createMemoryApi(): MemoryApi {
     },
     raw: async () => refuse('raw', 404, 'NotFound'),
     observe: () => ({ [Symbol.dispose]() {} }),
+    limited(limit: RateLimit): KubeClient {
+      limits.push(limit)
+      const noted = (['get', 'list', 'watch', 'create', 'update', 'patch', 'delete'] as const).map((verb) => {
+        const call = (resource: { plural: string }, ...more: never[]): unknown => {
+          limited.add(`${verb} ${resource.plural}`)
+          return (client[verb] as (...args: unknown[]) => unknown)(resource, ...more)
+        }
+        return [verb, call] as const
+      })
+      return { ...client, ...Object.fromEntries(noted) }
+    },
     close: async () => {},
     [Symbol.asyncDispose]: async () => {},
   } as unknown as KubeClient
@@ -154,6 +171,8 @@ export function createMemoryApi(): MemoryApi {
   return {
     client,
     seen,
+    limits,
+    limited,
     get: (path) => objects.get(path),
     put: (path, object) => void put(path, object),
     remove(path, graceSeconds = 30) {

@@ -1,6 +1,7 @@
 import { createMemoryRuntime } from '@nodelet/cri-api/testing'
 import type { Event, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
+import { declaredFeatures } from '../src/node/declared-features.ts'
 import { parseKubeletConfiguration } from '../src/configuration/kubelet-configuration.ts'
 import { createEventRecorder } from '../src/events.ts'
 import { readMachine } from '../src/node/facts.ts'
@@ -167,4 +168,23 @@ it('pulls beyond registryPullQPS are refused until time has passed; 0 is no limi
   await pull()
   await expect(pull()).rejects.toThrow('pull QPS exceeded')
   expect(withPullRate(imageService, { qps: 0, burst: 0 }, clock)).toBe(imageService)
+})
+
+test.each([
+  [
+    {},
+    ['GuaranteedQoSPodCPUResize', 'InPlacePodLevelResourcesVerticalScaling', 'RestartAllContainersOnContainerExits'],
+  ],
+  [{ cpuManagerPolicy: 'static' }, ['InPlacePodLevelResourcesVerticalScaling', 'RestartAllContainersOnContainerExits']],
+  [
+    { cgroupsPerQOS: false, enforceNodeAllocatable: [] },
+    ['GuaranteedQoSPodCPUResize', 'RestartAllContainersOnContainerExits'],
+  ],
+  [
+    { featureGates: { RestartAllContainersOnContainerExits: false } },
+    ['GuaranteedQoSPodCPUResize', 'InPlacePodLevelResourcesVerticalScaling'],
+  ],
+  [{ featureGates: { NodeDeclaredFeatures: false } }, undefined],
+])('with %j the node declares %j', (settings, features) => {
+  expect(declaredFeatures(parseKubeletConfiguration(settings, 'test'))).toEqual(features)
 })

@@ -34,6 +34,15 @@ test('pod-level resources decide alone', () => {
   expect(qosClass(pod)).toBe('Guaranteed')
 })
 
+test.each([{}, { limits: {} }, { limits: { 'example.com/gpu': '1' } }])(
+  'pod-level resources %j say nothing',
+  (resources) => {
+    const pod = podOf([{ limits: full }])
+    Object.assign(pod.spec ?? {}, { resources })
+    expect(qosClass(pod)).toBe('Guaranteed')
+  },
+)
+
 test('a malformed quantity names the container and the field', () => {
   expect(() => qosClass(podOf([{ limits: { cpu: 'lots' } }]))).toThrow('resources of container c0: limits.cpu: "lots"')
 })

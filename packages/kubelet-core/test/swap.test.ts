@@ -24,6 +24,7 @@ test.each<[string, Pod, Partial<SwapFacts>, bigint]>([
     {},
     0n,
   ],
+  ['none on a node that has none', pod(burstable), { swapBytes: 0n }, 0n],
   ['none for critical pods', pod(burstable, { priority: 2_000_000_000 }), {}, 0n],
 ])('%s', (_title, one, more, bytes) => {
   const [container] = one.spec?.containers ?? []

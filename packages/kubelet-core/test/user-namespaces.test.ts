@@ -15,7 +15,7 @@ const record = (hostId: number): object => ({ uidMappings: [mapping(hostId)], gi
 const recordOf = (uid: string): string => join(folder, 'root/pods', uid, 'userns')
 
 describe('the ids of pods', () => {
-  const openIds = async (maxPods = 3) => openUserNamespaces(join(folder, 'root'), maxPods)
+  const openIds = async (pods = 3) => openUserNamespaces(join(folder, 'root'), { first: 65_536, count: pods * 65_536 })
 
   it('begin at the second block; each pod keeps its own, over restarts as well', async () => {
     const ids = await openIds()

@@ -285,3 +285,13 @@ test('orphans go by what is on disk, also those half removed; other pods stay', 
   await world.newManager().removeOrphans(() => false)
   expect(readdirSync(join(world.rootDir, 'pods'))).toEqual(['lost+found'])
 })
+
+test('files of an object whose changes nobody tells are looked at again by and by', async () => {
+  await world.end()
+  world = newWorld(100)
+  world.configMaps.set('c', { data: { key: 'old' } })
+  const path = await mountOne({ name: 'v', configMap: { name: 'c' } })
+  world.configMaps.set('c', { data: { key: 'new' } })
+  expect(readFileSync(join(path, 'key'), 'utf8')).toBe('old')
+  await expect.poll(() => readFileSync(join(path, 'key'), 'utf8')).toBe('new')
+})

@@ -24,11 +24,13 @@ export interface World {
   end(): Promise<void>
 }
 
-export function newWorld(): World {
+/** @param rereadMs as of a source that tells no changes */
+export function newWorld(rereadMs?: number): World {
   const rootDir = realpathSync(mkdtempSync(join(tmpdir(), 'nodelet-volumes-')))
   const listeners = new Set<Parameters<ObjectSource['onChange']>[0]>()
   const managers: VolumeManager[] = []
   const objects: ObjectSource = {
+    rereadMs,
     configMap: async (_, name) => world.configMaps.get(name),
     secret: async (_, name) => world.secrets.get(name),
     services: async () => [],

@@ -82,11 +82,16 @@ export async function childrenOf(folder: string): Promise<string[]> {
   }
 }
 
+export async function processesIn(folder: string): Promise<number[]> {
+  const lines = (await read(folder, 'cgroup.procs'))?.split('\n') ?? []
+  return lines.filter((line) => line !== '').map(Number)
+}
+
 /** Processes of a folder and all below. */
 export async function processesBelow(folder: string): Promise<number[]> {
-  const own = (await read(folder, 'cgroup.procs'))?.split('\n').filter((line) => line !== '') ?? []
+  const own = await processesIn(folder)
   const below = await Promise.all((await childrenOf(folder)).map((name) => processesBelow(join(folder, name))))
-  return [...own.map(Number), ...below.flat()]
+  return [...own, ...below.flat()]
 }
 
 /** Removes a folder and all below. A cgroup stays busy for a moment after its last process: waits for that. */

@@ -10,11 +10,13 @@ import {
   makeFolder,
   pause,
   processesBelow,
+  processesIn,
   put,
   read,
   removeBelow,
 } from './cgroup-files.ts'
 import { usageV1 } from './cgroup-usage.ts'
+import { onMemoryThreshold } from './memory-threshold.ts'
 import { LinuxError } from './errors.ts'
 
 /** What we use, where it is there. By the last one systemd knows what belongs to a service, to end it. */
@@ -37,7 +39,8 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
     return folderOf(root, path)
   }
   /** Every process is in all hierarchies alike: any of them tells. This one is made first and removed last. */
-  const sample = (path: string): string => folderOf(roots.get('memory') ?? hierarchies[0] ?? '', path)
+  const sampled = roots.get('memory') ?? hierarchies[0] ?? ''
+  const sample = (path: string): string => folderOf(sampled, path)
 
   const update = async (path: string, limits: CgroupLimits): Promise<void> => {
     const { cpuShares, cpuQuotaUs, cpuPeriodUs, memoryBytes, pids, cpus, memoryNodes, hugePages = {} } = limits
@@ -64,9 +67,10 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
       await update(path, limits)
     },
     update,
-    exists: async (path) => (await read(sample(path), 'cgroup.procs')) !== undefined,
+    exists: async (path) => (await read(folderToRead(sampled, path), 'cgroup.procs')) !== undefined,
     children: async (path) => childrenOf(sample(path)),
     processes: async (path) => processesBelow(sample(path)),
+    ownProcesses: async (path) => processesIn(folderToRead(sampled, path)),
     async attach(path, pid) {
       for (const root of hierarchies) await put(folderOf(root, path), 'cgroup.procs', pid)
     },
@@ -96,6 +100,10 @@ export function openCgroupsV1(mounts: ReadonlyMap<string, string>, everywhere: R
       await Promise.all(others.map(async (folder) => removeBelow(folder, limit)))
       await removeBelow(last, limit)
     },
+    ...(roots.has('memory') && {
+      onMemoryUsage: async (path, bytes, crossed) => onMemoryThreshold(folderToRead(sampled, path), bytes, crossed),
+    }),
+    limitsSwap: async (path) => (await read(folderToRead(sampled, path), 'memory.memsw.limit_in_bytes')) !== undefined,
     stats: async (path) => {
       const folders = measured.flatMap((name): [string, string][] => {
         const root = mounts.get(name)

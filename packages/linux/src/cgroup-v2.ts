@@ -9,6 +9,7 @@ import {
   folderToRead,
   makeFolder,
   processesBelow,
+  processesIn,
   put,
   read,
   readTable,
@@ -58,9 +59,10 @@ export function openCgroupsV2(root: string): Cgroups {
       await update(path, limits)
     },
     update,
-    exists: async (path) => (await read(at(path), 'cgroup.procs')) !== undefined,
+    exists: async (path) => (await read(folderToRead(root, path), 'cgroup.procs')) !== undefined,
     children: async (path) => childrenOf(at(path)),
     processes: async (path) => processesBelow(at(path)),
+    ownProcesses: async (path) => processesIn(folderToRead(root, path)),
     attach: async (path, pid) => put(at(path), 'cgroup.procs', pid),
     async freeze(path, signal) {
       await put(at(path), 'cgroup.freeze', 1)
@@ -73,6 +75,7 @@ export function openCgroupsV2(root: string): Cgroups {
       await happened(at(path), 'populated', 0, deadline(signal))
     },
     remove: async (path, signal) => removeBelow(at(path), deadline(signal)),
+    limitsSwap: async (path) => (await read(folderToRead(root, path), 'memory.swap.max')) !== undefined,
     stats: async (path) => usageV2(folderToRead(root, path)),
   }
 }

@@ -91,11 +91,14 @@ export interface Cgroups {
   /** Makes a cgroup and its parents, and limits it; fine when it is there. */
   create(path: string, limits?: CgroupLimits): Promise<void>
   update(path: string, limits: CgroupLimits): Promise<void>
+  /** `/` always does. */
   exists(path: string): Promise<boolean>
   /** Names of the cgroups directly below; none when there is no such cgroup. */
   children(path: string): Promise<string[]>
   /** Processes in it and below. */
   processes(path: string): Promise<number[]>
+  /** Processes in it, without those below; of `/` too. */
+  ownProcesses(path: string): Promise<number[]>
   /** Moves a process in. */
   attach(path: string, pid: number): Promise<void>
   /** Stops all processes in it and below, until {@link thaw}. */
@@ -105,6 +108,13 @@ export interface Cgroups {
   kill(path: string, signal?: AbortSignal): Promise<void>
   /** Removes it and all below, which must be empty; waits for processes that are just ending. Fine when there is none. */
   remove(path: string, signal?: AbortSignal): Promise<void>
+  /**
+   * Calls back when the use of memory, file pages included, rises above so many bytes, or falls below: of `/` too. Absent on
+   * v2, where the kernel has no such event.
+   */
+  onMemoryUsage?(path: string, bytes: bigint, crossed: () => void): Promise<Disposable>
+  /** Whether the kernel can limit the swap of this cgroup; never of the root of v2, nor of one that is not there. */
+  limitsSwap(path: string): Promise<boolean>
   /** Of a cgroup and all below; `/` is the machine, of which the kernel tells less on v2. */
   stats(path: string): Promise<CgroupStats>
 }

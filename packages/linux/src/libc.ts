@@ -24,6 +24,8 @@ export type SystemCall =
   | 'pipe2'
   | 'waitpid'
   | 'flock'
+  | 'prlimit'
+  | 'eventfd'
   | 'syscall'
   | 'openTree'
   | 'mountSetattr'
@@ -49,6 +51,8 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   pipe2: libc.func('int pipe2(_Out_ uint8_t *fds, int flags)'),
   waitpid: libc.func('int waitpid(int pid, _Out_ uint8_t *status, int options)'),
   flock: libc.func('int flock(int fd, int operation)'),
+  eventfd: libc.func('int eventfd(unsigned int value, int flags)'),
+  prlimit: libc.func('int prlimit(int pid, int resource, const uint8_t *limit, _Out_ uint8_t *former)'),
   // For what this libc may have no function of its own: all numbers above 424 are the same on every processor.
   syscall: libc.func('long syscall(long number, long first, long second)'),
   openTree: libc.func('syscall', 'long', ['long', 'int', 'str', 'unsigned int']),

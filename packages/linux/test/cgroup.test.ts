@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { cpuWeight } from '../src/cgroup-v2.ts'
 import { openCgroups } from '../src/index.ts'
@@ -46,6 +47,28 @@ test('limits are in force, and told by the statistics', async () => {
   const after = await cgroups.stats(`${path}/pod`)
   expect(after.memory?.limit).toBeUndefined()
   expect(after.pids).toEqual({ current: 1 })
+})
+
+test('more memory than so much, and less again, is told by v1', async () => {
+  expect(cgroups.onMemoryUsage === undefined).toBe(cgroups.version === 2)
+  let told = 0
+  using _ = await cgroups.onMemoryUsage?.(`${path}/pod`, 8n << 20n, () => told++)
+  if (!_) return
+  const child = await occupant('sh', '-c', 'head -c 4m /dev/zero | tail | sleep 60')
+  await expect.poll(async () => (await cgroups.stats(`${path}/pod`)).memory?.usage).toBeGreaterThan(4 << 20)
+  expect(told).toBe(0)
+  const more = await occupant('sh', '-c', 'head -c 8m /dev/zero | tail | sleep 60')
+  await expect.poll(() => told).toBe(1)
+  for (const one of [child, more]) one.kill('SIGKILL')
+  await cgroups.kill(`${path}/pod`)
+  await expect.poll(() => told).toBe(2)
+})
+
+test('whether swap can be limited is told by the files of the kernel', async () => {
+  const file = cgroups.version === 2 ? 'memory.swap.max' : 'memory.memsw.limit_in_bytes'
+  const mounted = cgroups.version === 2 ? '/sys/fs/cgroup' : '/sys/fs/cgroup/memory'
+  expect(await cgroups.limitsSwap(`${path}/pod`)).toBe(existsSync(`${mounted}${path}/pod/${file}`))
+  expect(await cgroups.limitsSwap(`${path}/none`)).toBe(false)
 })
 
 test('cgroups that are made at once below one that is new take processes', async () => {

@@ -35,11 +35,23 @@ export interface NodeHandle extends AsyncDisposable {
   close(): Promise<void>
 }
 
+export interface StartOptions {
+  signal?: AbortSignal | undefined
+  /** Whether this process does nothing else: a kubelet then limits it, and tells its service manager. Default false. */
+  ownProcess?: boolean | undefined
+  /** Told when the kubelet cannot go on. */
+  failed?: ((error: Error) => void) | undefined
+}
+
 /**
  * Starts the parts that the configuration names: the control plane and the runtime side by side, then the rest.
  * What was started is stopped again when a later part fails.
  */
-export async function startNode(config: NodeConfig, log: Logger, signal?: AbortSignal): Promise<NodeHandle> {
+export async function startNode(
+  config: NodeConfig,
+  log: Logger,
+  { signal, ownProcess, failed }: StartOptions = {},
+): Promise<NodeHandle> {
   await using starting = new AsyncDisposableStack()
   const folders = foldersOf(config)
   const runs = (part: Part): boolean => config.parts.includes(part)
@@ -83,7 +95,7 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
   }
 
   let kubelet: Kubelet | undefined
-  if (runs('kubelet') && runtime) {
+  if (runs('kubelet')) {
     const configuration = await readKubeletConfig(config)
     const { address = '0.0.0.0', port = config.kubeletPort } = configuration
     const listening = { address, port }
@@ -93,12 +105,15 @@ export async function startNode(config: NodeConfig, log: Logger, signal?: AbortS
       nodeName: config.nodeName,
       nodeIPs,
       ...(client && { client }),
-      runtimeService: runtime.runtime.runtimeService,
-      imageService: runtime.runtime.imageService,
+      // Without a runtime of this node it connects to that of its configuration.
+      runtimeService: runtime?.runtime.runtimeService,
+      imageService: runtime?.runtime.imageService,
       rootDir: folders.kubelet,
       configuration,
       imageCredentialProviders: await readCredentialProviders(config),
       ...(client && configuration.enableServer !== false && { server: { ...listening, ...cluster?.kubelet } }),
+      ownProcess,
+      failed,
       utilChains: async () => keepKubeletRules({ log: kubeletLog }),
       log: kubeletLog,
       setLogLevel: (level) => {

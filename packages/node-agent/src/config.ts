@@ -144,8 +144,10 @@ export function parseConfig(input: unknown, source: string): NodeConfig {
   if (config.bootstrapKubeconfig && !config.kubeconfig) {
     throw new ConfigError(`${source}: bootstrapKubeconfig: give a kubeconfig too: it says where the node keeps its own`)
   }
-  if (config.parts.includes('kubelet') && !config.parts.includes('runtime')) {
-    throw new ConfigError(`${source}: parts: the kubelet runs pods with this node's runtime: add "runtime"`)
+  if (config.parts.includes('kubelet') && !config.parts.includes('runtime') && !config.kubeletConfig) {
+    throw new ConfigError(
+      `${source}: parts: the kubelet needs a runtime: add "runtime", or give a kubeletConfig whose containerRuntimeEndpoint names one`,
+    )
   }
   return config
 }

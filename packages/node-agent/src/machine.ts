@@ -2,22 +2,23 @@
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { delimiter, join } from 'node:path'
+import type { NodeConfig } from './config.ts'
 import { CommandError } from './errors.ts'
 
+const ofRuntime: Record<string, string> = { runc: 'runc', conmon: 'conmon' }
 const programs: Record<string, string> = {
-  runc: 'runc',
-  conmon: 'conmon',
   iptables: 'iptables',
   'iptables-restore': 'iptables',
   conntrack: 'conntrack',
 }
 
 /** @throws CommandError when not root or a program is missing */
-export function checkMachine(): void {
+export function checkMachine({ parts }: Pick<NodeConfig, 'parts'>): void {
   if (process.getuid?.() !== 0) {
     throw new CommandError('a node needs root: it makes namespaces, mounts and rules', 'run it again with sudo')
   }
-  const missing = Object.entries(programs).filter(([program]) => !onPath(program))
+  const needed = { ...(parts.includes('runtime') && ofRuntime), ...programs }
+  const missing = Object.entries(needed).filter(([program]) => !onPath(program))
   if (missing.length === 0) return
   const packages = [...new Set(missing.map(([, name]) => name))].join(' ')
   throw new CommandError(

@@ -1,6 +1,7 @@
 // Whether this node may run a new pod, check by check in the order that the Go kubelet has. Pure.
 import { tolerates, wantsNode } from '@nodelet/kube-client'
 import type { Container, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { missingFeatures } from '../node/declared-features.ts'
 import { isStatic } from '../pod/labels.ts'
 import { qosClass } from '../resource/qos.ts'
 import { isCritical } from './critical.ts'
@@ -22,6 +23,8 @@ export interface AdmissionFacts {
   /** The runtime can keep `supplementalGroupsPolicy: Strict`. */
   hasGroupsPolicy: boolean
   hasAppArmor: boolean
+  /** What the node tells that it can do; undefined: it does not tell. */
+  declaredFeatures: readonly string[] | undefined
   shuttingDown: boolean
 }
 
@@ -95,7 +98,7 @@ function misplaced(pod: Pod, { node, active }: AdmissionFacts): Rejection | unde
   return undefined
 }
 
-function late(pod: Pod, { node, hasAppArmor, shuttingDown }: AdmissionFacts): Rejection | undefined {
+function late(pod: Pod, { node, hasAppArmor, declaredFeatures, shuttingDown }: AdmissionFacts): Rejection | undefined {
   const tolerations = pod.spec?.tolerations ?? []
   const taints = isStatic(pod) ? [] : (node.spec?.taints ?? [])
   if (taints.some((taint) => taint.effect === 'NoExecute' && !tolerates(tolerations, taint))) {
@@ -103,6 +106,11 @@ function late(pod: Pod, { node, hasAppArmor, shuttingDown }: AdmissionFacts): Re
   }
   if (!hasAppArmor && wantsAppArmor(pod)) {
     return { reason: 'AppArmor', message: 'Cannot enforce AppArmor: AppArmor is not enabled on the host' }
+  }
+  const missing = declaredFeatures ? missingFeatures(pod, declaredFeatures) : []
+  if (missing.length > 0) {
+    const message = `Pod requires node features that are not available: ${missing.join(', ')}`
+    return { reason: 'PodFeatureUnsupported', message }
   }
   if (shuttingDown) return { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' }
   return undefined

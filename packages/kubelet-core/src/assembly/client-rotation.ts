@@ -12,6 +12,8 @@ export interface ClientRotationOptions {
   client: KubeClient
   nodeName: string
   rootDir: string
+  /** The node has no certificate any more, and cannot get one. */
+  lost(error: Error): void
   metrics: KubeletMetrics
   clock: Clock
   log: Logger
@@ -33,6 +35,7 @@ export async function rotateClient(options: ClientRotationOptions): Promise<Rota
     store,
     request: async (key, signal) =>
       requestCertificate({ client, key, subject: nodeSubject(nodeName), ...clientSigning, signal }),
+    lost: options.lost,
     failed: () => metrics.clientRenewErrors.inc(),
     clock,
     log,

@@ -8,6 +8,7 @@ import { createLogRotator } from '../container-log/rotator.ts'
 import { parseDuration } from '../duration.ts'
 import type { EventRecorder } from '../events.ts'
 import { createEvictionManager, type EvictionManager } from '../eviction/manager.ts'
+import { createMemoryAlarm } from '../eviction/memory-alarm.ts'
 import { createImageCollector } from '../image-gc/collector.ts'
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
@@ -33,7 +34,7 @@ export interface UpkeepOptions {
   imageService: ImageService
   manager: PodManager
   reader: RuntimeReader
-  cgroups: Pick<Cgroups, 'version' | 'stats' | 'exists'>
+  cgroups: Pick<Cgroups, 'version' | 'stats' | 'exists' | 'onMemoryUsage'>
   /** That of all pods. */
   podsCgroup: string
   counts: CountFacts
@@ -96,13 +97,14 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     clock,
     log,
   })
+  const podsMemoryBytes = machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n
   const stats = createStatsProvider({
     nodeName,
     runtime: runtimeService,
     imageService,
     cgroups: cgroups,
     podsCgroup: options.podsCgroup,
-    podsMemoryBytes: machine.memoryBytes - reservedOf(configuration, 'memory') / 1000n,
+    podsMemoryBytes,
     rootDir,
     podLogsDir,
     volumeStatsMs: parseDuration(configuration.volumeStatsAggPeriod),
@@ -111,6 +113,16 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     clock,
   })
   const eviction = createEvictionManager({
+    alarm: configuration.kernelMemcgNotification
+      ? createMemoryAlarm({
+          cgroups,
+          measured: {
+            'memory.available': { path: '/', capacityBytes: machine.memoryBytes },
+            'allocatableMemory.available': { path: options.podsCgroup, capacityBytes: podsMemoryBytes },
+          },
+          log,
+        })
+      : undefined,
     configuration,
     nodeUsage: async (signal) => stats.nodeUsage(signal),
     podUsage: async (signal) => stats.podUsage(signal),

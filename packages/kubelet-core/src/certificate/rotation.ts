@@ -1,4 +1,5 @@
 // Keeps a certificate good: asks for another before it ends, and when it is not, or no longer, what is wanted.
+import { StatusError } from '@nodelet/kube-client'
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../log.ts'
 import type { CertificateStore } from './store.ts'
@@ -15,6 +16,8 @@ export interface RotationOptions {
   /** There is another one on disk. */
   changed?(pair: KeyPair): void
   failed?(): void
+  /** For so long there has been none that is good, though the server answers: it does not know us any more. */
+  lost?(error: Error): void
   clock: Clock
   log: Logger
 }
@@ -33,6 +36,8 @@ const firstRetryMs = 2000
 const longestRetryMs = 32_000
 /** So long a request waits for its approval, before another is made. */
 const longestWaitMs = 900_000
+/** So long a node may be without a certificate. */
+const patienceMs = 300_000
 /** Timers reach no further; then it is looked again. */
 const longestTimerMs = 86_400_000
 
@@ -41,6 +46,7 @@ export function startRotation(options: RotationOptions): Rotation {
   const closing = new AbortController()
   const { signal } = closing
   let expiresMs: number | undefined
+  let goodMs = clock.now()
 
   const renew = async (): Promise<void> => {
     const key = await exportKey((await newKeys()).privateKey)
@@ -61,6 +67,7 @@ export function startRotation(options: RotationOptions): Rotation {
         const pair = await store.read()
         const life = pair && validityOf(pair)
         expiresMs = life?.notAfter
+        goodMs = Math.max(goodMs, Math.min(expiresMs ?? 0, clock.now()))
         const dueMs = pair && life && fits(pair) ? rotateAtMs(life, random) : clock.now()
         if (dueMs > clock.now()) {
           ;[failures, renewed] = [0, false]
@@ -74,6 +81,12 @@ export function startRotation(options: RotationOptions): Rotation {
         renewed = false
         if (signal.aborted) return
         options.failed?.()
+        if (isAnswer(error) && clock.now() - goodMs >= patienceMs) {
+          const since = new Date(goodMs).toISOString()
+          options.lost?.(
+            new Error(`no valid ${what} certificate since ${since}, and the server responds`, { cause: error }),
+          )
+        }
         const again = Math.min(firstRetryMs * 2 ** failures++, longestRetryMs)
         log.warn({ err: error, what, again }, 'a certificate could not be renewed')
         await pause(clock, again, signal)
@@ -89,6 +102,9 @@ export function startRotation(options: RotationOptions): Rotation {
     },
   }
 }
+
+/** The API server itself refused. */
+const isAnswer = (error: unknown): boolean => error instanceof StatusError && [401, 403, 404].includes(error.code)
 
 async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return

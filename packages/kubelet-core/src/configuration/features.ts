@@ -36,6 +36,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
     'RecursiveReadOnlyMounts',
     'SidecarContainers',
     'SupplementalGroupsPolicy',
+    'SystemdWatchdog',
     'TopologyManagerPolicyOptions',
     'UserNamespacesSupport',
   ],
@@ -48,7 +49,6 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
     'GracefulNodeShutdown',
     'GracefulNodeShutdownBasedOnPodPriority',
     'HostnameOverride',
-    'InPlacePodLevelResourcesVerticalScaling',
     'KubeletCrashLoopBackOffMax',
     'KubeletEnsureSecretPulledImages',
     'KubeletServiceAccountTokenForCredentialProviders',
@@ -57,7 +57,6 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
     'PodReadyToStartContainersCondition',
     'PreventStaticPodAPIReferences',
     'ResourceHealthStatus',
-    'RestartAllContainersOnContainerExits',
     'RotateKubeletServerCertificate',
   ],
   // Off in the Go kubelet unless somebody asks.
@@ -70,14 +69,12 @@ const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
     'MutableCSINodeAllocatableCount',
     'RecoverVolumeExpansionFailure',
     'SELinuxMountReadWriteOncePod',
-    'SystemdWatchdog',
   ],
   BETA: [
     'ClusterTrustBundleProjection',
     'ExtendWebSocketsToKubelet',
     'InPlacePodVerticalScalingInitContainers',
     'KubeletSeparateDiskGC',
-    'NodeDeclaredFeatures',
     'PodCertificateRequest',
   ],
   ALPHA: [
@@ -93,12 +90,21 @@ const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
   DEPRECATED: ['ChangeContainerStatusOnKubeletRestart'],
 }
 
-/** Gates that change something here, and their stages. */
-export const chosen: Readonly<Record<string, FeatureStage>> = { CPUManagerPolicyAlphaOptions: 'ALPHA' }
+/** Gates that change something here: their stages, and whether they are on when nothing is said. */
+export const chosen: Readonly<Record<string, { stage: FeatureStage; isOn: boolean }>> = {
+  CPUManagerPolicyAlphaOptions: { stage: 'ALPHA', isOn: false },
+  InPlacePodLevelResourcesVerticalScaling: { stage: 'BETA', isOn: true },
+  NodeDeclaredFeatures: { stage: 'BETA', isOn: true },
+  RestartAllContainersOnContainerExits: { stage: 'BETA', isOn: true },
+}
 
 export function featuresOf({ featureGates }: Pick<KubeletConfiguration, 'featureGates'>): Feature[] {
   const all = (isOn: boolean, names: typeof done): Feature[] =>
     stages.flatMap((stage) => (names[stage] ?? []).map((name) => ({ name, stage, isOn })))
-  const asked = Object.entries(chosen).map(([name, stage]) => ({ name, stage, isOn: featureGates[name] ?? false }))
+  const asked = Object.entries(chosen).map(([name, { stage, isOn }]) => ({
+    name,
+    stage,
+    isOn: featureGates[name] ?? isOn,
+  }))
   return [...all(true, done), ...all(false, missing), ...asked]
 }

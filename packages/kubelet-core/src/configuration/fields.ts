@@ -68,3 +68,5 @@ export const whole = (least: number, most: number = Number.MAX_SAFE_INTEGER): z.
 export const port: z.ZodType<number> = whole(0, 65_535)
 export const absolutePath: z.ZodType<string> = z.string().regex(/^\//, 'must be an absolute path')
 export const texts: z.ZodType<string[]> = z.array(z.string())
+/** Where a runtime listens. */
+export const endpoint: z.ZodString = z.string().regex(/^(unix:\/\/)?\//, 'must be unix:///absolute/path')

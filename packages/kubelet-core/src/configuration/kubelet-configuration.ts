@@ -72,5 +72,10 @@ function conflicts(config: KubeletConfiguration): string[] {
     const named = config[`${whose}ReservedCgroup`] !== ''
     check(!enforced || named, `enforceNodeAllocatable: ${whose}-reserved needs ${whose}ReservedCgroup`)
   }
+  const enforces = config.enforceNodeAllocatable.some((one) => one !== 'none')
+  check(config.cgroupsPerQOS || !enforces, 'enforceNodeAllocatable: must be empty while cgroupsPerQOS is false')
+  const { systemCgroups, cgroupRoot } = config
+  check(!systemCgroups || cgroupRoot !== '', `systemCgroups "${systemCgroups}": needs cgroupRoot`)
+  check(!/^\/+$/.test(systemCgroups), `systemCgroups "${systemCgroups}": must not be the root`)
   return problems
 }

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import {
   absolutePath,
   durationOr,
+  endpoint,
   plainDuration,
   port,
   quantities,
@@ -177,10 +178,13 @@ const resources = {
 }
 
 const clients = {
-  containerRuntimeEndpoint: z.string().default('unix:///run/containerd/containerd.sock'),
-  imageServiceEndpoint: z.string().default(''),
+  containerRuntimeEndpoint: endpoint.default('unix:///run/containerd/containerd.sock'),
+  imageServiceEndpoint: z.union([z.literal(''), endpoint]).default(''),
   runtimeRequestTimeout: durationOr('2m'),
-  contentType: z.string().default('application/vnd.kubernetes.protobuf'),
+  // The client speaks JSON whichever is said: API servers take both, and mean the same by them.
+  contentType: z
+    .enum(['', 'application/json', 'application/vnd.kubernetes.protobuf'])
+    .default('application/vnd.kubernetes.protobuf'),
   kubeAPIQPS: whole(0).default(50),
   kubeAPIBurst: whole(0).default(100),
   eventRecordQPS: whole(0).default(50),

@@ -183,7 +183,7 @@ export interface KubeletConfiguration {
   containerRuntimeEndpoint: string
   imageServiceEndpoint: string
   runtimeRequestTimeout: string
-  contentType: string
+  contentType: '' | 'application/json' | 'application/vnd.kubernetes.protobuf'
   kubeAPIQPS: number
   kubeAPIBurst: number
   eventRecordQPS: number

@@ -1,7 +1,8 @@
 // CPUs of this node: which containers have some for themselves, and which are everybody's.
 import { join } from 'node:path'
-import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
+import { podLevelOf } from '../resource/pod-level.ts'
 import { qosClass } from '../resource/qos.ts'
 import { stateError } from '../state-file/state-file.ts'
 import { hintsFor, type ResourceHints, type TopologyHint } from '../topology/hints.ts'
@@ -221,11 +222,9 @@ function checkCores(count: number, threads: number, available: number): void {
   )
 }
 
-type PodLevel = { resources?: ResourceRequirements }
-
-/** So many CPUs a container has for itself: of Guaranteed pods, those that ask for whole ones. */
+/** So many CPUs a container has for itself: of Guaranteed pods, those that ask for whole ones, unless the pod asks as a whole. */
 function exclusiveCpus(pod: Pod, { resources }: Container): number {
-  if (qosClass(pod) !== 'Guaranteed' || (pod.spec as PodLevel | undefined)?.resources) return 0
+  if (qosClass(pod) !== 'Guaranteed' || podLevelOf(pod)) return 0
   const milli = parseMilliQuantity(resources?.limits?.['cpu'] ?? '0', 'limits.cpu')
   return milli % 1000n === 0n ? Number(milli / 1000n) : 0
 }

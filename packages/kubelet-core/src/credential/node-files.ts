@@ -5,11 +5,14 @@ import { join } from 'node:path'
 import type { Logger } from '../log.ts'
 import { type Credential, credentialsOf } from '../pod/pull-secrets.ts'
 
-/** Where they are looked for; all that are there count. */
+/** Where they are looked for, in this order; all that are there count. */
 export const nodeCredentialFiles = (rootDir: string): string[] => [
-  join(rootDir, 'config.json'),
-  join(homedir(), '.docker/config.json'),
-  '/.docker/config.json',
+  ...new Set([
+    join(rootDir, 'config.json'),
+    join(process.cwd(), 'config.json'),
+    join(homedir(), '.docker/config.json'),
+    '/.docker/config.json',
+  ]),
 ]
 
 /** Read anew each time: a pull is rarer than a change of these files is missed. A broken one is told to the log. */

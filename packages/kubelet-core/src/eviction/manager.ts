@@ -9,6 +9,7 @@ import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import { startPeriod } from '../node/period.ts'
 import type { PodFailure } from '../pod/worker.ts'
+import type { MemoryAlarm } from './memory-alarm.ts'
 import { exceededLimit, hasLocalLimits } from './local-limits.ts'
 import { blankMemory, isMet, nextRound } from './met.ts'
 import { evictionText } from './message.ts'
@@ -28,6 +29,8 @@ export interface EvictionOptions {
   evict(pod: Pod, failure: PodFailure, graceSeconds: number): Promise<void>
   /** Frees disk that nobody uses: containers that have ended, then images. */
   reclaimDisk(signal: AbortSignal): Promise<void>
+  /** Rings when memory runs short between two looks. */
+  alarm?: MemoryAlarm | undefined
   /** The conditions of the node are others now. */
   pressureChanged(): void
   /** Told of each pod that is evicted for a threshold, and when it was measured that this is met, in milliseconds since the epoch. */
@@ -159,8 +162,16 @@ export function createEvictionManager(options: EvictionOptions): EvictionManager
     onError: (error) => log.warn({ err: error }, 'looking whether the node runs short'),
     async run(signal) {
       while (await round(signal)) signal.throwIfAborted()
+      await options.alarm?.arm(thresholds, period.now)
     },
   })
 
-  return { start: period.now, pressure: () => pressure, close: period.close }
+  return {
+    start: period.now,
+    pressure: () => pressure,
+    async close() {
+      await period.close()
+      options.alarm?.[Symbol.dispose]()
+    },
+  }
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { formatCpuList } from '../cpu/cpu-set.ts'
 import { parseMilliQuantity } from '../quantity.ts'
+import { podLevelOf } from '../resource/pod-level.ts'
 import { qosClass } from '../resource/qos.ts'
 import { stateError } from '../state-file/state-file.ts'
 import type { ResourceHints, TopologyHint } from '../topology/hints.ts'
@@ -199,10 +200,9 @@ export async function openMemoryManager({
   }
 }
 
-/** Guaranteed pods have the memory that they ask for. */
+/** Containers of Guaranteed pods have the memory that they ask for, unless the pod asks as a whole. */
 function wishesOf(pod: Pod, { resources }: Container): Wishes {
-  const podLevel = (pod.spec as { resources?: object } | undefined)?.resources
-  if (qosClass(pod) !== 'Guaranteed' || podLevel) return new Map()
+  if (qosClass(pod) !== 'Guaranteed' || podLevelOf(pod)) return new Map()
   const all = Object.entries({ ...resources?.limits, ...resources?.requests })
   const ofMemory = all.filter(([kind]) => kind === 'memory' || kind.startsWith('hugepages-'))
   const sizes = ofMemory.map(([kind, amount]): [string, number] => [

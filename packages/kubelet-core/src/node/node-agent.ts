@@ -6,7 +6,7 @@ import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import { leaseRenewer } from './lease.ts'
 import { nodeEvents } from './node-events.ts'
-import { nodeLabels, nodeObject, type NodeObjectFacts } from './node-object.ts'
+import { attachAnnotation, nodeLabels, nodeObject, type NodeObjectFacts } from './node-object.ts'
 import { startPeriod } from './period.ts'
 import { statusChanges, withForeign } from './status-changes.ts'
 
@@ -80,10 +80,10 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     labels: Record<string, string>,
     signal: AbortSignal,
   ): Promise<Node> => {
-    const annotations = wanted.metadata?.annotations ?? {}
+    const [is, shall] = [there, wanted].map(({ metadata }) => metadata?.annotations?.[attachAnnotation])
     const stale = Object.entries(labels).some(([key, value]) => there.metadata?.labels?.[key] !== value)
-    const bare = Object.keys(annotations).some((key) => there.metadata?.annotations?.[key] === undefined)
-    if (!stale && !bare) return there
+    if (!stale && is === shall) return there
+    const annotations = { [attachAnnotation]: shall ?? null }
     return client.patch(nodes, { name: nodeName }, strategicPatch({ metadata: { labels, annotations } }), { signal })
   }
 

@@ -5,6 +5,7 @@ import type { Pressure } from '../admission/checks.ts'
 import { apiTime } from '../pod/time.ts'
 import { printMilliQuantity } from '../quantity.ts'
 import { evictionReserve, reservedOf } from '../resource/reserved.ts'
+import { declaredFeatures } from './declared-features.ts'
 import type { MachineFacts } from './facts.ts'
 
 export interface NodeObjectFacts {
@@ -85,14 +86,18 @@ export function nodeLabels(facts: Pick<NodeObjectFacts, 'nodeName' | 'machine' |
   }
 }
 
+/** A controller attaches this node's volumes; without it the node would do so itself. */
+export const attachAnnotation = 'volumes.kubernetes.io/controller-managed-attach-detach'
+
 export function nodeObject(facts: NodeObjectFacts): Node {
+  const { enableControllerAttachDetach } = facts.configuration
   return {
     apiVersion: 'v1',
     kind: 'Node',
     metadata: {
       name: facts.nodeName,
       labels: nodeLabels(facts),
-      annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
+      annotations: enableControllerAttachDetach ? { [attachAnnotation]: 'true' } : {},
     },
     spec: nodeSpec(facts.configuration),
     status: nodeStatus(facts),
@@ -120,7 +125,8 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
     { type: 'Hostname', address: nodeName },
   ]
   const { capacity, allocatable } = nodeResources(facts)
-  const status: NodeStatus & { runtimeHandlers?: unknown; features?: unknown } = {
+  const declared = declaredFeatures(facts.configuration)
+  const status: NodeStatus & { runtimeHandlers?: unknown; features?: unknown; declaredFeatures?: string[] } = {
     capacity: { ...capacity, ...countsOf(facts.devices, 'capacity') },
     allocatable: { ...allocatable, ...countsOf(facts.devices, 'allocatable') },
     conditions: nodeConditions(facts),
@@ -142,6 +148,7 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
     images: facts.images,
     runtimeHandlers: facts.runtimeHandlers,
     ...(facts.features && { features: facts.features }),
+    ...(declared && { declaredFeatures: declared }),
   }
   return status
 }

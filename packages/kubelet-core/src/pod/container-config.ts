@@ -8,10 +8,11 @@ import {
   LinuxContainerResources as ResourcesMessage,
   type Mount,
 } from '@nodelet/cri-api'
-import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity, parseQuantity } from '../quantity.ts'
 import { type CfsQuota, containerCgroupValues, defaultCfsQuota } from '../resource/container-resources.ts'
 import { hugePageLimits } from '../resource/huge-pages.ts'
+import { podLevelOf } from '../resource/pod-level.ts'
 import { type SwapFacts, swapValues } from '../resource/swap.ts'
 import { oomScoreAdj, qosClass } from '../resource/qos.ts'
 import { isSidecar } from './actions.ts'
@@ -52,7 +53,7 @@ export interface ContainerFacts extends SecurityFacts {
   memset?: string | undefined
   /** They are its own: then nothing limits their time. */
   isExclusive?: boolean | undefined
-  /** Undefined on a node without swap. */
+  /** Undefined where the kernel does not limit swap. */
   swap?: SwapFacts | undefined
 }
 
@@ -149,8 +150,9 @@ function memoryRequestOf({ resources }: Container): bigint {
 }
 
 /** What the pod asks for beyond its containers, in equal parts. */
-function shareOfPod({ spec }: Pod): bigint {
-  const podLevel = (spec as { resources?: ResourceRequirements } | undefined)?.resources
+function shareOfPod(pod: Pod): bigint {
+  const { spec } = pod
+  const podLevel = podLevelOf(pod)
   const amount = podLevel?.requests?.['memory'] ?? podLevel?.limits?.['memory']
   const all = [...(spec?.initContainers ?? []).filter(isSidecar), ...(spec?.containers ?? [])]
   if (amount === undefined || all.length === 0) return 0n

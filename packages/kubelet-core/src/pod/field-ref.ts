@@ -1,12 +1,7 @@
 // Values of `fieldRef` and `resourceFieldRef`, for environments. Pure.
-import type {
-  Container,
-  ObjectFieldSelector,
-  Pod,
-  ResourceFieldSelector,
-  ResourceRequirements,
-} from 'kubernetes-types/core/v1.d.ts'
+import type { Container, ObjectFieldSelector, Pod, ResourceFieldSelector } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
+import { podLevelOf } from '../resource/pod-level.ts'
 import { ContainerConfigError } from './config-error.ts'
 
 export interface FieldFacts {
@@ -46,7 +41,7 @@ export function resourceValue(pod: Pod, own: Container, ref: ResourceFieldSelect
   if (!match) throw new ContainerConfigError(`unsupported container resource : ${ref.resource}`)
   const [, kind = '', resource = ''] = match
   const { limits, requests } = container.resources ?? {}
-  const podLevel = (pod.spec as { resources?: ResourceRequirements } | undefined)?.resources
+  const podLevel = podLevelOf(pod)
   const quantity =
     kind === 'limits'
       ? (limits?.[resource] ?? podLevel?.limits?.[resource] ?? facts.allocatable[resource])

@@ -35,6 +35,7 @@ export async function ensureVolumes(
   pod: Pod,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, string>> {
+  if (!state.volumes) services.objects.outdate?.(pod)
   state.volumes ??= services.volumes.mount(pod, signal)
   try {
     return await state.volumes

@@ -3,13 +3,13 @@ import { isUnimplemented, LinuxContainerResources } from '@nodelet/cri-api'
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { countRequested } from '../metrics/resize-metrics.ts'
 import { parseMilliQuantity } from '../quantity.ts'
+import { podLevelOf } from '../resource/pod-level.ts'
 import { type PodResources, podResources } from '../resource/pod-resources.ts'
 import {
   type Allocation,
   allocationIn,
   allocationOf,
   changesOf,
-  podLevelOf,
   wholePod,
   differs,
   withAllocation,

@@ -39,6 +39,7 @@ export interface NodeFacts {
   cfsQuota: CfsQuota
   /** Sizes of huge pages that it has, such as `2Mi`. */
   pageSizes: readonly string[]
+  /** Undefined where the kernel does not limit swap, and before it is known. */
   swap: SwapFacts | undefined
   singleProcessOOMKill: boolean
   seccompDefault: boolean

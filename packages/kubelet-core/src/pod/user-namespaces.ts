@@ -3,6 +3,7 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { IDMapping } from '@nodelet/cri-api'
 import { z } from 'zod'
+import type { IdRange } from './subordinate-ids.ts'
 import { isPodUid } from '../volume/folders.ts'
 
 /** How many users, and how many groups, a pod has at least; the node itself has as many. */
@@ -44,13 +45,13 @@ const schema = z
 /**
  * Reads what was given to pods before.
  *
- * @param maxPods so many pods can have ids; the node's first 65536 are its own
+ * @param ids those that pods may have
  * @param idsPerPod how many each new one has
  * @throws Error naming the file that cannot be read: its ids might be given to two pods
  */
 export async function openUserNamespaces(
   rootDir: string,
-  maxPods: number,
+  { first, count }: IdRange,
   idsPerPod: number = block,
 ): Promise<UserNamespaces> {
   const podsDir = join(rootDir, 'pods')
@@ -64,11 +65,11 @@ export async function openUserNamespaces(
   const firstFree = (): number => {
     const isFree = (from: number): boolean =>
       [...taken.values()].every(({ hostId, length }) => from >= hostId + length || hostId >= from + idsPerPod)
-    for (let count = 0; count < maxPods; count++) {
-      const from = block + count * idsPerPod
-      if (from + idsPerPod <= 0xffff_ffff && isFree(from)) return from
-    }
-    throw new Error(`no ids are left for another user namespace: all ${maxPods} ranges of this node are taken`)
+    const end = Math.min(first + count, 0xffff_ffff)
+    for (let from = first; from + idsPerPod <= end; from += idsPerPod) if (isFree(from)) return from
+    throw new Error(
+      `no ids are left for another user namespace: all ${count / idsPerPod} ranges of this node are taken`,
+    )
   }
   return {
     async take(podUid) {

@@ -2,16 +2,13 @@
 import type { Container, Pod, PodStatus, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
 import { isSidecar } from '../pod/actions.ts'
 import { parseMilliQuantity } from '../quantity.ts'
+import { podLevelOf } from '../resource/pod-level.ts'
 
 /** Container name → requests and limits, of those that can be resized: regular containers and sidecars; {@link wholePod} too. */
 export type Allocation = Readonly<Record<string, ResourceRequirements>>
 
 /** What the pod itself asks for goes by a name that no container has. */
 export const wholePod = ''
-
-/** Newer API servers have it. @see v1.PodSpec.resources */
-export const podLevelOf = ({ spec }: Pod): ResourceRequirements | undefined =>
-  (spec as { resources?: ResourceRequirements } | undefined)?.resources
 
 const resizable = ({ spec }: Pod): Container[] => [
   ...(spec?.initContainers ?? []).filter(isSidecar),

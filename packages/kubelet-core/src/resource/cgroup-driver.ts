@@ -8,8 +8,10 @@ import { podCgroupPath, qosClass } from './qos.ts'
 /** Makes, finds and removes the cgroups of pods. */
 export interface CgroupDriver {
   readonly version: 1 | 2
-  /** Makes the tree above the pods. */
-  /** @param node `memoryBytes` undefined: pods may have all that there is */
+  /**
+   * Makes the tree above the pods.
+   * @param node `memoryBytes` undefined: pods may have all that there is
+   */
   start(node: { milliCpu: bigint; memoryBytes: bigint | undefined; pids?: bigint | undefined }): Promise<void>
   /**
    * Makes the pod's cgroup, or brings its limits up to date; answers what CRI calls cgroup_parent.
@@ -100,3 +102,12 @@ export function burstableShares(write: (shares: number) => Promise<unknown>): {
     },
   }
 }
+
+/** `cgroupsPerQOS: false`: pods have no cgroups, and the runtime puts containers where it likes. */
+export const noPodCgroups = (version: 1 | 2): CgroupDriver => ({
+  version,
+  start: async () => {},
+  create: async () => '',
+  remove: async () => {},
+  list: async () => [],
+})

@@ -3,6 +3,7 @@ import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core
 import { parseMilliQuantity } from '../quantity.ts'
 import { type CfsQuota, cpuQuotaUs, cpuShares, defaultCfsQuota } from './container-resources.ts'
 import { hugePageLimits } from './huge-pages.ts'
+import { podLevelOf } from './pod-level.ts'
 import { qosClass } from './qos.ts'
 
 /** The limits of a pod's cgroup; what is left out is not limited. */
@@ -27,7 +28,7 @@ const quantityOf = (resources: ResourceRequirements | undefined, kind: Kind, nam
  * overhead.
  */
 export function podQuantity(pod: Pod, kind: Kind, name: string): bigint {
-  const podLevel = (pod.spec as { resources?: ResourceRequirements } | undefined)?.resources
+  const podLevel = podLevelOf(pod)
   const overhead = parseMilliQuantity(pod.spec?.overhead?.[name] ?? '0', `overhead.${name}`)
   const isOwn = podLevel?.[kind]?.[name] !== undefined
   return (isOwn ? quantityOf(podLevel, kind, name) : containersQuantity(pod, kind, name)) + overhead
@@ -53,7 +54,7 @@ export function containersQuantity({ spec }: Pod, kind: Kind, name: string): big
 
 /** Whether every container, or the pod itself, has a limit of this resource. */
 function isLimited(pod: Pod, name: string): boolean {
-  const podLevel = (pod.spec as { resources?: ResourceRequirements } | undefined)?.resources
+  const podLevel = podLevelOf(pod)
   if (podLevel?.limits?.[name] !== undefined) return true
   return [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])].every(
     ({ resources }) => parseMilliQuantity(resources?.limits?.[name] ?? '0') > 0n,

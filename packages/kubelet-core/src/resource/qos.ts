@@ -1,13 +1,11 @@
 // Quality of service: the class of a pod, its place in the cgroup tree, and the OOM score of its containers.
 import type { Container, Pod, ResourceRequirements } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity } from '../quantity.ts'
+import { podLevelOf } from './pod-level.ts'
 
 export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort'
 
 const computeResources = ['cpu', 'memory'] as const
-
-/** Pod-level `spec.resources` of newer API servers. */
-type PodLevelResources = { resources?: ResourceRequirements }
 
 /**
  * The class of a pod from the cpu and memory requests and limits of all its containers, init containers included;
@@ -15,7 +13,7 @@ type PodLevelResources = { resources?: ResourceRequirements }
  * @throws RangeError naming the field of a malformed quantity.
  */
 export function qosClass(pod: Pod): QosClass {
-  const podLevel = (pod.spec as PodLevelResources | undefined)?.resources
+  const podLevel = podLevelOf(pod)
   const all = podLevel
     ? [readResources(podLevel, 'spec.resources')]
     : allContainers(pod).map((container) =>

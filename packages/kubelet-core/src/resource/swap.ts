@@ -4,7 +4,7 @@ import { isCritical } from '../admission/critical.ts'
 import { parseQuantity } from '../quantity.ts'
 import { qosClass } from './qos.ts'
 
-/** What of the node decides about swap; without it nobody limits swap. */
+/** What of the node decides about swap, where the kernel can limit it. A node without swap limits it as well. */
 export interface SwapFacts {
   /** KubeletConfiguration `memorySwap.swapBehavior`; empty is NoSwap. */
   behavior: '' | 'NoSwap' | 'LimitedSwap'

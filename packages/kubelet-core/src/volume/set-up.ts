@@ -15,7 +15,6 @@ const openOption = 'mode=0777'
 /** What volumes are made with. */
 export interface SetUpContext extends SourceContext {
   rootDir: string
-  clock: { now(): number }
 }
 
 /** A ready volume. */

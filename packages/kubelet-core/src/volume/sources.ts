@@ -10,7 +10,8 @@ import type { TokenCache } from './tokens.ts'
 
 /** What sources are read from. */
 export interface SourceContext {
-  objects: Pick<ObjectSource, 'configMap' | 'secret'>
+  objects: Pick<ObjectSource, 'configMap' | 'secret' | 'rereadMs'>
+  clock: { now(): number }
   tokens: TokenCache
   allocatable: Allocatable
 }
@@ -32,7 +33,12 @@ export async function collect(
     sources.map(async (source) => {
       if (source.kind === 'token') return tokenFile(source, defaultMode, pod, context, signal)
       if (source.kind === 'downwardAPI') return { files: downwardFiles(source, defaultMode, pod, context) }
-      return { files: await objectFiles(source, defaultMode, pod, context, signal) }
+      const { clock, objects } = context
+      return {
+        files: await objectFiles(source, defaultMode, pod, context, signal),
+        // Spread, as the syncs of pods are.
+        renewAt: clock.now() + (objects.rereadMs ?? Infinity) * (1 + Math.random() / 2),
+      }
     }),
   )
   const payload = new Map(parts.flatMap(({ files }) => [...files]))

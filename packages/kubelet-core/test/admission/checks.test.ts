@@ -30,6 +30,7 @@ const facts: AdmissionFacts = {
   sysctls: sysctlRules([], '6.1.0'),
   hasGroupsPolicy: false,
   hasAppArmor: false,
+  declaredFeatures: [],
   shuttingDown: false,
 }
 const refusal = (pod: Pod, more: Partial<AdmissionFacts> = {}) => obstacleTo(pod, { ...facts, ...more })?.rejection
@@ -195,4 +196,20 @@ test.each<[string[], string, Pod, string?]>([
 
 test.each(['kernel.panic', 'vm.*', '*', 'NET.x'])('allowedUnsafeSysctls %s is refused', (entry) => {
   expect(() => sysctlRules([entry], '6.1.0')).toThrow(/^allowedUnsafeSysctls "/)
+})
+
+test.each<[string, object, string[] | undefined, boolean]>([
+  ['nothing is needed', {}, [], true],
+  ['what is needed is there', { action: 'RestartAllContainers' }, ['RestartAllContainersOnContainerExits'], true],
+  ['what is needed is not there', { action: 'RestartAllContainers' }, ['GuaranteedQoSPodCPUResize'], false],
+  ['another rule needs nothing', { action: 'Restart' }, [], true],
+  ['the node does not tell', { action: 'RestartAllContainers' }, undefined, true],
+])('features: %s', (_title, rule, declaredFeatures, fine) => {
+  const rules = { restartPolicyRules: [{ ...rule, exitCodes: { operator: 'In', values: [3] } }] }
+  for (const pod of [asks('0', rules), spec({ initContainers: [{ name: 'init', ...rules }] })]) {
+    const message = 'Pod requires node features that are not available: RestartAllContainersOnContainerExits'
+    const refused = refusal(pod, { declaredFeatures, shuttingDown: true })
+    expect(refused?.reason).toBe(fine ? 'NodeShutdown' : 'PodFeatureUnsupported')
+    if (!fine) expect(refused?.message).toBe(message)
+  }
 })

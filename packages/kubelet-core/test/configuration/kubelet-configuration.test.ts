@@ -68,6 +68,13 @@ test.each([
     { kubeReserved: { cpu: 'much' } },
     'kubelet.yaml: kubeReserved.cpu "much": is not a quantity; write for instance 500m or 64Mi',
   ],
+  [{ cgroupsPerQOS: false }, 'kubelet.yaml: enforceNodeAllocatable: must be empty while cgroupsPerQOS is false'],
+  [{ systemCgroups: '/system' }, 'kubelet.yaml: systemCgroups "/system": needs cgroupRoot'],
+  [{ systemCgroups: '/', cgroupRoot: '/pods' }, 'kubelet.yaml: systemCgroups "/": must not be the root'],
+  [
+    { contentType: 'text/html' },
+    'kubelet.yaml: contentType "text/html": Invalid option: expected one of ""|"application/json"|"application/vnd.kubernetes.protobuf"',
+  ],
 ])('%j is refused', (input, message) => {
   expect(() => parse(input)).toThrow(new RangeError(message))
 })
@@ -88,11 +95,13 @@ test.each(['', '5', '1d', 's', '1s2', '1 s'])('%j is no duration', (text) => {
 
 it('what is not there is told of, not silently left out', () => {
   const defaults = parse({})
-  expect(idleSettings(defaults, defaults, false)).toEqual([])
+  expect(idleSettings(defaults, defaults, {})).toEqual([])
   const wanted = parse({ hairpinMode: 'none', featureGates: { X: true } })
-  expect(idleSettings(wanted, defaults, false)).toEqual(['hairpinMode', 'featureGates.X'])
+  expect(idleSettings(wanted, defaults, {})).toEqual(['hairpinMode', 'featureGates.X'])
   const verbose = parse({ logging: { verbosity: 4 } })
-  expect(idleSettings(verbose, defaults, false)).toEqual(['logging'])
-  expect(idleSettings(verbose, defaults, true)).toEqual([])
-  expect(idleSettings(parse({ logging: { verbosity: 4, format: 'json' } }), defaults, true)).toEqual(['logging'])
+  expect(idleSettings(verbose, defaults, {})).toEqual(['logging'])
+  expect(idleSettings(verbose, defaults, { setLogLevel: () => {} })).toEqual([])
+  expect(
+    idleSettings(parse({ logging: { verbosity: 4, format: 'json' } }), defaults, { setLogLevel: () => {} }),
+  ).toEqual(['logging'])
 })

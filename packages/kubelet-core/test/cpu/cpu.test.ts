@@ -212,6 +212,14 @@ describe('the static policy', () => {
     expect([cpus.cpusetOf('b', 'main'), changes]).toEqual(['0-7', 2])
   })
 
+  it('gives none to the containers of a pod that asks as a whole', async () => {
+    const cpus = await open()
+    const resources = { limits: { cpu: '2', memory: '1Gi' } }
+    expect(await cpus.admit(pod('whole', '2', { resources }), signal)).toBeUndefined()
+    expect(await cpus.admit(pod('said-nothing', '2', { resources: {} }), signal)).toBeUndefined()
+    expect([cpus.isExclusive('whole', 'main'), cpus.isExclusive('said-nothing', 'main')]).toEqual([false, true])
+  })
+
   it('refuses what does not fit, and keeps nothing of it', async () => {
     const cpus = await open()
     const two = pod('a', '4', { containers: [container('one', '4'), container('two', '4')] })

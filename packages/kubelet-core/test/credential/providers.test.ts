@@ -1,11 +1,11 @@
 // Credentials from programs that really run.
 import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, expect, it, test } from 'vitest'
 import { parseCredentialProviderConfig } from '../../src/credential/config.ts'
-import { readNodeCredentials } from '../../src/credential/node-files.ts'
+import { nodeCredentialFiles, readNodeCredentials } from '../../src/credential/node-files.ts'
 import { createCredentialProviders, type CredentialProvidersOptions } from '../../src/credential/providers.ts'
 import { silentLogger } from '../../src/log.ts'
 
@@ -165,4 +165,10 @@ it("the node's own files count, all that are there; a broken one is told of", as
   const log = { ...silentLogger, warn: ({ file: path }: { file?: string }) => void told.push(path) }
   expect(await readNodeCredentials(paths, log)).toMatchObject([{ pattern: 'r.io', auth: { username: 'u' } }])
   expect(told).toEqual([paths[1]])
+})
+
+it('files of the node are looked for in the order of the Go kubelet', () => {
+  const places = ['/root-dir/config.json', `${process.cwd()}/config.json`, `${homedir()}/.docker/config.json`]
+  expect(nodeCredentialFiles('/root-dir')).toEqual([...places, '/.docker/config.json'])
+  expect(nodeCredentialFiles(process.cwd())).toEqual([...places.slice(1), '/.docker/config.json'])
 })

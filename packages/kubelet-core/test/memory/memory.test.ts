@@ -60,6 +60,14 @@ it('guaranteed pods have memory of as few nodes as will do, others have none', a
   expect(await free()).toEqual([1000, 824])
 })
 
+it('containers of a pod that asks as a whole have none of their own', async () => {
+  const memory = await open()
+  const resources = { limits: { cpu: '1', memory: '200Mi' } }
+  expect(await memory.admit(pod('whole', '200Mi', { resources }))).toBeUndefined()
+  expect(await memory.admit(pod('said-nothing', '200Mi', { resources: {} }))).toBeUndefined()
+  expect([memory.memsOf('whole', 'main'), memory.memsOf('said-nothing', 'main')]).toEqual([undefined, '0'])
+})
+
 it('a container that no node can hold has several; they give together to others, too', async () => {
   const memory = await open()
   expect(await memory.admit(pod('wide', '1500Mi'))).toBeUndefined()

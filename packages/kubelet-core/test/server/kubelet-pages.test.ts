@@ -116,7 +116,8 @@ test('metrics have the names and types of the Go kubelet', async () => {
   for (const [name, stage, value] of [
     ['SidecarContainers', '', 1],
     ['ComponentFlagz', 'BETA', 1],
-    ['SystemdWatchdog', '', 0],
+    ['SystemdWatchdog', '', 1],
+    ['MemoryQoS', 'ALPHA', 0],
     ['CPUManagerPolicyAlphaOptions', 'ALPHA', 1],
   ] as const) {
     expect(features).toContainEqual({ labels: { name, stage }, value })

@@ -32,7 +32,7 @@ export interface ImageOptions {
 
 /** Does one command; the path `-` of an import is standard input. */
 export async function image(config: NodeConfig, request: ImageRequest, options: ImageOptions = {}): Promise<void> {
-  checkMachine()
+  checkMachine(config)
   const signal = untilSignal()
   try {
     if (request.command !== 'import' || request.path !== '-') return await show(config, request, options, signal)

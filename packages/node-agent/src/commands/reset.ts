@@ -5,7 +5,7 @@ import { checkMachine } from '../machine.ts'
 import { resetMachine } from '../reset.ts'
 
 export async function reset(config: NodeConfig): Promise<void> {
-  checkMachine()
+  checkMachine(config)
   await resetMachine(config, openLog(config.logLevel), (title) => console.log(`• ${title}`))
   console.log('✓ nothing of nodelet is left on this machine')
 }

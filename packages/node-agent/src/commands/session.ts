@@ -42,10 +42,13 @@ export async function refuseSecond(config: NodeConfig): Promise<void> {
 
 /** Checks the machine, starts the node and its control socket. Disposing stops both and leaves containers running. */
 export async function openSession(config: NodeConfig, log: Logger, signal: AbortSignal): Promise<Session> {
-  checkMachine()
+  checkMachine(config)
   await refuseSecond(config)
   await using opening = new AsyncDisposableStack()
-  const node = opening.use(await startNode(config, log, signal))
+  const failing = new AbortController()
+  const ended = AbortSignal.any([signal, failing.signal])
+  const failed = (error: Error): void => failing.abort(error)
+  const node = opening.use(await startNode(config, log, { signal: ended, ownProcess: true, failed }))
   const status: AgentStatus = {
     pid: process.pid,
     version,
@@ -56,12 +59,14 @@ export async function openSession(config: NodeConfig, log: Logger, signal: Abort
   }
   opening.use(await serveControl(foldersOf(config).controlSocket, { status, images: node.images }))
   const opened = opening.move()
-  return { node, status, [Symbol.asyncDispose]: async () => opened.disposeAsync() }
+  return { node, status, ended, [Symbol.asyncDispose]: async () => opened.disposeAsync() }
 }
 
 export interface Session extends AsyncDisposable {
   readonly node: NodeHandle
   readonly status: AgentStatus
+  /** Aborted by the caller's signal, or because the node cannot go on. */
+  readonly ended: AbortSignal
 }
 
 /** Fulfilled when the signal is aborted. */

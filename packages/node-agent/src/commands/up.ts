@@ -1,4 +1,5 @@
 // `nodelet up`: the node, until a signal.
+import { notifyService } from '@nodelet/linux'
 import type { NodeConfig } from '../config.ts'
 import { openLog } from '../log.ts'
 import { aborted, openSession, untilSignal } from './session.ts'
@@ -13,9 +14,14 @@ export async function up(config: NodeConfig, { down = false }: UpOptions): Promi
   const signal = untilSignal()
   const since = performance.now()
   await using session = await openSession(config, log, signal)
-  const { node, status } = session
+  const { node, status, ended } = session
+  // A kubelet says so itself, before it waits for an API server.
+  if (!node.kubelet) notifyService('READY=1')
   log.info({ ...status, parts: config.parts, ms: Math.round(performance.now() - since) }, 'node started')
-  await aborted(signal)
-  log.info({ down, reason: (signal.reason as Error).message }, 'node stopping')
+  await aborted(ended)
+  notifyService('STOPPING=1')
+  log.info({ down, reason: (ended.reason as Error).message }, 'node stopping')
+  // Its pods run on: a service manager starts it anew.
+  if (!signal.aborted) throw ended.reason
   if (down) await node.kubelet?.removeAllPods()
 }

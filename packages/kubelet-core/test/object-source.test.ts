@@ -1,0 +1,108 @@
+// How ConfigMaps and Secrets are read, by each strategy.
+import { ConnectionError, configMaps, pathOf } from '@nodelet/kube-client'
+import type { ConfigMap, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { expect, it, test } from 'vitest'
+import type { Clock } from '../src/clock.ts'
+import { ttlOf } from '../src/object-reader/cached.ts'
+import { type ApiObjectSource, createApiObjects } from '../src/object-source.ts'
+import { createMemoryApi, type MemoryApi } from './memory-api.ts'
+import { until } from './until.ts'
+
+interface World {
+  api: MemoryApi
+  objects: ApiObjectSource
+  clock: Clock & { ms: number }
+  put(data: string): void
+  read(): Promise<string | undefined>
+  /** How many requests for a single object there were. */
+  asked: number
+  isAway: boolean
+}
+
+const path = pathOf(configMaps, { namespace: 'n', name: 'c' })
+
+function newWorld(strategy: 'Watch' | 'Cache' | 'Get'): World {
+  const api = createMemoryApi()
+  const clock = { ms: 0, now: (): number => clock.ms, after: () => () => {} }
+  const get = async (...args: Parameters<typeof api.client.get>): Promise<unknown> => {
+    world.asked++
+    if (world.isAway) throw new ConnectionError('away')
+    return api.client.get(...args)
+  }
+  const client = { ...api.client, get } as typeof api.client
+  const objects = createApiObjects({ client, strategy, ttlMs: () => 60_000, syncMs: 1000, clock })
+  const world: World = {
+    api,
+    objects,
+    clock,
+    put: (key) => api.put(path, { metadata: { name: 'c', namespace: 'n' }, data: { key } } as ConfigMap),
+    read: async () => (await objects.configMap('n', 'c'))?.data?.['key'],
+    asked: 0,
+    isAway: false,
+  }
+  return world
+}
+
+it('Watch: a change is told, and is there without asking', async () => {
+  const world = newWorld('Watch')
+  const told: string[] = []
+  world.objects.onChange((kind, namespace, name) => told.push(`${kind} ${namespace}/${name}`))
+  expect(await world.read()).toBe(undefined)
+  world.put('a')
+  await until(() => told.length === 1)
+  expect([await world.read(), world.asked, told, world.objects.rereadMs]).toEqual([
+    'a',
+    0,
+    ['ConfigMap n/c'],
+    undefined,
+  ])
+  await world.objects.close()
+})
+
+it('Get: asks each time, and has no answer without a server', async () => {
+  const world = newWorld('Get')
+  expect(await world.read()).toBe(undefined)
+  world.put('a')
+  expect([await world.read(), await world.read(), world.asked]).toEqual(['a', 'a', 3])
+  expect(world.objects.rereadMs).toBe(1000)
+  world.isAway = true
+  await expect(world.read()).rejects.toThrow('away')
+})
+
+it('Cache: asks once a minute, for what is missing each time, and keeps what it has when nobody answers', async () => {
+  const world = newWorld('Cache')
+  expect([await world.read(), await world.read(), world.asked]).toEqual([undefined, undefined, 2])
+  world.put('a')
+  expect(await world.read()).toBe('a')
+  world.put('b')
+  world.clock.ms = 59_999
+  expect([await world.read(), world.asked]).toEqual(['a', 3])
+  world.clock.ms = 60_000
+  world.isAway = true
+  expect([await world.read(), world.asked]).toEqual(['a', 4])
+  world.isAway = false
+  expect([await world.read(), world.asked]).toEqual(['b', 5])
+  expect(world.objects.rereadMs).toBe(1000)
+})
+
+test.each([
+  [{ namespace: 'n' }, 'b'],
+  [{ namespace: 'other' }, 'a'],
+])('Cache: a new pod in %j sees %s, as the object may have been made for it', async (metadata, seen) => {
+  const world = newWorld('Cache')
+  world.put('a')
+  await world.read()
+  world.put('b')
+  const pod: Pod = { metadata, spec: { containers: [], volumes: [{ name: 'v', configMap: { name: 'c' } }] } }
+  world.objects.outdate?.(pod)
+  expect(await world.read()).toBe(seen)
+})
+
+test.each([
+  [undefined, 60_000],
+  ['300', 300_000],
+  ['0', 0],
+  ['soon', 60_000],
+])('the annotation %s makes %d ms', (ttl, ms) => {
+  expect(ttlOf({ metadata: { annotations: ttl ? { 'node.alpha.kubernetes.io/ttl': ttl } : {} } })).toBe(ms)
+})
