@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { ImageSpec, VersionRequest } from '@nodelet/cri-api'
-import { openCgroups } from '@nodelet/linux'
+import { openCgroups, pageBytes } from '@nodelet/linux'
 import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import { aborted } from './aborted.ts'
 import { nodeCredentialsOf } from './assembly/credentials.ts'
@@ -73,6 +73,7 @@ import { openUserNamespaces } from './pod/user-namespaces.ts'
 import { removeEveryPod } from './pod/remove-all.ts'
 import { cgroupDriverOf } from './resource/driver-of-runtime.ts'
 import { createPluginWatcher } from './plugins/watcher.ts'
+import { parseQuantity } from './quantity.ts'
 import { servePodResources } from './pod-resources/server.ts'
 import { createResizer } from './resize/resizer.ts'
 import { watchRuntime } from './runtime-watch.ts'
@@ -202,6 +203,13 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     cfsQuota,
     pageSizes,
     swap: undefined,
+    throttling: configuration.featureGates['MemoryQoS']
+      ? {
+          factor: configuration.memoryThrottlingFactor,
+          allocatableBytes: parseQuantity(resources.allocatable['memory'] ?? '0', 'allocatable.memory'),
+          pageBytes: pageBytes(),
+        }
+      : undefined,
     singleProcessOOMKill: configuration.singleProcessOOMKill ?? false,
     seccompDefault: configuration.seccompDefault,
     maxRestartMs: parseDuration(configuration.crashLoopBackOff.maxContainerRestartPeriod ?? '300s'),

@@ -26,6 +26,7 @@ export type SystemCall =
   | 'flock'
   | 'prlimit'
   | 'eventfd'
+  | 'sysconf'
   | 'syscall'
   | 'openTree'
   | 'mountSetattr'
@@ -51,6 +52,7 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   pipe2: libc.func('int pipe2(_Out_ uint8_t *fds, int flags)'),
   waitpid: libc.func('int waitpid(int pid, _Out_ uint8_t *status, int options)'),
   flock: libc.func('int flock(int fd, int operation)'),
+  sysconf: libc.func('long sysconf(int name)'),
   eventfd: libc.func('int eventfd(unsigned int value, int flags)'),
   prlimit: libc.func('int prlimit(int pid, int resource, const uint8_t *limit, _Out_ uint8_t *former)'),
   // For what this libc may have no function of its own: all numbers above 424 are the same on every processor.

@@ -81,7 +81,6 @@ const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
     'CRIListStreaming',
     'ContainerStopSignals',
     'ImageVolumeWithDigest',
-    'MemoryQoS',
     'PodsAPI',
     'ReduceDefaultCrashLoopBackOffDecay',
     'RuntimeClassInImageCriApi',
@@ -94,6 +93,7 @@ const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
 export const chosen: Readonly<Record<string, { stage: FeatureStage; isOn: boolean }>> = {
   CPUManagerPolicyAlphaOptions: { stage: 'ALPHA', isOn: false },
   InPlacePodLevelResourcesVerticalScaling: { stage: 'BETA', isOn: true },
+  MemoryQoS: { stage: 'ALPHA', isOn: false },
   NodeDeclaredFeatures: { stage: 'BETA', isOn: true },
   RestartAllContainersOnContainerExits: { stage: 'BETA', isOn: true },
 }

@@ -167,6 +167,7 @@ const resources = {
   topologyManagerPolicyOptions: z.record(z.string(), z.string()).default({}),
   reservedMemory: z.array(z.strictObject({ numaNode: whole(0), limits: quantities })).default([]),
   memoryThrottlingFactor: z.number().gt(0).max(1).default(0.9),
+  memoryReservationPolicy: z.enum(['', 'None', 'TieredReservation']).default('None'),
   evictionHard: thresholds.optional(),
   evictionSoft: thresholds.default({}),
   evictionSoftGracePeriod: z.record(z.string(), plainDuration('0s')).default({}),

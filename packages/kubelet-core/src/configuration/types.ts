@@ -150,6 +150,7 @@ export interface KubeletConfiguration {
     limits: Record<string, string>
   }[]
   memoryThrottlingFactor: number
+  memoryReservationPolicy: '' | 'None' | 'TieredReservation'
   evictionHard?:
     | Partial<
         Record<

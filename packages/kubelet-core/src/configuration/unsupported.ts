@@ -10,16 +10,18 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'hairpinMode',
   // For programs of FlexVolume, a kind of volume that this kubelet does not have: CSI drivers have taken its place.
   'volumePluginDir',
-  // Only with the gate QOSReserved, which is alpha: without it the Go kubelet does nothing with it either.
+  // Needs the gate QOSReserved, which is alpha: what Guaranteed pods ask for is not kept from the others here.
   'qosReserved',
   // Spans of CRI calls and of requests to the server would go to an OpenTelemetry collector: metrics and the log tell
   // their times here.
   'tracing',
-  'enableContentionProfiling',
   // How late the Go kubelet may tell the runtime which CPUs a container has: this one tells at once, and again after a
   // failure. Neither looks whether somebody else changed them.
   'cpuManagerReconcilePeriod',
-  'memoryThrottlingFactor',
+  // Needs the gate MemoryQoS, which is alpha: memory that pods ask for is not protected by memory.min and memory.low here.
+  'memoryReservationPolicy',
+  'enableContentionProfiling',
+  'enableSystemLogQuery',
   'logging',
 ]
 

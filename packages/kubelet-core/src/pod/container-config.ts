@@ -12,6 +12,7 @@ import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { parseMilliQuantity, parseQuantity } from '../quantity.ts'
 import { type CfsQuota, containerCgroupValues, defaultCfsQuota } from '../resource/container-resources.ts'
 import { hugePageLimits } from '../resource/huge-pages.ts'
+import { memoryHigh, type Throttling } from '../resource/memory-high.ts'
 import { podLevelOf } from '../resource/pod-level.ts'
 import { type SwapFacts, swapValues } from '../resource/swap.ts'
 import { oomScoreAdj, qosClass } from '../resource/qos.ts'
@@ -55,6 +56,8 @@ export interface ContainerFacts extends SecurityFacts {
   isExclusive?: boolean | undefined
   /** Undefined where the kernel does not limit swap. */
   swap?: SwapFacts | undefined
+  /** Undefined: nobody is slowed down. */
+  throttling?: Throttling | undefined
 }
 
 /** @throws ContainerConfigError, or RangeError naming the field of a malformed quantity */
@@ -111,6 +114,7 @@ export type ResourceFacts = Pick<
   | 'cfsQuota'
   | 'pageSizes'
   | 'swap'
+  | 'throttling'
   | 'cpuset'
   | 'memset'
   | 'isExclusive'
@@ -119,6 +123,7 @@ export type ResourceFacts = Pick<
 /** @throws RangeError naming the field of a malformed quantity */
 export function containerResources(pod: Pod, container: Container, facts: ResourceFacts): LinuxContainerResources {
   const swap = facts.swap ? swapValues(pod, container, facts.swap, facts.cgroupVersion) : {}
+  const high = facts.throttling && facts.cgroupVersion === 2 ? memoryHigh(container, facts.throttling) : undefined
   const killAll = facts.cgroupVersion === 2 && !facts.singleProcessOOMKill
   return ResourcesMessage.fromPartial({
     ...containerCgroupValues(container.resources, facts.isExclusive ? noQuota : facts.cfsQuota),
@@ -129,7 +134,11 @@ export function containerResources(pod: Pod, container: Container, facts: Resour
     ),
     oomScoreAdj: BigInt(oomScoreOf(pod, container, facts.nodeMemoryBytes)),
     ...swap,
-    unified: { ...(killAll && { 'memory.oom.group': '1' }), ...swap.unified },
+    unified: {
+      ...(killAll && { 'memory.oom.group': '1' }),
+      ...(high !== undefined && { 'memory.high': String(high) }),
+      ...swap.unified,
+    },
   })
 }
 

@@ -15,6 +15,7 @@ import type { ExecInContainer, Prober } from '../probe/types.ts'
 import type { CfsQuota } from '../resource/container-resources.ts'
 import type { CgroupDriver } from '../resource/cgroup-driver.ts'
 import type { Resizer } from '../resize/resizer.ts'
+import type { Throttling } from '../resource/memory-high.ts'
 import type { SwapFacts } from '../resource/swap.ts'
 import type { StatusWriter } from '../status-writer.ts'
 import type { bindSubPath } from '../volume/sub-path.ts'
@@ -41,6 +42,8 @@ export interface NodeFacts {
   pageSizes: readonly string[]
   /** Undefined where the kernel does not limit swap, and before it is known. */
   swap: SwapFacts | undefined
+  /** Undefined without the gate MemoryQoS. */
+  throttling: Throttling | undefined
   singleProcessOOMKill: boolean
   seccompDefault: boolean
   /** The longest delay between restarts of a container, in milliseconds. */

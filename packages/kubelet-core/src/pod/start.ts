@@ -161,6 +161,7 @@ export const resourceFacts = (
   cfsQuota: node.cfsQuota,
   pageSizes: node.pageSizes,
   swap: node.swap,
+  throttling: node.throttling,
 })
 
 async function canRecurse(services: PodServices, pod: Pod): Promise<boolean> {

@@ -117,7 +117,7 @@ test('metrics have the names and types of the Go kubelet', async () => {
     ['SidecarContainers', '', 1],
     ['ComponentFlagz', 'BETA', 1],
     ['SystemdWatchdog', '', 1],
-    ['MemoryQoS', 'ALPHA', 0],
+    ['PodsAPI', 'ALPHA', 0],
     ['CPUManagerPolicyAlphaOptions', 'ALPHA', 1],
   ] as const) {
     expect(features).toContainEqual({ labels: { name, stage }, value })
