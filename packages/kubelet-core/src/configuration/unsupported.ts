@@ -20,8 +20,9 @@ const idle: readonly (keyof KubeletConfiguration)[] = [
   'cpuManagerReconcilePeriod',
   // Needs the gate MemoryQoS, which is alpha: memory that pods ask for is not protected by memory.min and memory.low here.
   'memoryReservationPolicy',
+  // Of Go's own locks.
   'enableContentionProfiling',
-  'enableSystemLogQuery',
+  // Its verbosity counts where the log can be told of it; its format is the log's own.
   'logging',
 ]
 
