@@ -7,6 +7,7 @@ import { openCgroups, pageBytes } from '@nodelet/linux'
 import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import { aborted } from './aborted.ts'
 import { nodeCredentialsOf } from './assembly/credentials.ts'
+import { createHousekeeping } from './assembly/housekeeping.ts'
 import { createNetworkRange } from './assembly/network-range.ts'
 import { podCgroupsOf, podsCgroupOf } from './assembly/pod-cgroups.ts'
 import { createPodSets } from './assembly/pod-sets.ts'
@@ -38,7 +39,6 @@ import { checkOptions, type Kubelet, type KubeletOptions } from './config.ts'
 import { type KubeletConfiguration, parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
 import { idleSettings } from './configuration/unsupported.ts'
 import { parseDuration } from './duration.ts'
-import { removeStaleLogs } from './container-log/remove.ts'
 import { createEventRecorder } from './events.ts'
 import { logLevelOf, silentLogger } from './log.ts'
 import { countRequests } from './metrics/client-metrics.ts'
@@ -63,7 +63,6 @@ import { createImageGuard } from './pull-records/guard.ts'
 import { openPullRecords } from './pull-records/records.ts'
 import { createImages } from './pod/images.ts'
 import { isStatic } from './pod/labels.ts'
-import { removeGonePods } from './pod/prune.ts'
 import { createPodManager, type PodManager } from './pod/manager.ts'
 import { createRuntimeReader } from './pod/runtime-read.ts'
 import type { NodeFacts, PodServices } from './pod/services.ts'
@@ -105,8 +104,6 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const client = unlimited?.limited({ qps: kubeAPIQPS || defaultQps, burst: kubeAPIBurst || defaultBurst })
   const metrics = createKubeletMetrics()
   const syncMs = parseDuration(configuration.syncFrequency)
-  /** Housekeeping that has not come round for so long hangs. */
-  const stuckMs = Math.max(300_000, 2 * syncMs)
   const limitMs = parseDuration(configuration.runtimeRequestTimeout)
   using opening = new DisposableStack()
   const clients = opening.use(runtimeClients(options, configuration))
@@ -362,41 +359,8 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const sets = createPodSets({ sources, manager, statuses, mirrors })
   const closing = new AbortController()
   let agent: NodeAgent | undefined
-  let listedMs: number | undefined
   let allRead = false
-  const relist: typeof services.reader.podUids = async (signal) => {
-    const beganMs = clock.now()
-    if (listedMs !== undefined) metrics.relistIntervalSeconds.observe((beganMs - listedMs) / 1000)
-    listedMs = beganMs
-    metrics.lastSeenSeconds.set(beganMs / 1000)
-    const took = metrics.relistSeconds.startTimer()
-    return services.reader.podUids(signal).finally(took)
-  }
-  const housekeeping = startPeriod({
-    ms: syncMs,
-    jitter: 0.5,
-    clock,
-    onError: (error, again) => log.warn({ err: error, again }, 'housekeeping'),
-    async run(signal) {
-      turnedMs = clock.now()
-      await sets.allReady
-      turnedMs = clock.now()
-      const inRuntime = await relist(signal)
-      sets.again()
-      manager.endOrphans(inRuntime)
-      const known = manager.uids()
-      for (const uid of await cgroups.list()) if (!known.has(uid)) await cgroups.remove(uid)
-      await removeStaleLogs(podLogsDir, (uid) => !inRuntime.has(uid) && !manager.uids().has(uid))
-      for (const uid of services.userNamespaces.uids()) {
-        if (!manager.uids().has(uid)) await services.userNamespaces.release(uid)
-      }
-      await removeGonePods(services, (uid) => inRuntime.has(uid) || manager.uids().has(uid)).catch((error: unknown) => {
-        log.warn({ err: error }, 'what is left on disk of pods that are gone stays until the next time')
-      })
-      manager.wakeAll()
-      await claims.releaseGone(manager.uids(), signal)
-    },
-  })
+  const housekeeping = createHousekeeping({ services, claims, sets, manager, syncMs, metrics, clock, log })
   const upkeep = createUpkeep({
     nodeName,
     rootDir,
@@ -461,16 +425,11 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   let watchingOom: Promise<void> | undefined
   let utilChains: AsyncDisposable | undefined
   let ownProcess: OwnProcess | undefined
-  /** When the housekeeping last came round: a kubelet whose loop stands still does not. */
-  let turnedMs = clock.now()
-  const healthChecks = (): HealthCheck[] => {
-    const stands = clock.now() - turnedMs > stuckMs
-    return [
-      { name: 'ping' },
-      { name: 'log' },
-      { name: 'syncloop', problem: stands ? 'sync Loop took longer than expected' : undefined },
-    ]
-  }
+  const healthChecks = (): HealthCheck[] => [
+    { name: 'ping' },
+    { name: 'log' },
+    { name: 'syncloop', problem: housekeeping.problem() },
+  ]
   let counting: Disposable | undefined
   let server: RenewedServer | undefined
   let clientRotation: Rotation | undefined
@@ -594,7 +553,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           brokeOff: () => metrics.eventStreamErrors.inc(),
           heard: (delayMs) => metrics.eventDelaySeconds.observe(delayMs / 1000),
           unknown: (uid) => {
-            if (allRead && !manager.uids().has(uid)) housekeeping.now()
+            if (allRead && !manager.has(uid)) housekeeping.now()
           },
           clock,
           log,

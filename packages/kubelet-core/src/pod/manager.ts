@@ -39,6 +39,8 @@ export interface PodManager {
   /** With their newest status. */
   pods(): Pod[]
   uids(): Set<string>
+  /** Whether the pod is wanted, or ends. */
+  has(podUid: string): boolean
   close(): Promise<void>
 }
 
@@ -192,6 +194,7 @@ export function createPodManager(services: PodServices): PodManager {
     },
     pods: () =>
       [...entries.values()].map(({ worker }) => withStatus(worker.pod, statuses.get(worker.pod.metadata?.uid ?? ''))),
+    has: (uid) => entries.has(uid) || desired.has(uid),
     uids: () => new Set([...entries.keys(), ...desired.keys()]),
     async close() {
       closed = true
