@@ -14,7 +14,6 @@ const aptPackages = {
   conmon: ['/usr/bin/conmon'],
   iptables: ['/usr/sbin/iptables'],
   nftables: ['/usr/sbin/nft'],
-  conntrack: ['/usr/sbin/conntrack'],
   iproute2: ['/usr/sbin/ip', '/sbin/ip', '/usr/bin/ip'],
   ipset: ['/usr/sbin/ipset'],
   'kubernetes-client': ['/usr/bin/kubectl', '/usr/local/bin/kubectl'],
@@ -26,6 +25,7 @@ const aptPackages = {
 
 /** What only the tests need. */
 const testPackages = {
+  conntrack: ['/usr/sbin/conntrack'],
   checkpolicy: ['/usr/bin/checkpolicy'],
   apparmor: ['/usr/sbin/apparmor_parser', '/sbin/apparmor_parser'],
   criu: ['/usr/sbin/criu'],

@@ -12,8 +12,8 @@ export async function removeNetwork({ bridge, hostNetns, signal = never }: Remov
     await rules.commit([{ from: (saved) => removalOf(saved, ofPods(saved)) }], signal)
     await rules.commit([{ from: (saved) => removalOf(saved, sharedChains) }], signal)
   }
-  using netlink = openNetlink(hostNetns === undefined ? {} : { netns: hostNetns })
-  await netlink.deleteLink(bridge)
+  using netlink = openNetlink({ netns: hostNetns })
+  await netlink.links.delete(bridge)
 }
 
 const never = new AbortController().signal

@@ -22,9 +22,42 @@ export { openCgroups } from './cgroup.ts'
 export { cpuWeight } from './cgroup-v2.ts'
 export type { CgroupDevice, CgroupLimits, CgroupPressure, Cgroups, CgroupStats, HugePages } from './cgroup.ts'
 export { addressBytes, addressText, isWithin, parsePrefix } from './netlink/ip.ts'
-export type { Prefix } from './netlink/ip.ts'
+export type { Family, Prefix } from './netlink/ip.ts'
 export { openNetlink } from './netlink/netlink.ts'
-export type { Address, Link, Netlink, Route } from './netlink/netlink.ts'
+export type { Netlink } from './netlink/netlink.ts'
+export type { AddressFilter, Addresses } from './netlink/addresses.ts'
+export type { Bridge } from './netlink/bridge.ts'
+export type { Conntrack } from './netlink/conntrack.ts'
+export type { Features } from './netlink/features.ts'
+export type { LinkFilter, Links } from './netlink/links.ts'
+export type { NeighbourFilter, Neighbours } from './netlink/neighbours.ts'
+export type { Qdiscs } from './netlink/qdiscs.ts'
+export type { Routes, Rules } from './netlink/routes.ts'
+export type { Change, Watch } from './netlink/watch.ts'
+export { openTap } from './netlink/tap.ts'
+export type { NewTap, OpenTapOptions } from './netlink/tap.ts'
+export type { Address, AddressFlag, NewAddress, Scope } from './netlink/messages/address.ts'
+export type { BridgePort } from './netlink/messages/bridge-port.ts'
+export type { BridgeVlan, PortVlans } from './netlink/messages/bridge-vlan.ts'
+export type { Feature } from './netlink/messages/feature.ts'
+export type { Redirect } from './netlink/messages/filter.ts'
+export type { Flow, FlowFilter, FlowProtocol, Tuple } from './netlink/messages/flow.ts'
+export type {
+  Born,
+  Link,
+  LinkChange,
+  LinkRef,
+  LinkSettings,
+  LinkStatistics,
+  NetnsRef,
+  NewLink,
+  NewPeer,
+} from './netlink/messages/link.ts'
+export type { LinkDetails, VlanProtocol } from './netlink/messages/link-kinds.ts'
+export type { ForwardingEntry, Neighbour, NeighbourState } from './netlink/messages/neighbour.ts'
+export type { NewQdisc, Qdisc, QdiscDetails } from './netlink/messages/qdisc.ts'
+export type { NewRoute, NextHop, Route, RouteFilter, RouteProtocol, RouteType } from './netlink/messages/route.ts'
+export type { Rule, RuleAction } from './netlink/messages/rule.ts'
 export { followKernelLog } from './kernel-log.ts'
 export type { KernelLogOptions, KernelRecord } from './kernel-log.ts'
 export { notifyService } from './notify.ts'

@@ -1,9 +1,8 @@
 // Every libc symbol that we call; nothing else knows them. All calls are short and synchronous.
 import koffi from 'koffi'
-import { LinuxError } from './errors.ts'
+import { errnoName, LinuxError } from './errors.ts'
 
 const libc = koffi.load('libc.so.6')
-const errnoNames = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]))
 
 /** The calls that this package makes. */
 export type SystemCall =
@@ -18,6 +17,9 @@ export type SystemCall =
   | 'utimensat'
   | 'socket'
   | 'connect'
+  | 'bind'
+  | 'setsockopt'
+  | 'recv'
   | 'close'
   | 'fcntl'
   | 'lseek'
@@ -36,6 +38,14 @@ type TerminalCall = 'posix_openpt' | 'grantpt' | 'unlockpt' | 'ioctl' | 'ioctlWi
 
 type Argument = string | number | bigint | Uint8Array | null
 
+type SlowCall = 'send' | 'recv'
+
+/** The calls that may block for long and run on a thread of their own, so that they hold up nothing else. */
+const slow = {
+  send: libc.func('long send(int fd, const uint8_t *data, size_t size, int flags)'),
+  recv: libc.func('long recv(int fd, _Out_ uint8_t *data, size_t size, int flags)'),
+}
+
 const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   mount: libc.func(
     'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
@@ -46,6 +56,9 @@ const symbols: Record<SystemCall, (...args: Argument[]) => number> = {
   sethostname: libc.func('int sethostname(const char *name, size_t length)'),
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   connect: libc.func('int connect(int fd, const uint8_t *address, unsigned int length)'),
+  bind: libc.func('int bind(int fd, const uint8_t *address, unsigned int length)'),
+  setsockopt: libc.func('int setsockopt(int fd, int level, int option, const uint8_t *value, unsigned int length)'),
+  recv: slow.recv,
   close: libc.func('int close(int fd)'),
   fcntl: libc.func('int fcntl(int fd, int command, int argument)'),
   lseek: libc.func('long lseek(int fd, long offset, int whence)'),
@@ -114,15 +127,7 @@ const spawning: Record<SpawnCall, (...args: (Argument | readonly (string | null)
 /** @throws LinuxError */
 export function callSpawn(name: SpawnCall, subject: string, ...args: (Argument | readonly (string | null)[])[]): void {
   const errno = spawning[name](...args)
-  if (errno !== 0) throw new LinuxError(errnoNames.get(errno) ?? `errno ${errno}`, name, subject)
-}
-
-type SlowCall = 'send' | 'recv'
-
-/** The calls that may block for long and run on a thread of their own, so that they hold up nothing else. */
-const slow = {
-  send: libc.func('long send(int fd, const uint8_t *data, size_t size, int flags)'),
-  recv: libc.func('long recv(int fd, _Out_ uint8_t *data, size_t size, int flags)'),
+  if (errno !== 0) throw new LinuxError(errnoName(errno), name, subject)
 }
 
 /** Runs a call on another thread. Its errno stays there: a failure is told as -1. */
@@ -143,6 +148,5 @@ export async function callSlowly(name: SlowCall, ...args: Argument[]): Promise<n
 export function call(name: SystemCall, subject: string, ...args: Argument[]): number {
   const result = Number(symbols[name](...args))
   if (result !== -1) return result
-  const errno = koffi.errno()
-  throw new LinuxError(errnoNames.get(errno) ?? `errno ${errno}`, name, subject)
+  throw new LinuxError(errnoName(koffi.errno()), name, subject)
 }

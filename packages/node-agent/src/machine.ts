@@ -9,7 +9,6 @@ const ofRuntime: Record<string, string> = { runc: 'runc', conmon: 'conmon' }
 const programs: Record<string, string> = {
   iptables: 'iptables',
   'iptables-restore': 'iptables',
-  conntrack: 'conntrack',
 }
 
 /** @throws CommandError when not root or a program is missing */

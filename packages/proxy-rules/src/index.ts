@@ -1,4 +1,4 @@
-export { parseFlows, staleFlows, type Flow } from './apply/conntrack.ts'
+export { staleFlows } from './apply/conntrack.ts'
 export { changedServices } from './graph/changes.ts'
 export { chooseEndpoints, type Choice, type Place } from './graph/choice.ts'
 export type { Endpoint } from './graph/endpoint.ts'

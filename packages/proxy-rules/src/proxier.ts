@@ -50,8 +50,8 @@ export interface Proxier {
 const firstRetryMs = 1000
 
 /**
- * Starts the proxy in iptables mode, for IPv4 and, where the machine has it, IPv6. Needs root and the programs `iptables` (with
- * `-save` and `-restore`, 1.6.2 or later) and `conntrack`.
+ * Starts the proxy in iptables mode, for IPv4 and, where the machine has it, IPv6. Needs root and the program `iptables` (with
+ * `-save` and `-restore`, 1.6.2 or later).
  *
  * @throws Error when iptables does not work for the family of the first node address; RangeError for malformed options
  */

@@ -61,3 +61,10 @@ export function isWithin(address: string, prefix: string): boolean {
   list.addSubnet(addressText(bytes), length, bytes.length === 4 ? 'ipv4' : 'ipv6')
   return list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
 }
+
+/** IPv4 or IPv6. */
+export type Family = 4 | 6
+
+/** Of a family, or of any. */
+export const familyNumber = (family: Family | undefined): number =>
+  family === 4 ? AF_INET : family === 6 ? AF_INET6 : 0

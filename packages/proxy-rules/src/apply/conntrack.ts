@@ -1,40 +1,9 @@
 // UDP connections that the kernel still sends where no endpoint is any more.
+import { openNetlink } from '@nodelet/linux'
+import type { Flow } from '@nodelet/linux'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
-import type { IPFamily } from '../net/address.ts'
 import { parseAddress } from '../net/address.ts'
-import { runProgram } from './program.ts'
-
-/** A tracked UDP flow: what the client sent, and who answers. */
-export interface Flow {
-  source: string
-  sourcePort: number
-  destination: string
-  destinationPort: number
-  replySource: string
-  replySourcePort: number
-}
-
-const line = /^udp\s.*?src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+).*?src=(\S+) dst=\S+ sport=(\d+) dport=\d+/
-
-/** Reads what `conntrack -L -p udp` prints; other lines are passed over. Pure. */
-export function parseFlows(text: string): Flow[] {
-  return text.split('\n').flatMap((row) => {
-    const [, source, destination, sourcePort, destinationPort, replySource, replySourcePort] = line.exec(row) ?? []
-    if (source === undefined || destination === undefined || replySource === undefined) return []
-    return [
-      {
-        source,
-        sourcePort: Number(sourcePort),
-        destination,
-        destinationPort: Number(destinationPort),
-        replySource,
-        replySourcePort: Number(replySourcePort),
-      },
-    ]
-  })
-}
-
-const key = (address: string, port: number): string => `${parseAddress(address)?.text ?? address} ${port}`
+const key = (address: string, port: number | undefined): string => `${parseAddress(address)?.text ?? address} ${port}`
 
 /**
  * Flows to a UDP service port that are answered by none of its serving endpoints: gone ones, and flows from before the rules.
@@ -51,9 +20,10 @@ export function staleFlows(flows: readonly Flow[], graph: ServiceGraph): Flow[] 
     }
     if (port.nodePort !== 0) nodePorts.set(port.nodePort, wanted)
   }
-  return flows.filter((flow) => {
-    const wanted = fronts.get(key(flow.destination, flow.destinationPort)) ?? nodePorts.get(flow.destinationPort)
-    return wanted !== undefined && !wanted.has(key(flow.replySource, flow.replySourcePort))
+  return flows.filter(({ protocol, original: { destination, destinationPort = 0 }, reply }) => {
+    if (protocol !== 'udp') return false
+    const wanted = fronts.get(key(destination, destinationPort)) ?? nodePorts.get(destinationPort)
+    return wanted !== undefined && !wanted.has(key(reply.source, reply.sourcePort))
   })
 }
 
@@ -77,27 +47,12 @@ function udpEndpoints(nodes: readonly ServiceNode[]): Map<string, string> {
   )
 }
 
-/** Deletes the stale flows of a family and says how many. @throws Error when the `conntrack` program fails */
+/** Deletes the stale flows of a family and says how many. @throws LinuxError */
 export async function cleanFlows(graph: ServiceGraph, netns?: string): Promise<number> {
-  const family = kernelName(graph.family)
-  const listed = await runProgram('conntrack', ['-L', '-f', family, '-p', 'udp'], { netns })
-  if (listed.code !== 0) throw new Error(`conntrack -L -p udp failed with ${listed.code}: ${listed.stderr.trim()}`)
-  const stale = staleFlows(parseFlows(listed.stdout), graph)
-  for (const flow of stale) {
-    const { code, stderr } = await runProgram('conntrack', ['-D', '-f', family, ...tuple(flow)], { netns })
-    // It may have ended by itself meanwhile.
-    if (code !== 0 && !stderr.includes('0 flow entries')) {
-      throw new Error(`conntrack -D ${tuple(flow).join(' ')} failed with ${code}: ${stderr.trim()}`)
-    }
-  }
-  return stale.length
-}
-
-function kernelName(family: IPFamily): string {
-  return family === 'IPv4' ? 'ipv4' : 'ipv6'
-}
-
-function tuple({ source, destination, sourcePort, destinationPort }: Flow): string[] {
-  const ports = ['--sport', String(sourcePort), '--dport', String(destinationPort)]
-  return ['-p', 'udp', '--orig-src', source, '--orig-dst', destination, ...ports]
+  using netlink = openNetlink({ netns })
+  const flows = await netlink.conntrack.list({ family: graph.family === 'IPv4' ? 4 : 6, protocol: 'udp' })
+  let count = 0
+  // One may have ended by itself meanwhile.
+  for (const flow of staleFlows(flows, graph)) count += await netlink.conntrack.delete(flow)
+  return count
 }

@@ -59,7 +59,7 @@ export async function makeNamespaces(
   else setAsRoot(sysctls, paths)
   if (paths.net === undefined) return
   using netlink = openNetlink({ netns: paths.net })
-  await netlink.setUp('lo')
+  await netlink.links.set('lo', { up: true })
 }
 
 function setAsRoot(sysctls: readonly Sysctl[], paths: Partial<Record<NamespaceKind, string>>): void {

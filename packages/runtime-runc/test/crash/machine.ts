@@ -16,7 +16,7 @@ export async function machineState(folder: string, cgroup: string): Promise<stri
   const host = join(folder, 'host-net')
   const mounts = (await readMountInfo()).filter(({ mountPoint }) => mountPoint.startsWith(`${folder}/`))
   using netlink = openNetlink({ netns: host })
-  const links = await netlink.links()
+  const links = await netlink.links.list()
   const rules = execFileSync('nsenter', [`--net=${host}`, 'iptables-save', '-t', 'nat'], { encoding: 'utf8' })
   return [
     ...mounts.map(({ mountPoint, type }) => `mount ${type} ${mountPoint}`),
@@ -34,7 +34,7 @@ export async function machineState(folder: string, cgroup: string): Promise<stri
 /** Pods' links that the kernel deletes with their namespaces, some 30 ms after a pod has stopped: their end here is down. */
 export async function linksGoing(folder: string): Promise<string[]> {
   using netlink = openNetlink({ netns: join(folder, 'host-net') })
-  return (await netlink.links()).filter(({ name, up }) => name.startsWith('veth') && !up).map(({ name }) => name)
+  return (await netlink.links.list()).filter(({ name, up }) => name.startsWith('veth') && !up).map(({ name }) => name)
 }
 
 /** Command lines that name the folder, but for daemons and their tests. */

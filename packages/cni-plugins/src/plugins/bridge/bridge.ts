@@ -20,37 +20,37 @@ export const bridge: Plugin = {
   async add(call, host, signal) {
     const config = parseBridge(call.config)
     const { netns, ifName, containerId } = call.network
-    const onHost = hostOption(host)
-    using outside = openNetlink(onHost)
+    using outside = openNetlink({ netns: host.netns })
     using inside = openNetlink({ netns })
-    await ensureBridge(outside, host, config)
-    const veth = await makeVeth(outside, config, call)
+    const master = await ensureBridge(outside, host, config)
+    const port = await makeVeth(outside, config, call, master)
+    const veth = port.name
     let owesAddress = false
     try {
-      await inside.setUp(ifName)
-      if (config.ipam) await inside.setUp('lo')
-      await outside.setMaster(veth, config.bridge)
-      if (config.hairpinMode) await outside.setHairpin(veth, true)
+      if (config.hairpinMode) await outside.bridge.setPort(port.index, { hairpin: true })
+      // Nothing comes in before the pod's end is up.
       setSysctl(host.netns, `net/ipv6/conf/${veth}/accept_ra`, '0')
-      await outside.setUp(veth)
-      if (!config.ipam) return await resultOf(call, config, outside, inside, veth, undefined)
+      await inside.links.set(ifName, { up: true })
+      if (config.ipam) await inside.links.set('lo', { up: true })
+      const links = await linksOf(call, outside, inside, master, port)
+      if (!config.ipam) return resultOf(call, config, links, undefined)
       owesAddress = true
       const leased = withGateways(await host.plugin(config.ipam.type).add(call, host, signal), config)
       if (leased.ips.length === 0) throw new CniError(cniCode.internal, 'IPAM plugin returned missing IP config')
-      const result = await resultOf(call, config, outside, inside, veth, leased)
-      await configure(inside, netns, ifName, result)
-      if (config.isGateway) await makeGateway(outside, host, config, result)
+      const result = resultOf(call, config, links, leased)
+      await configure(inside, netns, links.pod, result)
+      if (config.isGateway) await makeGateway(outside, host, links.bridge, result)
       if (config.ipMasq) {
         for (const family of familiesOf(result.ips) ?? []) {
           const lines = masqueradeRules(call.config.name, containerId, result.ips, family)
           host.changeRules(family, { lines, from: () => lines })
         }
       }
-      await outside.untilOperational(veth, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
+      await outside.links.untilOperational(port.index, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
       return result
     } catch (error) {
       if (owesAddress && config.ipam) await host.plugin(config.ipam.type).del(call, host, signal)
-      await outside.deleteLink(veth)
+      await outside.links.delete(veth)
       throw error
     }
   },
@@ -87,16 +87,14 @@ async function endLinks(
   const isPinned = isNamespacePinned(netns)
   if (isPinned && !(namespaceGoes && ends.length > 0)) {
     using inside = openNetlink({ netns })
-    return inside.deleteLink(ifName)
+    return inside.links.delete(ifName)
   }
-  using outside = openNetlink(hostOption(host))
+  using outside = openNetlink({ netns: host.netns })
   for (const { name } of ends) {
-    if (!isPinned) await outside.deleteLink(name)
-    else if (await outside.link(name)) await outside.setDown(name)
+    if (!isPinned) await outside.links.delete(name)
+    else if (await outside.links.get(name)) await outside.links.set(name, { up: false })
   }
 }
-
-const hostOption = (host: Host): { netns?: string } => (host.netns === undefined ? {} : { netns: host.netns })
 
 /** With isGateway the first address of the subnet is the gateway where IPAM names none. */
 function withGateways(leased: CniResult, { isGateway }: BridgeConfig): CniResult {
@@ -105,35 +103,47 @@ function withGateways(leased: CniResult, { isGateway }: BridgeConfig): CniResult
   return { ...leased, ips }
 }
 
-async function ensureBridge(outside: Netlink, host: Host, { bridge: name, mtu }: BridgeConfig): Promise<void> {
-  let found = await outside.link(name)
+/** Returns the bridge's index. */
+async function ensureBridge(outside: Netlink, host: Host, { bridge: name, mtu }: BridgeConfig): Promise<number> {
+  let found = await outside.links.get(name)
   if (!found) {
     try {
-      await outside.createBridge(name, { mtu })
+      await outside.links.add({ kind: 'bridge', name, ...(mtu && { mtu }) })
     } catch (error) {
       // Another pod was quicker.
       if (!(error instanceof LinuxError && error.code === 'EEXIST')) throw error
     }
-    found = await outside.link(name)
+    found = await outside.links.get(name)
   }
   if (found?.kind !== 'bridge') throw new CniError(cniCode.internal, `${name} already exists but is not a bridge`)
   setSysctl(host.netns, `net/ipv6/conf/${name}/accept_ra`, '0')
-  if (!found.up) await outside.setUp(name)
+  if (!found.up) await outside.links.set(found.index, { up: true })
+  return found.index
 }
 
+interface Port {
+  name: string
+  index: number
+  mac?: string
+}
+
+/** The machine's end is up and in the bridge, the pod's end is in its namespace. */
 async function makeVeth(
   outside: Netlink,
   { mtu }: BridgeConfig,
   { network: { netns, ifName } }: PluginCall,
-): Promise<string> {
+  master: number,
+): Promise<Port> {
+  const size = mtu ? { mtu } : {}
   for (let tries = 1; ; tries += 1) {
     const name = vethName()
     try {
-      await outside.createVeth(name, { name: ifName, netns }, { mtu })
-      return name
+      const peer = { name: ifName, netns, ...size }
+      const born = await outside.links.add({ kind: 'veth', name, up: true, master, ...size, peer })
+      return { name, ...born }
     } catch (error) {
       const isTaken = error instanceof LinuxError && error.code === 'EEXIST'
-      if (isTaken && tries < nameTries && (await outside.link(name))) continue
+      if (isTaken && tries < nameTries && (await outside.links.get(name))) continue
       throw isTaken
         ? new CniError(cniCode.internal, `container veth name ("${ifName}") already exists`, { cause: error })
         : error
@@ -141,15 +151,31 @@ async function makeVeth(
   }
 }
 
-async function resultOf(
-  { network: { netns, ifName }, config: { cniVersion } }: PluginCall,
-  config: BridgeConfig,
+interface PodLinks {
+  bridge: Port
+  host: Port
+  pod: Port
+}
+
+/** Read late: a bridge without a MAC of its own takes that of a port. */
+async function linksOf(
+  { network: { ifName } }: PluginCall,
   outside: Netlink,
   inside: Netlink,
-  veth: string,
+  master: number,
+  host: Port,
+): Promise<PodLinks> {
+  const [bridge, pod] = [await outside.links.get(master), await inside.links.get(ifName)]
+  if (!bridge || !pod) throw new CniError(cniCode.internal, `${bridge ? ifName : 'the bridge'} is gone`)
+  return { bridge, host, pod }
+}
+
+function resultOf(
+  { network: { netns }, config: { cniVersion } }: PluginCall,
+  config: BridgeConfig,
+  { bridge: own, host, pod }: PodLinks,
   leased: CniResult | undefined,
-): Promise<CniResult> {
-  const [own, port, eth] = await Promise.all([outside.link(config.bridge), outside.link(veth), inside.link(ifName)])
+): CniResult {
   const podInterface = 2
   const routes = [...(leased?.routes ?? [])]
   if (config.isDefaultGateway) {
@@ -159,17 +185,10 @@ async function resultOf(
         routes.push({ dst, gw: gateway })
     }
   }
-  const named = (name: string, mac: string | undefined): CniResult['interfaces'][number] => ({
-    name,
-    ...(mac && { mac }),
-  })
+  const named = ({ name, mac }: Port): CniResult['interfaces'][number] => ({ name, ...(mac && { mac }) })
   return {
     cniVersion,
-    interfaces: [
-      named(config.bridge, own?.mac),
-      named(veth, port?.mac),
-      { ...named(ifName, eth?.mac), sandbox: netns },
-    ],
+    interfaces: [named(own), named(host), { ...named(pod), sandbox: netns }],
     ips: (leased?.ips ?? []).map((ip) => ({ ...ip, interface: podInterface })),
     routes,
     dns: config.dns ?? leased?.dns ?? {},
@@ -177,17 +196,22 @@ async function resultOf(
 }
 
 /** Addresses and routes of the pod's end. */
-async function configure(inside: Netlink, netns: string, ifName: string, { ips, routes }: CniResult): Promise<void> {
+async function configure(
+  inside: Netlink,
+  netns: string,
+  { name: ifName, index }: Port,
+  { ips, routes }: CniResult,
+): Promise<void> {
   setSysctl(netns, `net/ipv4/conf/${ifName}/arp_notify`, '1')
   if (ips.some(({ address }) => familyOf(address) === 6)) {
     for (const name of ['lo', ifName]) setSysctl(netns, `net/ipv6/conf/${name}/disable_ipv6`, '0')
     setSysctl(netns, `net/ipv6/conf/${ifName}/accept_dad`, '0')
     setSysctl(netns, `net/ipv6/conf/${ifName}/keep_addr_on_down`, '1')
   }
-  for (const { address } of ips) await inside.addAddress(ifName, address)
+  for (const { address } of ips) await inside.addresses.add(index, address)
   for (const { dst, gw } of routes) {
     const gateway = gw ?? ips.find(({ address }) => familyOf(address) === familyOf(dst))?.gateway
-    await inside.addRoute({ destination: dst, ...(gateway === undefined ? { link: ifName } : { gateway }) })
+    await inside.routes.add({ destination: dst, ...(gateway === undefined ? { link: index } : { gateway }) })
   }
 }
 
@@ -195,11 +219,10 @@ async function configure(inside: Netlink, netns: string, ifName: string, { ips, 
 async function makeGateway(
   outside: Netlink,
   host: Host,
-  { bridge: name }: BridgeConfig,
+  { name, index, mac }: Port,
   { ips }: CniResult,
 ): Promise<void> {
-  const own = await outside.link(name)
-  const present = (await outside.addresses()).filter(({ index }) => index === own?.index).map(({ address }) => address)
+  const present = (await outside.addresses.list({ link: index })).map(({ address }) => address)
   for (const { address, gateway } of ips) {
     if (gateway === undefined) continue
     const wanted = `${gateway}/${address.split('/')[1]}`
@@ -213,13 +236,13 @@ async function makeGateway(
       })
     }
     try {
-      await outside.addAddress(name, wanted)
+      await outside.addresses.add(index, wanted)
     } catch (error) {
       if (!(error instanceof LinuxError && error.code === 'EEXIST')) throw error // another pod was quicker
     }
   }
   // Set to itself it stays, instead of following that of the newest port.
-  if (own?.mac !== undefined) await outside.setMac(name, own.mac)
+  if (mac !== undefined) await outside.links.set(index, { mac })
 }
 
 function firstAddress(prefix: string): string {

@@ -5,7 +5,7 @@ import type { Plugin } from '../../types.ts'
 export const loopback: Plugin = {
   async add({ network: { netns }, config, prevResult }) {
     using netlink = openNetlink({ netns })
-    await netlink.setUp('lo')
+    await netlink.links.set('lo', { up: true })
     if (prevResult) return prevResult
     return {
       cniVersion: config.cniVersion,
@@ -21,7 +21,7 @@ export const loopback: Plugin = {
   async del({ network: { netns } }) {
     if (!isNamespacePinned(netns)) return
     using netlink = openNetlink({ netns })
-    await netlink.setDown('lo')
+    await netlink.links.set('lo', { up: false })
   },
   status: async () => undefined,
 }

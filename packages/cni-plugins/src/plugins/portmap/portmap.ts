@@ -1,5 +1,5 @@
 // portmap: ports of the host that lead to the pod.
-import { isWithin, openNetlink } from '@nodelet/linux'
+import { openNetlink } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
 import { removeChains } from '../../iptables.ts'
@@ -123,11 +123,10 @@ function podAddressOf({ ips, interfaces }: CniResult, ifName: string, family: 4 
 
 /** Packets from 127.0.0.1 may leave towards the pod. */
 async function allowLoopback(host: Host, pod: string): Promise<void> {
-  using netlink = openNetlink(host.netns === undefined ? {} : { netns: host.netns })
-  const links = new Map((await netlink.links()).map(({ index, name }) => [index, name]))
-  const route = (await netlink.routes()).find(
-    ({ destination, gateway }) => gateway === undefined && !destination.endsWith('/0') && isWithin(pod, destination),
-  )
-  const name = links.get(route?.index ?? -1)
+  using netlink = openNetlink({ netns: host.netns })
+  const route = await netlink.routes.lookup(pod)
+  // By way of a gateway the pod is not of this machine.
+  if (route?.index === undefined || route.gateway !== undefined) return
+  const name = (await netlink.links.get(route.index))?.name
   if (name !== undefined) setSysctl(host.netns, `net/ipv4/conf/${name}/route_localnet`, '1')
 }

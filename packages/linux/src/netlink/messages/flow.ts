@@ -1,0 +1,128 @@
+// Tracked connections as ctnetlink messages and back. Pure. @see conntrack(8)
+import { be16, ip, u8 } from './codec.ts'
+import { AF_INET, AF_INET6, addressBytes, familyNumber } from '../ip.ts'
+import type { Family } from '../ip.ts'
+import { decode, encode, nested } from './message.ts'
+import type { Attribute } from './message.ts'
+
+const NFNL_SUBSYS_CTNETLINK = 1
+export const IPCTNL_MSG_CT_GET = (NFNL_SUBSYS_CTNETLINK << 8) | 1
+export const IPCTNL_MSG_CT_DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | 2
+const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, ID: 12, ZONE: 18 }
+const CTA_TUPLE = { IP: 1, PROTO: 2 }
+const CTA_IP = { 4: { source: 1, destination: 2 }, 6: { source: 3, destination: 4 } }
+const CTA_PROTO = { NUM: 1, SRC_PORT: 2, DST_PORT: 3 }
+const headBytes = 4
+
+const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 }
+export type FlowProtocol = keyof typeof protocols
+
+/** One direction of a flow. */
+export interface Tuple {
+  source: string
+  destination: string
+  /** Absent for protocols without ports. */
+  sourcePort?: number
+  destinationPort?: number
+}
+
+export interface Flow {
+  family: Family
+  /** Number of the protocol where it has no name here. */
+  protocol: FlowProtocol | number
+  /** As the first packet was. */
+  original: Tuple
+  /** As answers are; where addresses are translated it is not the reverse. */
+  reply: Tuple
+  /** Kernel's number of it, so that no other flow with the same addresses is meant. */
+  id: Buffer
+  zone?: number
+}
+
+/** All that is given must hold. */
+export interface FlowFilter {
+  family: Family
+  protocol?: FlowProtocol
+  original?: Partial<Tuple>
+  reply?: Partial<Tuple>
+}
+
+/** `struct nfgenmsg` */
+const head = (family: Family): Buffer => Buffer.from([familyNumber(family), 0, 0, 0])
+
+export const encodeFlowFilter = (family: Family): Buffer => head(family)
+
+export function encodeFlow({ family, protocol, original, id, zone }: Flow): Buffer {
+  const { source, destination } = CTA_IP[family]
+  const numbers: Attribute[] = [
+    [CTA_PROTO.NUM, u8.encode(typeof protocol === 'number' ? protocol : protocols[protocol])],
+  ]
+  if (original.sourcePort !== undefined) numbers.push([CTA_PROTO.SRC_PORT, be16.encode(original.sourcePort)])
+  if (original.destinationPort !== undefined) numbers.push([CTA_PROTO.DST_PORT, be16.encode(original.destinationPort)])
+  const addresses: Attribute[] = [
+    [source, addressBytes(original.source)],
+    [destination, addressBytes(original.destination)],
+  ]
+  const attributes: Attribute[] = [
+    [
+      CTA.TUPLE_ORIG,
+      [
+        [CTA_TUPLE.IP, addresses],
+        [CTA_TUPLE.PROTO, numbers],
+      ],
+    ],
+    [CTA.ID, id],
+  ]
+  if (zone !== undefined) attributes.push([CTA.ZONE, be16.encode(zone)])
+  return Buffer.concat([head(family), encode(attributes)])
+}
+
+const protocolNames = new Map(Object.entries(protocols).map(([name, number]) => [number, name as FlowProtocol]))
+
+export function decodeFlow(data: Buffer): Flow | undefined {
+  const family = data[0] === AF_INET ? 4 : data[0] === AF_INET6 ? 6 : undefined
+  const attributes = decode(data.subarray(headBytes))
+  const [sent, answered, id] = [attributes.get(CTA.TUPLE_ORIG), attributes.get(CTA.TUPLE_REPLY), attributes.get(CTA.ID)]
+  if (!family || !sent || !answered || !id) return undefined
+  const [original, reply] = [decodeTuple(sent, family), decodeTuple(answered, family)]
+  if (!original || !reply) return undefined
+  const { protocol, ...tuple } = original
+  const { protocol: _, ...back } = reply
+  const zone = attributes.get(CTA.ZONE)
+  // The message's memory is not kept.
+  const flow = {
+    family,
+    protocol: protocolNames.get(protocol) ?? protocol,
+    original: tuple,
+    reply: back,
+    id: Buffer.from(id),
+  } as const
+  return zone ? { ...flow, zone: be16.decode(zone) } : flow
+}
+
+function decodeTuple(content: Buffer, family: Family): (Tuple & { protocol: number }) | undefined {
+  const parts = decode(content)
+  const addresses = nested(parts, CTA_TUPLE.IP)
+  const numbers = nested(parts, CTA_TUPLE.PROTO)
+  const [source, destination] = [addresses.get(CTA_IP[family].source), addresses.get(CTA_IP[family].destination)]
+  const protocol = numbers.get(CTA_PROTO.NUM)
+  if (!source || !destination || !protocol) return undefined
+  const [from, to] = [numbers.get(CTA_PROTO.SRC_PORT), numbers.get(CTA_PROTO.DST_PORT)]
+  return {
+    source: ip.decode(source),
+    destination: ip.decode(destination),
+    protocol: u8.decode(protocol),
+    ...(from && { sourcePort: be16.decode(from) }),
+    ...(to && { destinationPort: be16.decode(to) }),
+  }
+}
+
+export function matchesFlow(flow: Flow, { family, protocol, original, reply }: FlowFilter): boolean {
+  if (flow.family !== family || (protocol !== undefined && flow.protocol !== protocol)) return false
+  return holds(flow.original, original) && holds(flow.reply, reply)
+}
+
+function holds(tuple: Tuple, wanted: Partial<Tuple> = {}): boolean {
+  const names = ['source', 'destination', 'sourcePort', 'destinationPort'] as const
+  return names.every((name) => wanted[name] === undefined || wanted[name] === tuple[name])
+}

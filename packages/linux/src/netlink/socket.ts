@@ -1,0 +1,135 @@
+// A netlink socket of a network namespace: a request in, its answer out.
+import { closeSync } from 'node:fs'
+import { errnoName, LinuxError } from '../errors.ts'
+import { call, callSlowly } from '../libc.ts'
+import { inNamespace } from '../namespaces.ts'
+import { frame, NLM_F, NLMSG_DONE, NLMSG_ERROR, outcomeOf, unframe } from './messages/message.ts'
+import type { Message } from './messages/message.ts'
+
+const AF_NETLINK = 16
+const SOCK_RAW = 3
+const SOCK_CLOEXEC = 0x8_0000
+const SOL_NETLINK = 270
+/** Answers without a copy of the request, with explanations, and dumps that the kernel filters. */
+const options = { NETLINK_CAP_ACK: 10, NETLINK_EXT_ACK: 11, NETLINK_GET_STRICT_CHK: 12 }
+const MSG_TRUNC = 0x20
+const MSG_DONTWAIT = 0x40
+
+export const NETLINK_ROUTE = 0
+export const NETLINK_NETFILTER = 12
+export const NETLINK_GENERIC = 16
+
+/** The kernel makes no larger packets for what we ask. */
+const packetBytes = 65_536
+/** How often a list is read that changes while it is read. */
+const dumpTries = 10
+const one = Buffer.from([1, 0, 0, 0])
+
+/** A failure is the LinuxError `CODE: call path: what the kernel says`. */
+export interface Request {
+  type: number
+  /** NLM_F flags beyond those that every request has. */
+  flags?: number
+  body: Buffer
+  /** What is tried, for instance `create link`. */
+  call: string
+  /** On what, for instance `cni0`. */
+  path: string
+}
+
+export interface NetlinkSocket extends Disposable {
+  /** The network namespace's path; undefined: this process's. */
+  readonly netns: string | undefined
+  /** What the kernel answers beside its acknowledgement. @throws LinuxError */
+  ask(request: Request): Promise<Message[]>
+  /** A whole list, read again when it changed meanwhile. @throws LinuxError; EAGAIN when it never stood still */
+  dump(request: Request): Promise<Message[]>
+  /** Each of a list that may be long and that changes all the time: it is read once. */
+  each(request: Request, take: (message: Message) => void): Promise<void>
+}
+
+/** Opens a descriptor in the namespace at a path, or in this process's. @throws LinuxError */
+export function openDescriptor(protocol: number, netns: string | undefined): number {
+  const open = (): number => call('socket', 'netlink', AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+  return netns === undefined ? open() : inNamespace('net', netns, open)
+}
+
+/**
+ * The kernel does what is asked within the call that sends it, and has its answer ready when the call returns. It may
+ * wait there for other work on networks, so the call runs on another thread.
+ * @param slowDumps whether the kernel may need long for each piece of a list
+ * @throws LinuxError
+ */
+export function openSocket(protocol: number, netns?: string, slowDumps = false): NetlinkSocket {
+  const fd = openDescriptor(protocol, netns)
+  for (const [name, number] of Object.entries(options))
+    call('setsockopt', name, fd, SOL_NETLINK, number, one, one.length)
+  const packet = Buffer.alloc(packetBytes)
+  let sequence = 0
+  /** Requests are sent one by one: each is over before the next. */
+  let last: Promise<unknown> = Promise.resolve()
+  let isClosed = false
+
+  const receive = async (path: string, mayWait: boolean): Promise<Message[]> => {
+    const flags = MSG_TRUNC | (mayWait ? 0 : MSG_DONTWAIT)
+    const size = mayWait
+      ? await callSlowly('recv', fd, packet, packet.length, flags)
+      : call('recv', path, fd, packet, packet.length, flags)
+    if (size < 0) throw new LinuxError('EIO', 'recv', path)
+    if (size > packet.length) throw new LinuxError('EMSGSIZE', 'recv', path)
+    return unframe(Buffer.from(packet.subarray(0, size)))
+  }
+  const exchange = async (
+    { type, flags = 0, body, call: tried, path }: Request,
+    take: (message: Message) => void,
+  ): Promise<{ isInterrupted: boolean }> => {
+    sequence += 1
+    const own = sequence
+    const wanted = flags | NLM_F.REQUEST | NLM_F.ACK
+    const request = frame({ type, flags: wanted, sequence: own, data: body })
+    if ((await callSlowly('send', fd, request, request.length, 0)) < 0) throw new LinuxError('EIO', tried, path)
+    let isInterrupted = false
+    for (;;) {
+      for (const message of await receive(path, slowDumps)) {
+        if (message.sequence !== own) continue // of a request that failed half way
+        isInterrupted ||= (message.flags & NLM_F.DUMP_INTR) !== 0
+        if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) take(message)
+        else {
+          const { errno, text } = outcomeOf(message)
+          if (errno !== 0) throw new LinuxError(errnoName(errno), tried, path, text)
+          return { isInterrupted }
+        }
+      }
+    }
+  }
+  const inTurn: typeof exchange = async (request, take) => {
+    if (isClosed) throw new LinuxError('EBADF', request.call, request.path, 'netlink is closed')
+    const turn = last.then(async () => exchange(request, take))
+    last = turn.catch(() => {})
+    return turn
+  }
+  return {
+    netns,
+    async ask(request) {
+      const answers: Message[] = []
+      await inTurn(request, (message) => answers.push(message))
+      return answers
+    },
+    async dump(request) {
+      for (let tries = 1; tries <= dumpTries; tries += 1) {
+        const answers: Message[] = []
+        const { isInterrupted } = await inTurn({ ...request, flags: NLM_F.DUMP }, (message) => answers.push(message))
+        if (!isInterrupted) return answers
+      }
+      throw new LinuxError('EAGAIN', request.call, request.path, 'it changed each time while it was read')
+    },
+    async each(request, take) {
+      await inTurn({ ...request, flags: NLM_F.DUMP }, take)
+    },
+    [Symbol.dispose]() {
+      isClosed = true
+      // What is on its way still needs the descriptor.
+      void last.then(() => closeSync(fd))
+    },
+  }
+}
