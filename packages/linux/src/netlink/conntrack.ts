@@ -17,7 +17,7 @@ export function createConntrack(netns: string | undefined): Conntrack {
   const open = (): NetlinkSocket => openSocket(NETLINK_NETFILTER, netns, true)
   const list: Conntrack['list'] = async (filter) => {
     using socket = open()
-    const body = encodeFlowFilter(filter.family)
+    const body = encodeFlowFilter(filter)
     const flows: Flow[] = []
     await socket.each({ type: IPCTNL_MSG_CT_GET, call: 'list', path: 'tracked flows', body }, ({ data }) => {
       const flow = decodeFlow(data)

@@ -54,6 +54,18 @@ export function openDescriptor(protocol: number, netns: string | undefined): num
   return netns === undefined ? open() : inNamespace('net', netns, open)
 }
 
+function openWithOptions(protocol: number, netns: string | undefined): number {
+  const fd = openDescriptor(protocol, netns)
+  try {
+    for (const [name, option] of Object.entries(options))
+      call('setsockopt', name, fd, SOL_NETLINK, option, one, one.length)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
 /**
  * The kernel does what is asked within the call that sends it, and has its answer ready when the call returns. It may
  * wait there for other work on networks, so the call runs on another thread.
@@ -61,9 +73,7 @@ export function openDescriptor(protocol: number, netns: string | undefined): num
  * @throws LinuxError
  */
 export function openSocket(protocol: number, netns?: string, slowDumps = false): NetlinkSocket {
-  const fd = openDescriptor(protocol, netns)
-  for (const [name, number] of Object.entries(options))
-    call('setsockopt', name, fd, SOL_NETLINK, number, one, one.length)
+  const fd = openWithOptions(protocol, netns)
   const packet = Buffer.alloc(packetBytes)
   let sequence = 0
   /** Requests are sent one by one: each is over before the next. */

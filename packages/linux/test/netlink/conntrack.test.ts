@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import type { Tuple } from '../../src/index.ts'
 import { makeNetworks } from './networks.ts'
 import type { Networks } from './networks.ts'
 
@@ -28,6 +29,18 @@ test('flows are listed and forgotten by address and port', async () => {
     original: { source: 'fd00::1', destination: 'fd00::10', sourcePort: 4000, destinationPort: 53 },
     reply: { source: 'fd00::9', destination: 'fd00::1', sourcePort: 5353, destinationPort: 4000 },
   })
+  const by = async (original: Partial<Tuple>, protocol?: 'udp'): Promise<string[]> =>
+    (await conntrack.list({ family: 4, original, ...(protocol && { protocol }) }))
+      .map((flow) => `${flow.protocol} ${flow.original.source} ${flow.original.destinationPort}`)
+      .toSorted()
+  expect(await by({}, 'udp')).toEqual(['udp 10.1.0.1 53', 'udp 10.1.0.2 53', 'udp 10.1.0.3 54'])
+  expect(await by({ destinationPort: 53 }, 'udp')).toEqual(['udp 10.1.0.1 53', 'udp 10.1.0.2 53'])
+  expect(await by({ destinationPort: 53 })).toEqual(['tcp 10.1.0.1 53', 'udp 10.1.0.1 53', 'udp 10.1.0.2 53'])
+  expect(await by({ source: '10.1.0.1' })).toEqual(['tcp 10.1.0.1 53', 'udp 10.1.0.1 53'])
+  expect(await by({ sourcePort: 4000, destination: '10.96.0.10', source: '10.1.0.3' }, 'udp')).toEqual([
+    'udp 10.1.0.3 54',
+  ])
+  expect(await by({ sourcePort: 4001 }, 'udp')).toEqual([])
   expect(
     await conntrack.delete({ family: 4, protocol: 'udp', original: { destinationPort: 53, source: '10.1.0.1' } }),
   ).toBe(1)

@@ -1,5 +1,5 @@
 // Tracked connections as ctnetlink messages and back. Pure. @see conntrack(8)
-import { be16, ip, u8 } from './codec.ts'
+import { be16, ip, u32, u8 } from './codec.ts'
 import { AF_INET, AF_INET6, addressBytes, familyNumber } from '../ip.ts'
 import type { Family } from '../ip.ts'
 import { decode, encode, nested } from './message.ts'
@@ -8,10 +8,13 @@ import type { Attribute } from './message.ts'
 const NFNL_SUBSYS_CTNETLINK = 1
 export const IPCTNL_MSG_CT_GET = (NFNL_SUBSYS_CTNETLINK << 8) | 1
 export const IPCTNL_MSG_CT_DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | 2
-const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, ID: 12, ZONE: 18 }
+const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, ID: 12, ZONE: 18, FILTER: 25 }
 const CTA_TUPLE = { IP: 1, PROTO: 2 }
 const CTA_IP = { 4: { source: 1, destination: 2 }, 6: { source: 3, destination: 4 } }
 const CTA_PROTO = { NUM: 1, SRC_PORT: 2, DST_PORT: 3 }
+const CTA_FILTER_ORIG_FLAGS = 1
+/** Which parts of a filter's tuple count. */
+const counts = { source: 0x01, destination: 0x02, protocol: 0x08, sourcePort: 0x10, destinationPort: 0x20 }
 const headBytes = 4
 
 const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 }
@@ -50,27 +53,45 @@ export interface FlowFilter {
 /** `struct nfgenmsg` */
 const head = (family: Family): Buffer => Buffer.from([familyNumber(family), 0, 0, 0])
 
-export const encodeFlowFilter = (family: Family): Buffer => head(family)
+function encodeTuple(family: Family, protocol: FlowProtocol | number | undefined, tuple: Partial<Tuple>): Attribute[] {
+  const { source, destination, sourcePort, destinationPort } = tuple
+  const addresses: Attribute[] = []
+  if (source !== undefined) addresses.push([CTA_IP[family].source, addressBytes(source)])
+  if (destination !== undefined) addresses.push([CTA_IP[family].destination, addressBytes(destination)])
+  const numbers: Attribute[] = []
+  if (protocol !== undefined)
+    numbers.push([CTA_PROTO.NUM, u8.encode(typeof protocol === 'number' ? protocol : protocols[protocol])])
+  if (sourcePort !== undefined) numbers.push([CTA_PROTO.SRC_PORT, be16.encode(sourcePort)])
+  if (destinationPort !== undefined) numbers.push([CTA_PROTO.DST_PORT, be16.encode(destinationPort)])
+  return [
+    [CTA_TUPLE.IP, addresses],
+    [CTA_TUPLE.PROTO, numbers],
+  ]
+}
+
+/**
+ * The kernel filters by protocol and by the original direction since Linux 5.8; older ones tell all flows of the
+ * family. So `matchesFlow` is still asked.
+ */
+export function encodeFlowFilter({ family, protocol, original = {} }: FlowFilter): Buffer {
+  const { source, destination } = original
+  // Without a protocol the kernel takes no ports.
+  const tuple: Partial<Tuple> =
+    protocol !== undefined ? original : { ...(source && { source }), ...(destination && { destination }) }
+  const wanted: Partial<Record<keyof typeof counts, unknown>> = { ...tuple, protocol }
+  const names = Object.keys(counts) as (keyof typeof counts)[]
+  const flags = names.reduce((sum, name) => (wanted[name] === undefined ? sum : sum | counts[name]), 0)
+  if (flags === 0) return head(family)
+  const attributes: Attribute[] = [
+    [CTA.TUPLE_ORIG, encodeTuple(family, protocol, tuple)],
+    [CTA.FILTER, [[CTA_FILTER_ORIG_FLAGS, u32.encode(flags)]]],
+  ]
+  return Buffer.concat([head(family), encode(attributes)])
+}
 
 export function encodeFlow({ family, protocol, original, id, zone }: Flow): Buffer {
-  const { source, destination } = CTA_IP[family]
-  const numbers: Attribute[] = [
-    [CTA_PROTO.NUM, u8.encode(typeof protocol === 'number' ? protocol : protocols[protocol])],
-  ]
-  if (original.sourcePort !== undefined) numbers.push([CTA_PROTO.SRC_PORT, be16.encode(original.sourcePort)])
-  if (original.destinationPort !== undefined) numbers.push([CTA_PROTO.DST_PORT, be16.encode(original.destinationPort)])
-  const addresses: Attribute[] = [
-    [source, addressBytes(original.source)],
-    [destination, addressBytes(original.destination)],
-  ]
   const attributes: Attribute[] = [
-    [
-      CTA.TUPLE_ORIG,
-      [
-        [CTA_TUPLE.IP, addresses],
-        [CTA_TUPLE.PROTO, numbers],
-      ],
-    ],
+    [CTA.TUPLE_ORIG, encodeTuple(family, protocol, original)],
     [CTA.ID, id],
   ]
   if (zone !== undefined) attributes.push([CTA.ZONE, be16.encode(zone)])
