@@ -22,7 +22,7 @@ export const NETLINK_GENERIC = 16
 /** The kernel makes no larger packets for what we ask. */
 const packetBytes = 65_536
 /** How often a list is read that changes while it is read. */
-const dumpTries = 10
+const dumpTries = 50
 const one = Buffer.from([1, 0, 0, 0])
 
 /** A failure is the LinuxError `CODE: call path: what the kernel says`. */

@@ -1,5 +1,8 @@
 import { writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { openNetlink } from '../../src/index.ts'
+import type { NewAddress } from '../../src/index.ts'
 import { makeNetworks } from './networks.ts'
 import type { Networks } from './networks.ts'
 
@@ -105,6 +108,35 @@ test('neighbours', async () => {
   )
   await out.neighbours.delete({ index: a, address: '10.9.0.2' })
   expect((await out.neighbours.list({ link: a })).map(({ address }) => address)).not.toContain('10.9.0.2')
+})
+
+test('a list is whole while addresses come and go', async () => {
+  using net = makeNetworks()
+  const { out } = net
+  const { a } = await pair(net)
+  const named = (first: number, count: number): NewAddress[] =>
+    Array.from({ length: count }, (_, at) => ({
+      address: `10.${first + (at >> 8)}.${at & 255}.1/32`,
+      flags: { noPrefixRoute: true },
+    }))
+  // The kernel lists them in the order that they came in; those that go are before those that stay.
+  const [going, staying] = [named(1, 60), named(20, 1500)]
+  for (const address of [...going, ...staying]) await out.addresses.add(a, address)
+  using other = openNetlink({ netns: net.host })
+  const churn = (async () => {
+    for (const address of going) {
+      await other.addresses.delete(a, address)
+      await sleep(15)
+    }
+    return true
+  })()
+  let isOver = false
+  while (!isOver) {
+    const listed = (await out.addresses.list({ family: 4 })).map(({ address }) => address)
+    const lost = staying.filter(({ address }) => !listed.includes(address))
+    expect(lost).toEqual([])
+    isOver = await Promise.race([churn, sleep(0, false)])
+  }
 })
 
 test('changes are told as they come, and the loop ends with its signal', async () => {
