@@ -33,7 +33,7 @@ export type { LinkFilter, Links } from './netlink/links.ts'
 export type { NeighbourFilter, Neighbours } from './netlink/neighbours.ts'
 export type { Qdiscs } from './netlink/qdiscs.ts'
 export type { Routes, Rules } from './netlink/routes.ts'
-export type { Change, Watch } from './netlink/watch.ts'
+export type { NetworkChange, Watch } from './netlink/watch.ts'
 export { openTap } from './netlink/tap.ts'
 export type { NewTap, OpenTapOptions } from './netlink/tap.ts'
 export type { Address, AddressFlag, NewAddress, Scope } from './netlink/messages/address.ts'
@@ -41,7 +41,7 @@ export type { BridgePort } from './netlink/messages/bridge-port.ts'
 export type { BridgeVlan, PortVlans } from './netlink/messages/bridge-vlan.ts'
 export type { Feature } from './netlink/messages/feature.ts'
 export type { Redirect } from './netlink/messages/filter.ts'
-export type { Flow, FlowFilter, FlowProtocol, Tuple } from './netlink/messages/flow.ts'
+export type { Flow, FlowFilter, FlowProtocol, FlowTuple } from './netlink/messages/flow.ts'
 export type {
   Born,
   Link,

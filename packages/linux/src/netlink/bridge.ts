@@ -27,9 +27,9 @@ export interface Bridge {
   /** @param self whether the link is the bridge itself and not a port */
   addVlans(port: LinkRef, vlans: readonly BridgeVlan[], self?: boolean): Promise<void>
   deleteVlans(port: LinkRef, vlans: readonly BridgeVlan[], self?: boolean): Promise<void>
-  /** Where the link sends frames to: of a port, of a bridge's ports, or of a vxlan; undefined: of all. */
+  /** Where frames go by a port or by a vxlan; undefined: by all. */
   forwarding(link?: LinkRef): Promise<ForwardingEntry[]>
-  /** `append`: for a vxlan's one more destination of the same address. */
+  /** `append`: for a vxlan one more destination of the same address. */
   addForwarding(entry: ForwardingEntry, how?: 'new' | 'replace' | 'append'): Promise<void>
   deleteForwarding(entry: ForwardingEntry): Promise<void>
 }

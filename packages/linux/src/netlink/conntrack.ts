@@ -1,6 +1,6 @@
 // Connections that the kernel tracks. @see conntrack(8)
 import { unless } from './links.ts'
-import { decodeFlow, encodeFlow, encodeFlowFilter, matchesFlow } from './messages/flow.ts'
+import { canonical, decodeFlow, encodeFlow, encodeFlowFilter, matchesFlow } from './messages/flow.ts'
 import { IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET } from './messages/flow.ts'
 import type { Flow, FlowFilter } from './messages/flow.ts'
 import { NETLINK_NETFILTER, openSocket } from './socket.ts'
@@ -15,7 +15,8 @@ export interface Conntrack {
 export function createConntrack(netns: string | undefined): Conntrack {
   // The table may have hundreds of thousands of flows, which the kernel goes through while a piece of the list is read.
   const open = (): NetlinkSocket => openSocket(NETLINK_NETFILTER, netns, true)
-  const list: Conntrack['list'] = async (filter) => {
+  const list: Conntrack['list'] = async ({ original, reply, ...rest }) => {
+    const filter = { ...rest, original: canonical(original), reply: canonical(reply) }
     using socket = open()
     const body = encodeFlowFilter(filter)
     const flows: Flow[] = []

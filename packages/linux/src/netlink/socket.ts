@@ -24,6 +24,8 @@ const packetBytes = 65_536
 /** How often a list is read that changes while it is read. */
 const dumpTries = 50
 const one = Buffer.from([1, 0, 0, 0])
+/** For what is read and copied at once. */
+const sharedPacket = Buffer.alloc(packetBytes)
 
 /** A failure is the LinuxError `CODE: call path: what the kernel says`. */
 export interface Request {
@@ -74,7 +76,7 @@ function openWithOptions(protocol: number, netns: string | undefined): number {
  */
 export function openSocket(protocol: number, netns?: string, slowDumps = false): NetlinkSocket {
   const fd = openWithOptions(protocol, netns)
-  const packet = Buffer.alloc(packetBytes)
+  const packet = slowDumps ? Buffer.alloc(packetBytes) : sharedPacket
   let sequence = 0
   /** Requests are sent one by one: each is over before the next. */
   let last: Promise<unknown> = Promise.resolve()

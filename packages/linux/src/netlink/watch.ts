@@ -22,7 +22,7 @@ const SO_RCVBUFFORCE = 33
 /** Room for some hundred notifications that nobody has read yet. */
 const waitingBytes = 1024 * 1024
 
-export interface Change<Thing> {
+export interface NetworkChange<Thing> {
   /** `set` for a new one and for one that is not as it was. */
   type: 'set' | 'deleted'
   value: Thing
@@ -33,10 +33,10 @@ export interface Change<Thing> {
  * A loop that lags behind a burst ends with the error ENOBUFS: watch and read again.
  */
 export interface Watch {
-  links(signal: AbortSignal): AsyncIterable<Change<Link>>
-  addresses(signal: AbortSignal): AsyncIterable<Change<Address>>
-  routes(signal: AbortSignal): AsyncIterable<Change<Route>>
-  neighbours(signal: AbortSignal): AsyncIterable<Change<Neighbour>>
+  links(signal: AbortSignal): AsyncIterable<NetworkChange<Link>>
+  addresses(signal: AbortSignal): AsyncIterable<NetworkChange<Address>>
+  routes(signal: AbortSignal): AsyncIterable<NetworkChange<Route>>
+  neighbours(signal: AbortSignal): AsyncIterable<NetworkChange<Neighbour>>
 }
 
 interface Topic<Thing> {
@@ -72,9 +72,9 @@ const neighbours: Topic<Neighbour> = {
   decode: decodeNeighbour,
 }
 
-export const watchLinks = (netns: string | undefined, signal: AbortSignal): AsyncIterable<Change<Link>> =>
+export const watchLinks = (netns: string | undefined, signal: AbortSignal): AsyncIterable<NetworkChange<Link>> =>
   watch(netns, links, signal)
-export const watchAddresses = (netns: string | undefined, signal: AbortSignal): AsyncIterable<Change<Address>> =>
+export const watchAddresses = (netns: string | undefined, signal: AbortSignal): AsyncIterable<NetworkChange<Address>> =>
   watch(netns, addresses, signal)
 
 export function createWatch(netns: string | undefined): Watch {
@@ -90,7 +90,7 @@ function watch<Thing>(
   netns: string | undefined,
   { groups, set, deleted, decode }: Topic<Thing>,
   signal: AbortSignal,
-): AsyncIterable<Change<Thing>> {
+): AsyncIterable<NetworkChange<Thing>> {
   signal.throwIfAborted()
   const socket = socketFromFd(openGroups(netns, groups))
   const end = (): void => void socket.destroy()
@@ -117,8 +117,8 @@ function watch<Thing>(
 
 /** Asks at once and after each change, until there is an answer. @throws the signal's reason */
 export async function until<Thing, Found>(
-  start: (signal: AbortSignal) => AsyncIterable<Change<Thing>>,
-  ask: (change?: Change<Thing>) => Promise<Found | undefined>,
+  start: (signal: AbortSignal) => AsyncIterable<NetworkChange<Thing>>,
+  ask: (change?: NetworkChange<Thing>) => Promise<Found | undefined>,
   signal: AbortSignal,
 ): Promise<Found> {
   for (;;) {

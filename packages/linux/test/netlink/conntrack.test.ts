@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Tuple } from '../../src/index.ts'
+import type { FlowTuple } from '../../src/index.ts'
 import { makeNetworks } from './networks.ts'
 import type { Networks } from './networks.ts'
 
@@ -21,7 +21,7 @@ test('flows are listed and forgotten by address and port', async () => {
   track(net, 'tcp', '10.1.0.1', 53, '10.1.0.8')
   track(net, 'udp', 'fd00::1', 53, 'fd00::9')
   expect(await conntrack.list({ family: 4 })).toHaveLength(4)
-  const [six, ...none] = await conntrack.list({ family: 6 })
+  const [six, ...none] = await conntrack.list({ family: 6, original: { source: 'FD00:0::1' } })
   expect(none).toEqual([])
   expect(six).toMatchObject({
     family: 6,
@@ -29,7 +29,7 @@ test('flows are listed and forgotten by address and port', async () => {
     original: { source: 'fd00::1', destination: 'fd00::10', sourcePort: 4000, destinationPort: 53 },
     reply: { source: 'fd00::9', destination: 'fd00::1', sourcePort: 5353, destinationPort: 4000 },
   })
-  const by = async (original: Partial<Tuple>, protocol?: 'udp'): Promise<string[]> =>
+  const by = async (original: Partial<FlowTuple>, protocol?: 'udp'): Promise<string[]> =>
     (await conntrack.list({ family: 4, original, ...(protocol && { protocol }) }))
       .map((flow) => `${flow.protocol} ${flow.original.source} ${flow.original.destinationPort}`)
       .toSorted()

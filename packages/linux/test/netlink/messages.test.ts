@@ -7,6 +7,7 @@ import { decodeAddress, encodeAddress } from '../../src/netlink/messages/address
 import { decodePort, encodePort } from '../../src/netlink/messages/bridge-port.ts'
 import { decodeVlans, encodeVlans } from '../../src/netlink/messages/bridge-vlan.ts'
 import { decodeRedirect, encodeRedirect } from '../../src/netlink/messages/filter.ts'
+import type { RouteProtocol, Scope } from '../../src/index.ts'
 import { decodeDetails, encodeDetails } from '../../src/netlink/messages/link-kinds.ts'
 import type { LinkDetails } from '../../src/netlink/messages/link-kinds.ts'
 import { decodeLink } from '../../src/netlink/messages/link.ts'
@@ -63,7 +64,10 @@ const kinds: Record<LinkDetails['kind'], Arbitrary<object>> = {
   }),
   veth: fc.constant({}),
   vlan: some({ id: u16, protocol: vlanProtocol }),
-  macvlan: some({ mode: fc.constantFrom('private', 'vepa', 'bridge', 'passthru'), broadcastQueueLength: u32 }),
+  macvlan: some({
+    mode: fc.constantFrom('private', 'vepa', 'bridge', 'passthru', 'source'),
+    broadcastQueueLength: u32,
+  }),
   ipvlan: some({ mode: fc.constantFrom('l2', 'l3', 'l3s') }),
   dummy: fc.constant({}),
   ifb: fc.constant({}),
@@ -136,7 +140,7 @@ test('VLANs of bridge ports', () => {
   )
 })
 
-const scope = fc.constantFrom('global', 'site', 'link', 'host', 'nowhere')
+const scope = fc.constantFrom<Scope[]>('global', 'site', 'link', 'host', 'nowhere', 7)
 
 test('addresses', () => {
   const flag = fc.constantFrom('noDad', 'tentative', 'permanent', 'noPrefixRoute', 'secondary', 'deprecated')
@@ -159,7 +163,7 @@ test('routes', () => {
     table: fc.integer({ min: 1, max: 0xffff_ffff }),
     scope,
     type: fc.constantFrom('unicast', 'blackhole', 'unreachable', 'prohibit', 'throw', 'local'),
-    protocol: fc.constantFrom('kernel', 'boot', 'static', 'dhcp', 'ra'),
+    protocol: fc.constantFrom<RouteProtocol[]>('kernel', 'boot', 'static', 'dhcp', 'ra', 12),
     onLink: fc.constant(true),
     source: ip4,
     gateway: ip,

@@ -1,5 +1,5 @@
 // Addresses of links. @see rtnetlink(7), ip-address(8)
-import { decodeTable, encodeTable, ip, namedBits, names, string, u32, u8 } from './codec.ts'
+import { decodeTable, encodeTable, ip, namedBits, openNames, string, u32, u8 } from './codec.ts'
 import type { Codec, Table } from './codec.ts'
 import { AF_INET, AF_INET6, addressText, familyNumber, parsePrefix } from '../ip.ts'
 import type { Family, Prefix } from '../ip.ts'
@@ -14,8 +14,8 @@ const headBytes = 8
 const forever = 0xffff_ffff
 
 /** How far an address or a route is meant to reach; a number for one of one's own. */
-export type Scope = 'global' | 'site' | 'link' | 'host' | 'nowhere'
-export const scope: Codec<Scope> = names(u8, { global: 0, site: 200, link: 253, host: 254, nowhere: 255 })
+export type Scope = 'global' | 'site' | 'link' | 'host' | 'nowhere' | number
+export const scope: Codec<Scope> = openNames(u8, { global: 0, site: 200, link: 253, host: 254, nowhere: 255 })
 
 export type AddressFlag =
   | 'secondary'

@@ -107,7 +107,23 @@ export const mac: Codec<string> = {
 /** An IP address of either family. */
 export const ip: Codec<string> = { encode: addressBytes, decode: addressText }
 
-/** Names for numbers; a number without a name stays as it is, as text. */
+/** Names for numbers, and numbers that have none. */
+export function openNames<Name extends string>(
+  codec: Codec<number>,
+  numbers: Readonly<Record<Name, number>>,
+): Codec<Name | number> {
+  const named = names(codec, numbers)
+  const known = new Set(Object.values<number>(numbers))
+  return {
+    encode: (value) => (typeof value === 'number' ? codec.encode(value) : named.encode(value)),
+    decode(content) {
+      const value = codec.decode(content)
+      return known.has(value) ? named.decode(content) : value
+    },
+  }
+}
+
+/** Names for numbers, of which there are no others. */
 export function names<Name extends string>(codec: Codec<number>, numbers: Readonly<Record<Name, number>>): Codec<Name> {
   const byNumber = new Map(Object.entries<number>(numbers).map(([name, value]) => [value, name as Name]))
   return {

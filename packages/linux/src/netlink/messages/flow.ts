@@ -14,14 +14,14 @@ const CTA_IP = { 4: { source: 1, destination: 2 }, 6: { source: 3, destination: 
 const CTA_PROTO = { NUM: 1, SRC_PORT: 2, DST_PORT: 3 }
 const CTA_FILTER_ORIG_FLAGS = 1
 /** Which parts of a filter's tuple count. */
-const counts = { source: 0x01, destination: 0x02, protocol: 0x08, sourcePort: 0x10, destinationPort: 0x20 }
+const counts = { protocol: 0x08, sourcePort: 0x10, destinationPort: 0x20 }
 const headBytes = 4
 
 const protocols = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 }
 export type FlowProtocol = keyof typeof protocols
 
 /** One direction of a flow. */
-export interface Tuple {
+export interface FlowTuple {
   source: string
   destination: string
   /** Absent for protocols without ports. */
@@ -34,9 +34,9 @@ export interface Flow {
   /** Number of the protocol where it has no name here. */
   protocol: FlowProtocol | number
   /** As the first packet was. */
-  original: Tuple
+  original: FlowTuple
   /** As answers are; where addresses are translated it is not the reverse. */
-  reply: Tuple
+  reply: FlowTuple
   /** Kernel's number of it, so that no other flow with the same addresses is meant. */
   id: Buffer
   zone?: number
@@ -46,21 +46,21 @@ export interface Flow {
 export interface FlowFilter {
   family: Family
   protocol?: FlowProtocol
-  original?: Partial<Tuple>
-  reply?: Partial<Tuple>
+  original?: Partial<FlowTuple>
+  reply?: Partial<FlowTuple>
 }
 
 /** `struct nfgenmsg` */
 const head = (family: Family): Buffer => Buffer.from([familyNumber(family), 0, 0, 0])
 
-function encodeTuple(family: Family, protocol: FlowProtocol | number | undefined, tuple: Partial<Tuple>): Attribute[] {
+function encodeTuple(family: Family, protocol: FlowProtocol | number, tuple: Partial<FlowTuple>): Attribute[] {
   const { source, destination, sourcePort, destinationPort } = tuple
   const addresses: Attribute[] = []
   if (source !== undefined) addresses.push([CTA_IP[family].source, addressBytes(source)])
   if (destination !== undefined) addresses.push([CTA_IP[family].destination, addressBytes(destination)])
-  const numbers: Attribute[] = []
-  if (protocol !== undefined)
-    numbers.push([CTA_PROTO.NUM, u8.encode(typeof protocol === 'number' ? protocol : protocols[protocol])])
+  const numbers: Attribute[] = [
+    [CTA_PROTO.NUM, u8.encode(typeof protocol === 'number' ? protocol : protocols[protocol])],
+  ]
   if (sourcePort !== undefined) numbers.push([CTA_PROTO.SRC_PORT, be16.encode(sourcePort)])
   if (destinationPort !== undefined) numbers.push([CTA_PROTO.DST_PORT, be16.encode(destinationPort)])
   return [
@@ -70,21 +70,23 @@ function encodeTuple(family: Family, protocol: FlowProtocol | number | undefined
 }
 
 /**
- * The kernel filters by protocol and by the original direction since Linux 5.8; older ones tell all flows of the
- * family. So `matchesFlow` is still asked.
+ * The kernel filters by protocol and ports since Linux 5.8; older ones tell all flows of the family. Addresses are left
+ * to `matchesFlow`: of IPv6 the kernel tells just those that do not match.
  */
-export function encodeFlowFilter({ family, protocol, original = {} }: FlowFilter): Buffer {
-  const { source, destination } = original
-  // Without a protocol the kernel takes no ports.
-  const tuple: Partial<Tuple> =
-    protocol !== undefined ? original : { ...(source && { source }), ...(destination && { destination }) }
-  const wanted: Partial<Record<keyof typeof counts, unknown>> = { ...tuple, protocol }
-  const names = Object.keys(counts) as (keyof typeof counts)[]
-  const flags = names.reduce((sum, name) => (wanted[name] === undefined ? sum : sum | counts[name]), 0)
-  if (flags === 0) return head(family)
+export function encodeFlowFilter({
+  family,
+  protocol,
+  original: { sourcePort, destinationPort } = {},
+}: FlowFilter): Buffer {
+  if (protocol === undefined) return head(family)
+  const ports = {
+    ...(sourcePort !== undefined && { sourcePort }),
+    ...(destinationPort !== undefined && { destinationPort }),
+  }
+  const names = ['protocol', ...Object.keys(ports)] as (keyof typeof counts)[]
   const attributes: Attribute[] = [
-    [CTA.TUPLE_ORIG, encodeTuple(family, protocol, tuple)],
-    [CTA.FILTER, [[CTA_FILTER_ORIG_FLAGS, u32.encode(flags)]]],
+    [CTA.TUPLE_ORIG, encodeTuple(family, protocol, ports)],
+    [CTA.FILTER, [[CTA_FILTER_ORIG_FLAGS, u32.encode(names.reduce((sum, name) => sum | counts[name], 0))]]],
   ]
   return Buffer.concat([head(family), encode(attributes)])
 }
@@ -121,7 +123,7 @@ export function decodeFlow(data: Buffer): Flow | undefined {
   return zone ? { ...flow, zone: be16.decode(zone) } : flow
 }
 
-function decodeTuple(content: Buffer, family: Family): (Tuple & { protocol: number }) | undefined {
+function decodeTuple(content: Buffer, family: Family): (FlowTuple & { protocol: number }) | undefined {
   const parts = decode(content)
   const addresses = nested(parts, CTA_TUPLE.IP)
   const numbers = nested(parts, CTA_TUPLE.PROTO)
@@ -143,7 +145,18 @@ export function matchesFlow(flow: Flow, { family, protocol, original, reply }: F
   return holds(flow.original, original) && holds(flow.reply, reply)
 }
 
-function holds(tuple: Tuple, wanted: Partial<Tuple> = {}): boolean {
+/** With addresses spelled as they are read. */
+export function canonical(tuple: Partial<FlowTuple> = {}): Partial<FlowTuple> {
+  const { source, destination, ...ports } = tuple
+  const spell = (address: string): string => ip.decode(addressBytes(address))
+  return {
+    ...ports,
+    ...(source !== undefined && { source: spell(source) }),
+    ...(destination !== undefined && { destination: spell(destination) }),
+  }
+}
+
+function holds(tuple: FlowTuple, wanted: Partial<FlowTuple> = {}): boolean {
   const names = ['source', 'destination', 'sourcePort', 'destinationPort'] as const
   return names.every((name) => wanted[name] === undefined || wanted[name] === tuple[name])
 }

@@ -32,7 +32,7 @@ export interface VlanDetails {
 export interface MacvlanDetails {
   kind: 'macvlan'
   /** Kernel's default: vepa. */
-  mode?: 'private' | 'vepa' | 'bridge' | 'passthru'
+  mode?: 'private' | 'vepa' | 'bridge' | 'passthru' | 'source'
   /** How many broadcast and multicast packets may wait; kernel's default 1000. */
   broadcastQueueLength?: number
 }
@@ -129,7 +129,7 @@ const kinds: Record<LinkDetails['kind'], Kind> = {
     protocol: [5, vlanProtocol], // IFLA_VLAN_PROTOCOL
   }),
   macvlan: kind<MacvlanDetails>({
-    mode: [1, names(u32, { private: 1, vepa: 2, bridge: 4, passthru: 8 })], // IFLA_MACVLAN_MODE
+    mode: [1, names(u32, { private: 1, vepa: 2, bridge: 4, passthru: 8, source: 16 })], // IFLA_MACVLAN_MODE
     broadcastQueueLength: [7, u32], // IFLA_MACVLAN_BC_QUEUE_LEN
   }),
   ipvlan: kind<IpvlanDetails>({

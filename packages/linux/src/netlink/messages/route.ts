@@ -1,7 +1,7 @@
 // Routes. @see rtnetlink(7), ip-route(8)
 import { scope } from './address.ts'
 import type { Scope } from './address.ts'
-import { decodeTable, encodeTable, ip, names, u32, u8 } from './codec.ts'
+import { decodeTable, encodeTable, ip, openNames, u32, u8 } from './codec.ts'
 import type { Codec, Table } from './codec.ts'
 import { AF_INET, AF_INET6, addressBytes, addressText, familyNumber, parsePrefix } from '../ip.ts'
 import type { Family } from '../ip.ts'
@@ -19,9 +19,19 @@ const nextHopBytes = 8
 
 export const RT_TABLE_MAIN = 254
 
+/** A number where it has no name here. */
 export type RouteType =
-  'unicast' | 'local' | 'broadcast' | 'anycast' | 'multicast' | 'blackhole' | 'unreachable' | 'prohibit' | 'throw'
-const type: Codec<RouteType> = names(u8, {
+  | 'unicast'
+  | 'local'
+  | 'broadcast'
+  | 'anycast'
+  | 'multicast'
+  | 'blackhole'
+  | 'unreachable'
+  | 'prohibit'
+  | 'throw'
+  | number
+const type: Codec<RouteType> = openNames(u8, {
   unicast: 1,
   local: 2,
   broadcast: 3,
@@ -32,9 +42,9 @@ const type: Codec<RouteType> = names(u8, {
   prohibit: 8,
   throw: 9,
 })
-/** Who made a route. */
-export type RouteProtocol = 'redirect' | 'kernel' | 'boot' | 'static' | 'ra' | 'dhcp'
-const protocol: Codec<RouteProtocol> = names(u8, { redirect: 1, kernel: 2, boot: 3, static: 4, ra: 9, dhcp: 16 })
+/** Who made a route; a number where it has no name here. */
+export type RouteProtocol = 'redirect' | 'kernel' | 'boot' | 'static' | 'ra' | 'dhcp' | number
+const protocol: Codec<RouteProtocol> = openNames(u8, { redirect: 1, kernel: 2, boot: 3, static: 4, ra: 9, dhcp: 16 })
 
 interface Hop {
   /** Of the route's family or, for IPv4, also of IPv6. */

@@ -1,5 +1,5 @@
 // Rules that choose routing tables. @see ip-rule(8)
-import { decodeTable, encodeTable, names, string, u32, u8 } from './codec.ts'
+import { decodeTable, encodeTable, openNames, string, u32, u8 } from './codec.ts'
 import type { Codec, Table } from './codec.ts'
 import { AF_INET, AF_INET6, addressText, familyNumber, parsePrefix } from '../ip.ts'
 import type { Family, Prefix } from '../ip.ts'
@@ -26,13 +26,14 @@ const headBytes = 12
 /** What a rule without it says. */
 const suppressesNothing = 0xffff_ffff
 
-export type RuleAction = 'table' | 'blackhole' | 'unreachable' | 'prohibit'
-const action: Codec<RuleAction> = names(u8, { table: 1, blackhole: 6, unreachable: 7, prohibit: 8 })
+/** A number where it has no name here. */
+export type RuleAction = 'table' | 'blackhole' | 'unreachable' | 'prohibit' | number
+const action: Codec<RuleAction> = openNames(u8, { table: 1, blackhole: 6, unreachable: 7, prohibit: 8 })
 
 interface Options {
   /** Rules are tried from the lowest on; default: before those there are. */
   priority?: number
-  /** Routing table; 255 local, 254 main, 253 default. */
+  /** Routing table, for the action table without `vrf`; 255 local, 254 main, 253 default. */
   table?: number
   /** Mark of the packet. */
   mark?: number
