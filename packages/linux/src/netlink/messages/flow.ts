@@ -6,8 +6,8 @@ import { decode, encode, nested } from './message.ts'
 import type { Attribute } from './message.ts'
 
 const NFNL_SUBSYS_CTNETLINK = 1
-export const IPCTNL_MSG_CT_GET = (NFNL_SUBSYS_CTNETLINK << 8) | 1
-export const IPCTNL_MSG_CT_DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | 2
+export const IPCTNL_MSG_CT_GET: number = (NFNL_SUBSYS_CTNETLINK << 8) | 1
+export const IPCTNL_MSG_CT_DELETE: number = (NFNL_SUBSYS_CTNETLINK << 8) | 2
 const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, ID: 12, ZONE: 18, FILTER: 25 }
 const CTA_TUPLE = { IP: 1, PROTO: 2 }
 const CTA_IP = { 4: { source: 1, destination: 2 }, 6: { source: 3, destination: 4 } }

@@ -144,7 +144,10 @@ export const plain: Table<PlainSettings & { name?: string }> = {
 }
 
 /** `struct ifinfomsg` */
-export function linkHead(index = 0, { family = 0, flags = 0, change = 0 } = {}): Buffer {
+export function linkHead(
+  index = 0,
+  { family = 0, flags = 0, change = 0 }: { family?: number; flags?: number; change?: number } = {},
+): Buffer {
   const head = Buffer.alloc(headBytes)
   head.writeUInt8(family, 0)
   head.writeInt32LE(index, 4)

@@ -48,7 +48,10 @@ export interface Qdisc {
 }
 
 /** `struct tcmsg` */
-export function tcHead(index: number, { handle = 0, parent = 0, info = 0 } = {}): Buffer {
+export function tcHead(
+  index: number,
+  { handle = 0, parent = 0, info = 0 }: { handle?: number; parent?: number; info?: number } = {},
+): Buffer {
   return Buffer.concat([Buffer.alloc(4), s32.encode(index), ...[handle, parent, info].map(u32.encode)])
 }
 
