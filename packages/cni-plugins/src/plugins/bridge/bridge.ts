@@ -6,7 +6,9 @@ import { familiesOf, familyOf } from '../../families.ts'
 import { removeChains } from '../../iptables.ts'
 import { masqueradeChain, vethName } from '../../names.ts'
 import { setSysctl } from '../../sysctl.ts'
-import type { CniResult, Host, Plugin, PluginCall } from '../../types.ts'
+import { definePlugin } from '../../sdk/define-plugin.ts'
+import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
+import type { CniResult, Host } from '../../types.ts'
 import { parseBridge } from './config.ts'
 import type { BridgeConfig } from './config.ts'
 import { masqueradeRemoval, masqueradeRules } from './masquerade.ts'
@@ -16,9 +18,11 @@ const nameTries = 10
 /** How long the links may take until they carry traffic, in milliseconds. */
 const linkPatienceMs = 3_000
 
-export const bridge: Plugin = {
+export const bridge: DefinedPlugin = definePlugin({
+  name: 'bridge',
+  config: parseBridge,
   async add(call, host, signal) {
-    const config = parseBridge(call.config)
+    const { config, networkName } = call
     const { netns, ifName, containerId } = call.network
     const onHost = hostOption(host)
     using outside = openNetlink(onHost)
@@ -33,34 +37,32 @@ export const bridge: Plugin = {
       if (config.hairpinMode) await outside.setHairpin(veth, true)
       setSysctl(host.netns, `net/ipv6/conf/${veth}/accept_ra`, '0')
       await outside.setUp(veth)
-      if (!config.ipam) return await resultOf(call, config, outside, inside, veth, undefined)
+      if (!config.ipam) return await resultOf(call, outside, inside, veth, undefined)
       owesAddress = true
-      const leased = withGateways(await host.plugin(config.ipam.type).add(call, host, signal), config)
+      const leased = withGateways(await host.plugin(config.ipam.type).add(call.request, host, signal), config)
       if (leased.ips.length === 0) throw new CniError(cniCode.internal, 'IPAM plugin returned missing IP config')
-      const result = await resultOf(call, config, outside, inside, veth, leased)
+      const result = await resultOf(call, outside, inside, veth, leased)
       await configure(inside, netns, ifName, result)
       if (config.isGateway) await makeGateway(outside, host, config, result)
       if (config.ipMasq) {
         for (const family of familiesOf(result.ips) ?? []) {
-          const lines = masqueradeRules(call.config.name, containerId, result.ips, family)
+          const lines = masqueradeRules(networkName, containerId, result.ips, family)
           host.changeRules(family, { lines, from: () => lines })
         }
       }
       await outside.untilOperational(veth, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
       return result
     } catch (error) {
-      if (owesAddress && config.ipam) await host.plugin(config.ipam.type).del(call, host, signal)
+      if (owesAddress && config.ipam) await host.plugin(config.ipam.type).del(call.request, host, signal)
       await outside.deleteLink(veth)
       throw error
     }
   },
 
   async del(call, host, signal) {
-    const config = parseBridge(call.config)
-    const { network, prevResult } = call
+    const { config, networkName: name, network, prevResult } = call
     const { containerId } = network
     if (config.ipMasq) {
-      const { name } = call.config
       removeChains(host, [masqueradeChain(name, containerId)], familiesOf(prevResult?.ips), (family) =>
         masqueradeRemoval(name, containerId, prevResult?.ips ?? [], family),
       )
@@ -69,18 +71,21 @@ export const bridge: Plugin = {
     const [rules, gone] = await Promise.allSettled([host.settleRules(signal), links])
     for (const done of [rules, gone]) if (done.status === 'rejected') throw done.reason
     // Last: another pod may get the address at once.
-    if (config.ipam) await host.plugin(config.ipam.type).del(call, host, signal)
+    if (config.ipam) await host.plugin(config.ipam.type).del(call.request, host, signal)
   },
 
-  async status(config, host, signal) {
-    const { ipam } = parseBridge(config)
-    if (ipam) await host.plugin(ipam.type).status(config, host, signal)
+  async gc({ config: { ipam }, valid, request }, host, signal) {
+    if (ipam) await host.plugin(ipam.type).gc(request, valid, host, signal)
   },
-}
+
+  async status({ config: { ipam }, request }, host, signal) {
+    if (ipam) await host.plugin(ipam.type).status(request, host, signal)
+  },
+})
 
 /** A link takes the kernel some 20 ms to delete: where the namespace goes anyway, the host's end only goes down. */
 async function endLinks(
-  { network: { netns, ifName }, prevResult, namespaceGoes }: PluginCall,
+  { network: { netns, ifName }, prevResult, namespaceGoes }: PluginCall<BridgeConfig>,
   host: Host,
 ): Promise<void> {
   const ends = (prevResult?.interfaces ?? []).filter(({ name, sandbox }) => !sandbox && /^veth[0-9a-f]{8}$/.test(name))
@@ -124,7 +129,7 @@ async function ensureBridge(outside: Netlink, host: Host, { bridge: name, mtu }:
 async function makeVeth(
   outside: Netlink,
   { mtu }: BridgeConfig,
-  { network: { netns, ifName } }: PluginCall,
+  { network: { netns, ifName } }: PluginCall<BridgeConfig>,
 ): Promise<string> {
   for (let tries = 1; ; tries += 1) {
     const name = vethName()
@@ -142,8 +147,7 @@ async function makeVeth(
 }
 
 async function resultOf(
-  { network: { netns, ifName }, config: { cniVersion } }: PluginCall,
-  config: BridgeConfig,
+  { network: { netns, ifName }, config, cniVersion }: PluginCall<BridgeConfig>,
   outside: Netlink,
   inside: Netlink,
   veth: string,
