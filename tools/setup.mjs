@@ -28,6 +28,7 @@ const aptPackages = {
 const testPackages = {
   checkpolicy: ['/usr/bin/checkpolicy'],
   apparmor: ['/usr/sbin/apparmor_parser', '/sbin/apparmor_parser'],
+  'containernetworking-plugins': ['/usr/lib/cni/bridge'],
   criu: ['/usr/sbin/criu'],
   crun: ['/usr/bin/crun'],
   'docker-registry': ['/usr/bin/docker-registry'],

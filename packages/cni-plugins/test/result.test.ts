@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { portmapRules } from '../src/plugins/portmap/rules.ts'
-import { parseResult, toVersion } from '../src/libcni/result.ts'
+import { parseResult } from '../src/libcni/parse-result.ts'
+import { toVersion } from '../src/libcni/print-result.ts'
 import { isBefore } from '../src/libcni/versions.ts'
 
 test.each([

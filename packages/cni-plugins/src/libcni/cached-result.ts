@@ -4,7 +4,8 @@ import type { CniResult, NetworkList, PodNetwork } from '../types.ts'
 import type { Attachment } from './cache.ts'
 import { argsOf } from './cni-args.ts'
 import { parseNetworkList } from './conflist.ts'
-import { parseResult, toVersion } from './result.ts'
+import { parseResult } from './parse-result.ts'
+import { toVersion } from './print-result.ts'
 
 export function cachedResult(network: PodNetwork, list: NetworkList, result: CniResult): object {
   const { containerId, ifName, netns, capabilityArgs, portMappings } = network

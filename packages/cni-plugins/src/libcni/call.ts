@@ -3,7 +3,7 @@ import { CniError, cniCode } from '../errors.ts'
 import type { AttachmentKey, CniResult, NetworkList, PluginConfig, PluginRequest, PodNetwork } from '../types.ts'
 import type { RequestConfig } from '../types.ts'
 import { argsOf } from './cni-args.ts'
-import { namePattern } from './conflist.ts'
+import { namePattern } from './names.ts'
 
 /** The plugin's object as it is sent. */
 export const configOf = ({ name, cniVersion }: NetworkList, plugin: PluginConfig): RequestConfig => ({

@@ -1,18 +1,13 @@
 // libcni: joins pods to the network of a folder of lists, and pays what it owes.
 import { join } from 'node:path'
 import { CniError, cniCode } from '../errors.ts'
-import { createRules } from '../iptables.ts'
-import { collectRules } from '../pod-rules.ts'
-import { bridge } from '../plugins/bridge/bridge.ts'
-import { hostLocal } from '../plugins/host-local/host-local.ts'
-import { loopback } from '../plugins/loopback/loopback.ts'
-import { portmap } from '../plugins/portmap/portmap.ts'
+import { standardPlugins } from '../plugins/standard-plugins.ts'
 import type { DefinedPlugin } from '../sdk/define-plugin.ts'
-import type { AttachmentKey, CniLog, CniResult, Host, NetworkList, PodNetwork } from '../types.ts'
+import type { AttachmentKey, CniLog, CniResult, NetworkList, PodNetwork } from '../types.ts'
 import { openAttachments } from './cache.ts'
 import { checkAttachment, throwAll } from './call.ts'
 import { addChain, checkChain, delChain, gcChain, statusChain, validateChain } from './chain.ts'
-import { openExecutables } from './executable.ts'
+import { openHost } from './host.ts'
 import { createGate, createLines } from './lines.ts'
 import { openNetworks } from './networks.ts'
 import { shownConfig } from './shown-config.ts'
@@ -61,9 +56,6 @@ export interface Cni extends Disposable {
   close(): void
 }
 
-/** The plugins that come with this package. */
-export const standardPlugins: readonly DefinedPlugin[] = [loopback, bridge, hostLocal, portmap]
-
 /** How long undoing a failed ADD may take, in milliseconds. */
 const undoMs = 20_000
 const never = new AbortController().signal
@@ -71,17 +63,7 @@ const silent: CniLog = { warn: () => undefined }
 
 export function createCni(options: CniOptions): Cni {
   const { confDir, binDirs, cacheDir, plugins = standardPlugins, hostNetns, log = silent } = options
-  const tables = { 4: createRules(4, hostNetns), 6: createRules(6, hostNetns) }
-  const inProcess = new Map(plugins.map((plugin) => [plugin.name, plugin]))
-  const executable = openExecutables(binDirs)
-  /** The host as the plugins of one chain see it. */
-  const hostOf = (): Host => ({
-    ...(hostNetns !== undefined && { netns: hostNetns }),
-    addressDir: join(cacheDir, 'networks'),
-    log,
-    ...collectRules(tables),
-    plugin: (type) => inProcess.get(type) ?? executable(type),
-  })
+  const hostOf = openHost({ plugins, binDirs, addressDir: join(cacheDir, 'networks'), hostNetns, log })
   const attachments = openAttachments(cacheDir, log)
   const networks = openNetworks(confDir, log)
   const gate = createGate()

@@ -2,10 +2,8 @@
 import { z } from 'zod'
 import { CniError, cniCode } from '../errors.ts'
 import type { NetworkList, PluginConfig } from '../types.ts'
+import { namePattern } from './names.ts'
 import { cniVersions, highestKnown, isVersion } from './versions.ts'
-
-/** Container ids and names of networks. @see CNI spec 1.1, "Parameters" */
-export const namePattern: RegExp = /^[a-zA-Z0-9][\w.-]*$/
 
 const name = z.string('must be given').regex(namePattern, 'must be letters, digits, "_", "." and "-"')
 const pluginSchema = z.looseObject({

@@ -6,7 +6,8 @@ import type { CniLog, Host, Plugin, PluginRequest, RequestConfig } from '../type
 import { printArgs } from './cni-args.ts'
 import { findPlugin, runPlugin, shown } from './program.ts'
 import type { Command } from './program.ts'
-import { parseResult, toVersion } from './result.ts'
+import { parseResult } from './parse-result.ts'
+import { toVersion } from './print-result.ts'
 import { parseVersionReply, versionEnv, versionInput, versionsOfError } from './version-reply.ts'
 import { delKnowsResultSince, isBefore, sinceVersion } from './versions.ts'
 

@@ -3,10 +3,10 @@
 import { CniError, cniCode } from '../errors.ts'
 import { checkAttachment } from '../libcni/call.ts'
 import { parseArgs } from '../libcni/cni-args.ts'
-import { namePattern } from '../libcni/conflist.ts'
-import { parseResult, toVersion } from '../libcni/result.ts'
+import { namePattern } from '../libcni/names.ts'
+import { toVersion } from '../libcni/print-result.ts'
 import { isBefore, newestVersion, sinceVersion } from '../libcni/versions.ts'
-import type { AttachmentKey, Host, PluginAttachment, PluginRequest, RequestConfig } from '../types.ts'
+import type { AttachmentKey, CniResult, Host, PluginAttachment, PluginRequest, RequestConfig } from '../types.ts'
 import type { DefinedPlugin } from './define-plugin.ts'
 
 export interface Execution {
@@ -115,7 +115,7 @@ async function run(
   if (command === 'STATUS') await plugin.status(config, host, signal)
   else if (command === 'GC') await plugin.gc(config, validOf(config), host, signal)
   else {
-    const prevResult = before ? parseResult('prevResult', before, config.cniVersion) : undefined
+    const prevResult = before ? await resultOf(before, config.cniVersion) : undefined
     const request = { network: attachmentOf(env), config, ...(prevResult && { prevResult }) }
     if (command === 'ADD') return add(plugin, request, host, signal)
     if (command === 'CHECK') await plugin.check(request, host, signal)
@@ -123,6 +123,12 @@ async function run(
   }
   await host.settleRules(signal)
   return undefined
+}
+
+/** What only plugins need that come after others is loaded when it is used. */
+async function resultOf(value: unknown, cniVersion: string): Promise<CniResult> {
+  const { parseResult } = await import('../libcni/parse-result.ts')
+  return parseResult('prevResult', value, cniVersion)
 }
 
 function attachmentOf(env: Execution['env']): PluginAttachment {

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseResult, toVersion } from '../../src/libcni/result.ts'
+import { parseResult } from '../../src/libcni/parse-result.ts'
+import { toVersion } from '../../src/libcni/print-result.ts'
 import { cniVersions } from '../../src/libcni/versions.ts'
 
 const optional = <T>(key: string, value: fc.Arbitrary<T>): fc.Arbitrary<Record<string, T>> =>

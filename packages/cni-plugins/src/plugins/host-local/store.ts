@@ -1,6 +1,6 @@
 // Who has which address: one file per address, in the format of the reference plugin. As there, nothing is synced: after
 // a power cut the pods are gone, too.
-import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import type { AttachmentKey } from '../../types.ts'
@@ -44,13 +44,15 @@ export function openAddressStore(folder: string): AddressStore {
       }
     },
     last: (set) => {
-      try {
-        return readFileSync(join(folder, `last_reserved_ip.${set}`), 'utf8').trim()
-      } catch {
-        return undefined // the first allocation, or a file that was cut off: only the order suffers
-      }
+      // None yet, or another program is just writing it: only the order suffers.
+      const last = contentOf(join(folder, `last_reserved_ip.${set}`))
+      return last !== undefined && isIP(last) !== 0 ? last : undefined
     },
-    setLast: (set, address) => writeFileSync(join(folder, `last_reserved_ip.${set}`), address),
+    setLast: (set, address) => {
+      const aside = join(folder, `.last_reserved_ip.${set}-${process.pid}`)
+      writeFileSync(aside, address)
+      renameSync(aside, join(folder, `last_reserved_ip.${set}`))
+    },
     owned: (containerId, ifName, likely = []) => {
       const isOwn = (address: string): boolean => {
         const content = isIP(address) === 0 ? undefined : contentOf(join(folder, address))

@@ -1,8 +1,8 @@
-// Results in the versions of the protocol, one into the other. Pure. @see CNI spec 1.1, "Add Success"
+// Results of any version of the protocol, read as ours. Pure. @see CNI spec 1.1, "Add Success"
 import { z } from 'zod'
 import { CniError, cniCode } from '../errors.ts'
-import { familyOf } from '../families.ts'
 import type { CniResult } from '../types.ts'
+import { oldRoute, withInterfaces } from './print-result.ts'
 import { isBefore, isVersion } from './versions.ts'
 
 const list = <T>(item: z.ZodType<T>): z.ZodType<T[]> =>
@@ -48,8 +48,6 @@ const oldIp = z.object({ ip: z.string(), gateway: text, routes: list(route) }).n
 const oldSchema = z.object({ cniVersion, ip4: oldIp, ip6: oldIp, dns })
 
 type OldIp = z.infer<typeof oldIp>
-const ofInterfaces = '0.3.0'
-const withoutFamily = '1.0.0'
 
 /**
  * A result in whatever version it is, as ours.
@@ -61,7 +59,7 @@ export function parseResult(whose: string, value: unknown, version: string): Cni
     typeof value === 'object' && value !== null && !Array.isArray(value)
       ? { ...value, cniVersion: ('cniVersion' in value && value.cniVersion) || version }
       : (value ?? { cniVersion: version })
-  const isOld = isBefore(versionOf(object) ?? version, ofInterfaces)
+  const isOld = isBefore(versionOf(object) ?? version, withInterfaces)
   const parsed = isOld ? oldSchema.safeParse(object) : schema.safeParse(object)
   if (!parsed.success) {
     const [issue] = parsed.error.issues
@@ -88,44 +86,4 @@ function fromOld({ cniVersion: version, ip4, ip6, dns: names }: z.infer<typeof o
     routes: both.flatMap(({ routes }) => routes.map(oldRoute)),
     dns: names as CniResult['dns'],
   }
-}
-
-const oldRoute = ({ dst, gw }: { dst: string; gw?: string | undefined }): { dst: string; gw?: string } => ({
-  dst,
-  ...(gw !== undefined && { gw }),
-})
-
-/** A result as a program of that version reads it. @throws CniError when there is no address, which 0.2.0 needs */
-export function toVersion(result: CniResult, version: string): object {
-  const { interfaces, ips, routes, dns: names } = result
-  if (isBefore(version, ofInterfaces)) return toOld(result, version)
-  if (isBefore(version, withoutFamily)) {
-    return {
-      cniVersion: version,
-      interfaces: interfaces.map(({ name, mac, sandbox }) => ({ name, mac, sandbox })),
-      ips: ips.map((ip) => ({ ...ip, version: String(familyOf(ip.address)) })),
-      routes: routes.map(oldRoute),
-      dns: names,
-    }
-  }
-  return {
-    ...result,
-    cniVersion: version,
-    interfaces: interfaces.length > 0 ? interfaces : undefined,
-    ips: ips.length > 0 ? ips : undefined,
-    routes: routes.length > 0 ? routes : undefined,
-    dns: Object.keys(names).length > 0 ? names : undefined,
-  }
-}
-
-function toOld({ ips, routes, dns: names }: CniResult, version: string): object {
-  const of = (family: 4 | 6): object | undefined => {
-    const first = ips.find(({ address }) => familyOf(address) === family)
-    if (!first) return undefined
-    const own = routes.filter(({ dst }) => familyOf(dst) === family).map(oldRoute)
-    return { ip: first.address, gateway: first.gateway, ...(own.length > 0 && { routes: own }) }
-  }
-  const [ip4, ip6] = [of(4), of(6)]
-  if (!ip4 && !ip6) throw new CniError(cniCode.decoding, 'cannot convert: no valid IP addresses')
-  return { cniVersion: version, ip4, ip6, dns: names }
 }
