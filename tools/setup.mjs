@@ -2,7 +2,7 @@
 // Uses only what Node 20 has built in, since it runs before anything is installed.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -28,6 +28,7 @@ const testPackages = {
   conntrack: ['/usr/sbin/conntrack'],
   checkpolicy: ['/usr/bin/checkpolicy'],
   apparmor: ['/usr/sbin/apparmor_parser', '/sbin/apparmor_parser'],
+  'containernetworking-plugins': ['/usr/lib/cni/bridge'],
   criu: ['/usr/sbin/criu'],
   crun: ['/usr/bin/crun'],
   'docker-registry': ['/usr/bin/docker-registry'],
@@ -38,13 +39,16 @@ const testPackages = {
   skopeo: ['/usr/bin/skopeo'],
 }
 
+/** What only the tests need, and what would start a service where it is installed: it is unpacked beside them. */
+const unpackedPackages = { containerd: '/usr/bin/containerd' }
+
 class SetupError extends Error {}
 
 const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
 /** Runs one program; its output is shown only when it fails. */
-function run(program, args, { remedy, env = {} }) {
-  const done = spawnSync(program, args, { cwd: root, encoding: 'utf8', env: { ...process.env, ...env } })
+function run(program, args, { remedy, env = {}, cwd = root }) {
+  const done = spawnSync(program, args, { cwd, encoding: 'utf8', env: { ...process.env, ...env } })
   if (done.status === 0) return
   const output = done.error
     ? done.error.message
@@ -83,6 +87,25 @@ function installDebianPackages(wanted) {
   run('apt-get', ['update', '-qq'], { remedy, env })
   run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { remedy, env })
   return `installed ${missing.join(', ')}`
+}
+
+function unpackDebianPackages(wanted) {
+  const folderOf = (name) => join(root, '.nodelet/debian', name)
+  const missing = Object.entries(wanted)
+    .filter(([name, file]) => !existsSync(file) && !existsSync(join(folderOf(name), file)))
+    .map(([name]) => name)
+  if (missing.length === 0) return 'nothing missing'
+  const remedy = 'Check that the Debian registry in /etc/apt/sources.list answers.'
+  run('apt-get', ['update', '-qq'], { remedy })
+  for (const name of missing) {
+    const folder = folderOf(name)
+    mkdirSync(folder, { recursive: true })
+    run('apt-get', ['download', '-qq', '-o', 'APT::Sandbox::User=root', name], { remedy, cwd: folder })
+    const [archive] = readdirSync(folder).filter((file) => file.endsWith('.deb'))
+    run('dpkg-deb', ['--extract', archive, '.'], { remedy, cwd: folder })
+    rmSync(join(folder, archive))
+  }
+  return `unpacked ${missing.join(', ')}`
 }
 
 const hashOf = (parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest('hex')
@@ -136,6 +159,7 @@ try {
   step('Debian packages', () =>
     installDebianPackages(command === 'start' ? aptPackages : { ...aptPackages, ...testPackages }),
   )
+  if (command === 'test') step('Debian packages for tests', () => unpackDebianPackages(unpackedPackages))
   step('npm packages', installNpmPackages)
   step('build', build)
   console.log(`✓ ready in ${seconds(since)}\n`)

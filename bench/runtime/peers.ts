@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { createCriClient } from '@nodelet/cri-api'
 import type { CriClient } from '@nodelet/cri-api'
@@ -113,11 +113,16 @@ export const hasCrun = (): boolean => existsSync('/usr/bin/crun')
 /** The same daemon with its other OCI runtime. */
 export const withCrun = (peer: Peer): Peer => ({ ...peer, name: 'with crun', handler: 'crun', isVariant: true })
 
-const containerdProgram = '/usr/bin/containerd'
-export const hasContainerd = (): boolean => existsSync(containerdProgram) && existsSync('/usr/lib/cni/bridge')
+/** Installed, or unpacked by the set-up of tests. */
+const containerdProgram = [
+  '/usr/bin/containerd',
+  join(import.meta.dirname, '../../.nodelet/debian/containerd/usr/bin/containerd'),
+].find(existsSync)
+export const hasContainerd = (): boolean => containerdProgram !== undefined && existsSync('/usr/lib/cni/bridge')
 
 export async function startContainerd(place: Place, pauseImage: string): Promise<Peer> {
   const { folder, run } = place
+  if (containerdProgram === undefined) throw new Error('containerd is not here')
   const confDir = writeNetwork(place)
   const socket = join(run, 'containerd.sock')
   mkdirSync(run, { recursive: true })
@@ -145,7 +150,8 @@ disabled_plugins = [${['aufs', 'btrfs', 'devmapper', 'native', 'zfs'].map((name)
   const child = spawn('sh', ['-c', 'exec "$0" "$@" 2>"$LOG"', containerdProgram, '--config', file], {
     stdio: 'ignore',
     detached: true, // Ctrl-C is for this process, which still needs it to clean up
-    env: { ...process.env, LOG: log },
+    // Its shim is beside it.
+    env: { ...process.env, LOG: log, PATH: `${dirname(containerdProgram)}:${process.env.PATH}` },
   })
   const client = createCriClient(`unix://${socket}`)
   for (let tries = 0; ; tries += 1) {

@@ -2,7 +2,9 @@
 
 /** The codes of the specification that we use. */
 export const cniCode = {
+  incompatibleVersion: 1,
   unsupportedField: 2,
+  unknownContainer: 3,
   badEnvironment: 4,
   io: 5,
   decoding: 6,
@@ -10,6 +12,7 @@ export const cniCode = {
   badNetns: 8,
   tryAgain: 11,
   notAvailable: 50,
+  limited: 51,
   internal: 999,
 } as const
 
@@ -18,10 +21,13 @@ export class CniError extends Error {
   override readonly name = 'CniError'
   readonly code: number
   readonly details: string | undefined
+  /** The message without the details. */
+  readonly msg: string
 
   constructor(code: number, message: string, options: { details?: string | undefined; cause?: unknown } = {}) {
     super(options.details ? `${message}: ${options.details}` : message, { cause: options.cause })
     this.code = code
     this.details = options.details
+    this.msg = message
   }
 }

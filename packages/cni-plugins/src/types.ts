@@ -8,27 +8,60 @@ export interface PortMapping {
   hostIP?: string
 }
 
+/** What plugins are told that declare the capability. @see CNI's CONVENTIONS.md, "Dynamic Plugin specific fields" */
+export interface CapabilityArgs {
+  portMappings?: PortMapping[]
+  /** Bits per second and bits. */
+  bandwidth?: { ingressRate?: number; ingressBurst?: number; egressRate?: number; egressBurst?: number }
+  /** Sets of ranges, as in host-local's configuration. */
+  ipRanges?: { subnet: string; rangeStart?: string; rangeEnd?: string; gateway?: string }[][]
+  /** Wanted addresses, with or without prefix. */
+  ips?: string[]
+  mac?: string
+  dns?: { servers?: string[]; searches?: string[]; options?: string[] }
+  infinibandGUID?: string
+  /** Of PCI, or of the auxiliary bus. */
+  deviceID?: string
+  cgroupPath?: string
+  aliases?: string[]
+  [name: string]: unknown
+}
+
+/** What tells attachments apart. */
+export interface AttachmentKey {
+  containerId: string
+  /** For instance `eth0`. */
+  ifName: string
+}
+
 /** A pod to be joined to the network. */
-export interface PodNetwork {
+export interface PodNetwork extends AttachmentKey {
   /** The sandbox's ID. */
   containerId: string
   /** Path of the pinned network namespace. */
   netns: string
-  /** For instance `eth0`. */
-  ifName: string
   pod?: { namespace: string; name: string; uid: string }
   portMappings?: PortMapping[]
-  /** By capability, what plugins that declare it are told, for instance `dns` or `bandwidth`. */
-  capabilityArgs?: Record<string, unknown>
+  capabilityArgs?: CapabilityArgs
+  /** More CNI_ARGS than those of the pod, for instance `{ IP: '10.1.2.3' }`. */
+  args?: Record<string, string>
 }
 
-/** What a network gave a pod. @see CNI spec 1.1, "Add Success" */
+/** What a network gave a pod, in the newest form. @see CNI spec 1.1, "Add Success" */
 export interface CniResult {
   cniVersion: string
-  interfaces: { name: string; mac?: string; mtu?: number; sandbox?: string }[]
+  interfaces: { name: string; mac?: string; mtu?: number; sandbox?: string; socketPath?: string; pciID?: string }[]
   /** `address` with its prefix; `interface` is an index into `interfaces`. */
   ips: { address: string; gateway?: string; interface?: number }[]
-  routes: { dst: string; gw?: string }[]
+  routes: {
+    dst: string
+    gw?: string
+    mtu?: number
+    advmss?: number
+    priority?: number
+    table?: number
+    scope?: number
+  }[]
   dns: { nameservers?: string[]; domain?: string; search?: string[]; options?: string[] }
 }
 
@@ -40,17 +73,32 @@ export type PluginConfig = { type: string; capabilities?: Record<string, boolean
 
 export interface NetworkList {
   name: string
+  /** The one that is spoken: the highest known of what the list offers. */
   cniVersion: string
   plugins: PluginConfig[]
+  /** CHECK succeeds without a call. */
+  disableCheck?: boolean
+  /** Plugins are not asked to remove what is stale. */
+  disableGC?: boolean
   /** Where it was read. */
   file: string
 }
 
-/** What a plugin works on. */
-export interface PluginCall {
-  network: PodNetwork
-  /** The plugin's object with `name`, `cniVersion`, `runtimeConfig` and `prevResult`. */
-  config: PluginConfig & { name: string; cniVersion: string }
+/** The attachment that a plugin works on. */
+export interface PluginAttachment extends AttachmentKey {
+  /** Path of the pod's network namespace; empty when there is none any more. */
+  netns: string
+  /** CNI_ARGS. */
+  args: Readonly<Record<string, string>>
+}
+
+/** The plugin's object with `name`, `cniVersion` and `runtimeConfig`. */
+export type RequestConfig = PluginConfig & { name: string; cniVersion: string }
+
+/** What a plugin is asked to do, its configuration not yet looked at. */
+export interface PluginRequest {
+  network: PluginAttachment
+  config: RequestConfig
   prevResult?: CniResult
   /** DEL: there is no record of the ADD, so port mappings and addresses are not known. */
   isLost?: boolean
@@ -58,13 +106,19 @@ export interface PluginCall {
   namespaceGoes?: boolean
 }
 
-/** A plugin, in this process or as a program. */
+/** A plugin as libcni calls it, in this process or as a program. */
 export interface Plugin {
-  add(call: PluginCall, host: Host, signal: AbortSignal): Promise<CniResult>
+  /** The versions of the protocol that it speaks; undefined when it does not say. */
+  versions(host: Host, signal: AbortSignal): Promise<readonly string[] | undefined>
+  add(request: PluginRequest, host: Host, signal: AbortSignal): Promise<CniResult>
+  /** Rejected with what is not as `prevResult` says. */
+  check(request: PluginRequest, host: Host, signal: AbortSignal): Promise<void>
   /** Fine when there is nothing to undo; must work without `prevResult`. */
-  del(call: PluginCall, host: Host, signal: AbortSignal): Promise<void>
+  del(request: PluginRequest, host: Host, signal: AbortSignal): Promise<void>
+  /** Removes what belongs to none of the attachments. */
+  gc(config: RequestConfig, valid: readonly AttachmentKey[], host: Host, signal: AbortSignal): Promise<void>
   /** Rejected with what is wrong or missing. */
-  status(config: PluginCall['config'], host: Host, signal: AbortSignal): Promise<void>
+  status(config: RequestConfig, host: Host, signal: AbortSignal): Promise<void>
 }
 
 export interface CniLog {

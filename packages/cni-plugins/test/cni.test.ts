@@ -107,7 +107,7 @@ test('DEL works without the namespace and from what a former life left', async (
   await machine.cni.add(two)
   unpinNamespace(one.netns)
   const next = machine.open()
-  await next.payOwed((id) => id === 'two')
+  await next.gc([two])
   expect(rules().filter((line) => line.includes('id: \\"one\\"'))).toEqual([])
   expect(rules().filter((line) => line.includes('id: \\"two\\"'))).not.toEqual([])
   expect(readdirSync(join(machine.folder, 'cache/attachments'))).toEqual(['two-eth0.json'])
@@ -210,7 +210,12 @@ test('UDP flows to a host port that went elsewhere are forgotten', async () => {
 test('a program that hangs is killed and named', async () => {
   const list = { cniVersion: '1.0.0', name: 'test', plugins: [{ type: 'slow' }] }
   writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), JSON.stringify(list))
-  const script = '#!/bin/sh\n[ $CNI_COMMAND = DEL ] && exit 0\nexec sleep 60\n'
+  const script = `#!/bin/sh
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}' ;;
+ADD) exec sleep 60 ;;
+esac
+`
   writeFileSync(join(machine.folder, 'bin/slow'), script, { mode: 0o755 })
   await expect(machine.cni.add(podNetwork('one'), AbortSignal.timeout(300))).rejects.toThrow(
     'plugin "slow" gave no answer to ADD in time and was killed',

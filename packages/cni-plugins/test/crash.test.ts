@@ -64,9 +64,9 @@ test.each([
   expect(left()).toContain('one-eth0.json')
 
   const next = machine.open()
-  await next.payOwed(() => true)
+  await next.gc([{ containerId: 'one', ifName: 'eth0' }])
   expect(left()).not.toEqual([])
-  await next.payOwed(() => false)
+  await next.gc([])
   await expect.poll(left).toEqual([])
   writeFileSync(join(machine.folder, 'net.d/10-test.conflist'), JSON.stringify(list))
   const result = await next.add({ containerId: 'one', netns, ifName: 'eth0' })

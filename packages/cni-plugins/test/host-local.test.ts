@@ -4,16 +4,18 @@ import { parseHostLocal } from '../src/plugins/host-local/config.ts'
 import { addressBytes } from '@nodelet/linux'
 
 const value = (address: string): bigint => BigInt(`0x${addressBytes(address).toString('hex')}`)
-const small = parseHostLocal({ type: 'host-local', subnet: '10.0.0.0/29' }).sets[0] ?? []
+const small = parseHostLocal({ ipam: { type: 'host-local', subnet: '10.0.0.0/29' } }).sets[0] ?? []
 const two =
   parseHostLocal({
-    type: 'host-local',
-    ranges: [
-      [
-        { subnet: '10.0.0.0/29', rangeEnd: '10.0.0.3' },
-        { subnet: '10.1.0.0/29', rangeStart: '10.1.0.5' },
+    ipam: {
+      type: 'host-local',
+      ranges: [
+        [
+          { subnet: '10.0.0.0/29', rangeEnd: '10.0.0.3' },
+          { subnet: '10.1.0.0/29', rangeStart: '10.1.0.5' },
+        ],
       ],
-    ],
+    },
   }).sets[0] ?? []
 
 test.each([
@@ -41,5 +43,13 @@ test.each([
   [{ subnet: 'x/24' }, 'not an IP address: "x"'],
   [{ ranges: 'x' }, 'ipam.ranges'],
 ])('%j is refused', (ipam, message) => {
-  expect(() => parseHostLocal({ type: 'host-local', ...ipam })).toThrow(message)
+  expect(() => parseHostLocal({ ipam: { type: 'host-local', ...ipam } })).toThrow(message)
+})
+
+test('ranges of the runtime come before those of the configuration', () => {
+  const { sets } = parseHostLocal({
+    ipam: { type: 'host-local', subnet: '10.0.0.0/29' },
+    runtimeConfig: { ipRanges: [[{ subnet: '10.9.0.0/29' }]] },
+  })
+  expect(sets.map(([range]) => range?.subnet)).toEqual(['10.9.0.0/29', '10.0.0.0/29'])
 })

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pinNamespaces, unpinNamespace } from '@nodelet/linux'
 import { createCni } from '../src/index.ts'
-import type { Cni } from '../src/index.ts'
+import type { Cni, CniOptions } from '../src/index.ts'
 
 export interface TestMachine extends Disposable {
   folder: string
@@ -15,7 +15,7 @@ export interface TestMachine extends Disposable {
   pod(name: string): string
   /** Runs a program in a namespace. */
   run(netns: string, ...command: string[]): string
-  open(): Cni
+  open(options?: Partial<CniOptions>): Cni
 }
 
 export function makeMachine(list: object): TestMachine {
@@ -26,13 +26,18 @@ export function makeMachine(list: object): TestMachine {
   mkdirSync(join(folder, 'net.d'))
   mkdirSync(join(folder, 'bin'))
   writeFileSync(join(folder, 'net.d/10-test.conflist'), JSON.stringify(list))
-  const open = (): Cni =>
-    createCni({
+  const opened: Cni[] = []
+  const open = (options: Partial<CniOptions> = {}): Cni => {
+    const cni = createCni({
       confDir: join(folder, 'net.d'),
       binDirs: [join(folder, 'bin')],
       cacheDir: join(folder, 'cache'),
       hostNetns: host,
+      ...options,
     })
+    opened.push(cni)
+    return cni
+  }
   const run = (netns: string, ...command: string[]): string =>
     execFileSync('nsenter', [`--net=${netns}`, '--', ...command], {
       encoding: 'utf8',
@@ -53,6 +58,7 @@ export function makeMachine(list: object): TestMachine {
       return path
     },
     [Symbol.dispose]: () => {
+      for (const cni of opened) cni.close()
       for (const path of pinned) unpinNamespace(path)
       rmSync(folder, { recursive: true })
     },

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
 import { portmapRules } from '../src/plugins/portmap/rules.ts'
-import { isBefore, parseResult, toVersion } from '../src/result.ts'
+import { parseResult } from '../src/libcni/parse-result.ts'
+import { toVersion } from '../src/libcni/print-result.ts'
+import { isBefore } from '../src/libcni/versions.ts'
 
 test.each([
   ['0.4.0', '1.0.0', true],
@@ -19,7 +21,7 @@ test('older programs get the family of each address, newer ones do not', () => {
     ],
     dns: null,
   }
-  const result = parseResult('x', old, '0.4.0')
+  const result = parseResult('plugin "x"', old, '0.4.0')
   expect(toVersion(result, '0.4.0')).toEqual({
     cniVersion: '0.4.0',
     interfaces: [{ name: 'eth0', sandbox: '/n' }],
@@ -32,8 +34,10 @@ test('older programs get the family of each address, newer ones do not', () => {
     interfaces: old.interfaces,
     ips: [{ address: '10.0.0.2/24', interface: 0 }, { address: 'fd00::2/64' }],
   })
-  expect(() => parseResult('x', { ips: [{ address: 7 }] }, '1.0.0')).toThrow('result of plugin "x": ips.0.address')
-  expect(parseResult('x', null, '1.0.0')).toMatchObject({ cniVersion: '1.0.0', ips: [] })
+  expect(() => parseResult('plugin "x"', { ips: [{ address: 7 }] }, '1.0.0')).toThrow(
+    'result of plugin "x": ips.0.address',
+  )
+  expect(parseResult('plugin "x"', null, '1.0.0')).toMatchObject({ cniVersion: '1.0.0', ips: [] })
 })
 
 const options = {

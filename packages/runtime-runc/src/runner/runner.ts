@@ -108,5 +108,8 @@ const noNetwork: Cni = {
   status: missing,
   add: missing,
   del: async () => {},
-  payOwed: async () => {},
+  check: missing,
+  gc: async () => {},
+  close: () => {},
+  [Symbol.dispose]: () => {},
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { lockedSandbox, newSandboxEntry, updateSandbox } from './context.ts'
 import type { SandboxContext, SandboxEntry } from './context.ts'
 import { arePinned, dropNamespaces, pinnedIds } from './namespaces.ts'
+import { podInterface } from './network.ts'
 import { removePodFiles } from './pod-files.ts'
 import { discardSandbox, endSandbox } from './stop.ts'
 import { isId } from '../record-folders.ts'
@@ -52,8 +53,9 @@ async function sweep(context: SandboxContext): Promise<void> {
     if ((await cgroups.processes(path)).length === 0) await cgroups.remove(path)
   }
   try {
-    const isWanted = (id: string): boolean => entries.get(id)?.record.networkOwed ?? false
-    await cni.payOwed(isWanted, AbortSignal.timeout(NETWORK_LIMIT_MS))
+    const owed = [...entries.values()].filter(({ record }) => record.networkOwed)
+    const valid = owed.map(({ record }) => ({ containerId: record.id, ifName: podInterface }))
+    await cni.gc(valid, AbortSignal.timeout(NETWORK_LIMIT_MS))
   } catch (cause) {
     const { message } = cause as Error
     onProblem(

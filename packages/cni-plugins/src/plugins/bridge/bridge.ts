@@ -6,7 +6,9 @@ import { familiesOf, familyOf } from '../../families.ts'
 import { removeChains } from '../../iptables.ts'
 import { masqueradeChain, vethName } from '../../names.ts'
 import { setSysctl } from '../../sysctl.ts'
-import type { CniResult, Host, Plugin, PluginCall } from '../../types.ts'
+import { definePlugin } from '../../sdk/define-plugin.ts'
+import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
+import type { CniResult, Host } from '../../types.ts'
 import { parseBridge } from './config.ts'
 import type { BridgeConfig } from './config.ts'
 import { masqueradeRemoval, masqueradeRules } from './masquerade.ts'
@@ -16,9 +18,11 @@ const nameTries = 10
 /** How long the links may take until they carry traffic, in milliseconds. */
 const linkPatienceMs = 3_000
 
-export const bridge: Plugin = {
+export const bridge: DefinedPlugin = definePlugin({
+  name: 'bridge',
+  config: parseBridge,
   async add(call, host, signal) {
-    const config = parseBridge(call.config)
+    const { config, networkName } = call
     const { netns, ifName, containerId } = call.network
     using outside = openNetlink({ netns: host.netns })
     using inside = openNetlink({ netns })
@@ -33,34 +37,32 @@ export const bridge: Plugin = {
       await inside.links.set(ifName, { up: true })
       if (config.ipam) await inside.links.set('lo', { up: true })
       const links = await linksOf(call, outside, inside, master, port)
-      if (!config.ipam) return resultOf(call, config, links, undefined)
+      if (!config.ipam) return resultOf(call, links, undefined)
       owesAddress = true
-      const leased = withGateways(await host.plugin(config.ipam.type).add(call, host, signal), config)
+      const leased = withGateways(await host.plugin(config.ipam.type).add(call.request, host, signal), config)
       if (leased.ips.length === 0) throw new CniError(cniCode.internal, 'IPAM plugin returned missing IP config')
-      const result = resultOf(call, config, links, leased)
+      const result = resultOf(call, links, leased)
       await configure(inside, netns, links.pod, result)
       if (config.isGateway) await makeGateway(outside, host, links.bridge, result)
       if (config.ipMasq) {
         for (const family of familiesOf(result.ips) ?? []) {
-          const lines = masqueradeRules(call.config.name, containerId, result.ips, family)
+          const lines = masqueradeRules(networkName, containerId, result.ips, family)
           host.changeRules(family, { lines, from: () => lines })
         }
       }
       await outside.links.untilOperational(port.index, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
       return result
     } catch (error) {
-      if (owesAddress && config.ipam) await host.plugin(config.ipam.type).del(call, host, signal)
+      if (owesAddress && config.ipam) await host.plugin(config.ipam.type).del(call.request, host, signal)
       await outside.links.delete(veth)
       throw error
     }
   },
 
   async del(call, host, signal) {
-    const config = parseBridge(call.config)
-    const { network, prevResult } = call
+    const { config, networkName: name, network, prevResult } = call
     const { containerId } = network
     if (config.ipMasq) {
-      const { name } = call.config
       removeChains(host, [masqueradeChain(name, containerId)], familiesOf(prevResult?.ips), (family) =>
         masqueradeRemoval(name, containerId, prevResult?.ips ?? [], family),
       )
@@ -69,18 +71,21 @@ export const bridge: Plugin = {
     const [rules, gone] = await Promise.allSettled([host.settleRules(signal), links])
     for (const done of [rules, gone]) if (done.status === 'rejected') throw done.reason
     // Last: another pod may get the address at once.
-    if (config.ipam) await host.plugin(config.ipam.type).del(call, host, signal)
+    if (config.ipam) await host.plugin(config.ipam.type).del(call.request, host, signal)
   },
 
-  async status(config, host, signal) {
-    const { ipam } = parseBridge(config)
-    if (ipam) await host.plugin(ipam.type).status(config, host, signal)
+  async gc({ config: { ipam }, valid, request }, host, signal) {
+    if (ipam) await host.plugin(ipam.type).gc(request, valid, host, signal)
   },
-}
+
+  async status({ config: { ipam }, request }, host, signal) {
+    if (ipam) await host.plugin(ipam.type).status(request, host, signal)
+  },
+})
 
 /** A link takes the kernel some 20 ms to delete: where the namespace goes anyway, the host's end only goes down. */
 async function endLinks(
-  { network: { netns, ifName }, prevResult, namespaceGoes }: PluginCall,
+  { network: { netns, ifName }, prevResult, namespaceGoes }: PluginCall<BridgeConfig>,
   host: Host,
 ): Promise<void> {
   const ends = (prevResult?.interfaces ?? []).filter(({ name, sandbox }) => !sandbox && /^veth[0-9a-f]{8}$/.test(name))
@@ -131,7 +136,7 @@ interface Port {
 async function makeVeth(
   outside: Netlink,
   { mtu }: BridgeConfig,
-  { network: { netns, ifName } }: PluginCall,
+  { network: { netns, ifName } }: PluginCall<BridgeConfig>,
   master: number,
 ): Promise<Port> {
   const size = mtu ? { mtu } : {}
@@ -159,7 +164,7 @@ interface PodLinks {
 
 /** Read late: a bridge without a MAC of its own takes that of a port. */
 async function linksOf(
-  { network: { ifName } }: PluginCall,
+  { network: { ifName } }: PluginCall<BridgeConfig>,
   outside: Netlink,
   inside: Netlink,
   master: number,
@@ -171,8 +176,7 @@ async function linksOf(
 }
 
 function resultOf(
-  { network: { netns }, config: { cniVersion } }: PluginCall,
-  config: BridgeConfig,
+  { network: { netns }, config, cniVersion }: PluginCall<BridgeConfig>,
   { bridge: own, host, pod }: PodLinks,
   leased: CniResult | undefined,
 ): CniResult {

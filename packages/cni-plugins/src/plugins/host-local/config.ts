@@ -18,6 +18,8 @@ export interface HostLocalConfig {
   sets: Range[][]
   routes: { dst: string; gw?: string | undefined }[]
   dataDir?: string | undefined
+  /** Addresses that the pod asks for. */
+  wanted: string[]
 }
 
 interface RawRange {
@@ -33,9 +35,10 @@ const range: z.ZodType<RawRange> = z.object({
   rangeEnd: z.string().optional(),
   gateway: z.string().optional(),
 })
+const sets = z.array(z.array(range).min(1)).optional()
 const schema = z.object({
   type: z.string(),
-  ranges: z.array(z.array(range).min(1)).optional(),
+  ranges: sets,
   subnet: z.string().optional(),
   rangeStart: z.string().optional(),
   rangeEnd: z.string().optional(),
@@ -45,30 +48,44 @@ const schema = z.object({
   resolvConf: z.string().optional(),
 })
 
-const number = (address: string): bigint => BigInt(`0x${addressBytes(address).toString('hex')}`)
+/** An address as an integer. @throws RangeError for what is none */
+export const addressValue = (address: string): bigint => BigInt(`0x${addressBytes(address).toString('hex')}`)
 
 /** An integer as the text of an address. */
 export const addressOf = (value: bigint, bits: 32 | 128): string =>
   addressText(Buffer.from(value.toString(16).padStart(bits / 4, '0'), 'hex'))
 
+const addresses = z.array(z.string()).optional()
+const requestSchema = z.object({
+  ipam: schema,
+  runtimeConfig: z.object({ ipRanges: sets, ips: addresses }).optional(),
+  args: z.object({ cni: z.object({ ips: addresses }).optional() }).optional(),
+})
+
 /** @throws CniError naming the field and the value */
-export function parseHostLocal(ipam: unknown): HostLocalConfig {
-  const parsed = schema.safeParse(ipam)
+export function parseHostLocal(config: object): HostLocalConfig {
+  const parsed = requestSchema.safeParse(config)
   if (!parsed.success) {
     const [issue] = parsed.error.issues
-    throw new CniError(cniCode.badConfig, `ipam.${issue?.path.join('.')}: ${issue?.message}`)
+    throw new CniError(cniCode.badConfig, `${issue?.path.join('.')}: ${issue?.message}`)
   }
-  if (parsed.data.resolvConf) {
-    const { resolvConf } = parsed.data
+  const { ipam, runtimeConfig, args } = parsed.data
+  if (ipam.resolvConf) {
+    const { resolvConf } = ipam
     throw new CniError(cniCode.unsupportedField, `ipam.resolvConf: ${JSON.stringify(resolvConf)} is not supported`)
   }
-  const { ranges, routes = [], dataDir, subnet, rangeStart, rangeEnd, gateway } = parsed.data
-  const raw = [...(subnet === undefined ? [] : [[{ subnet, rangeStart, rangeEnd, gateway }]]), ...(ranges ?? [])]
+  const { ranges, routes = [], dataDir, subnet, rangeStart, rangeEnd, gateway } = ipam
+  const ofRuntime = runtimeConfig?.ipRanges ?? []
+  const raw = [
+    ...ofRuntime,
+    ...(subnet === undefined ? [] : [[{ subnet, rangeStart, rangeEnd, gateway }]]),
+    ...(ranges ?? []),
+  ]
   if (raw.length === 0) throw new CniError(cniCode.badConfig, 'no IP ranges specified')
   try {
-    const sets = raw.map((set) => set.map(rangeOf))
-    refuseOverlaps(sets)
-    return { sets, routes, dataDir }
+    const all = raw.map((set) => set.map(rangeOf))
+    refuseOverlaps(all)
+    return { sets: all, routes, dataDir, wanted: [...(args?.cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])] }
   } catch (cause) {
     if (cause instanceof CniError) throw cause
     throw new CniError(cniCode.badConfig, (cause as Error).message, { cause })
@@ -88,7 +105,7 @@ function rangeOf({ subnet, rangeStart, rangeEnd, gateway }: RawRange): Range {
   }
   const within = (name: string, address: string): bigint => {
     if (!isWithin(address, subnet)) throw new CniError(cniCode.badConfig, `${name} ${address} not in network ${subnet}`)
-    return number(address)
+    return addressValue(address)
   }
   const last = first + size - (bits === 32 ? 2n : 1n) // IPv4's last is broadcast
   return {
@@ -102,17 +119,17 @@ function rangeOf({ subnet, rangeStart, rangeEnd, gateway }: RawRange): Range {
 }
 
 /** One address must have one place, and one set one family. */
-function refuseOverlaps(sets: readonly (readonly Range[])[]): void {
-  for (const set of sets) {
+function refuseOverlaps(all: readonly (readonly Range[])[]): void {
+  for (const set of all) {
     if (set.some(({ bits }) => bits !== set[0]?.bits))
       throw new CniError(
         cniCode.badConfig,
         `a range set has both families: ${set.map(({ subnet }) => subnet).join(', ')}`,
       )
   }
-  const all = sets.flat()
-  for (const [index, one] of all.entries()) {
-    const other = all
+  const ranges = all.flat()
+  for (const [index, one] of ranges.entries()) {
+    const other = ranges
       .slice(index + 1)
       .find(({ bits, start, end }) => bits === one.bits && start <= one.end && end >= one.start)
     if (other) throw new CniError(cniCode.badConfig, `ranges ${one.subnet} and ${other.subnet} overlap`)

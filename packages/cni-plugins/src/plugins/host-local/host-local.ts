@@ -2,21 +2,27 @@
 import { join } from 'node:path'
 import { addressBytes } from '@nodelet/linux'
 import { CniError, cniCode } from '../../errors.ts'
-import type { CniResult, Host, Plugin, PluginCall } from '../../types.ts'
-import { nextAddress } from './allocator.ts'
+import { definePlugin } from '../../sdk/define-plugin.ts'
+import type { DefinedPlugin, PluginContext } from '../../sdk/define-plugin.ts'
+import type { CniResult, Host, PluginAttachment } from '../../types.ts'
+import { assignWanted, isInRange, nextAddress, splitList } from './allocator.ts'
 import { addressOf, parseHostLocal } from './config.ts'
+import type { HostLocalConfig, Range } from './config.ts'
 import { openAddressStore } from './store.ts'
 import type { AddressStore } from './store.ts'
 
-const folderOf = ({ config }: PluginCall, host: Host, dataDir: string | undefined): string =>
-  join(dataDir ?? host.addressDir, config.name)
+const folderOf = ({ networkName, config }: PluginContext<HostLocalConfig>, host: Host): string =>
+  join(config.dataDir ?? host.addressDir, networkName)
 
-export const hostLocal: Plugin = {
+export const hostLocal: DefinedPlugin = definePlugin({
+  name: 'host-local',
+  args: ['IP'],
+  config: parseHostLocal,
   async add(call, host) {
-    const { config, network } = call
-    const { sets, routes, dataDir } = parseHostLocal(config.ipam)
-    const folder = folderOf(call, host, dataDir)
-    const store = openAddressStore(folder)
+    const { config, cniVersion, network } = call
+    const { sets, routes } = config
+    const wanted = assignWanted(sets, [...splitList(network.args['IP']), ...config.wanted])
+    const store = openAddressStore(folderOf(call, host))
     // All of it at once: no other call of this process comes between.
     const [owned] = store.owned(network.containerId, network.ifName)
     if (owned !== undefined) {
@@ -27,13 +33,16 @@ export const hostLocal: Plugin = {
     }
     const ips: CniResult['ips'] = []
     try {
-      for (const [index] of sets.entries()) ips.push(allocate(store, sets, index, network))
+      for (const [index, ranges] of sets.entries()) {
+        const set = { index, ranges, wanted: wanted.get(index) }
+        ips.push(set.wanted === undefined ? allocate(store, set, network) : take(store, set, set.wanted, network))
+      }
     } catch (error) {
       store.release(ips.map(({ address }) => address.split('/')[0] ?? ''))
       throw error
     }
     return {
-      cniVersion: config.cniVersion,
+      cniVersion,
       interfaces: [],
       ips,
       routes: routes.map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) })),
@@ -41,34 +50,57 @@ export const hostLocal: Plugin = {
     }
   },
   async del(call, host) {
-    const { dataDir } = parseHostLocal(call.config.ipam)
-    const folder = folderOf(call, host, dataDir)
-    const store = openAddressStore(folder)
+    const store = openAddressStore(folderOf(call, host))
     const given = (call.prevResult?.ips ?? []).map(({ address }) => address.split('/')[0] ?? '')
     store.release(store.owned(call.network.containerId, call.network.ifName, given))
   },
-  async status(config) {
-    parseHostLocal(config.ipam)
+  async check(call, host) {
+    const { containerId, ifName } = call.network
+    if (openAddressStore(folderOf(call, host)).owned(containerId, ifName).length > 0) return
+    throw new CniError(cniCode.internal, `host-local: Failed to find address added by container ${containerId}`)
   },
+  async gc(call, host) {
+    openAddressStore(folderOf(call, host)).releaseOthers(call.valid)
+  },
+})
+
+interface AddressSet {
+  index: number
+  ranges: readonly Range[]
+  wanted: string | undefined
+}
+
+/** The address that was asked for. */
+function take(
+  store: AddressStore,
+  { index, ranges }: AddressSet,
+  address: string,
+  { containerId, ifName }: PluginAttachment,
+): CniResult['ips'][number] {
+  const range = ranges.find((one) => isInRange(one, address))
+  if (!range || !store.take(address, containerId, ifName)) {
+    throw new CniError(
+      cniCode.internal,
+      `failed to allocate for range ${index}: requested IP address ${address} is not available in range set ${setText(ranges)}`,
+    )
+  }
+  return { address: `${address}/${range.prefix}`, gateway: addressOf(range.gateway, range.bits) }
 }
 
 function allocate(
   store: AddressStore,
-  sets: ReturnType<typeof parseHostLocal>['sets'],
-  index: number,
-  { containerId, ifName }: PluginCall['network'],
+  { index, ranges }: AddressSet,
+  { containerId, ifName }: PluginAttachment,
 ): CniResult['ips'][number] {
-  const ranges = sets[index] ?? []
   const taken = store.taken()
   const last = store.last(index)
   for (;;) {
     const from = last === undefined ? undefined : BigInt(`0x${addressBytes(last).toString('hex')}`)
     const found = nextAddress(ranges, from, (address) => !taken.has(address))
     if (!found) {
-      const all = ranges.map(({ start, end, bits }) => `${addressOf(start, bits)}-${addressOf(end, bits)}`).join(',')
       throw new CniError(
         cniCode.internal,
-        `failed to allocate for range ${index}: no IP addresses available in range set: ${all}`,
+        `failed to allocate for range ${index}: no IP addresses available in range set: ${setText(ranges)}`,
       )
     }
     const { address, range } = found
@@ -79,3 +111,6 @@ function allocate(
     taken.add(address) // another process was quicker
   }
 }
+
+const setText = (ranges: readonly Range[]): string =>
+  ranges.map(({ start, end, bits }) => `${addressOf(start, bits)}-${addressOf(end, bits)}`).join(',')

@@ -1,8 +1,9 @@
 // Who has which address: one file per address, in the format of the reference plugin. As there, nothing is synced: after
 // a power cut the pods are gone, too.
-import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import type { AttachmentKey } from '../../types.ts'
 
 /** The addresses of one network. Each call is a few on small files, at once: turns of a thread would take far longer. */
 export interface AddressStore {
@@ -14,6 +15,8 @@ export interface AddressStore {
   /** With `likely` a look at those is enough when all are its own; else at all files. */
   owned(containerId: string, ifName: string, likely?: readonly string[]): string[]
   release(addresses: readonly string[]): void
+  /** Frees what belongs to none of these. */
+  releaseOthers(owners: readonly AttachmentKey[]): void
 }
 
 export function openAddressStore(folder: string): AddressStore {
@@ -22,6 +25,8 @@ export function openAddressStore(folder: string): AddressStore {
     return readdirSync(folder)
   }
   const owner = (containerId: string, ifName: string): string => `${containerId}\r\n${ifName}`
+  const release = (addresses: readonly string[]): void =>
+    addresses.forEach((address) => rmSync(join(folder, address), { force: true }))
   return {
     taken: () => new Set(names().filter((name) => isIP(name) !== 0)),
     take: (address, containerId, ifName) => {
@@ -39,13 +44,15 @@ export function openAddressStore(folder: string): AddressStore {
       }
     },
     last: (set) => {
-      try {
-        return readFileSync(join(folder, `last_reserved_ip.${set}`), 'utf8').trim()
-      } catch {
-        return undefined // the first allocation, or a file that was cut off: only the order suffers
-      }
+      // None yet, or another program is just writing it: only the order suffers.
+      const last = contentOf(join(folder, `last_reserved_ip.${set}`))
+      return last !== undefined && isIP(last) !== 0 ? last : undefined
     },
-    setLast: (set, address) => writeFileSync(join(folder, `last_reserved_ip.${set}`), address),
+    setLast: (set, address) => {
+      const aside = join(folder, `.last_reserved_ip.${set}-${process.pid}`)
+      writeFileSync(aside, address)
+      renameSync(aside, join(folder, `last_reserved_ip.${set}`))
+    },
     owned: (containerId, ifName, likely = []) => {
       const isOwn = (address: string): boolean => {
         const content = isIP(address) === 0 ? undefined : contentOf(join(folder, address))
@@ -59,7 +66,15 @@ export function openAddressStore(folder: string): AddressStore {
       }
       return found
     },
-    release: (addresses) => addresses.forEach((address) => rmSync(join(folder, address), { force: true })),
+    release,
+    releaseOthers: (owners) => {
+      const valid = new Set(owners.flatMap(({ containerId, ifName }) => [owner(containerId, ifName), containerId]))
+      const isStale = (name: string): boolean => {
+        const content = isIP(name) === 0 ? undefined : contentOf(join(folder, name))
+        return Boolean(content) && !valid.has(content ?? '') // one that is empty is being written
+      }
+      release(names().filter(isStale))
+    },
   }
 }
 

@@ -1,14 +1,18 @@
 // loopback: brings up lo.
 import { isNamespacePinned, openNetlink } from '@nodelet/linux'
-import type { Plugin } from '../../types.ts'
+import { CniError, cniCode } from '../../errors.ts'
+import { definePlugin } from '../../sdk/define-plugin.ts'
+import type { DefinedPlugin } from '../../sdk/define-plugin.ts'
 
-export const loopback: Plugin = {
-  async add({ network: { netns }, config, prevResult }) {
+export const loopback: DefinedPlugin = definePlugin({
+  name: 'loopback',
+  config: () => ({}),
+  async add({ network: { netns }, cniVersion, prevResult }) {
     using netlink = openNetlink({ netns })
     await netlink.links.set('lo', { up: true })
     if (prevResult) return prevResult
     return {
-      cniVersion: config.cniVersion,
+      cniVersion,
       interfaces: [{ name: 'lo', mac: '00:00:00:00:00:00', sandbox: netns }],
       ips: [
         { address: '127.0.0.1/8', interface: 0 },
@@ -23,5 +27,9 @@ export const loopback: Plugin = {
     using netlink = openNetlink({ netns })
     await netlink.links.set('lo', { up: false })
   },
-  status: async () => undefined,
-}
+  async check({ network: { netns } }) {
+    using netlink = openNetlink({ netns })
+    const lo = await netlink.links.get('lo')
+    if (!lo?.up) throw new CniError(cniCode.internal, `loopback: lo of ${netns} is down`)
+  },
+})

@@ -6,7 +6,9 @@ import { removeChains } from '../../iptables.ts'
 import { hostPortChain } from '../../names.ts'
 import { familiesOf, familyOf } from '../../families.ts'
 import { setSysctl } from '../../sysctl.ts'
-import type { CniResult, Host, Plugin, PluginCall, PodNetwork, PortMapping } from '../../types.ts'
+import { definePlugin } from '../../sdk/define-plugin.ts'
+import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
+import type { CniResult, Host, PortMapping, RequestConfig } from '../../types.ts'
 import { forgetFlows } from './flows.ts'
 import { expectedPortmapRules, portmapRemoval, portmapRules } from './rules.ts'
 import type { PortmapOptions } from './rules.ts'
@@ -47,7 +49,7 @@ const schema = z.object({
 const refused = ['externalSetMarkChain', 'conditionsV4', 'conditionsV6']
 
 /** @throws CniError naming the field and the value */
-function parsePortmap(config: PluginCall['config']): PortmapConfig {
+function parsePortmap(config: RequestConfig): PortmapConfig {
   for (const key of refused) {
     const value = config[key]
     if (value !== undefined && value !== null && (!Array.isArray(value) || value.length > 0)) {
@@ -67,11 +69,14 @@ function parsePortmap(config: PluginCall['config']): PortmapConfig {
   return { snat, masqAll, markMasqBit, mappings }
 }
 
-export const portmap: Plugin = {
-  async add({ prevResult, network, config }, host) {
+export const portmap: DefinedPlugin = definePlugin({
+  name: 'portmap',
+  config: parsePortmap,
+  async add(call, host) {
+    const { prevResult } = call
     if (!prevResult) throw new CniError(cniCode.badConfig, 'must be called as chained plugin')
     for (const family of families) {
-      const options = optionsOf(config, network, prevResult, family)
+      const options = optionsOf(call, prevResult, family)
       if (!options) continue
       const { mappings, podAddress, snat } = options
       host.changeRules(family, {
@@ -86,31 +91,28 @@ export const portmap: Plugin = {
     }
     return prevResult
   },
-  async del({ config, network, prevResult, isLost }, host) {
-    if (parsePortmap(config).mappings.length === 0 && !isLost) return
-    removeChains(host, [hostPortChain(config.name, network.containerId)], familiesOf(prevResult?.ips), (family) => {
-      const options = prevResult && optionsOf(config, network, prevResult, family)
+  async del(call, host) {
+    const { config, networkName, network, prevResult, isLost } = call
+    if (config.mappings.length === 0 && !isLost) return
+    removeChains(host, [hostPortChain(networkName, network.containerId)], familiesOf(prevResult?.ips), (family) => {
+      const options = prevResult && optionsOf(call, prevResult, family)
       return options && portmapRemoval(options)
     })
   },
-  async status(config) {
-    parsePortmap(config)
-  },
-}
+})
 
 const families = [4, 6] as const
 
 /** Undefined when there is nothing to map in that family. */
 function optionsOf(
-  config: PluginCall['config'],
-  { containerId, ifName }: PodNetwork,
+  { config, networkName, network: { containerId, ifName } }: PluginCall<PortmapConfig>,
   result: CniResult,
   family: 4 | 6,
 ): PortmapOptions | undefined {
-  const { snat, masqAll, markMasqBit, mappings } = parsePortmap(config)
+  const { snat, masqAll, markMasqBit, mappings } = config
   const podAddress = podAddressOf(result, ifName, family)
   if (mappings.length === 0 || podAddress === undefined) return undefined
-  return { network: config.name, containerId, mappings, podAddress, snat, masqAll, markBit: markMasqBit }
+  return { network: networkName, containerId, mappings, podAddress, snat, masqAll, markBit: markMasqBit }
 }
 
 /** The first of that family on the pod's interface. */

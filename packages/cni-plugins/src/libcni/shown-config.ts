@@ -1,6 +1,6 @@
 // What pods' networks are made from, as users of other runtimes read it: the keys are those of containerd's `cniconfig`.
 // Pure.
-import type { NetworkList } from './types.ts'
+import type { NetworkList } from '../types.ts'
 
 /** A pod's networks: loopback, and the list of the folder unless there is none. */
 export interface CniConfig {

@@ -1,9 +1,10 @@
-// What is owed on disk: written before an ADD starts, removed when its DEL has succeeded.
+// What is owed on disk: written before an ADD starts, removed when its DEL has succeeded. And results where other tools
+// look for them.
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { toVersion } from './result.ts'
-import type { CniLog, CniResult, NetworkList, PodNetwork } from './types.ts'
+import type { AttachmentKey, CniLog, CniResult, NetworkList, PodNetwork } from '../types.ts'
+import { cachedResult, parseCachedResult } from './cached-result.ts'
 
 /** One attachment: begun, and done when it has a result. */
 export interface Attachment {
@@ -12,16 +13,14 @@ export interface Attachment {
   result?: CniResult
 }
 
-/** What tells attachments apart. */
-export interface AttachmentKey {
-  containerId: string
-  ifName: string
-}
-
 export interface Attachments {
   save(attachment: Attachment): Promise<void>
-  /** Undefined when there is none; what cannot be read counts as none and is told of. */
-  find(key: AttachmentKey): Promise<Attachment | undefined>
+  /**
+   * Undefined when there is none; what cannot be read counts as none and is told of.
+   *
+   * @param networkName where to look for a result that libcni kept, when there is no record of ours
+   */
+  find(key: AttachmentKey, networkName?: string): Promise<Attachment | undefined>
   /** Fine when there is none. */
   remove(key: AttachmentKey, networkName: string): Promise<void>
   keys(): Promise<AttachmentKey[]>
@@ -33,7 +32,7 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
   const fileOf = ({ containerId, ifName }: AttachmentKey): string => join(folder, `${containerId}-${ifName}.json`)
   const resultFile = ({ containerId, ifName }: AttachmentKey, name: string): string =>
     join(results, `${name}-${containerId}-${ifName}`)
-  const read = async (path: string): Promise<Attachment | undefined> => {
+  const read = async (path: string, parse: (content: string) => Attachment): Promise<Attachment | undefined> => {
     let content: string
     try {
       content = await readFile(path, 'utf8')
@@ -42,7 +41,7 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
       throw error
     }
     try {
-      return parseAttachment(content)
+      return parse(content)
     } catch (error) {
       log.warn({ path, err: error as Error }, 'a record of a pod network cannot be read')
       return undefined
@@ -53,28 +52,16 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
       const { network, list, result } = attachment
       mkdirSync(folder, { recursive: true, mode: 0o700 })
       await write(fileOf(network), attachment, { durable: true })
-      // Where other tools look for results, in libcni's format.
-      if (result) {
-        mkdirSync(results, { recursive: true, mode: 0o700 })
-        const cached = {
-          kind: 'cniCacheV1',
-          containerId: network.containerId,
-          config: Buffer.from(JSON.stringify(list)).toString('base64'),
-          ifName: network.ifName,
-          networkName: list.name,
-          netns: network.netns,
-          ...((network.portMappings || network.capabilityArgs) && {
-            capabilityArgs: {
-              ...network.capabilityArgs,
-              ...(network.portMappings && { portMappings: network.portMappings }),
-            },
-          }),
-          result: toVersion(result, list.cniVersion),
-        }
-        await write(resultFile(network, list.name), cached, { durable: false })
-      }
+      if (!result) return
+      mkdirSync(results, { recursive: true, mode: 0o700 })
+      await write(resultFile(network, list.name), cachedResult(network, list, result), { durable: false })
     },
-    find: async (key) => read(fileOf(key)),
+    find: async (key, networkName) => {
+      const own = await read(fileOf(key), parseAttachment)
+      if (own || networkName === undefined) return own
+      const path = resultFile(key, networkName)
+      return read(path, (content) => parseCachedResult(content, path))
+    },
     remove: async (key, networkName) => {
       for (const path of [resultFile(key, networkName), fileOf(key)]) {
         rmSync(`${path}.tmp`, { force: true }) // of a process that was killed as it wrote
@@ -86,7 +73,7 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
       const names = (await readdir(folder)).filter((name) => name.endsWith('.json'))
       return Promise.all(
         names.map(async (name) => {
-          const found = await read(join(folder, name))
+          const found = await read(join(folder, name), parseAttachment)
           if (found) return { containerId: found.network.containerId, ifName: found.network.ifName }
           const [, containerId = '', ifName = ''] = /^(.*)-([^-]*)\.json$/.exec(name) ?? []
           return { containerId, ifName }

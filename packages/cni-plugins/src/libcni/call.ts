@@ -1,20 +1,34 @@
 // What plugins are called with, and the names of what failed.
-import { CniError, cniCode } from './errors.ts'
-import type { CniResult, NetworkList, PluginCall, PluginConfig, PodNetwork } from './types.ts'
+import { CniError, cniCode } from '../errors.ts'
+import type { AttachmentKey, CniResult, NetworkList, PluginConfig, PluginRequest, PodNetwork } from '../types.ts'
+import type { RequestConfig } from '../types.ts'
+import { argsOf } from './cni-args.ts'
+import { namePattern } from './names.ts'
 
-export function callOf(
+/** The plugin's object as it is sent. */
+export const configOf = ({ name, cniVersion }: NetworkList, plugin: PluginConfig): RequestConfig => ({
+  ...plugin,
+  name,
+  cniVersion,
+})
+
+export function requestOf(
   list: NetworkList,
   plugin: PluginConfig,
   network: PodNetwork,
   prevResult?: CniResult,
-): PluginCall {
-  const offered: Record<string, unknown> = { ...network.capabilityArgs, portMappings: network.portMappings }
+): PluginRequest {
+  const { portMappings, capabilityArgs } = network
+  const offered: Record<string, unknown> = { ...capabilityArgs, ...(portMappings && { portMappings }) }
   const runtimeConfig = Object.fromEntries(
     Object.entries(offered).filter(([name, value]) => plugin.capabilities?.[name] && value !== undefined),
   )
-  const { name, cniVersion } = list
-  const config = { ...plugin, name, cniVersion, ...(Object.keys(runtimeConfig).length > 0 && { runtimeConfig }) }
-  return { network, config, ...(prevResult && { prevResult }) }
+  const { containerId, netns, ifName } = network
+  return {
+    network: { containerId, netns, ifName, args: argsOf(network) },
+    config: { ...configOf(list, plugin), ...(Object.keys(runtimeConfig).length > 0 && { runtimeConfig }) },
+    ...(prevResult && { prevResult }),
+  }
 }
 
 export function named(error: unknown, { type }: PluginConfig, verb: string): CniError {
@@ -30,8 +44,8 @@ export function throwAll(errors: readonly Error[]): void {
 }
 
 /** @throws CniError naming the value */
-export function checkNetwork({ containerId, ifName }: Pick<PodNetwork, 'containerId' | 'ifName'>): void {
-  if (!/^[a-zA-Z0-9][\w.-]*$/.test(containerId)) {
+export function checkAttachment({ containerId, ifName }: AttachmentKey): void {
+  if (!namePattern.test(containerId)) {
     throw new CniError(cniCode.badEnvironment, `invalid container ID: ${JSON.stringify(containerId)}`)
   }
   if (!/^[^/:\s]{1,15}$/.test(ifName) || ifName === '.' || ifName === '..') {

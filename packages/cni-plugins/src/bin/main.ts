@@ -1,0 +1,34 @@
+// What `nodelet-cni` does by the name that it is called by. Plugins are loaded one at a time: each call is a new process.
+import type { DefinedPlugin } from '../sdk/define-plugin.ts'
+
+const plugins: Readonly<Record<string, () => Promise<DefinedPlugin>>> = {
+  bridge: async () => (await import('../plugins/bridge/bridge.ts')).bridge,
+  'host-local': async () => (await import('../plugins/host-local/host-local.ts')).hostLocal,
+  loopback: async () => (await import('../plugins/loopback/loopback.ts')).loopback,
+  portmap: async () => (await import('../plugins/portmap/portmap.ts')).portmap,
+}
+
+const usage = `Usage: nodelet-cni link FOLDER [NAME…]   links the plugins into a folder of CNI programs
+       nodelet-cni NAME                 is the plugin of that name; so is a link of that name
+Plugins: ${Object.keys(plugins).join(', ')}
+`
+
+/** @param name by which the program was called */
+export async function main(name: string, args: readonly string[]): Promise<void> {
+  if (Object.hasOwn(plugins, name)) return runPlugin(name)
+  const [command = '', folder, ...names] = args
+  if (Object.hasOwn(plugins, command)) return runPlugin(command)
+  const unknown = names.find((one) => !Object.hasOwn(plugins, one))
+  if (command !== 'link' || folder === undefined || unknown !== undefined) {
+    process.stderr.write(unknown === undefined ? usage : `there is no plugin ${unknown}\n${usage}`)
+    process.exitCode = command === '--help' ? 0 : 1
+    return
+  }
+  const { linkPlugins } = await import('./link.ts')
+  await linkPlugins(folder, names.length > 0 ? names : Object.keys(plugins))
+}
+
+async function runPlugin(name: string): Promise<void> {
+  const [plugin, { runExecutable }] = await Promise.all([plugins[name]?.(), import('../sdk/run-executable.ts')])
+  if (plugin) await runExecutable(plugin)
+}

@@ -1,0 +1,8 @@
+import { bridge } from './bridge/bridge.ts'
+import { hostLocal } from './host-local/host-local.ts'
+import { loopback } from './loopback/loopback.ts'
+import { portmap } from './portmap/portmap.ts'
+import type { DefinedPlugin } from '../sdk/define-plugin.ts'
+
+/** The plugins that come with this package. */
+export const standardPlugins: readonly DefinedPlugin[] = [loopback, bridge, hostLocal, portmap]

@@ -1,0 +1,94 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { pinNamespaces, unpinNamespace } from '@nodelet/linux'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, test } from 'vitest'
+import { cniVersions, standardPlugins } from '../src/index.ts'
+import type { CniResult, PluginConfig } from '../src/index.ts'
+import { inProcess, pluginSuite, program } from '../src/testing/index.ts'
+import type { PluginUnderTest } from '../src/testing/index.ts'
+import { makeMachine } from './machine.ts'
+import type { TestMachine } from './machine.ts'
+import { buildPrograms } from './programs.ts'
+import type { Programs } from './programs.ts'
+
+let programs: Programs
+let machine: TestMachine
+
+beforeAll(async () => {
+  programs = await buildPrograms()
+})
+afterAll(() => programs[Symbol.dispose]())
+beforeEach(() => {
+  machine = makeMachine({})
+})
+afterEach(() => machine[Symbol.dispose]())
+
+const addressDir = (): string => join(machine.folder, 'addresses')
+const ipam = (): object => ({
+  type: 'host-local',
+  ranges: [[{ subnet: '10.77.0.0/24' }], [{ subnet: 'fd77::/112' }]],
+  routes: [{ dst: '0.0.0.0/0' }],
+  dataDir: addressDir(),
+})
+const configs: Record<string, () => PluginConfig> = {
+  loopback: () => ({ type: 'loopback' }),
+  bridge: () => ({ type: 'bridge', bridge: 'br0', isGateway: true, ipMasq: true, ipam: ipam() }),
+  'host-local': () => ({ type: 'host-local', ipam: ipam() }),
+  portmap: () => ({
+    type: 'portmap',
+    runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
+  }),
+}
+const prevResult: CniResult = {
+  cniVersion: '1.1.0',
+  interfaces: [{ name: 'eth0', sandbox: '/pod' }],
+  ips: [{ address: '10.77.0.2/24', interface: 0 }],
+  routes: [],
+  dns: {},
+}
+
+/** Links, rules and addresses of pods; what pods share stays. */
+async function left(): Promise<string[]> {
+  const links = machine.run(machine.host, 'ip', '-o', 'link').split('\n')
+  const rules = ['iptables-save', 'ip6tables-save'].flatMap((name) =>
+    machine.run(machine.host, name, '-t', 'nat').split('\n'),
+  )
+  const files = readdirSync(machine.folder).includes('addresses') ? readdirSync(join(addressDir(), 'suite')) : []
+  return [
+    ...links.flatMap((line) => /veth\w+/.exec(line)?.[0] ?? []),
+    ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}/.test(line)),
+    ...files.filter((name) => !name.startsWith('last_')),
+  ].toSorted()
+}
+
+let pods = 0
+function netns(): Disposable & { path: string } {
+  const path = join(machine.folder, `pod-${(pods += 1)}`)
+  pinNamespaces({ paths: { net: path } })
+  return { path, [Symbol.dispose]: () => unpinNamespace(path) }
+}
+
+const forms = standardPlugins.flatMap((plugin) => [
+  { plugin, form: 'in this process' },
+  { plugin, form: 'as a program' },
+])
+
+describe.each(forms)('$plugin.name $form', ({ plugin, form }) => {
+  const subject = (): PluginUnderTest => {
+    const hostNetns = machine.host
+    return {
+      run:
+        form === 'as a program'
+          ? program(join(programs.folder, plugin.name), { hostNetns })
+          : inProcess(plugin, { hostNetns, addressDir: addressDir() }),
+      config: configs[plugin.name]?.() ?? { type: '' },
+      versions: cniVersions,
+      hostNetns,
+      netns,
+      cniPath: programs.folder,
+      ...(plugin.name === 'portmap' && { prevResult }),
+      left,
+    }
+  }
+  for (const { name, run } of pluginSuite(subject)) test(name, run)
+})
