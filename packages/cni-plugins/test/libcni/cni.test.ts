@@ -123,6 +123,12 @@ test('CHECK asks the plugins with the whole result, and says what is not so', as
   )
 })
 
+test('STATUS looks at the configuration of every plugin', async () => {
+  await machine.cni.status()
+  use({ cniVersion: '1.0.0', plugins: [bridge, { type: 'portmap', markMasqBit: 99 }] })
+  await expect(machine.cni.status()).rejects.toThrow('portmap: markMasqBit')
+})
+
 test('GC takes off what is not valid: what is on record by DEL, what nobody knows of by the plugins', async () => {
   program('knows', ['1.1.0'])
   use({ cniVersion: '1.1.0', plugins: [bridge, { type: 'knows' }] })
