@@ -1,7 +1,6 @@
 // The plugins as one program, with all that it uses but native code; what only some plugins need is in files of its own.
 import { join } from 'node:path'
-import { defineConfig } from 'rolldown'
-import type { Plugin, RolldownOptions } from 'rolldown'
+import type { BuildOptions, Plugin } from 'rolldown'
 
 /** Native packages stay where `@nodelet/linux` has them. */
 const native: Plugin = {
@@ -16,13 +15,16 @@ const native: Plugin = {
 }
 
 const source = join(import.meta.dirname, 'src')
-const config: RolldownOptions = defineConfig({
+/** @param dir where the files go */
+export const programs = (dir: string): BuildOptions => ({
   input: join(source, 'bin/main.ts'),
   platform: 'node',
   resolve: { conditionNames: ['@nodelet/source', 'node', 'import', 'default'] },
   treeshake: { moduleSideEffects: (id) => id.startsWith(join(source, 'bin')) },
   plugins: [native],
-  output: { dir: join(import.meta.dirname, 'dist/bin'), cleanDir: true, chunkFileNames: '[name].js', minify: true },
+  output: { dir, cleanDir: true, chunkFileNames: '[name].js', minify: true },
+  logLevel: 'warn',
 })
 
+const config: BuildOptions = programs(join(import.meta.dirname, 'dist/bin'))
 export default config

@@ -20,11 +20,25 @@ const prepare: Record<string, () => Promise<void>> = {
   },
 }
 
+/** How an example is called that waits for it. */
+const calls: Record<string, { env: Record<string, string>; input: string }> = {
+  'cni-plugins': {
+    env: { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'a', CNI_NETNS: '/none', CNI_IFNAME: 'eth0', CNI_PATH: '/opt/cni/bin' },
+    input: JSON.stringify({
+      cniVersion: '0.4.0',
+      name: 'pods',
+      type: 'domain',
+      domain: 'example.test',
+      prevResult: { cniVersion: '0.4.0', ips: [{ version: '4', address: '10.1.2.3/24' }] },
+    }),
+  },
+}
+
 // The examples of cri-api and kube-client talk to a runtime and to a cluster at fixed paths: their own tests stand for them.
 test.each<[name: string, output: string | RegExp]>([
   ['linux', '{}\n'],
   ['kubelet-core', ''],
-  ['cni-plugins', 'bridge → portmap\n'],
+  ['cni-plugins', /"version": "4"[^]*"dns": {\s+"domain": "example.test"/],
   ['proxy-rules', /-A KUBE-SVC-\S+ .*-j KUBE-SEP-/],
   ['runtime-runc', '0 hello\n\n'],
   ['local-cluster', 'default\nkube-node-lease\nkube-public\nkube-system\n'],
@@ -40,9 +54,15 @@ test.each<[name: string, output: string | RegExp]>([
   try {
     await prepare[name]?.()
     const node = process.execPath
-    expect(example).toContain(`from '@nodelet/${name}'`)
+    expect(example).toMatch(new RegExp(`from '@nodelet/${name}['/]`))
     const args = ['--conditions=@nodelet/source', file]
-    const printed = execFileSync(node, args, { encoding: 'utf8', timeout: 20_000 })
+    const { env, input = '' } = calls[name] ?? {}
+    const printed = execFileSync(node, args, {
+      encoding: 'utf8',
+      timeout: 20_000,
+      env: { ...process.env, ...env },
+      input,
+    })
     if (typeof output === 'string') expect(printed).toBe(output)
     else expect(printed).toMatch(output)
   } finally {

@@ -87,6 +87,34 @@ test('pods reach each other, the gateway and host ports; afterwards nothing is l
   expect(machine.run(machine.host, 'ip', '-o', 'link')).not.toContain('br0')
 })
 
+test.each<[what: string, spoil: (netns: string) => string[], message: string]>([
+  [
+    'a lost address',
+    (netns) => [netns, 'ip', 'addr', 'del', '10.77.0.2/24', 'dev', 'eth0'],
+    'eth0 has no address 10.77.0.2/24',
+  ],
+  ['a lost route', (netns) => [netns, 'ip', 'route', 'del', 'default'], 'no route to 0.0.0.0/0 via 10.77.0.1'],
+  ['another MAC', (netns) => [netns, 'ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:09'], 'not '],
+  ['a lost port of the bridge', () => [machine.host, 'ip', 'link', 'del', 'br0'], 'br0 is not there'],
+  [
+    'lost rules',
+    () => [machine.host, 'iptables', '-t', 'nat', '-F', 'CNI-HOSTPORT-DNAT'],
+    'rules are missing in table nat',
+  ],
+  [
+    'lost addresses',
+    () => ['/proc/self/ns/net', 'rm', '-r', join(machine.folder, 'cache/networks')],
+    'Failed to find address',
+  ],
+])('CHECK tells of %s', async (_, spoil, message) => {
+  const one = podNetwork('one', { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'tcp' }] })
+  await machine.cni.add(one)
+  await machine.cni.check(one)
+  const [netns = '', ...command] = spoil(one.netns)
+  machine.run(netns, ...command)
+  await expect(machine.cni.check(one)).rejects.toThrow(message)
+})
+
 test('address files and results are where the reference keeps them', async () => {
   const one = podNetwork('one')
   await machine.cni.add(one)

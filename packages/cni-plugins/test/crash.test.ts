@@ -83,6 +83,10 @@ test('a second ADD is refused and leaves the first as it is', async () => {
 
 test.each([
   ['gone', (path: string) => machine.run(machine.host, 'rm', path)],
+  [
+    'gone, and the result, too',
+    (path: string) => machine.run(machine.host, 'rm', '-r', path, join(path, '../../results')),
+  ],
   ['cut off', (path: string) => writeFileSync(path, '{"network":')],
 ])('DEL cleans when its record is %s', async (_, spoil) => {
   const pod = { containerId: 'one', netns: machine.pod('one'), ifName: 'eth0' }

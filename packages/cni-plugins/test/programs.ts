@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'rolldown'
-import config from '../rolldown.config.ts'
+import { programs as bundle } from '../rolldown.config.ts'
 
 export interface Programs extends Disposable {
   /** A folder of CNI programs. */
@@ -17,7 +17,7 @@ export async function buildPrograms(): Promise<Programs> {
   const root = mkdtempSync(join(import.meta.dirname, '.programs-'))
   const program = join(root, 'bin/nodelet-cni.js')
   cpSync(join(import.meta.dirname, '../bin'), join(root, 'bin'), { recursive: true })
-  await build({ ...config, logLevel: 'warn', output: { ...config.output, dir: join(root, 'dist/bin') } })
+  await build(bundle(join(root, 'dist/bin')))
   const folder = join(root, 'links')
   execFileSync(program, ['link', folder])
   return { folder, program, [Symbol.dispose]: () => rmSync(root, { recursive: true }) }

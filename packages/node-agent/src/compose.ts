@@ -169,12 +169,14 @@ export async function openNodeRuntime(
   await writeNetwork(config)
   const onProblem = (error: Error): void => log.warn({ part: 'runtime', err: error }, 'went wrong in the background')
   const images = starting.use(await openImages(imagesOptionsOf(config)))
-  const cni = createCni({
-    confDir: folders.cniConf,
-    binDirs: config.cniBinDirs,
-    cacheDir: folders.cniCache,
-    log: log.child({ part: 'cni' }),
-  })
+  const cni = starting.use(
+    createCni({
+      confDir: folders.cniConf,
+      binDirs: config.cniBinDirs,
+      cacheDir: folders.cniCache,
+      log: log.child({ part: 'cni' }),
+    }),
+  )
   const runtime = starting.use(
     await openRuntime({
       stateDir: folders.runtime,

@@ -16,7 +16,7 @@ test('nothing said is the default of everything', () => {
     cdiSpecDirs: ['/etc/cdi', '/var/run/cdi'],
     run: '/run/nodelet',
     listen: '/run/nodelet/runtime.sock',
-    cni: { confDir: '/etc/cni/net.d', binDirs: ['/opt/cni/bin'] },
+    cni: { confDir: '/etc/cni/net.d', binDirs: ['/opt/cni/bin'], inProcess: true },
     cgroupParent: '/nodelet',
     streamServerAddress: '127.0.0.1',
     streamServerPort: 0,
@@ -56,13 +56,13 @@ test('a file is read, and flags override it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'nr-'))
   try {
     const file = join(folder, 'runtime.yaml')
-    writeFileSync(file, 'root: /srv/a\nrun: /run/a\ncni:\n  confDir: /srv/net.d\n')
+    writeFileSync(file, 'root: /srv/a\nrun: /run/a\ncni:\n  confDir: /srv/net.d\n  inProcess: false\n')
     const config = await readConfig(file, { root: '/srv/b', listen: 'unix:///run/b.sock', cni: { binDirs: ['/bin'] } })
     expect(config).toMatchObject({
       root: '/srv/b',
       run: '/run/a',
       listen: '/run/b.sock',
-      cni: { confDir: '/srv/net.d', binDirs: ['/bin'] },
+      cni: { confDir: '/srv/net.d', binDirs: ['/bin'], inProcess: false },
     })
     writeFileSync(file, '{"logLevel": "loud"}')
     await expect(readConfig(file, {})).rejects.toThrow(/runtime\.yaml:\n {2}logLevel: .*, is "loud"/)

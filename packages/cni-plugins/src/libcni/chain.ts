@@ -80,6 +80,7 @@ export async function checkChain(
   for (const plugin of list.plugins) {
     try {
       await host.plugin(plugin.type).check(requestOf(list, plugin, network, result), host, signal)
+      await host.settleRules(signal) // looks count as changes
     } catch (error) {
       throw named(error, plugin, 'check')
     }

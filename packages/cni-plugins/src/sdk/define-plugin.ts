@@ -84,12 +84,17 @@ export function definePlugin<Config>(definition: PluginDefinition<Config>): Defi
     check: async (request, host, signal) => {
       const { prevResult } = request
       if (!prevResult) throw new CniError(cniCode.badConfig, `${name}: CHECK needs prevResult`)
-      await definition.check?.({ ...(await callOf(request)), prevResult }, host, signal)
+      const call = await callOf(request)
+      await definition.check?.({ ...call, prevResult }, host, signal)
     },
-    gc: async (request, valid, host, signal) =>
-      definition.gc?.({ ...(await contextOf(request)), valid, request }, host, signal),
-    status: async (request, host, signal) =>
-      definition.status?.({ ...(await contextOf(request)), request }, host, signal),
+    gc: async (request, valid, host, signal) => {
+      const context = await contextOf(request)
+      await definition.gc?.({ ...context, valid, request }, host, signal)
+    },
+    status: async (request, host, signal) => {
+      const context = await contextOf(request)
+      await definition.status?.({ ...context, request }, host, signal)
+    },
   }
 }
 

@@ -104,7 +104,7 @@ test('a version that a program does not speak is refused before anything is done
 
 test('CHECK asks the plugins with the whole result, and says what is not so', async () => {
   program('last', ['1.0.0'], `[ $CNI_COMMAND = CHECK ] && [ -e ${machine.folder}/bad ] && exit 1`)
-  use({ cniVersion: '1.0.0', plugins: [bridge, { type: 'last' }] })
+  use({ cniVersion: '1.0.0', plugins: [{ type: 'last' }] })
   await expect(machine.cni.check({ containerId: 'a', ifName: 'eth0' })).rejects.toMatchObject({ code: 3 })
   await machine.cni.add(pod('a'))
   await machine.cni.check({ containerId: 'a', ifName: 'eth0' })
@@ -121,6 +121,12 @@ test('CHECK asks the plugins with the whole result, and says what is not so', as
   await expect(machine.cni.check({ containerId: 'c', ifName: 'eth0' })).rejects.toThrow(
     'configuration version "0.3.1" does not support the CHECK command',
   )
+})
+
+test('STATUS looks at the configuration of every plugin', async () => {
+  await machine.cni.status()
+  use({ cniVersion: '1.0.0', plugins: [bridge, { type: 'portmap', markMasqBit: 99 }] })
+  await expect(machine.cni.status()).rejects.toThrow('portmap: markMasqBit')
 })
 
 test('GC takes off what is not valid: what is on record by DEL, what nobody knows of by the plugins', async () => {

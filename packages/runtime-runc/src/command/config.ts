@@ -22,6 +22,8 @@ export interface DaemonConfig {
     confDir: string
     /** CNI programs; default `/opt/cni/bin`. */
     binDirs: string[]
+    /** Whether our own plugins run in this process; default true. */
+    inProcess: boolean
   }
   /** Pods that name no cgroup parent are below this cgroup; default `/nodelet`. */
   cgroupParent: string
@@ -103,6 +105,7 @@ const schema: z.ZodType<Parsed> = z.strictObject({
     .strictObject({
       confDir: path.default('/etc/cni/net.d'),
       binDirs: z.array(path).default(['/opt/cni/bin']),
+      inProcess: z.boolean().default(true),
     })
     .prefault({}),
   cgroupParent: path.default('/nodelet'),

@@ -36,7 +36,8 @@ export async function openDaemon(config: DaemonConfig, log: Logger): Promise<Asy
 }
 
 async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposableStack): Promise<Runtime> {
-  const { root, run, cni, cgroupParent } = config
+  const { root, run, cgroupParent } = config
+  const { confDir, binDirs, inProcess } = config.cni
   const onProblem = (error: Error): void => log.warn({ err: error }, 'went wrong in the background')
   const images = parts.use(
     await openImages({
@@ -59,7 +60,9 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       cdiSpecDirs: config.cdiSpecDirs,
       deviceOwnershipFromSecurityContext: config.deviceOwnershipFromSecurityContext,
       enableSelinux: config.enableSelinux,
-      cni: createCni({ ...cni, cacheDir: join(root, 'cni'), log }),
+      cni: parts.use(
+        createCni({ confDir, binDirs, cacheDir: join(root, 'cni'), log, ...(!inProcess && { plugins: [] }) }),
+      ),
       images,
       streaming: async (backend) =>
         openStreaming({

@@ -9,6 +9,7 @@ import { setSysctl } from '../../sysctl.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
 import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
 import type { CniResult, Host } from '../../types.ts'
+import { checkBridge } from './check.ts'
 import { parseBridge } from './config.ts'
 import type { BridgeConfig } from './config.ts'
 import { masqueradeRemoval, masqueradeRules } from './masquerade.ts'
@@ -72,6 +73,12 @@ export const bridge: DefinedPlugin = definePlugin({
     for (const done of [rules, gone]) if (done.status === 'rejected') throw done.reason
     // Last: another pod may get the address at once.
     if (config.ipam) await host.plugin(config.ipam.type).del(call.request, host, signal)
+  },
+
+  async check(call, host, signal) {
+    const { ipam } = call.config
+    if (ipam) await host.plugin(ipam.type).check(call.request, host, signal)
+    await checkBridge(call, host)
   },
 
   async gc({ config: { ipam }, valid, request }, host, signal) {

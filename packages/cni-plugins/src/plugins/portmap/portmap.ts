@@ -10,7 +10,7 @@ import { definePlugin } from '../../sdk/define-plugin.ts'
 import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
 import type { CniResult, Host, PortMapping, RequestConfig } from '../../types.ts'
 import { forgetFlows } from './flows.ts'
-import { expectedPortmapRules, portmapRemoval, portmapRules } from './rules.ts'
+import { expectedPortmapRules, missingRule, portmapRemoval, portmapRules } from './rules.ts'
 import type { PortmapOptions } from './rules.ts'
 
 interface PortmapConfig {
@@ -90,6 +90,20 @@ export const portmap: DefinedPlugin = definePlugin({
       if (snat && family === 4) await allowLoopback(host, podAddress.split('/')[0] ?? '')
     }
     return prevResult
+  },
+  async check(call, host) {
+    for (const family of families) {
+      const options = optionsOf(call, call.prevResult, family)
+      if (!options) continue
+      // A look at the table that changes nothing.
+      host.changeRules(family, {
+        from: (saved) => {
+          const missing = missingRule(options, saved)
+          if (missing === undefined) return []
+          throw new CniError(cniCode.internal, `portmap: rules are missing in table nat: ${missing}`)
+        },
+      })
+    }
   },
   async del(call, host) {
     const { config, networkName, network, prevResult, isLost } = call

@@ -44,6 +44,19 @@ export function portmapRemoval(options: PortmapOptions): string[] {
   return [`:${chain} - [0:0]`, ...jumps.map((line) => `-D ${line.slice(3)}`), `-X ${chain}`]
 }
 
+/** What a pod's rules lack in a table; undefined when they are there. Looks for each port and its target, and the way to them. */
+export function missingRule(options: PortmapOptions, saved: readonly string[]): string | undefined {
+  const has = (start: string, ...parts: string[]): boolean =>
+    saved.some((line) => line.startsWith(start) && parts.every((part) => `${line} `.includes(` ${part} `)))
+  for (const line of podRules(options)) {
+    const [, chain = ''] = line.split(' ')
+    const [port] = /--dport \d+/.exec(line) ?? []
+    const [target] = /-j .*$/.exec(line) ?? []
+    if (line.startsWith('-A ') && target && !has(`-A ${chain} `, ...(port ? [port] : []), target)) return line
+  }
+  return ['PREROUTING', 'OUTPUT'].find((from) => !has(`-A ${from} `, `-j ${dnat}`))
+}
+
 /** The lines of the pod's own chain, and those that lead to it. */
 function podRules(options: PortmapOptions): string[] {
   const { network, containerId, podAddress, snat, masqAll } = options
