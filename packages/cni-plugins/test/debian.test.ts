@@ -2,23 +2,18 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { standardPlugins } from '../src/index.ts'
 import type { Cni, PodNetwork } from '../src/index.ts'
 import { inProcess, program } from '../src/testing/index.ts'
 import { makeMachine } from './machine.ts'
 import type { TestMachine } from './machine.ts'
-import { buildPrograms } from './programs.ts'
-import type { Programs } from './programs.ts'
+import { usePrograms } from './programs.ts'
 
 const debian = '/usr/lib/cni'
-let programs: Programs
+const programs = usePrograms()
 let machine: TestMachine
 
-beforeAll(async () => {
-  programs = await buildPrograms()
-})
-afterAll(() => programs[Symbol.dispose]())
 beforeEach(() => {
   machine = makeMachine({})
 })
@@ -90,13 +85,13 @@ test("ours in this process in a chain with Debian's", async () => {
 
 test('ours as programs, alone', async () => {
   use({ plugins: [bridge(), portmap] })
-  await comesAndGoes(programsOnly(programs.folder))
+  await comesAndGoes(programsOnly(programs().folder))
 })
 
 test("Debian's bridge asks our host-local", async () => {
   use({ cniVersion: '0.4.0', plugins: [bridge(), portmap] })
   const folder = join(machine.folder, 'mixed')
-  machine.run(machine.host, programs.program, 'link', folder, 'host-local')
+  machine.run(machine.host, programs().program, 'link', folder, 'host-local')
   await comesAndGoes(programsOnly(folder, debian), { checks: false })
 })
 
@@ -144,7 +139,7 @@ test('both kinds of host-local give from one pool at the same time, and no addre
   if (!ours) throw new Error('unreachable')
   const forms = [
     program(join(debian, 'host-local'), { hostNetns }),
-    program(join(programs.folder, 'host-local'), { hostNetns }),
+    program(join(programs().folder, 'host-local'), { hostNetns }),
     inProcess(ours, { hostNetns, addressDir: dataDir() }),
   ]
   const input = JSON.stringify({ cniVersion: '1.0.0', name: 'test', type: 'host-local', ipam: ipam() })

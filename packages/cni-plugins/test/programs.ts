@@ -3,16 +3,30 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'rolldown'
+import { afterAll, beforeAll } from 'vitest'
 import { programs as bundle } from '../rolldown.config.ts'
 
-export interface Programs extends Disposable {
+interface Programs extends Disposable {
   /** A folder of CNI programs. */
   folder: string
   /** `nodelet-cni` itself. */
   program: string
 }
 
-export async function buildPrograms(): Promise<Programs> {
+/** Builds them before the tests of a file, and removes them afterwards. */
+export function usePrograms(): () => Programs {
+  let programs: Programs | undefined
+  beforeAll(async () => {
+    programs = await buildPrograms()
+  })
+  afterAll(() => programs?.[Symbol.dispose]())
+  return () => {
+    if (!programs) throw new Error('the programs are there once the tests begin')
+    return programs
+  }
+}
+
+async function buildPrograms(): Promise<Programs> {
   // Not in /tmp: native packages are found from where the program is.
   const root = mkdtempSync(join(import.meta.dirname, '.programs-'))
   const program = join(root, 'bin/nodelet-cni.js')

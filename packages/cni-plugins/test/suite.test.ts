@@ -1,23 +1,18 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { pinNamespaces, unpinNamespace } from '@nodelet/linux'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, test } from 'vitest'
+import { afterEach, beforeEach, describe, test } from 'vitest'
 import { cniVersions, standardPlugins } from '../src/index.ts'
 import type { CniResult, PluginConfig } from '../src/index.ts'
 import { inProcess, pluginSuite, program } from '../src/testing/index.ts'
 import type { PluginUnderTest } from '../src/testing/index.ts'
 import { makeMachine } from './machine.ts'
 import type { TestMachine } from './machine.ts'
-import { buildPrograms } from './programs.ts'
-import type { Programs } from './programs.ts'
+import { usePrograms } from './programs.ts'
 
-let programs: Programs
+const programs = usePrograms()
 let machine: TestMachine
 
-beforeAll(async () => {
-  programs = await buildPrograms()
-})
-afterAll(() => programs[Symbol.dispose]())
 beforeEach(() => {
   machine = makeMachine({})
 })
@@ -79,13 +74,13 @@ describe.each(forms)('$plugin.name $form', ({ plugin, form }) => {
     return {
       run:
         form === 'as a program'
-          ? program(join(programs.folder, plugin.name), { hostNetns })
+          ? program(join(programs().folder, plugin.name), { hostNetns })
           : inProcess(plugin, { hostNetns, addressDir: addressDir() }),
       config: configs[plugin.name]?.() ?? { type: '' },
       versions: cniVersions,
       hostNetns,
       netns,
-      cniPath: programs.folder,
+      cniPath: programs().folder,
       ...(plugin.name === 'portmap' && { prevResult }),
       left,
     }

@@ -43,12 +43,15 @@ export function throwAll(errors: readonly Error[]): void {
   if (errors.length > 1) throw new AggregateError(errors, errors.map(({ message }) => message).join('; '))
 }
 
+/** The kernel's limit, in bytes. */
+const longestLinkName = 15
+
 /** @throws CniError naming the value */
 export function checkAttachment({ containerId, ifName }: AttachmentKey): void {
   if (!namePattern.test(containerId)) {
     throw new CniError(cniCode.badEnvironment, `invalid container ID: ${JSON.stringify(containerId)}`)
   }
-  if (!/^[^/:\s]{1,15}$/.test(ifName) || ifName === '.' || ifName === '..') {
+  if (!/^[^/:\s]+$/.test(ifName) || Buffer.byteLength(ifName) > longestLinkName || ifName === '.' || ifName === '..') {
     throw new CniError(cniCode.badEnvironment, `invalid interface name: ${JSON.stringify(ifName)}`)
   }
 }

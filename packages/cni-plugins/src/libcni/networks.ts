@@ -55,8 +55,9 @@ export function openNetworks(folder: string, log: CniLog): Networks {
     makeFolder(folder)
     // Before the look: what comes between is heard of.
     let isFollowed = follow(folder)
+    let found = known
     try {
-      known = await findNetworkList(folder, (beside) => {
+      found = await findNetworkList(folder, (beside) => {
         // One that is not there yet shows as a change of the folder that it will be in.
         if (watchers === own && existsSync(beside)) isFollowed = follow(beside) && isFollowed
       })
@@ -64,8 +65,9 @@ export function openNetworks(folder: string, log: CniLog): Networks {
       if (known === undefined) throw error
       log.warn({ err: error as Error, used: known.file }, 'a network list is broken: the former one stays in use')
     }
-    if (watchers === own) isKnown = isFollowed
-    return known
+    // Else there was a change meanwhile, and a later look may be through already.
+    if (watchers === own) [known, isKnown] = [found, isFollowed]
+    return found
   }
 
   const current = async (): Promise<NetworkList | undefined> => {
@@ -73,8 +75,14 @@ export function openNetworks(folder: string, log: CniLog): Networks {
     await setImmediate()
     await setImmediate()
     if (isKnown) return known
-    reading ??= read().finally(() => (reading = undefined))
-    return reading
+    if (reading) return reading
+    const own = read()
+    reading = own
+    const end = (): void => {
+      if (reading === own) reading = undefined
+    }
+    own.then(end, end)
+    return own
   }
 
   return {

@@ -58,7 +58,7 @@ export const protocolCases: Cases = {
     const { env, config } = podOf(subject, nowhere)
     const bad = {
       CNI_CONTAINERID: ['/x', 'a b'],
-      CNI_IFNAME: ['sixteen-letters-', '.', '..', 'a/b', 'a:b', 'a b'],
+      CNI_IFNAME: ['sixteen-letters-', 'éééééééé', '.', '..', 'a/b', 'a:b', 'a b'],
       CNI_ARGS: ['a', 'a=b=c'],
     }
     for (const [name, values] of Object.entries(bad)) {

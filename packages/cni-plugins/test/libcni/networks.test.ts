@@ -87,3 +87,16 @@ test('a folder that goes and comes back is followed on', async () => {
   put('10.conflist', list('m', 'a'))
   expect(await now()).toEqual(['m', 'a'])
 })
+
+test('however looks and changes meet, the last state is the one that stays', async () => {
+  await now()
+  const looks: Promise<unknown>[] = []
+  for (let at = 0; at <= 100; at += 1) {
+    put('10.conflist', list(`n${at}`, 'a'))
+    looks.push(now().catch(() => undefined)) // it may see a file half written
+    if (at % 3 === 0) await new Promise(setImmediate)
+  }
+  await Promise.all(looks)
+  expect(await now()).toEqual(['n100', 'a'])
+  expect(await now()).toEqual(['n100', 'a'])
+})

@@ -3,26 +3,21 @@ import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { buildPrograms } from '../programs.ts'
-import type { Programs } from '../programs.ts'
+import { usePrograms } from '../programs.ts'
 
-let programs: Programs
+const programs = usePrograms()
 let folder: string
 
-beforeAll(async () => {
-  programs = await buildPrograms()
+beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'nodelet-programs-'))
 })
-afterAll(() => {
-  programs[Symbol.dispose]()
-  rmSync(folder, { recursive: true })
-})
+afterAll(() => rmSync(folder, { recursive: true }))
 
 test('links are made, and take the place of what was there', () => {
   writeFileSync(join(folder, 'bridge'), 'old')
-  execFileSync(programs.program, ['link', folder, 'bridge', 'portmap'])
+  execFileSync(programs().program, ['link', folder, 'bridge', 'portmap'])
   expect(readdirSync(folder).toSorted()).toEqual(['bridge', 'portmap'])
-  expect(readlinkSync(join(folder, 'bridge'))).toBe(programs.program)
+  expect(readlinkSync(join(folder, 'bridge'))).toBe(programs().program)
 })
 
 test.each([
@@ -30,13 +25,13 @@ test.each([
   [['link'], 'Usage: nodelet-cni link FOLDER'],
   [['link', '/nonexistent', 'bridge', 'ptpp'], 'there is no plugin ptpp'],
 ])('%j is refused with what would be right', (args, message) => {
-  const { status, stderr } = spawnSync(programs.program, args, { encoding: 'utf8' })
+  const { status, stderr } = spawnSync(programs().program, args, { encoding: 'utf8' })
   expect([status, stderr]).toEqual([1, expect.stringContaining(message) as string])
 })
 
 test('a plugin may be named as an argument, too', () => {
   const env = { ...process.env, CNI_COMMAND: 'VERSION' }
-  expect(execFileSync(programs.program, ['loopback'], { encoding: 'utf8', env })).toContain('supportedVersions')
+  expect(execFileSync(programs().program, ['loopback'], { encoding: 'utf8', env })).toContain('supportedVersions')
 })
 
 test('input that is not there yet is waited for, also by a pipe that does not wait', () => {
@@ -60,7 +55,7 @@ sys.exit(child.wait())`
     CNI_IFNAME: 'eth0',
     CNI_PATH: folder,
   }
-  const out = execFileSync('python3', ['-c', script, join(programs.folder, 'host-local'), input], {
+  const out = execFileSync('python3', ['-c', script, join(programs().folder, 'host-local'), input], {
     encoding: 'utf8',
     env,
   })
@@ -74,7 +69,7 @@ test.each([
   const spy = join(folder, 'spy.cjs')
   writeFileSync(spy, "process.on('exit', () => console.error(Object.keys(require('module')._cache).join()))")
   const env = { ...process.env, CNI_COMMAND: 'VERSION', NODE_OPTIONS: `--require=${spy}` }
-  const { stderr } = spawnSync(join(programs.folder, name), { encoding: 'utf8', env })
+  const { stderr } = spawnSync(join(programs().folder, name), { encoding: 'utf8', env })
   expect(stderr).toContain(spy)
   expect(/koffi|netlink/.test(stderr)).toBe(isNative)
 })
