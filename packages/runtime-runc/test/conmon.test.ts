@@ -281,7 +281,8 @@ exec conmon "$@"
 })
 
 test('a stop signal that could not be sent is sent by the next call', async () => {
-  const id = await running('trap "exit 4" TERM; while :; do sleep 0.1; done')
+  const id = await running('trap "exit 4" TERM; echo ready; while :; do sleep 0.1; done')
+  await until(() => f.logLines().length > 0, 'the trap')
   const kill = vi.spyOn(process, 'kill').mockImplementationOnce(() => {
     throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' })
   })
