@@ -457,6 +457,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     const workers = manager.close()
     statuses.close()
     await workers
+    await services.images.close()
     events.close()
     await prober.close()
     await volumes.close()

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { ImageService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, it } from 'vitest'
 import type { Kubelet } from '../src/config.ts'
@@ -89,7 +90,7 @@ it('init containers run in order, a sidecar stays, then the others', async () =>
   expect(third.status?.phase).toBe('Running')
   memory.exit(idOf(third, 'main'), 0)
   const done = await until(() => podOf(kubelet, 'inits')?.status?.phase === 'Succeeded' && podOf(kubelet, 'inits'))
-  expect(done?.status?.initContainerStatuses?.[1]?.state?.terminated).toBeDefined()
+  expect(done?.status?.initContainerStatuses?.[1]?.state?.terminated).toMatchObject({ exitCode: 143 })
   expect(done?.status?.conditions?.find(({ type }) => type === 'Ready')).toMatchObject({
     status: 'False',
     reason: 'PodCompleted',
@@ -208,4 +209,20 @@ it('what a crash left of pods that are gone is removed, but for what is still mo
   await open()
   await until(() => !existsSync(left))
   expect(readdirSync(pods)).toEqual(['6f8f57d2-6a0c-4b0c-9d8e-7d3bb0a4a001'])
+})
+
+it('a pull that is under way ends with the kubelet, and nothing is written after that', async () => {
+  const begun = Promise.withResolvers<void>()
+  const waiting: ImageService['pullImage'] = async (_request, { signal } = {}) => {
+    begun.resolve()
+    await new Promise((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal.reason as Error)))
+    throw new Error('not reached')
+  }
+  const kubelet = await open({ imageService: { ...memory.imageService, pullImage: waiting } })
+  await put('slow', { containers: [{ name: 'main', image: 'registry.example/slow:1' }] })
+  await begun.promise
+  const intents = join(folder, 'root/image_manager/pulling')
+  expect(readdirSync(intents)).toHaveLength(1)
+  await kubelet.close()
+  expect(readdirSync(intents)).toEqual([])
 })

@@ -35,7 +35,7 @@ export function createGate(): Gate {
     },
     alone: async (work) => {
       const done = Promise.all([lastAlone, ...running]).then(work)
-      lastAlone = done.catch(() => undefined)
+      lastAlone = done.catch(() => undefined) // the caller hears of it
       return done
     },
   }

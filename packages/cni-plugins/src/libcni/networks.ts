@@ -34,11 +34,12 @@ export function openNetworks(folder: string, log: CniLog): Networks {
     isKnown = false
     reading = undefined
   }
+  const tellBroken = (error: unknown): void => log.warn({ err: error, folder }, 'there is no network list to be used')
   const onChange = (): void => {
     forget()
     clearTimeout(timer)
     // Read without being asked for, so that what is broken is told at once.
-    timer = setTimeout(() => void current().catch(() => undefined), settleMs).unref()
+    timer = setTimeout(() => void current().catch(tellBroken), settleMs).unref()
   }
   const follow = (path: string): boolean => {
     try {

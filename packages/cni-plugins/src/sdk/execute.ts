@@ -148,9 +148,11 @@ async function add(plugin: DefinedPlugin, request: PluginRequest, host: Host, si
     await host.settleRules(signal)
     return toVersion(result, request.config.cniVersion)
   } catch (error) {
-    // Half done is not done. Whether or not this works out, the runtime will ask for DEL.
-    await plugin.del({ ...request, prevResult: result }, host, signal).catch(() => undefined)
-    await host.settleRules(signal).catch(() => undefined)
+    // Half done is not done. Where this does not work out either, the runtime's own DEL finishes it.
+    const tell = (failure: unknown): void =>
+      host.log.warn({ err: failure }, 'an ADD that failed is only undone in part')
+    await plugin.del({ ...request, prevResult: result }, host, signal).catch(tell)
+    await host.settleRules(signal).catch(tell)
     throw error
   }
 }

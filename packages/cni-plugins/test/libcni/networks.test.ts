@@ -77,6 +77,12 @@ test('a list that is broken is told without being asked, and the former one stay
   expect(await now()).toEqual(['m', 'b'])
 })
 
+test('a list that is broken is told without being asked, also where there was none before', async () => {
+  await now()
+  put('10.conflist', '{"name":')
+  await expect.poll(() => told).toEqual([expect.stringMatching(/10\.conflist: .*JSON/)])
+})
+
 test('a folder that goes and comes back is followed on', async () => {
   await now()
   put('10.conflist', list('n', 'a'))

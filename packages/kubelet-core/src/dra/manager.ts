@@ -2,6 +2,7 @@
 import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { DeviceHealth } from '../device/manager.ts'
 import type { Logger } from '../log.ts'
+import { createTurns } from '../serial.ts'
 import { containersOf } from '../topology/share.ts'
 import { readClaims, writeClaims } from './checkpoint.ts'
 import { neededClaims, type ResourceClaim, usableClaim } from './claim.ts'
@@ -19,7 +20,6 @@ import {
   planUnprepare,
   withPrepared,
 } from './state.ts'
-import { createTurns } from './turns.ts'
 
 export interface ClaimManager {
   /**
@@ -61,15 +61,13 @@ export async function openClaimManager(options: ClaimManagerOptions): Promise<Cl
   const { path, read, drivers } = options
   const claims = new Map((await readClaims(path)).map((claim) => [keyOf(claim), claim]))
   const turns = createTurns()
-  let saving = Promise.resolve()
+  const saves = createTurns()
   options.changed?.([...claims.values()])
 
   /** What is not on disk yet when a driver is called would be forgotten by a crash. */
   const save = async (): Promise<void> => {
     options.changed?.([...claims.values()])
-    const saved = saving.catch(() => undefined).then(async () => writeClaims(path, [...claims.values()]))
-    saving = saved
-    await saved
+    await saves.take([path], async () => writeClaims(path, [...claims.values()]))
   }
   const keep = (changed: readonly ClaimInfo[]): void => {
     for (const claim of changed) claims.set(keyOf(claim), claim)

@@ -5,9 +5,9 @@ import { type DRAPluginServer, NodePrepareResourcesResponse, NodeUnprepareResour
 import { type RegistrationServer, RegistrationService } from '../gen/pluginregistration.ts'
 import { answered } from '../grpc-call.ts'
 import { listenOn } from '../grpc-socket.ts'
+import { createTurns } from '../serial.ts'
 import { draService, draServices, draVersions } from './service.ts'
 import type { ClaimDevice, ClaimRef } from './state.ts'
-import { createTurns } from './turns.ts'
 
 export interface DraPluginOptions {
   /** As ResourceSlices have it: a DNS name of at most 63 characters, for instance `clock.example.com`. */

@@ -36,6 +36,8 @@ export interface Images {
   /** The container was started: the next start asks anew. */
   used(podUid: string, container: string): void
   forget(podUid: string): void
+  /** Ends the pulls under way, and waits until nothing of them is written any more. */
+  close(): Promise<void>
 }
 
 interface Failure {
@@ -66,6 +68,9 @@ export interface ImagesOptions {
 
 export function createImages({ service, events, guard, parallel = Infinity, pulled, clock }: ImagesOptions): Images {
   const slots = createSlots(parallel)
+  const closing = new AbortController()
+  const { signal } = closing
+  const running = new Set<Promise<void>>()
   const pulls = new Map<string, Promise<Pulled>>()
   /** By pod and container: pulled for a start that has not been yet, or being pulled. */
   const wishes = new Map<string, 'pulling' | ImageState>()
@@ -78,13 +83,13 @@ export function createImages({ service, events, guard, parallel = Infinity, pull
   /** One pull per image and credentials at a time, whoever asks. */
   const pull = async (image: string, candidates: PullCandidate[]): Promise<Pulled> => {
     const key = `${image} ${JSON.stringify(candidates)}`
-    const running = pulls.get(key)
-    if (running) return running
+    const underWay = pulls.get(key)
+    if (underWay) return underWay
     const pullInTurn = async (): Promise<Pulled> => {
-      const release = await slots.acquire()
+      const release = await slots.acquire({ signal })
       const beganMs = clock.now()
       try {
-        const pullNow = async () => pullWith(service, withTag(image), candidates)
+        const pullNow = async () => pullWith(service, withTag(image), candidates, signal)
         const ref = guard ? await guard.pulling(image, pullNow) : (await pullNow()).imageRef
         return { ref, tookMs: clock.now() - beganMs }
       } finally {
@@ -115,6 +120,8 @@ export function createImages({ service, events, guard, parallel = Infinity, pull
       failures.delete(failureKey)
       if (wishes.has(key)) wishes.set(key, presentOf(image, ref, found))
     } catch (error) {
+      // The next kubelet begins it anew.
+      if (signal.aborted) return
       const text = error instanceof Error ? error.message : String(error)
       const message = `Failed to pull image "${image}": ${text}`
       const reason = reasonOf(text)
@@ -190,7 +197,8 @@ export function createImages({ service, events, guard, parallel = Infinity, pull
       const verdict = failure && waiting(wish, failure)
       if (verdict) return verdict
       wishes.set(key, 'pulling')
-      void run(wish, key, failureKey)
+      const work = run(wish, key, failureKey).finally(() => running.delete(work))
+      running.add(work)
       return { kind: 'pulling' }
     },
     used: (podUid, container) => void wishes.delete(`${podUid}/${container}`),
@@ -198,6 +206,10 @@ export function createImages({ service, events, guard, parallel = Infinity, pull
       for (const map of [wishes, failures]) {
         for (const key of map.keys()) if (key.startsWith(`${podUid}/`)) map.delete(key)
       }
+    },
+    async close() {
+      closing.abort(new Error('the kubelet stops'))
+      await Promise.all(running)
     },
   }
 }
@@ -234,14 +246,16 @@ async function pullWith(
   service: ImageService,
   image: string,
   candidates: readonly PullCandidate[],
+  signal: AbortSignal,
 ): Promise<{ imageRef: string; secret: PullSecret | undefined }> {
   const failures: Error[] = []
   const all: readonly Partial<PullCandidate>[] = candidates.length > 0 ? candidates : [{}]
   for (const { auth, secret } of all) {
     try {
-      const { imageRef } = await service.pullImage({ image: ImageSpec.create({ image }), auth })
+      const { imageRef } = await service.pullImage({ image: ImageSpec.create({ image }), auth }, { signal })
       return { imageRef, secret }
     } catch (error) {
+      signal.throwIfAborted()
       failures.push(error as Error)
     }
   }

@@ -1,5 +1,6 @@
 // Keeps images that were pulled with credentials from pods that do not have them.
 import type { Clock } from '../clock.ts'
+import { createTurns } from '../serial.ts'
 import { needsProof, opens, repositoryOf, type VerificationPolicy, withAccess, withPull } from './rules.ts'
 import type { PulledRecord, PullRecords, PullSecret } from './records.ts'
 
@@ -25,14 +26,9 @@ export interface ImageGuard {
 export function createImageGuard(records: PullRecords, policy: VerificationPolicy, clock: Clock): ImageGuard {
   /** Pulls under way, by image. */
   const under = new Map<string, number>()
-  let tail: Promise<unknown> = Promise.resolve()
-
+  const turns = createTurns()
   /** One change of the files at a time. */
-  const inTurn = async (work: () => Promise<void>): Promise<void> => {
-    const mine = tail.then(work)
-    tail = mine.catch(() => undefined) // who asked is told; the next has its turn all the same
-    return mine
-  }
+  const inTurn = async (work: () => Promise<void>): Promise<void> => turns.take(['records'], work)
   const change = async (imageRef: string, image: string, make: (before: PulledRecord | undefined) => PulledRecord) =>
     inTurn(async () => {
       const before = await records.read(imageRef)

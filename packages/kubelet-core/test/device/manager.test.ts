@@ -209,7 +209,7 @@ it('a kubelet that starts anew knows what it gave, and the plugin registers agai
   await counted(second, 3, 2)
   expect(await second.admit(pod('one', 2), signal)).toBeUndefined()
   expect(answers).toEqual([2])
-  expect(await second.admit(pod('two', 1), signal)).toBeDefined()
+  expect(await second.admit(pod('two', 1), signal)).toMatchObject({ reason: 'UnexpectedAdmissionError' })
 })
 
 it('a checkpoint that was tampered with is refused, with what to do', async () => {

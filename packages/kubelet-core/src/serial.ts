@@ -1,12 +1,12 @@
-// Work on claims, one after the other on each of them.
+// Work on things that have names, one after the other on each of them.
 
 export interface Turns {
-  /** Does work when all before it on any of these claims has ended, whatever came of it. */
+  /** Does work when all before it on any of these has ended, whatever came of it. */
   take<T>(keys: readonly string[], work: () => Promise<T>): Promise<T>
 }
 
 export function createTurns(): Turns {
-  /** Claim → the end of the last work on it. */
+  /** Name → the end of the last work on it. */
   const tails = new Map<string, Promise<void>>()
   return {
     async take(keys, work) {
