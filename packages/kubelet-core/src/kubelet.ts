@@ -2,8 +2,8 @@
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import { ImageSpec, VersionRequest } from '@nodelet/cri-api'
-import { openCgroups, pageBytes } from '@nodelet/linux'
+import { VersionRequest } from '@nodelet/cri-api'
+import { openCgroups } from '@nodelet/linux'
 import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import { aborted } from './aborted.ts'
 import { nodeCredentialsOf } from './assembly/credentials.ts'
@@ -13,11 +13,15 @@ import { podCgroupsOf, podsCgroupOf } from './assembly/pod-cgroups.ts'
 import { createPodSets } from './assembly/pod-sets.ts'
 import { createKubeletProber } from './assembly/prober.ts'
 import { wakeReferrers } from './assembly/references.ts'
-import { nodeFactsOf } from './assembly/node-facts.ts'
 import { openServer, type RenewedServer } from './assembly/server.ts'
-import { checkKernelSettings } from './assembly/kernel-settings.ts'
 import { enforceAllocatable } from './assembly/allocatable.ts'
-import { checkResolver, readResolver } from './assembly/resolver.ts'
+import { followRuntime, watchRuntimeHealth } from './assembly/follow-runtime.ts'
+import { createImagePulls } from './assembly/image-pulls.ts'
+import { nodeSettings } from './assembly/node-settings.ts'
+import { checkMachine } from './assembly/preflight.ts'
+import { registerNode } from './assembly/registration.ts'
+import { readResolver } from './assembly/resolver.ts'
+import { createKubeletVolumes } from './assembly/volumes.ts'
 import { openDynamicResources } from './assembly/dynamic-resources.ts'
 import { runtimeClients } from './assembly/runtime-clients.ts'
 import { openShares } from './assembly/shares.ts'
@@ -29,14 +33,13 @@ import { kubeletVersion } from './kubelet-version.ts'
 import { keepPlaces } from './process/place.ts'
 import { type OwnProcess, prepareProcess } from './process/own-process.ts'
 import { deletePod } from './pod/delete-pod.ts'
-import { withPullRate } from './pod/pull-rate.ts'
 import { handlerOf } from './pod/runtime-class.ts'
 import { execBy } from './probe/exec.ts'
 import { createAdmission } from './admission/admission.ts'
 import { sysctlRules } from './admission/sysctls.ts'
 import { systemClock } from './clock.ts'
 import { checkOptions, type Kubelet, type KubeletOptions } from './config.ts'
-import { type KubeletConfiguration, parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
+import { parseKubeletConfiguration } from './configuration/kubelet-configuration.ts'
 import { idleSettings } from './configuration/unsupported.ts'
 import { parseDuration } from './duration.ts'
 import { createEventRecorder } from './events.ts'
@@ -50,32 +53,25 @@ import { measuredStarts } from './metrics/measured-starts.ts'
 import { measureStartup } from './metrics/node-startup.ts'
 import { declaredFeatures } from './node/declared-features.ts'
 import { readMachine } from './node/facts.ts'
-import { createNodeAgent, type NodeAgent } from './node/node-agent.ts'
+import type { NodeAgent } from './node/node-agent.ts'
 import { countsOf, nodeLabels, nodeResources } from './node/node-object.ts'
 import { watchNode } from './node/node-watch.ts'
 import { watchOom } from './node/oom-watcher.ts'
-import { startPeriod } from './node/period.ts'
 import { createRuntimeHealth } from './node/runtime-health.ts'
 import { ttlOf } from './object-reader/cached.ts'
 import { createApiObjects, noObjects } from './object-source.ts'
-import { withTag } from './pod/image-reference.ts'
-import { createImageGuard } from './pull-records/guard.ts'
-import { openPullRecords } from './pull-records/records.ts'
-import { createImages } from './pod/images.ts'
 import { isStatic } from './pod/labels.ts'
 import { createPodManager, type PodManager } from './pod/manager.ts'
 import { createRuntimeReader } from './pod/runtime-read.ts'
-import type { NodeFacts, PodServices } from './pod/services.ts'
+import type { PodServices } from './pod/services.ts'
 import { createSlots } from './pod/slots.ts'
 import { subordinateIds } from './pod/subordinate-ids.ts'
 import { openUserNamespaces } from './pod/user-namespaces.ts'
 import { removeEveryPod } from './pod/remove-all.ts'
 import { cgroupDriverOf } from './resource/driver-of-runtime.ts'
 import { createPluginWatcher } from './plugins/watcher.ts'
-import { parseQuantity } from './quantity.ts'
 import { servePodResources } from './pod-resources/server.ts'
 import { createResizer } from './resize/resizer.ts'
-import { watchRuntime } from './runtime-watch.ts'
 import { type HealthCheck, startHealthServer } from './server/health.ts'
 import type { PlainServer } from './server/plain-server.ts'
 import { createMirrors } from './source/mirror.ts'
@@ -83,10 +79,8 @@ import { systemLogind } from './shutdown/logind.ts'
 import { createShutdownManager } from './shutdown/manager.ts'
 import { shutdownGroups } from './shutdown/plan.ts'
 import { createStatusWriter } from './status-writer.ts'
-import { createVolumeManager } from './volume/manager.ts'
 import { bindSubPath } from './volume/sub-path.ts'
 
-const healthMs = 5000
 /** Of a client in Go whose rate is zero. */
 const [defaultQps, defaultBurst] = [5, 10]
 
@@ -143,74 +137,23 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     log,
     subjectOf: (pod) => (isStatic(pod) && mirrors?.of(pod)) || pod,
   })
-  const guard = createImageGuard(
-    openPullRecords(rootDir),
-    {
-      policy: configuration.imagePullCredentialsVerificationPolicy,
-      allowlist: configuration.preloadedImagesVerificationAllowlist ?? [],
-    },
-    clock,
-  )
-  const pullRate = { qps: configuration.registryPullQPS, burst: configuration.registryBurst }
   const health = createRuntimeHealth(runtimeService, clock)
   const exec = execBy(runtimeService)
   let manager: PodManager
   const prober = options.prober ?? createKubeletProber({ exec, manager: () => manager, events, metrics, log })
-  const cfsQuota = {
-    enforced: configuration.cpuCFSQuota,
-    periodUs: BigInt(Math.round(parseDuration(configuration.cpuCFSQuotaPeriod) * 1000)),
-  }
-  const volumes =
-    options.volumes ??
-    createVolumeManager({
-      rootDir,
-      nodeName,
-      objects,
-      worked({ plugin, operation, success, seconds }) {
-        const status = success ? 'success' : 'fail-unknown'
-        const labels = { volume_plugin: plugin, operation_name: operation, status, migrated: 'false' }
-        metrics.storageSeconds.observe(labels, seconds)
-      },
-      swept(removed, failed) {
-        metrics.orphanVolumes.cleaned.set(removed)
-        metrics.orphanVolumes.failed.set(failed)
-      },
-      log,
-    })
+  const volumes = options.volumes ?? createKubeletVolumes({ rootDir, nodeName, objects, metrics, log })
   const cgroupFiles = await openCgroups()
   const podsCgroup = podsCgroupOf(cgroupDriver, configuration)
   const { swapBehavior } = configuration.memorySwap
-  const pageSizes = Object.keys(machine.hugepages)
+  const node = nodeSettings(options, configuration, machine, resources.allocatable)
+  const { cfsQuota, pageSizes } = node
   const cgroups = measuredCgroups(
     options.cgroups ?? podCgroupsOf(cgroupDriver, cgroupFiles, configuration, { quota: cfsQuota, pageSizes }),
     metrics,
   )
   const starts = measuredStarts(metrics, clock)
   const statuses = createStatusWriter({ client, written: starts.written, clock, log })
-  const node: NodeFacts = {
-    nodeName,
-    hostIPs: options.nodeIPs,
-    rootDir,
-    podLogsDir,
-    clusterDns: configuration.clusterDNS,
-    clusterDomain: configuration.clusterDomain,
-    memoryBytes: machine.memoryBytes,
-    allocatable: resources.allocatable,
-    thermalThrottle: machine.thermalThrottle,
-    cfsQuota,
-    pageSizes,
-    swap: undefined,
-    throttling: configuration.featureGates['MemoryQoS']
-      ? {
-          factor: configuration.memoryThrottlingFactor,
-          allocatableBytes: parseQuantity(resources.allocatable['memory'] ?? '0', 'allocatable.memory'),
-          pageBytes: pageBytes(),
-        }
-      : undefined,
-    singleProcessOOMKill: configuration.singleProcessOOMKill ?? false,
-    seccompDefault: configuration.seccompDefault,
-    maxRestartMs: parseDuration(configuration.crashLoopBackOff.maxContainerRestartPeriod ?? '300s'),
-  }
+  const pulls = createImagePulls({ rootDir, configuration, imageService, events, pulled: starts.pulled, clock })
   const range = createNetworkRange(runtimeService, log)
   const nodeWatch =
     client &&
@@ -315,14 +258,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       clock,
       log,
     }),
-    images: createImages({
-      service: withPullRate(imageService, pullRate, clock),
-      guard,
-      events,
-      parallel: parallelPulls(configuration),
-      pulled: starts.pulled,
-      clock,
-    }),
+    images: pulls.images,
     runtimeName: version.runtimeName,
     reader: measuredReader(createRuntimeReader(runtimeService), metrics),
     volumes,
@@ -379,7 +315,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       exclusivePerNode: cpus.exclusivePerNode,
       shareableCpus: cpus.allocatable().length,
     },
-    imagesSeen: guard.prune,
+    imagesSeen: pulls.prune,
     health: () => healthChecks(),
     expires: () => ({ client: clientRotation?.expiresMs(), server: server?.expiresMs() }),
     cgroups: cgroupFiles,
@@ -405,20 +341,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     clock,
     log,
   })
-  let hadProblem = true
-  const watchHealth = startPeriod({
-    ms: healthMs,
-    clock,
-    onError: (error) => log.warn({ err: error }, 'runtime health'),
-    async run(signal) {
-      const before = health.problems().join()
-      await health.check(signal)
-      if (before !== health.problems().join()) agent?.refresh()
-      const problem = health.networkProblem() !== undefined
-      if (hadProblem && !problem) manager.wakeAll()
-      hadProblem = problem
-    },
-  })
+  const watchHealth = watchRuntimeHealth({ health, manager, changed: () => agent?.refresh(), clock, log })
   const places = keepPlaces({ configuration, cgroups: cgroupFiles, ownProcess: options.ownProcess, clock, log })
   const stopObjects = wakeReferrers(objects, manager)
   let watching: Promise<void> | undefined
@@ -475,24 +398,13 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   return {
     async start(signal) {
       signal?.throwIfAborted()
-      if (configuration.failSwapOn && machine.swapBytes > 0n) {
-        throw new Error(
-          'running with swap on is not supported, please disable swap or set failSwapOn of the KubeletConfiguration to false',
-        )
-      }
-      if (cgroupFiles.version === 1) {
-        if (configuration.failCgroupV1) throw new Error('this machine has cgroups v1, and failCgroupV1 is true')
-        const message = 'cgroup v1 support is deprecated, please migrate to cgroup v2'
-        events.recordNode({ type: 'Warning', reason: 'CgroupV1', message })
-      }
+      await checkMachine({ configuration, machine, cgroupVersion: cgroupFiles.version, events })
       if (options.ownProcess) ownProcess = await prepareProcess({ configuration, health: healthChecks, clock, log })
       places?.now()
       counting ??= client && countRequests(client, metrics)
-      if (configuration.protectKernelDefaults) await checkKernelSettings()
-      await checkResolver(configuration.resolvConf, events)
+      nodeWatch?.start()
       watchingOom = watchOom({ path: options.kernelLog, events, signal: closing.signal, log })
       await health.check(signal)
-      hadProblem = health.networkProblem() !== undefined
       if (podCIDR) await range.tell(podCIDR)
       await enforceAllocatable({
         configuration,
@@ -507,13 +419,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         const { swapBytes, memoryBytes } = machine
         node.swap = { behavior: swapBehavior, swapBytes, memoryBytes }
       }
-      await guard.start(async (image) => {
-        const found = await imageService.imageStatus({
-          image: ImageSpec.create({ image: withTag(image) }),
-          verbose: false,
-        })
-        return found.image?.id
-      })
+      await pulls.start()
       apiObjects?.start()
       podResources = await servePodResources({
         rootDir,
@@ -537,32 +443,13 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       await plugins.start().catch((error: unknown) => {
         log.warn({ err: error }, 'plugins cannot register')
       })
+      const stranger = (): void => {
+        if (allRead) housekeeping.now()
+      }
       const { reader } = services
-      watching = watchRuntime(
-        {
-          runtime: runtimeService,
-          ownerOf: reader.ownerOf,
-          changed(uid) {
-            reader.outdate(uid)
-            manager.wake(uid)
-          },
-          changedAny() {
-            reader.outdate()
-            manager.wakeAll()
-          },
-          connected: () => metrics.eventStreams.inc(),
-          brokeOff: () => metrics.eventStreamErrors.inc(),
-          heard: (delayMs) => metrics.eventDelaySeconds.observe(delayMs / 1000),
-          unknown: (uid) => {
-            if (allRead && !manager.has(uid)) housekeeping.now()
-          },
-          clock,
-          log,
-        },
-        closing.signal,
-      )
+      const following = { runtime: runtimeService, reader, manager, stranger, metrics, clock, log }
+      watching = followRuntime(following, closing.signal)
       if (options.server) {
-        const { reader } = services
         const { pages, stats } = upkeep
         const { nodeIPs } = options
         const shared = {
@@ -597,28 +484,25 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       watchHealth.now()
       upkeep.start()
       if (unlimited && configuration.registerNode) {
-        const statusMs = parseDuration(configuration.nodeStatusUpdateFrequency)
-        const { nodeStatusReportFrequency = '5m', nodeLeaseDurationSeconds: leaseSeconds } = configuration
-        const reportMs = parseDuration(nodeStatusReportFrequency)
-        agent = createNodeAgent({
+        agent = registerNode({
           client: unlimited,
-          facts: async () => ({
-            ...(await nodeFactsOf({ options, configuration, machine, version, imageService, health })),
+          options,
+          configuration,
+          machine,
+          version,
+          imageService,
+          health,
+          current: () => ({
             port: server?.port,
             problems: [...health.problems(), ...(shutdown.shuttingDown ? ['node is shutting down'] : [])],
             pressure: upkeep.eviction.pressure(),
             devices: devices.resources(),
           }),
-          nodeName,
-          statusMs,
-          reportMs,
-          leaseSeconds,
           stepped,
           events,
           clock,
           log,
         })
-        agent.start()
       }
       await sets.start()
       void sets.allReady.then(() => {
@@ -647,7 +531,3 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     },
   }
 }
-
-/** One when serial, else as many as are allowed. */
-const parallelPulls = ({ serializeImagePulls, maxParallelImagePulls }: KubeletConfiguration): number =>
-  serializeImagePulls ? 1 : (maxParallelImagePulls ?? Infinity)

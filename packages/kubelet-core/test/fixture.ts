@@ -35,7 +35,8 @@ export let folder: string
 export let memory: MemoryRuntime
 let kubelets: Kubelet[] = []
 
-export async function open({ configuration, ...more }: Partial<KubeletOptions> = {}): Promise<Kubelet> {
+/** One that has not started yet. */
+export async function make({ configuration, ...more }: Partial<KubeletOptions> = {}): Promise<Kubelet> {
   const kubelet = await createKubelet({
     nodeName: 'Node-1'.toLowerCase(),
     nodeIPs: ['192.0.2.1'],
@@ -54,6 +55,11 @@ export async function open({ configuration, ...more }: Partial<KubeletOptions> =
     ...more,
   })
   kubelets.push(kubelet)
+  return kubelet
+}
+
+export async function open(options: Partial<KubeletOptions> = {}): Promise<Kubelet> {
+  const kubelet = await make(options)
   await kubelet.start()
   return kubelet
 }

@@ -3,7 +3,7 @@ import type { Event, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Lease } from 'kubernetes-types/coordination/v1.d.ts'
 import { expect, it } from 'vitest'
 import type { Logind } from '../src/shutdown/logind.ts'
-import { memory, open, put, useFixture } from './fixture.ts'
+import { make, memory, open, put, useFixture } from './fixture.ts'
 import { until } from './until.ts'
 import { createMemoryApi, type MemoryApi } from './memory-api.ts'
 
@@ -41,6 +41,15 @@ it('registers the node, renews its lease, says that it is ready', async () => {
     () => api.get('/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1') as Lease,
   )
   expect(lease.spec).toMatchObject({ holderIdentity: 'node-1', leaseDurationSeconds: 40 })
+})
+
+it('nothing is asked of the API before the start: a kubelet that cannot be made leaves nothing behind', async () => {
+  const api = createMemoryApi()
+  const kubelet = await make({ client: api.client })
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect([...api.limited]).toEqual([])
+  await kubelet.start()
+  expect([...api.limited]).toContain('list nodes')
 })
 
 it.each([true, false])(
