@@ -8,6 +8,7 @@ import { toVersion } from '../libcni/print-result.ts'
 import { isBefore, newestVersion, sinceVersion } from '../libcni/versions.ts'
 import type { AttachmentKey, CniResult, Host, PluginAttachment, PluginRequest, RequestConfig } from '../types.ts'
 import type { DefinedPlugin } from './define-plugin.ts'
+import { undo } from '../undo.ts'
 
 export interface Execution {
   env: Readonly<Record<string, string | undefined>>
@@ -148,11 +149,12 @@ async function add(plugin: DefinedPlugin, request: PluginRequest, host: Host, si
     await host.settleRules(signal)
     return toVersion(result, request.config.cniVersion)
   } catch (error) {
-    // Half done is not done. Where this does not work out either, the runtime's own DEL finishes it.
-    const tell = (failure: unknown): void =>
-      host.log.warn({ err: failure }, 'an ADD that failed is only undone in part')
-    await plugin.del({ ...request, prevResult: result }, host, signal).catch(tell)
-    await host.settleRules(signal).catch(tell)
+    // Half done is not done.
+    await undo(
+      host,
+      async () => plugin.del({ ...request, prevResult: result }, host, signal),
+      async () => host.settleRules(signal),
+    )
     throw error
   }
 }

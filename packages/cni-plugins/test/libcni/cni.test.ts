@@ -194,3 +194,21 @@ test('a type is looked for in this process first, unless all are to be programs'
   use({ cniVersion: '1.0.0', plugins: [bridge] })
   expect(addresses(await machine.open({ plugins: [] }).add(pod('c')))).toEqual(['10.1.1.1/32'])
 })
+
+test('an ADD that fails is told by its own error, though an address cannot be given back either', async () => {
+  const faulty = definePlugin({
+    name: 'faulty',
+    config: z.object({}),
+    add: async () => ({ cniVersion: '1.1.0', interfaces: [], ips: [], routes: [], dns: {} }),
+    del: async () => {
+      throw new Error('the address stays')
+    },
+  })
+  use({ cniVersion: '1.1.0', plugins: [{ type: 'bridge', bridge: 'br0', ipam: { type: 'faulty' } }] })
+  const warned: string[] = []
+  const log = { warn: (_fields: object, message: string): void => void warned.push(message) }
+  const cni = machine.open({ plugins: [...standardPlugins, faulty], log })
+  await expect(cni.add(pod('a'))).rejects.toThrow('IPAM plugin returned missing IP config')
+  expect(warned).toContain('an ADD that failed is undone in part only')
+  expect(machine.run(machine.host, 'ip', '-o', 'link')).not.toMatch(/veth/)
+})

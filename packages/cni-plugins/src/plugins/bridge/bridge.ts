@@ -13,6 +13,7 @@ import { checkBridge } from './check.ts'
 import { parseBridge } from './config.ts'
 import type { BridgeConfig } from './config.ts'
 import { masqueradeRemoval, masqueradeRules } from './masquerade.ts'
+import { undo } from '../../undo.ts'
 
 /** How often another name is tried when the random one is taken. */
 const nameTries = 10
@@ -54,8 +55,12 @@ export const bridge: DefinedPlugin = definePlugin({
       await outside.links.untilOperational(port.index, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
       return result
     } catch (error) {
-      if (owesAddress && config.ipam) await host.plugin(config.ipam.type).del(call.request, host, signal)
-      await outside.links.delete(veth)
+      // Last the address: another pod may get it at once.
+      const { ipam } = config
+      const release = async (): Promise<void> => {
+        if (owesAddress && ipam) await host.plugin(ipam.type).del(call.request, host, signal)
+      }
+      await undo(host, async () => outside.links.delete(veth), release)
       throw error
     }
   },
