@@ -1,8 +1,8 @@
-// The nat table: iptables-restore in, iptables-save out; pods that change it at the same time share one run.
+// Tables of iptables: iptables-restore in, iptables-save out; pods that change them at the same time share one run.
 import { finished, startProgram } from '@nodelet/linux'
 import type { Program } from '@nodelet/linux'
 import { CniError, cniCode } from './errors.ts'
-import type { Host, RuleChange, Rules } from './types.ts'
+import type { Host, RuleChange, Rules, RuleTable } from './types.ts'
 
 interface Waiting {
   changes: readonly RuleChange[]
@@ -50,20 +50,16 @@ export function createRules(family: 4 | 6, netns: string | undefined): Rules {
     return out
   }
 
-  const restore = async (lines: readonly string[]): Promise<void> => {
-    if (lines.length === 0) return
-    const chains = lines.filter((line) => line.startsWith(':'))
-    const rest = lines.filter((line) => !line.startsWith(':'))
-    const input = ['*nat', ...new Set(chains), ...rest, 'COMMIT', ''].join('\n')
-    await run(`${prefix}-restore`, ['--noflush', '-w', lockSeconds], input)
+  const restore = async (parts: readonly TableLines[]): Promise<void> => {
+    const input = restoreInput(parts)
+    if (input !== '') await run(`${prefix}-restore`, ['--noflush', '-w', lockSeconds], input)
   }
 
   /** False when the table is not as they expect: nothing is changed then. */
   const asExpected = async (changes: readonly RuleChange[]): Promise<boolean> => {
-    const lines = changes.map((change) => change.lines)
-    if (!lines.every((one) => one !== undefined)) return false
+    if (!changes.every(({ lines }) => lines !== undefined)) return false
     try {
-      await restore(lines.flat())
+      await restore(changes.map(({ table = 'nat', lines = [] }) => ({ table, lines })))
       return true
     } catch {
       return false // a look at the table tells what it takes, or what is wrong
@@ -71,8 +67,11 @@ export function createRules(family: 4 | 6, netns: string | undefined): Rules {
   }
 
   const byLook = async (changes: readonly RuleChange[]): Promise<void> => {
-    const saved = (await run(`${prefix}-save`, ['-t', 'nat'])).split('\n')
-    await restore(changes.flatMap((change) => change.from(saved)))
+    const saved: Partial<Record<RuleTable, string[]>> = {}
+    for (const { table = 'nat' } of changes) {
+      saved[table] ??= (await run(`${prefix}-save`, ['-t', table])).split('\n')
+    }
+    await restore(changes.map(({ table = 'nat', from }) => ({ table, lines: from(saved[table] ?? []) })))
   }
 
   const drain = async (): Promise<void> => {
@@ -101,6 +100,24 @@ export function createRules(family: 4 | 6, netns: string | undefined): Rules {
       await done.promise
     },
   }
+}
+
+interface TableLines {
+  table: RuleTable
+  lines: readonly string[]
+}
+
+/** Each table once, its chains first; empty when there is nothing to do. */
+function restoreInput(parts: readonly TableLines[]): string {
+  const tables = new Set(parts.filter(({ lines }) => lines.length > 0).map(({ table }) => table))
+  return [...tables]
+    .map((table) => {
+      const lines = parts.filter((part) => part.table === table).flatMap((part) => part.lines)
+      const chains = lines.filter((line) => line.startsWith(':'))
+      const rest = lines.filter((line) => !line.startsWith(':'))
+      return [`*${table}`, ...new Set(chains), ...rest, 'COMMIT', ''].join('\n')
+    })
+    .join('')
 }
 
 /** The tool names a line by its number. */

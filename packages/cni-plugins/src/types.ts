@@ -132,7 +132,7 @@ export interface Host {
   /** Folder of address files. */
   addressDir: string
   log: CniLog
-  /** Adds to the pod's change of the `nat` table, which is made as one, at the latest when all plugins are through. */
+  /** Adds to the pod's change of rules, which is made as one, at the latest when all plugins are through. */
   changeRules(family: 4 | 6, change: RuleChange): void
   /** Makes what was added so far. */
   settleRules(signal: AbortSignal): Promise<void>
@@ -140,8 +140,13 @@ export interface Host {
   plugin(type: string): Plugin
 }
 
-/** A change of the nat table: chains to make or empty, and rules, as iptables-restore reads them. */
+/** A table of iptables. */
+export type RuleTable = 'nat' | 'filter'
+
+/** A change of a table: chains to make or empty, and rules, as iptables-restore reads them. */
 export interface RuleChange {
+  /** Default: nat. */
+  table?: RuleTable
   /** What it takes when the table is as expected; tried without a look at the table. Absent: nothing is expected. */
   lines?: readonly string[]
   /** The same, made of the table as iptables-save prints it. */
@@ -152,7 +157,7 @@ export interface RuleChange {
   after?(): Promise<void>
 }
 
-/** The nat table of one address family. */
+/** The tables of one address family. */
 export interface Rules {
   /** Makes all changes in one transaction, together with those of other pods that wait. */
   commit(changes: readonly RuleChange[], signal: AbortSignal): Promise<void>

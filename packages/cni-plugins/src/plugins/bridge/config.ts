@@ -1,6 +1,7 @@
 // bridge's part of a network's configuration.
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
+import { common, parseConfig } from '../../interface/config.ts'
 import type { CniResult, PluginConfig } from '../../types.ts'
 
 export interface BridgeConfig {
@@ -16,25 +17,15 @@ export interface BridgeConfig {
 }
 
 const schema = z.object({
-  bridge: z
-    .string()
-    .regex(/^[^/:\s]{1,15}$/, 'must be a link name: 1 to 15 bytes')
-    .default('cni0'),
+  bridge: common.linkName.default('cni0'),
   isGateway: z.boolean().default(false),
   isDefaultGateway: z.boolean().default(false),
   ipMasq: z.boolean().default(false),
-  mtu: z.number().int().nonnegative().default(0),
+  mtu: common.mtu,
   hairpinMode: z.boolean().default(false),
   ipMasqBackend: z.literal('iptables').nullish(),
-  ipam: z.looseObject({ type: z.string() }).optional(),
-  dns: z
-    .object({
-      nameservers: z.array(z.string()).optional(),
-      domain: z.string().optional(),
-      search: z.array(z.string()).optional(),
-      options: z.array(z.string()).optional(),
-    })
-    .optional(),
+  ipam: common.ipam.optional(),
+  dns: common.dns,
 })
 
 /** Known keys of the reference plugin that this one does not do: better refused than ignored. */
@@ -58,13 +49,6 @@ export function parseBridge(config: PluginConfig): BridgeConfig {
       throw new CniError(cniCode.unsupportedField, `bridge: ${key}: ${JSON.stringify(value)} is not supported`)
     }
   }
-  const parsed = schema.safeParse(config)
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new CniError(cniCode.badConfig, `bridge: ${issue?.path.join('.')}: ${issue?.message}`)
-  }
-  const { isGateway, isDefaultGateway, dns, ipMasqBackend: _, ...rest } = parsed.data
-  const words =
-    dns && (Object.fromEntries(Object.entries(dns).filter(([, value]) => value !== undefined)) as CniResult['dns'])
-  return { ...rest, isGateway: isGateway || isDefaultGateway, isDefaultGateway, dns: words }
+  const { isGateway, isDefaultGateway, ipMasqBackend: _, ...rest } = parseConfig('bridge', schema, config)
+  return { ...rest, isGateway: isGateway || isDefaultGateway, isDefaultGateway }
 }

@@ -2,6 +2,7 @@
 import { openNetlink } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
+import { parseConfig } from '../../interface/config.ts'
 import { removeChains } from '../../iptables.ts'
 import { hostPortChain } from '../../names.ts'
 import { familiesOf, familyOf } from '../../families.ts'
@@ -56,12 +57,7 @@ function parsePortmap(config: RequestConfig): PortmapConfig {
       throw new CniError(cniCode.unsupportedField, `portmap: ${key}: ${JSON.stringify(value)} is not supported`)
     }
   }
-  const parsed = schema.safeParse(config)
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new CniError(cniCode.badConfig, `portmap: ${issue?.path.join('.')}: ${issue?.message}`)
-  }
-  const { snat, masqAll, markMasqBit, runtimeConfig } = parsed.data
+  const { snat, masqAll, markMasqBit, runtimeConfig } = parseConfig('portmap', schema, config)
   const mappings = runtimeConfig.portMappings.map(({ hostIP, ...rest }) => ({
     ...rest,
     ...(hostIP !== undefined && { hostIP }),

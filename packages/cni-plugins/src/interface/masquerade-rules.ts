@@ -1,7 +1,7 @@
 // ipMasq: traffic of pods that leaves their network gets the host's address. Pure.
-import { familyOf } from '../../families.ts'
-import { comment, masqueradeChain } from '../../names.ts'
-import type { CniResult } from '../../types.ts'
+import { familyOf } from '../families.ts'
+import { comment, masqueradeChain } from '../names.ts'
+import type { CniResult } from '../types.ts'
 
 const multicast = { 4: '224.0.0.0/4', 6: 'ff00::/8' }
 
