@@ -1,5 +1,5 @@
 // The tables of a node's costs.
-import { median, number, quantile, table } from '../runtime/figures.ts'
+import { median, number, quantile, table } from '../figures.ts'
 import type { Memory } from '../runtime/processes.ts'
 
 export interface BurstFigures {

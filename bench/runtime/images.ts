@@ -6,7 +6,7 @@ import { gzip } from 'node:zlib'
 import { sha256, tarOf } from '../../packages/runtime-runc/test/registry.ts'
 import type { TarEntry, TestImage } from '../../packages/runtime-runc/test/registry.ts'
 import { pauseProgram } from '../../packages/runtime-runc/src/sandbox/pause.ts'
-import { MiB } from './figures.ts'
+import { MiB } from '../figures.ts'
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
 const oci = 'application/vnd.oci.image'

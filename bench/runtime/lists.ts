@@ -1,6 +1,6 @@
 // The calls that a kubelet repeats, at many pods.
 import { isUnimplemented } from '@nodelet/cri-api'
-import type { Times } from './figures.ts'
+import type { Times } from '../figures.ts'
 import type { Peer } from './peers.ts'
 
 const filter = undefined

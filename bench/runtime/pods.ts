@@ -1,6 +1,6 @@
 // What a kubelet asks for a pod, each call timed.
 import { ContainerConfig, ImageSpec, NamespaceMode, PodSandboxConfig } from '@nodelet/cri-api'
-import type { Times } from './figures.ts'
+import type { Times } from '../figures.ts'
 import type { Peer } from './peers.ts'
 
 export interface Pod {

@@ -1,6 +1,6 @@
 // Processes by what /proc tells of them.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { MiB } from './figures.ts'
+import { MiB } from '../figures.ts'
 
 /** In MiB: resident, and with what is shared divided among its users. */
 export interface Memory {

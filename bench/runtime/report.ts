@@ -1,6 +1,6 @@
 // The tables.
-import { median, number, quantile, table } from './figures.ts'
-import type { Times } from './figures.ts'
+import { median, number, quantile, table } from '../figures.ts'
+import type { Times } from '../figures.ts'
 import { listSteps } from './lists.ts'
 import type { Peer } from './peers.ts'
 import { podSteps } from './pods.ts'

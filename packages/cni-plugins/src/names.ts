@@ -1,5 +1,5 @@
 // Names of chains and links that belong to one pod.
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 
 const sha512 = (text: string): string => createHash('sha512').update(text).digest('hex')
 
@@ -12,7 +12,10 @@ export const hostPortChain = (network: string, containerId: string): string =>
   `CNI-DN-${sha512(network + containerId).slice(0, 21)}`
 
 /** A link name as the kernel allows it. */
-export const vethName = (): string => `veth${randomBytes(4).toString('hex')}`
+export const vethName = (): string =>
+  `veth${Math.trunc(Math.random() * 2 ** 32)
+    .toString(16)
+    .padStart(8, '0')}`
 
 /** A word in the quotes of iptables-restore. */
 export const quoted = (text: string): string => `"${text.replaceAll(/["\\]/g, '\\$&')}"`

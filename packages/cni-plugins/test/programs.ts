@@ -29,7 +29,7 @@ export function usePrograms(): () => Programs {
 async function buildPrograms(): Promise<Programs> {
   // Not in /tmp: native packages are found from where the program is.
   const root = mkdtempSync(join(import.meta.dirname, '.programs-'))
-  const program = join(root, 'bin/nodelet-cni.js')
+  const program = join(root, 'bin/nodelet-cni.cjs')
   cpSync(join(import.meta.dirname, '../bin'), join(root, 'bin'), { recursive: true })
   await build(bundle(join(root, 'dist/bin')))
   const folder = join(root, 'links')

@@ -30,5 +30,5 @@ export async function main(name: string, args: readonly string[]): Promise<void>
 
 async function runPlugin(name: string): Promise<void> {
   const [plugin, { runExecutable }] = await Promise.all([plugins[name]?.(), import('../sdk/run-executable.ts')])
-  if (plugin) await runExecutable(plugin)
+  if (plugin) await runExecutable(plugin, plugins)
 }

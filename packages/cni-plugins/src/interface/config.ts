@@ -4,7 +4,12 @@ import { CniError, cniCode } from '../errors.ts'
 import type { CniResult, PluginConfig } from '../types.ts'
 
 /** Pieces of schemas. @see CNI spec 1.1, "Plugin configuration objects" */
-export const common = {
+export const common: {
+  ipam: z.ZodType<{ type: string }>
+  linkName: z.ZodType<string>
+  mtu: z.ZodType<number, number | undefined>
+  dns: z.ZodType<CniResult['dns'] | undefined>
+} = {
   /** Who gives addresses; further keys are that plugin's. */
   ipam: z.looseObject({ type: z.string().min(1, 'must name a plugin') }),
   linkName: z.string().regex(/^(?!\.{1,2}$)[^/:\s]{1,15}$/, 'must be a link name: 1 to 15 bytes'),

@@ -1,5 +1,4 @@
 // IP addresses as text and as bytes.
-import { BlockList, isIP } from 'node:net'
 
 export const AF_INET = 2
 export const AF_INET6 = 10
@@ -11,11 +10,22 @@ export interface Prefix {
   length: number
 }
 
+const byte = /(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)/.source
+const dotted = new RegExp(`^${byte}(?:\\.${byte}){3}$`)
+
+/** The family of an address; undefined for what is none. Without `node:net`, which takes short programs long to load. */
+export function addressFamily(text: string): Family | undefined {
+  if (dotted.test(text)) return 4
+  const last = text.slice(text.lastIndexOf(':') + 1)
+  const isSix = /^[\da-f:.]+$/i.test(text) && (!last.includes('.') || dotted.test(last))
+  return isSix && text.includes(':') && URL.canParse(`http://[${text}]`) ? 6 : undefined
+}
+
 /** @throws RangeError naming what is not an address */
 export function addressBytes(address: string): Buffer {
-  if (isIP(address) === 4) return Buffer.from(address.split('.').map(Number))
-  if (isIP(address) !== 6 || address.includes('%'))
-    throw new RangeError(`not an IP address: ${JSON.stringify(address)}`)
+  const family = addressFamily(address)
+  if (family === 4) return Buffer.from(address.split('.').map(Number))
+  if (family === undefined) throw new RangeError(`not an IP address: ${JSON.stringify(address)}`)
   const [head = '', tail] = withoutDotted(address).split('::')
   const words = (part: string | undefined): number[] =>
     part ? part.split(':').map((word) => Number.parseInt(word, 16)) : []
@@ -28,9 +38,9 @@ export function addressBytes(address: string): Buffer {
 
 /** The last 32 bits of an IPv6 address may be written like IPv4. */
 function withoutDotted(address: string): string {
-  const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(address)
-  if (!dotted) return address
-  const [, front = '', ...numbers] = dotted
+  const found = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(address)
+  if (!found) return address
+  const [, front = '', ...numbers] = found
   const hex = numbers.map((number) => Number(number).toString(16).padStart(2, '0')).join('')
   return `${front}${hex.slice(0, 4)}:${hex.slice(4)}`
 }
@@ -57,9 +67,10 @@ export function parsePrefix(text: string): Prefix {
 /** Whether an address is within `10.0.0.0/8` or the like. */
 export function isWithin(address: string, prefix: string): boolean {
   const { bytes, length } = parsePrefix(prefix)
-  const list = new BlockList()
-  list.addSubnet(addressText(bytes), length, bytes.length === 4 ? 'ipv4' : 'ipv6')
-  return list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+  const own = addressBytes(address)
+  if (own.length !== bytes.length) return false
+  const bits = (all: Buffer): bigint => BigInt(`0x${all.toString('hex')}`) >> BigInt(all.length * 8 - length)
+  return bits(own) === bits(bytes)
 }
 
 /** IPv4 or IPv6. */

@@ -1,8 +1,8 @@
 // Who has which address: one file per address, in the format of the reference plugin. As there, nothing is synced: after
 // a power cut the pods are gone, too.
 import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { addressFamily } from '@nodelet/linux'
 import type { AttachmentKey } from '../../types.ts'
 
 /** The addresses of one network. Each call is a few on small files, at once: turns of a thread would take far longer. */
@@ -28,7 +28,7 @@ export function openAddressStore(folder: string): AddressStore {
   const release = (addresses: readonly string[]): void =>
     addresses.forEach((address) => rmSync(join(folder, address), { force: true }))
   return {
-    taken: () => new Set(names().filter((name) => isIP(name) !== 0)),
+    taken: () => new Set(names().filter((name) => isAddress(name))),
     take: (address, containerId, ifName) => {
       // Written aside and then linked: the file is there whole or not at all, and never twice.
       const aside = join(folder, `.${address}-${containerId}`)
@@ -46,7 +46,7 @@ export function openAddressStore(folder: string): AddressStore {
     last: (set) => {
       // None yet, or another program is just writing it: only the order suffers.
       const last = contentOf(join(folder, `last_reserved_ip.${set}`))
-      return last !== undefined && isIP(last) !== 0 ? last : undefined
+      return last !== undefined && isAddress(last) ? last : undefined
     },
     setLast: (set, address) => {
       const aside = join(folder, `.last_reserved_ip.${set}-${process.pid}`)
@@ -55,7 +55,7 @@ export function openAddressStore(folder: string): AddressStore {
     },
     owned: (containerId, ifName, likely = []) => {
       const isOwn = (address: string): boolean => {
-        const content = isIP(address) === 0 ? undefined : contentOf(join(folder, address))
+        const content = !isAddress(address) ? undefined : contentOf(join(folder, address))
         return content === owner(containerId, ifName) || content === containerId
       }
       if (likely.length > 0 && likely.every(isOwn)) return [...likely]
@@ -70,13 +70,15 @@ export function openAddressStore(folder: string): AddressStore {
     releaseOthers: (owners) => {
       const valid = new Set(owners.flatMap(({ containerId, ifName }) => [owner(containerId, ifName), containerId]))
       const isStale = (name: string): boolean => {
-        const content = isIP(name) === 0 ? undefined : contentOf(join(folder, name))
+        const content = !isAddress(name) ? undefined : contentOf(join(folder, name))
         return Boolean(content) && !valid.has(content ?? '') // one that is empty is being written
       }
       release(names().filter(isStale))
     },
   }
 }
+
+const isAddress = (name: string): boolean => addressFamily(name) !== undefined
 
 /** How long a file may be empty while another program writes it, in milliseconds. */
 const writingMs = 60_000
