@@ -31,3 +31,8 @@ export class CniError extends Error {
     this.msg = message
   }
 }
+
+/** Also one of another copy of this package: a plugin may have brought its own. */
+export const isCniError = (error: unknown): error is CniError =>
+  error instanceof CniError ||
+  (error instanceof Error && error.name === 'CniError' && Number.isInteger((error as Partial<CniError>).code))

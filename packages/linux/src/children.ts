@@ -17,7 +17,12 @@ export interface Child {
 }
 
 const noHang = 1
-const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]))
+/** Of two names for one the first, which is the usual one. */
+const signalNames = new Map(
+  Object.entries(constants.signals)
+    .toReversed()
+    .map(([name, number]) => [number, name as NodeJS.Signals]),
+)
 const children = new Map<number, (ended: Ended) => void>()
 /** Children that are waited for. */
 const held = new Set<number>()

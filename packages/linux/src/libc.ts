@@ -25,6 +25,7 @@ const calls = {
   waitpid: 'int waitpid(int pid, _Out_ uint8_t *status, int options)',
   flock: 'int flock(int fd, int operation)',
   sysconf: 'long sysconf(int name)',
+  prctl: 'int prctl(int option, unsigned long argument)',
   eventfd: 'int eventfd(unsigned int value, int flags)',
   prlimit: 'int prlimit(int pid, int resource, const uint8_t *limit, _Out_ uint8_t *former)',
   // For what this libc may have no function of its own: all numbers above 424 are the same on every processor.

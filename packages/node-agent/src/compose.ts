@@ -1,7 +1,8 @@
 // Builds the node: the only file that imports every part.
 import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createCni, defaultNetwork } from '@nodelet/cni-plugins'
+import { createCni, defaultNetwork, loadPlugins, standardPlugins } from '@nodelet/cni-plugins'
+import type { Cni } from '@nodelet/cni-plugins'
 import { createKubeClient, loadKubeconfig } from '@nodelet/kube-client'
 import type { KubeClient } from '@nodelet/kube-client'
 import { bootstrapClient, createKubelet } from '@nodelet/kubelet-core'
@@ -169,14 +170,7 @@ export async function openNodeRuntime(
   await writeNetwork(config)
   const onProblem = (error: Error): void => log.warn({ part: 'runtime', err: error }, 'went wrong in the background')
   const images = starting.use(await openImages(imagesOptionsOf(config)))
-  const cni = starting.use(
-    createCni({
-      confDir: folders.cniConf,
-      binDirs: config.cniBinDirs,
-      cacheDir: folders.cniCache,
-      log: log.child({ part: 'cni' }),
-    }),
-  )
+  const cni = await openCni(config, log.child({ part: 'cni' }), starting)
   const runtime = starting.use(
     await openRuntime({
       stateDir: folders.runtime,
@@ -192,6 +186,22 @@ export async function openNodeRuntime(
   )
   starting.use(await serveRuntime(runtime, { socketPath: folders.criSocket }))
   return { runtime, images }
+}
+
+async function openCni(config: NodeConfig, log: Logger, starting: AsyncDisposableStack): Promise<Cni> {
+  const { cniConf, cniCache } = foldersOf(config)
+  const { cniPluginDir: dir, cniPluginPackages: packages, cniPackageDirs: packageDirs } = config
+  const custom = starting.use(await loadPlugins({ dir, packages, packageDirs, log }))
+  return starting.use(
+    createCni({
+      confDir: cniConf,
+      binDirs: config.cniBinDirs,
+      cacheDir: cniCache,
+      plugins: [...standardPlugins, ...custom.plugins],
+      unloaded: custom.unloaded,
+      log,
+    }),
+  )
 }
 
 /** The default network, unless the folder of network lists is the user's own or the file was changed. */

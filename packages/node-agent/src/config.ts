@@ -1,7 +1,8 @@
 // NodeletConfiguration: what `nodelet up` needs to know, from flags over a file over defaults.
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
+import { packageNamePattern } from '@nodelet/cni-plugins'
 import { parseKubeletConfiguration } from '@nodelet/kubelet-core'
 import type { KubeletConfigurationInput } from '@nodelet/kubelet-core'
 import type { ImagesOptions } from '@nodelet/runtime-runc'
@@ -52,6 +53,12 @@ export interface NodeConfig {
   cniConfDir?: string | undefined
   /** Default `/opt/cni/bin`. */
   cniBinDirs: string[]
+  /** Folder of custom CNI plugins: each `*.ts`, `*.js` and `*.mjs` in it; default none. */
+  cniPluginDir?: string | undefined
+  /** npm packages of custom CNI plugins; default none. */
+  cniPluginPackages: string[]
+  /** Folders that these are looked for from; default: that of the configuration file, then the working folder. */
+  cniPackageDirs?: string[] | undefined
   /** Folder of `HOST/hosts.toml` files, as containerd has them; default `/etc/containerd/certs.d`. */
   registryConfigPath: string
   /** Containers have SELinux labels, which this machine must have enabled; default false. */
@@ -69,6 +76,7 @@ export interface NodeConfig {
 export type NodeConfigInput = Partial<NodeConfig>
 
 const path = z.string().regex(/^\//, 'must be an absolute path')
+const packageName = z.string().regex(packageNamePattern, 'must be the name of an npm package')
 const port = z.number().int().min(1).max(65_535)
 const cidr = z.union([z.cidrv4(), z.cidrv6()])
 
@@ -97,6 +105,9 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   imageCredentialProviderBinDir: path.optional(),
   cniConfDir: path.optional(),
   cniBinDirs: z.array(path).default(['/opt/cni/bin']),
+  cniPluginDir: path.optional(),
+  cniPluginPackages: z.array(packageName).default([]),
+  cniPackageDirs: z.array(path).optional(),
   registryConfigPath: path.default('/etc/containerd/certs.d'),
   enableSelinux: z.boolean().default(false),
   pinnedImages: z.array(z.string().min(1)).default([]),
@@ -156,7 +167,8 @@ export function parseConfig(input: unknown, source: string): NodeConfig {
 export async function readConfig(file: string | undefined, flags: Partial<NodeConfigInput>): Promise<NodeConfig> {
   const said = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined))
   if (file === undefined) return parseConfig(said, 'flags')
-  return parseConfig({ ...(await readYaml(file)), ...said }, file)
+  const cniPackageDirs = [dirname(resolve(file)), process.cwd()]
+  return parseConfig({ cniPackageDirs, ...(await readYaml(file)), ...said }, file)
 }
 
 async function readYaml(file: string): Promise<object> {

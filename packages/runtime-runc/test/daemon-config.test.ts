@@ -16,7 +16,7 @@ test('nothing said is the default of everything', () => {
     cdiSpecDirs: ['/etc/cdi', '/var/run/cdi'],
     run: '/run/nodelet',
     listen: '/run/nodelet/runtime.sock',
-    cni: { confDir: '/etc/cni/net.d', binDirs: ['/opt/cni/bin'], inProcess: true },
+    cni: { confDir: '/etc/cni/net.d', binDirs: ['/opt/cni/bin'], inProcess: true, pluginPackages: [] },
     cgroupParent: '/nodelet',
     streamServerAddress: '127.0.0.1',
     streamServerPort: 0,
@@ -35,6 +35,9 @@ test('nothing said is the default of everything', () => {
 test.each<[input: object, message: RegExp]>([
   [{ roots: '/x' }, /^flags:\n {2}roots: there is no such option, is "\/x"$/],
   [{ cni: { bins: ['/x'] } }, /cni\.bins: there is no such option, is \["\/x"\]/],
+  [{ cni: { pluginDir: 'here' } }, /cni\.pluginDir: must be an absolute path, is "here"/],
+  [{ cni: { pluginPackages: ['a', './b'] } }, /cni\.pluginPackages\.1: must be the name of an npm package, is ".\/b"/],
+  [{ cni: { pluginPackages: ['node:fs'] } }, /cni\.pluginPackages\.0: must be the name of an npm package/],
   [{ root: 'here' }, /root: must be an absolute path, is "here"/],
   [{ run: `/${'x'.repeat(34)}` }, /run: must be at most 34 bytes long.* is "\/x/],
   [{ listen: `/${'x'.repeat(107)}` }, /listen: must be at most 107 bytes long/],
@@ -63,6 +66,12 @@ test('a file is read, and flags override it', async () => {
       run: '/run/a',
       listen: '/run/b.sock',
       cni: { confDir: '/srv/net.d', binDirs: ['/bin'], inProcess: false },
+    })
+    expect(config.cni.packageDirs).toEqual([folder, process.cwd()])
+    writeFileSync(file, 'cni: {pluginPackages: ["@acme/mesh", overlay], packageDirs: [/srv]}')
+    expect((await readConfig(file, {})).cni).toMatchObject({
+      pluginPackages: ['@acme/mesh', 'overlay'],
+      packageDirs: ['/srv'],
     })
     writeFileSync(file, '{"logLevel": "loud"}')
     await expect(readConfig(file, {})).rejects.toThrow(/runtime\.yaml:\n {2}logLevel: .*, is "loud"/)

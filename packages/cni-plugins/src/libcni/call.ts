@@ -1,5 +1,5 @@
 // What plugins are called with, and the names of what failed.
-import { CniError, cniCode } from '../errors.ts'
+import { CniError, cniCode, isCniError } from '../errors.ts'
 import type { AttachmentKey, CniResult, NetworkList, PluginConfig, PluginRequest, PodNetwork } from '../types.ts'
 import type { RequestConfig } from '../types.ts'
 import { argsOf } from './cni-args.ts'
@@ -33,7 +33,7 @@ export function requestOf(
 
 export function named(error: unknown, { type }: PluginConfig, verb: string): CniError {
   const { message } = error as Error
-  const code = error instanceof CniError ? error.code : cniCode.internal
+  const code = isCniError(error) ? error.code : cniCode.internal
   return new CniError(code, `plugin type="${type}" failed (${verb}): ${message}`, { cause: error })
 }
 

@@ -22,6 +22,8 @@ export interface CniOptions {
   cacheDir: string
   /** Those that run in this process; any other type is a program. Default: `standardPlugins`. With `[]` all are programs. */
   plugins?: readonly DefinedPlugin[]
+  /** What `loadPlugins` could not load and why, for the error of a type that is found nowhere. */
+  unloaded?: readonly string[]
   /** Path of a network namespace taken as the host's; default: this process's. */
   hostNetns?: string
   log?: CniLog
@@ -62,8 +64,8 @@ const never = new AbortController().signal
 const silent: CniLog = { warn: () => undefined }
 
 export function createCni(options: CniOptions): Cni {
-  const { confDir, binDirs, cacheDir, plugins = standardPlugins, hostNetns, log = silent } = options
-  const hostOf = openHost({ plugins, binDirs, addressDir: join(cacheDir, 'networks'), hostNetns, log })
+  const { confDir, binDirs, cacheDir, plugins = standardPlugins, unloaded, hostNetns, log = silent } = options
+  const hostOf = openHost({ plugins, unloaded, binDirs, addressDir: join(cacheDir, 'networks'), hostNetns, log })
   const attachments = openAttachments(cacheDir, log)
   const networks = openNetworks(confDir, log)
   const gate = createGate()

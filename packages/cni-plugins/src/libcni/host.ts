@@ -10,6 +10,8 @@ export interface HostOptions {
   plugins: readonly DefinedPlugin[]
   /** Folders of plugin programs. */
   binDirs: readonly string[]
+  /** Why plugins are missing, for the error of a type that is found nowhere. */
+  unloaded?: readonly string[] | undefined
   /** Folder of address files. */
   addressDir: string
   /** Path of a network namespace taken as the host's; default: this process's. */
@@ -18,10 +20,10 @@ export interface HostOptions {
 }
 
 /** Gives the host for one chain after the other: each has its own changes of rules. */
-export function openHost({ plugins, binDirs, addressDir, hostNetns, log }: HostOptions): () => Host {
+export function openHost({ plugins, binDirs, unloaded = [], addressDir, hostNetns, log }: HostOptions): () => Host {
   const tables = { 4: createRules(4, hostNetns), 6: createRules(6, hostNetns) }
   const inProcess = new Map(plugins.map((plugin) => [plugin.name, plugin]))
-  const executable = openExecutables(binDirs)
+  const executable = openExecutables(binDirs, unloaded.length > 0 ? `not loaded: ${unloaded.join('; ')}` : undefined)
   return () => ({
     ...(hostNetns !== undefined && { netns: hostNetns }),
     addressDir,

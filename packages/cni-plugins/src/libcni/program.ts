@@ -25,22 +25,22 @@ export interface Run {
 }
 
 /** How long a program may take when the caller sets no limit, in milliseconds. */
-const patienceMs = 120_000
+export const patienceMs = 120_000
 /** More than any result; a program that says more is killed. */
-const longestOutputBytes = 4 * 1024 * 1024
+export const longestOutputBytes = 4 * 1024 * 1024
 /** As often a program is tried that somebody writes to, one second apart. */
 const busyTries = 5
 const busyPauseMs = 1_000
 /** How much of what a program said an error shows, in characters. */
 const shownLength = 200
 
-/** Finds a plugin's program. @throws CniError naming the folders that were looked into */
-export async function findPlugin(type: string, binDirs: readonly string[]): Promise<string> {
+/** Finds a plugin's program. @throws CniError naming the folders that were looked into, and why else it may be missing */
+export async function findPlugin(type: string, binDirs: readonly string[], details?: string): Promise<string> {
   for (const folder of binDirs) {
     const path = join(folder, type)
     if (await isFile(path)) return path
   }
-  throw new CniError(cniCode.badConfig, `failed to find plugin "${type}" in path [${binDirs.join(' ')}]`)
+  throw new CniError(cniCode.badConfig, `failed to find plugin "${type}" in path [${binDirs.join(' ')}]`, { details })
 }
 
 /** False for what is not there: another folder may have it. */
@@ -127,7 +127,8 @@ export const shown = (out: string): string => JSON.stringify(out.slice(0, shownL
 
 const errorSchema = z.object({ code: z.number().int(), msg: z.string(), details: z.string().optional() })
 
-function failure(type: string, out: string, err: string, code: string | number): CniError {
+/** What a program's answer means that failed. */
+export function failure(type: string, out: string, err: string, code: string | number): CniError {
   const how = typeof code === 'number' ? `exit status ${code}` : `signal: ${code}`
   if (out.trim() === '') {
     const said = err.trim() === '' ? ' with no error message' : `: ${shown(err.trim())}`

@@ -52,6 +52,18 @@ export interface DefinedPlugin extends Plugin {
   readonly supported: readonly CniVersion[]
 }
 
+/** By its shape: it may be of another copy of this package. */
+export function isDefinedPlugin(value: unknown): value is DefinedPlugin {
+  if (typeof value !== 'object' || value === null) return false
+  const plugin = value as Record<keyof DefinedPlugin, unknown>
+  const verbs = ['versions', 'add', 'check', 'del', 'gc', 'status'] as const
+  return (
+    typeof plugin.name === 'string' &&
+    Array.isArray(plugin.supported) &&
+    verbs.every((verb) => typeof plugin[verb] === 'function')
+  )
+}
+
 /** Checks what comes in, in both forms alike, before the plugin sees it. */
 export function definePlugin<Config>(definition: PluginDefinition<Config>): DefinedPlugin {
   const { name, versions: supported = cniVersions } = definition

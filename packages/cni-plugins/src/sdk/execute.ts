@@ -1,6 +1,6 @@
 // The protocol of plugins that are programs: environment and stdin in, stdout, stderr and exit code out.
 // @see CNI spec 1.1, section 2
-import { CniError, cniCode } from '../errors.ts'
+import { CniError, cniCode, isCniError } from '../errors.ts'
 import { checkAttachment } from '../libcni/call.ts'
 import { parseArgs } from '../libcni/cni-args.ts'
 import { namePattern } from '../libcni/names.ts'
@@ -60,8 +60,9 @@ export async function execute(plugin: DefinedPlugin, execution: Execution): Prom
 
 const print = (value: object): string => `${JSON.stringify(value, undefined, 4)}\n`
 
-function errorObject(error: unknown, cniVersion: string): object {
-  if (error instanceof CniError) {
+/** A failure as it is printed. */
+export function errorObject(error: unknown, cniVersion: string): object {
+  if (isCniError(error)) {
     const { code, msg, details } = error
     return { cniVersion, code, msg, ...(details !== undefined && { details }) }
   }

@@ -1,7 +1,8 @@
 // What the daemon needs to know, from flags over a file over defaults. Options that containerd's CRI plugin has too are
 // named as there, in camel case.
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
+import { packageNamePattern } from '@nodelet/cni-plugins'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { CDI_SPEC_DIRS } from '../cdi/cdi.ts'
@@ -24,6 +25,12 @@ export interface DaemonConfig {
     binDirs: string[]
     /** Whether our own plugins run in this process; default true. */
     inProcess: boolean
+    /** Folder of custom plugins: each `*.ts`, `*.js` and `*.mjs` in it; default none. */
+    pluginDir?: string | undefined
+    /** npm packages of custom plugins; default none. */
+    pluginPackages: string[]
+    /** Folders that these are looked for from; default: that of the configuration file, then the working folder. */
+    packageDirs?: string[] | undefined
   }
   /** Pods that name no cgroup parent are below this cgroup; default `/nodelet`. */
   cgroupParent: string
@@ -67,6 +74,7 @@ export type DaemonConfigInput = Partial<Omit<DaemonConfig, Parts | Times> & Reco
 }
 
 const path = z.string().regex(/^\//, 'must be an absolute path')
+const packageName = z.string().regex(packageNamePattern, 'must be the name of an npm package')
 const short = (bytes: number): z.ZodString =>
   path.refine((text) => Buffer.byteLength(text) <= bytes, {
     error: `must be at most ${bytes} bytes long: a unix socket's name is short`,
@@ -106,6 +114,9 @@ const schema: z.ZodType<Parsed> = z.strictObject({
       confDir: path.default('/etc/cni/net.d'),
       binDirs: z.array(path).default(['/opt/cni/bin']),
       inProcess: z.boolean().default(true),
+      pluginDir: path.optional(),
+      pluginPackages: z.array(packageName).default([]),
+      packageDirs: z.array(path).optional(),
     })
     .prefault({}),
   cgroupParent: path.default('/nodelet'),
@@ -174,6 +185,7 @@ export async function readConfig(file: string | undefined, flags: DaemonConfigIn
   const said = content as DaemonConfigInput
   // What the file alone says wrong is told of the file.
   parseConfig(said, file)
-  const cni = { ...said.cni, ...flags.cni } // the only part that flags have
+  const packageDirs = [dirname(resolve(file)), process.cwd()]
+  const cni = { packageDirs, ...said.cni, ...flags.cni } // the only part that flags have
   return parseConfig({ ...said, ...flags, cni }, `${file} and flags`)
 }

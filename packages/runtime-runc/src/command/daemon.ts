@@ -1,7 +1,8 @@
 // The runtime by itself, behind a socket.
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { createCni } from '@nodelet/cni-plugins'
+import { createCni, loadPlugins, standardPlugins } from '@nodelet/cni-plugins'
+import type { Cni } from '@nodelet/cni-plugins'
 import type { Logger } from 'pino'
 import { openRuntime, serveRuntime } from '../daemon.ts'
 import type { Runtime } from '../daemon.ts'
@@ -37,7 +38,6 @@ export async function openDaemon(config: DaemonConfig, log: Logger): Promise<Asy
 
 async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposableStack): Promise<Runtime> {
   const { root, run, cgroupParent } = config
-  const { confDir, binDirs, inProcess } = config.cni
   const onProblem = (error: Error): void => log.warn({ err: error }, 'went wrong in the background')
   const images = parts.use(
     await openImages({
@@ -60,9 +60,7 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
       cdiSpecDirs: config.cdiSpecDirs,
       deviceOwnershipFromSecurityContext: config.deviceOwnershipFromSecurityContext,
       enableSelinux: config.enableSelinux,
-      cni: parts.use(
-        createCni({ confDir, binDirs, cacheDir: join(root, 'cni'), log, ...(!inProcess && { plugins: [] }) }),
-      ),
+      cni: await openCni(config, log, parts),
       images,
       streaming: async (backend) =>
         openStreaming({
@@ -73,6 +71,21 @@ async function openParts(config: DaemonConfig, log: Logger, parts: AsyncDisposab
         }),
       cgroupParentDefault: cgroupParent,
       onProblem,
+    }),
+  )
+}
+
+async function openCni({ root, cni }: DaemonConfig, log: Logger, parts: AsyncDisposableStack): Promise<Cni> {
+  const { confDir, binDirs, inProcess, pluginDir, pluginPackages, packageDirs } = cni
+  const custom = parts.use(await loadPlugins({ dir: pluginDir, packages: pluginPackages, packageDirs, log }))
+  return parts.use(
+    createCni({
+      confDir,
+      binDirs,
+      cacheDir: join(root, 'cni'),
+      plugins: [...(inProcess ? standardPlugins : []), ...custom.plugins],
+      unloaded: custom.unloaded,
+      log,
     }),
   )
 }
