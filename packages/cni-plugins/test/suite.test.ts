@@ -29,6 +29,10 @@ const configs: Record<string, () => PluginConfig> = {
   loopback: () => ({ type: 'loopback' }),
   bridge: () => ({ type: 'bridge', bridge: 'br0', isGateway: true, ipMasq: true, ipam: ipam() }),
   'host-local': () => ({ type: 'host-local', ipam: ipam() }),
+  static: () => ({
+    type: 'static',
+    ipam: { type: 'static', addresses: [{ address: '10.77.0.9/24', gateway: '10.77.0.1' }, { address: 'fd77::9/64' }] },
+  }),
   portmap: () => ({
     type: 'portmap',
     runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },

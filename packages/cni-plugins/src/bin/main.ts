@@ -6,6 +6,7 @@ const plugins: Readonly<Record<string, () => Promise<DefinedPlugin>>> = {
   'host-local': async () => (await import('../plugins/host-local/host-local.ts')).hostLocal,
   loopback: async () => (await import('../plugins/loopback/loopback.ts')).loopback,
   portmap: async () => (await import('../plugins/portmap/portmap.ts')).portmap,
+  static: async () => (await import('../plugins/static/static.ts')).staticIpam,
 }
 
 const usage = `Usage: nodelet-cni link FOLDER [NAME…]   links the plugins into a folder of CNI programs

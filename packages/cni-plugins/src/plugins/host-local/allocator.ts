@@ -29,9 +29,6 @@ export const isInRange = ({ bits, start, end }: Range, address: string): boolean
   return (bits === 128) === address.includes(':') && value >= start && value <= end
 }
 
-/** Words between commas. */
-export const splitList = (text = ''): string[] => text.split(',').filter((word) => word !== '')
-
 /**
  * Which address was asked for of which set, one of each.
  *

@@ -1,0 +1,89 @@
+// What the configurations of IPAM plugins have in common.
+import { addressBytes, parsePrefix } from '@nodelet/linux'
+import { z } from 'zod'
+import { CniError, cniCode } from '../errors.ts'
+import { familyOf } from '../families.ts'
+import { isBefore } from '../libcni/versions.ts'
+import { withInterfaces } from '../libcni/print-result.ts'
+import type { CniResult } from '../types.ts'
+
+const number = z.number().int().nonnegative().optional()
+
+/** Routes as they are copied to the result. */
+export const routes: z.ZodType<CniResult['routes']> = z
+  .array(
+    z.object({
+      dst: z.string().refine(isPrefix, { error: ({ input }) => `invalid CIDR address: ${String(input)}` }),
+      gw: z
+        .string()
+        .refine(isAddress, { error: ({ input }) => `invalid IP address: ${String(input)}` })
+        .optional(),
+      mtu: number,
+      advmss: number,
+      priority: number,
+      table: number,
+      scope: number,
+    }),
+  )
+  .nullish()
+  .transform((value) => (value ?? []) as CniResult['routes'])
+
+const words = z.array(z.string()).optional()
+/** DNS as it is copied to the result. */
+export const dns: z.ZodType<CniResult['dns']> = z
+  .object({ nameservers: words, domain: z.string().optional(), search: words, options: words })
+  .nullish()
+  .transform((value) => (value ?? {}) as CniResult['dns'])
+
+interface Wanted {
+  ips?: string[] | null | undefined
+}
+const wanted: z.ZodType<Wanted | null | undefined> = z.object({ ips: z.array(z.string()).nullish() }).nullish()
+/** Addresses that the runtime asks for. */
+export const runtimeConfig: typeof wanted = wanted
+/** Addresses that the network asks for by `args`. */
+export const args: z.ZodType<{ cni?: Wanted | null | undefined } | null | undefined> = z
+  .object({ cni: wanted })
+  .nullish()
+
+/** @throws CniError naming the field and what is wrong with it */
+export function parseConfig<T>(schema: z.ZodType<T>, config: object): T {
+  const parsed = schema.safeParse(config)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  throw new CniError(cniCode.badConfig, `${issue?.path.join('.')}: ${issue?.message}`)
+}
+
+/** An address and the length of its prefix, both written. */
+export function isPrefix(text: string): boolean {
+  try {
+    parsePrefix(text)
+    return text.includes('/')
+  } catch {
+    return false
+  }
+}
+
+export function isAddress(text: string): boolean {
+  try {
+    addressBytes(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Words between commas. */
+export const splitList = (text = ''): string[] =>
+  text
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '')
+
+/** Old results hold one address of each family. @throws CniError */
+export function refuseSeveral(cniVersion: string, addresses: readonly string[]): void {
+  const isSeveral = ([4, 6] as const).some((family) => addresses.filter((one) => familyOf(one) === family).length > 1)
+  if (isSeveral && isBefore(cniVersion, withInterfaces)) {
+    throw new CniError(cniCode.badConfig, `CNI version ${cniVersion} does not support more than 1 address per family`)
+  }
+}
