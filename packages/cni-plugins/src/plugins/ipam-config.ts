@@ -35,15 +35,11 @@ export const dns: z.ZodType<CniResult['dns']> = z
   .nullish()
   .transform((value) => (value ?? {}) as CniResult['dns'])
 
-interface Wanted {
-  ips?: string[] | null | undefined
-}
-const wanted: z.ZodType<Wanted | null | undefined> = z.object({ ips: z.array(z.string()).nullish() }).nullish()
-/** Addresses that the runtime asks for. */
-export const runtimeConfig: typeof wanted = wanted
-/** Addresses that the network asks for by `args`. */
-export const args: z.ZodType<{ cni?: Wanted | null | undefined } | null | undefined> = z
-  .object({ cni: wanted })
+/** Addresses that are asked for. */
+export const wanted: z.ZodType<string[] | null | undefined> = z.array(z.string()).nullish()
+/** Those that the network asks for. */
+export const args: z.ZodType<{ cni?: { ips?: string[] | null | undefined } | null | undefined } | null | undefined> = z
+  .object({ cni: z.object({ ips: wanted }).nullish() })
   .nullish()
 
 /** @throws CniError naming the field and what is wrong with it */

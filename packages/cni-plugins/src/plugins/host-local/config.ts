@@ -2,6 +2,8 @@
 import { addressBytes, addressText, isWithin, parsePrefix } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
+import type { CniResult } from '../../types.ts'
+import { args, parseConfig, routes, wanted } from '../ipam-config.ts'
 
 /** A range of addresses; numbers are the addresses as integers, both ends within. */
 export interface Range {
@@ -16,8 +18,10 @@ export interface Range {
 export interface HostLocalConfig {
   /** One address is taken from each set. */
   sets: Range[][]
-  routes: { dst: string; gw?: string | undefined }[]
+  routes: CniResult['routes']
   dataDir?: string | undefined
+  /** A file whose lines become the result's DNS. */
+  resolvConf?: string | undefined
   /** Addresses that the pod asks for. */
   wanted: string[]
 }
@@ -35,17 +39,20 @@ const range: z.ZodType<RawRange> = z.object({
   rangeEnd: z.string().optional(),
   gateway: z.string().optional(),
 })
-const sets = z.array(z.array(range).min(1)).optional()
+const sets = z.array(z.array(range).min(1, 'empty range set')).nullish()
 const schema = z.object({
-  type: z.string(),
-  ranges: sets,
-  subnet: z.string().optional(),
-  rangeStart: z.string().optional(),
-  rangeEnd: z.string().optional(),
-  gateway: z.string().optional(),
-  routes: z.array(z.object({ dst: z.string(), gw: z.string().optional() })).optional(),
-  dataDir: z.string().optional(),
-  resolvConf: z.string().optional(),
+  ipam: z.object({
+    ranges: sets,
+    subnet: z.string().optional(),
+    rangeStart: z.string().optional(),
+    rangeEnd: z.string().optional(),
+    gateway: z.string().optional(),
+    routes,
+    dataDir: z.string().optional(),
+    resolvConf: z.string().optional(),
+  }),
+  args,
+  runtimeConfig: z.object({ ipRanges: sets, ips: wanted }).nullish(),
 })
 
 /** An address as an integer. @throws RangeError for what is none */
@@ -55,37 +62,25 @@ export const addressValue = (address: string): bigint => BigInt(`0x${addressByte
 export const addressOf = (value: bigint, bits: 32 | 128): string =>
   addressText(Buffer.from(value.toString(16).padStart(bits / 4, '0'), 'hex'))
 
-const addresses = z.array(z.string()).optional()
-const requestSchema = z.object({
-  ipam: schema,
-  runtimeConfig: z.object({ ipRanges: sets, ips: addresses }).optional(),
-  args: z.object({ cni: z.object({ ips: addresses }).optional() }).optional(),
-})
-
 /** @throws CniError naming the field and the value */
 export function parseHostLocal(config: object): HostLocalConfig {
-  const parsed = requestSchema.safeParse(config)
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new CniError(cniCode.badConfig, `${issue?.path.join('.')}: ${issue?.message}`)
-  }
-  const { ipam, runtimeConfig, args } = parsed.data
-  if (ipam.resolvConf) {
-    const { resolvConf } = ipam
-    throw new CniError(cniCode.unsupportedField, `ipam.resolvConf: ${JSON.stringify(resolvConf)} is not supported`)
-  }
-  const { ranges, routes = [], dataDir, subnet, rangeStart, rangeEnd, gateway } = ipam
-  const ofRuntime = runtimeConfig?.ipRanges ?? []
+  const { ipam, args: ofNetwork, runtimeConfig: ofRuntime } = parseConfig(schema, config)
+  const { ranges, subnet, rangeStart, rangeEnd, gateway } = ipam
   const raw = [
-    ...ofRuntime,
+    ...(ofRuntime?.ipRanges ?? []),
     ...(subnet === undefined ? [] : [[{ subnet, rangeStart, rangeEnd, gateway }]]),
     ...(ranges ?? []),
   ]
-  if (raw.length === 0) throw new CniError(cniCode.badConfig, 'no IP ranges specified')
   try {
     const all = raw.map((set) => set.map(rangeOf))
     refuseOverlaps(all)
-    return { sets: all, routes, dataDir, wanted: [...(args?.cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])] }
+    return {
+      sets: all,
+      routes: ipam.routes,
+      dataDir: ipam.dataDir,
+      resolvConf: ipam.resolvConf || undefined,
+      wanted: [...(ofNetwork?.cni?.ips ?? []), ...(ofRuntime?.ips ?? [])],
+    }
   } catch (cause) {
     if (cause instanceof CniError) throw cause
     throw new CniError(cniCode.badConfig, (cause as Error).message, { cause })
@@ -103,19 +98,29 @@ function rangeOf({ subnet, rangeStart, rangeEnd, gateway }: RawRange): Range {
     const net = addressOf(first - (first % size), bits)
     throw new CniError(cniCode.badConfig, `network has host bits set: for ${subnet} it is ${net}/${length}`)
   }
-  const within = (name: string, address: string): bigint => {
-    if (!isWithin(address, subnet)) throw new CniError(cniCode.badConfig, `${name} ${address} not in network ${subnet}`)
-    return addressValue(address)
-  }
   const last = first + size - (bits === 32 ? 2n : 1n) // IPv4's last is broadcast
-  return {
-    subnet,
-    bits,
-    prefix: length,
-    start: rangeStart === undefined ? first + 1n : within('rangeStart', rangeStart),
-    end: rangeEnd === undefined ? last : within('rangeEnd', rangeEnd),
-    gateway: gateway === undefined ? first + 1n : within('gateway', gateway),
+  const start = rangeStart === undefined ? first + 1n : within('rangeStart', rangeStart, subnet)
+  const end = rangeEnd === undefined ? last : within('rangeEnd', rangeEnd, subnet)
+  if (end < start) {
+    throw new CniError(
+      cniCode.badConfig,
+      `rangeStart ${addressOf(start, bits)} is after rangeEnd ${addressOf(end, bits)} in network ${subnet}`,
+    )
   }
+  return { subnet, bits, prefix: length, start, end, gateway: gatewayOf(gateway, bits) ?? first + 1n }
+}
+
+function within(name: string, address: string, subnet: string): bigint {
+  if (isWithin(address, subnet)) return addressValue(address)
+  throw new CniError(cniCode.badConfig, `${name} ${address} not in network ${subnet}`)
+}
+
+/** It may be outside of the subnet, where a route of its own leads to it. */
+function gatewayOf(gateway: string | undefined, bits: 32 | 128): bigint | undefined {
+  if (gateway === undefined) return undefined
+  const value = addressValue(gateway)
+  if (gateway.includes(':') === (bits === 128)) return value
+  throw new CniError(cniCode.badConfig, `gateway ${gateway} is not of the subnet's family`)
 }
 
 /** One address must have one place, and one set one family. */

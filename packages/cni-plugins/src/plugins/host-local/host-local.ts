@@ -1,14 +1,16 @@
 // host-local: addresses from ranges, kept in files of this machine.
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { addressBytes } from '@nodelet/linux'
 import { CniError, cniCode } from '../../errors.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
 import type { DefinedPlugin, PluginContext } from '../../sdk/define-plugin.ts'
 import type { CniResult, Host, PluginAttachment } from '../../types.ts'
-import { splitList } from '../ipam-config.ts'
+import { refuseSeveral, splitList } from '../ipam-config.ts'
 import { assignWanted, isInRange, nextAddress } from './allocator.ts'
 import { addressOf, parseHostLocal } from './config.ts'
 import type { HostLocalConfig, Range } from './config.ts'
+import { parseResolvConf } from './resolv-conf.ts'
 import { openAddressStore } from './store.ts'
 import type { AddressStore } from './store.ts'
 
@@ -22,6 +24,12 @@ export const hostLocal: DefinedPlugin = definePlugin({
   async add(call, host) {
     const { config, cniVersion, network } = call
     const { sets, routes } = config
+    if (sets.length === 0) throw new CniError(cniCode.badConfig, 'no IP ranges specified')
+    refuseSeveral(
+      cniVersion,
+      sets.flatMap(([range]) => range?.subnet ?? []),
+    )
+    const dns = dnsOf(config)
     const wanted = assignWanted(sets, [...splitList(network.args['IP']), ...config.wanted])
     const store = openAddressStore(folderOf(call, host))
     // All of it at once: no other call of this process comes between.
@@ -42,13 +50,7 @@ export const hostLocal: DefinedPlugin = definePlugin({
       store.release(ips.map(({ address }) => address.split('/')[0] ?? ''))
       throw error
     }
-    return {
-      cniVersion,
-      interfaces: [],
-      ips,
-      routes: routes.map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) })),
-      dns: {},
-    }
+    return { cniVersion, interfaces: [], ips, routes, dns }
   },
   async del(call, host) {
     const store = openAddressStore(folderOf(call, host))
@@ -63,7 +65,24 @@ export const hostLocal: DefinedPlugin = definePlugin({
   async gc(call, host) {
     openAddressStore(folderOf(call, host)).releaseOthers(call.valid)
   },
+  async status(call, host) {
+    dnsOf(call.config)
+    const taken = openAddressStore(folderOf(call, host)).taken()
+    const full = call.config.sets.filter((ranges) => !nextAddress(ranges, undefined, (address) => !taken.has(address)))
+    if (full.length === 0) return
+    const sets = full.map(setText).join('; ')
+    throw new CniError(cniCode.notAvailable, `host-local: no IP addresses available in range set: ${sets}`)
+  },
 })
+
+function dnsOf({ resolvConf }: HostLocalConfig): CniResult['dns'] {
+  if (resolvConf === undefined) return {}
+  try {
+    return parseResolvConf(readFileSync(resolvConf, 'utf8'))
+  } catch (cause) {
+    throw new CniError(cniCode.io, `host-local: ipam.resolvConf: ${(cause as Error).message}`, { cause })
+  }
+}
 
 interface AddressSet {
   index: number

@@ -12,8 +12,8 @@ import {
   parseConfig,
   refuseSeveral,
   routes,
-  runtimeConfig,
   splitList,
+  wanted,
 } from '../ipam-config.ts'
 
 export interface StaticAddress {
@@ -37,7 +37,7 @@ const schema = z.object({
     dns,
   }),
   args,
-  runtimeConfig,
+  runtimeConfig: z.object({ ips: wanted }).nullish(),
 })
 
 /** @throws CniError naming the field and the value */
