@@ -17,6 +17,10 @@ export const vethName = (): string =>
     .toString(16)
     .padStart(8, '0')}`
 
+/** The link that a pod's outgoing packets are held up at. */
+export const ifbName = (network: string, containerId: string): string =>
+  `bwp${sha512(network + containerId).slice(0, 12)}`
+
 /** A word in the quotes of iptables-restore. */
 export const quoted = (text: string): string => `"${text.replaceAll(/["\\]/g, '\\$&')}"`
 

@@ -80,7 +80,8 @@ test("Debian's plugins under our libcni", async () => {
 
 test("ours in this process in a chain with Debian's", async () => {
   use({ plugins: [bridge(), { type: 'tuning', mtu: 1400 }, portmap, { type: 'firewall' }] })
-  await comesAndGoes(machine.open({ binDirs: [debian] }))
+  const plugins = standardPlugins.filter(({ name }) => !['tuning', 'firewall'].includes(name))
+  await comesAndGoes(machine.open({ plugins, binDirs: [debian] }))
 })
 
 test('ours as programs, alone', async () => {

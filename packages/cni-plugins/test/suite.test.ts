@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { pinNamespaces, unpinNamespace } from '@nodelet/linux'
+import { openNetlink, pinNamespaces, unpinNamespace } from '@nodelet/linux'
 import { afterEach, beforeEach, describe, test } from 'vitest'
 import { cniVersions, standardPlugins } from '../src/index.ts'
 import type { CniResult, PluginConfig } from '../src/index.ts'
@@ -37,11 +37,25 @@ const configs: Record<string, () => PluginConfig> = {
     type: 'portmap',
     runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
   }),
+  bandwidth: () => ({
+    type: 'bandwidth',
+    ingressRate: 8_000_000,
+    ingressBurst: 800_000,
+    runtimeConfig: { bandwidth: { egressRate: 1_000, egressBurst: 1_000 } },
+    egressRate: 16_000_000,
+    egressBurst: 1_600_000,
+  }),
 }
+/** Plugins that come after others, and change what these made. */
+const chained = new Set(['portmap', 'bandwidth'])
+const youngest: Record<string, string> = { bandwidth: '0.3.0' }
 const prevResult: CniResult = {
   cniVersion: '1.1.0',
   interfaces: [{ name: 'eth0', sandbox: '/pod' }],
-  ips: [{ address: '10.77.0.2/24', interface: 0 }],
+  ips: [
+    { address: '10.77.0.2/24', gateway: '10.77.0.1', interface: 0 },
+    { address: 'fd77::2/112', gateway: 'fd77::1', interface: 0 },
+  ],
   routes: [],
   dns: {},
 }
@@ -54,7 +68,7 @@ async function left(): Promise<string[]> {
   )
   const files = readdirSync(machine.folder).includes('addresses') ? readdirSync(join(addressDir(), 'suite')) : []
   return [
-    ...links.flatMap((line) => /veth\w+/.exec(line)?.[0] ?? []),
+    ...links.flatMap((line) => /(veth|bwp)\w+/.exec(line)?.[0] ?? []),
     ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}/.test(line)),
     ...files.filter((name) => !name.startsWith('last_')),
   ].toSorted()
@@ -65,6 +79,20 @@ function netns(): Disposable & { path: string } {
   const path = join(machine.folder, `pod-${(pods += 1)}`)
   pinNamespaces({ paths: { net: path } })
   return { path, [Symbol.dispose]: () => unpinNamespace(path) }
+}
+
+/** The same with what a plugin before would have made. */
+async function netnsWithLink(): Promise<Disposable & { path: string }> {
+  const pod = netns()
+  using outside = openNetlink({ netns: machine.host })
+  using inside = openNetlink({ netns: pod.path })
+  await outside.links.add({ kind: 'veth', name: `port-${pods}`, up: true, peer: { name: 'eth0', netns: pod.path } })
+  for (const { address } of prevResult.ips) await inside.addresses.add('eth0', { address, flags: { noDad: true } })
+  await inside.links.set('eth0', { up: true })
+  for (const { address, gateway = '' } of prevResult.ips) {
+    await inside.routes.add({ destination: address.includes(':') ? '::/0' : '0.0.0.0/0', gateway, link: 'eth0' })
+  }
+  return pod
 }
 
 const forms = standardPlugins.flatMap((plugin) => [
@@ -81,11 +109,11 @@ describe.each(forms)('$plugin.name $form', ({ plugin, form }) => {
           ? program(join(programs().folder, plugin.name), { hostNetns })
           : inProcess(plugin, { hostNetns, addressDir: addressDir() }),
       config: configs[plugin.name]?.() ?? { type: '' },
-      versions: cniVersions,
+      versions: cniVersions.slice(cniVersions.findIndex((version) => version === (youngest[plugin.name] ?? '0.1.0'))),
       hostNetns,
-      netns,
+      netns: chained.has(plugin.name) ? netnsWithLink : netns,
       cniPath: programs().folder,
-      ...(plugin.name === 'portmap' && { prevResult }),
+      ...(chained.has(plugin.name) && { prevResult }),
       left,
     }
   }

@@ -2,6 +2,7 @@
 import type { DefinedPlugin } from '../sdk/define-plugin.ts'
 
 const plugins: Readonly<Record<string, () => Promise<DefinedPlugin>>> = {
+  bandwidth: async () => (await import('../plugins/bandwidth/bandwidth.ts')).bandwidth,
   bridge: async () => (await import('../plugins/bridge/bridge.ts')).bridge,
   'host-local': async () => (await import('../plugins/host-local/host-local.ts')).hostLocal,
   loopback: async () => (await import('../plugins/loopback/loopback.ts')).loopback,

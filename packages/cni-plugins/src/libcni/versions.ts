@@ -25,6 +25,10 @@ export function highestKnown(offered: readonly string[]): CniVersion | undefined
   return cniVersions.findLast((version) => offered.includes(version))
 }
 
+/** For plugins that are younger than the protocol. */
+export const versionsSince = (first: CniVersion): CniVersion[] =>
+  cniVersions.filter((version) => !isBefore(version, first))
+
 /** What a verb needs of the configuration's version. */
 export const sinceVersion = { ADD: '0.1.0', DEL: '0.1.0', CHECK: '0.4.0', GC: '1.1.0', STATUS: '1.1.0' } as const
 

@@ -1,3 +1,4 @@
+import { bandwidth } from './bandwidth/bandwidth.ts'
 import { bridge } from './bridge/bridge.ts'
 import { hostLocal } from './host-local/host-local.ts'
 import { loopback } from './loopback/loopback.ts'
@@ -6,4 +7,4 @@ import { staticIpam } from './static/static.ts'
 import type { DefinedPlugin } from '../sdk/define-plugin.ts'
 
 /** The plugins that come with this package. */
-export const standardPlugins: readonly DefinedPlugin[] = [loopback, bridge, hostLocal, staticIpam, portmap]
+export const standardPlugins: readonly DefinedPlugin[] = [loopback, bridge, hostLocal, staticIpam, portmap, bandwidth]

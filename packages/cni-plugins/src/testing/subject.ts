@@ -18,8 +18,8 @@ export interface PluginUnderTest {
   versions: readonly string[]
   /** The namespace that the plugin runs in. */
   hostNetns: string
-  /** A new network namespace; gone when it is disposed. */
-  netns(): Disposable & { path: string }
+  /** A new network namespace, with what other plugins made before; gone when it is disposed. */
+  netns(): (Disposable & { path: string }) | Promise<Disposable & { path: string }>
   /** CNI_PATH: where the plugins are that it asks. */
   cniPath: string
   /** For a plugin that comes after others: what these gave for a pod. */

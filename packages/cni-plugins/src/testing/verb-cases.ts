@@ -19,7 +19,7 @@ const del = async (subject: PluginUnderTest, { env, config }: Pod, more: object 
 /** Runs the case with a namespace; afterwards all must be as before. */
 async function withPod(subject: PluginUnderTest, work: (netns: string) => Promise<void>): Promise<void> {
   const before = await subject.left?.()
-  using netns = subject.netns()
+  using netns = await subject.netns()
   await work(netns.path)
   deepStrictEqual(await subject.left?.(), before)
 }
@@ -104,8 +104,8 @@ export const verbCases: Cases = {
   },
   async 'pods that come and go at the same time do not meet'(subject) {
     const before = await subject.left?.()
-    using one = subject.netns()
-    using two = subject.netns()
+    using one = await subject.netns()
+    using two = await subject.netns()
     const pods = await Promise.all([addedPod(subject, one.path), addedPod(subject, two.path)])
     await Promise.all(pods.map(async (pod) => del(subject, pod)))
     deepStrictEqual(await subject.left?.(), before)
