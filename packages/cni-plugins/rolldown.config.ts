@@ -17,7 +17,11 @@ const native: Plugin = {
       const part = () => createRequire(from.resolve(name))(\`@koromix/\${name}-linux-\${process.arch}\`)
       let loaded
       const of = () => { try { return (loaded ??= part()) } catch { return (loaded = from(name)) } }
-      module.exports = { get load() { return of().load }, get errno() { return of().errno } }`
+      module.exports = {
+        get load() { return of().load },
+        get struct() { return of().struct },
+        get errno() { return of().errno },
+      }`
   },
 }
 

@@ -3,7 +3,15 @@ import koffi from 'koffi'
 import type { KoffiFunc, LibraryHandle } from 'koffi'
 import { errnoName, LinuxError } from './errors.ts'
 
-type Argument = string | number | bigint | Uint8Array | null
+type Argument = string | number | bigint | Uint8Array | FilterProgram | null
+
+/** `struct sock_fprog` */
+interface FilterProgram {
+  /** How many instructions there are. */
+  length: number
+  instructions: Uint8Array
+}
+const filterProgram = { length: 'unsigned short', instructions: 'const uint8_t *' }
 
 /** As C declares them, or name, result and parameters where one function has many forms. */
 const calls = {
@@ -16,6 +24,7 @@ const calls = {
   connect: 'int connect(int fd, const uint8_t *address, unsigned int length)',
   bind: 'int bind(int fd, const uint8_t *address, unsigned int length)',
   setsockopt: 'int setsockopt(int fd, int level, int option, const uint8_t *value, unsigned int length)',
+  attachFilter: ['setsockopt', 'int', ['int', 'int', 'int', 'const sock_fprog *', 'unsigned int']],
   send: 'long send(int fd, const uint8_t *data, size_t size, int flags)',
   recv: 'long recv(int fd, _Out_ uint8_t *data, size_t size, int flags)',
   close: 'int close(int fd)',
@@ -70,11 +79,16 @@ type Declaration = string | readonly [name: string, result: string, parameters: 
 let libc: LibraryHandle | undefined
 const found = new Map<string, KoffiFunc<(...args: unknown[]) => number>>()
 
+function load(): LibraryHandle {
+  koffi.struct('sock_fprog', filterProgram)
+  return koffi.load('libc.so.6')
+}
+
 /** A function is looked for when it is first called: short programs need few. */
 function bound(name: string, declaration: Declaration): KoffiFunc<(...args: unknown[]) => number> {
   const known = found.get(name)
   if (known) return known
-  libc ??= koffi.load('libc.so.6')
+  libc ??= load()
   const made =
     typeof declaration === 'string'
       ? libc.func(declaration)
