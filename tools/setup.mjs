@@ -31,6 +31,7 @@ const testPackages = {
   'containernetworking-plugins': ['/usr/lib/cni/bridge'],
   criu: ['/usr/sbin/criu'],
   crun: ['/usr/bin/crun'],
+  'dnsmasq-base': ['/usr/sbin/dnsmasq'],
   'docker-registry': ['/usr/bin/docker-registry'],
   'user-mode-linux': ['/usr/bin/linux'],
   e2fsprogs: ['/usr/sbin/mkfs.ext4', '/sbin/mkfs.ext4'],

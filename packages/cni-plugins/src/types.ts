@@ -136,6 +136,11 @@ export interface Host {
   changeRules(family: 4 | 6, change: RuleChange): void
   /** Makes what was added so far. */
   settleRules(signal: AbortSignal): Promise<void>
+  /**
+   * What a plugin has from one call to the next: made at the first, closed with libcni. Absent in a program, which ends with its
+   * call.
+   */
+  keep?<T extends AsyncDisposable>(name: string, make: () => Promise<T>): Promise<T>
   /** A plugin by its type, for delegation to IPAM. */
   plugin(type: string): Plugin
 }

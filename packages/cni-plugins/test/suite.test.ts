@@ -95,7 +95,9 @@ async function netnsWithLink(): Promise<Disposable & { path: string }> {
   return pod
 }
 
-const forms = standardPlugins.flatMap((plugin) => [
+// dhcp needs a server: it has a suite of its own.
+const tested = standardPlugins.filter(({ name }) => name !== 'dhcp')
+const forms = tested.flatMap((plugin) => [
   { plugin, form: 'in this process' },
   { plugin, form: 'as a program' },
 ])

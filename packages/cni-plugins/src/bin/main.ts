@@ -4,6 +4,7 @@ import type { DefinedPlugin } from '../sdk/define-plugin.ts'
 const plugins: Readonly<Record<string, () => Promise<DefinedPlugin>>> = {
   bandwidth: async () => (await import('../plugins/bandwidth/bandwidth.ts')).bandwidth,
   bridge: async () => (await import('../plugins/bridge/bridge.ts')).bridge,
+  dhcp: async () => (await import('../plugins/dhcp/dhcp.ts')).dhcp,
   'host-local': async () => (await import('../plugins/host-local/host-local.ts')).hostLocal,
   loopback: async () => (await import('../plugins/loopback/loopback.ts')).loopback,
   portmap: async () => (await import('../plugins/portmap/portmap.ts')).portmap,
@@ -12,14 +13,15 @@ const plugins: Readonly<Record<string, () => Promise<DefinedPlugin>>> = {
 
 const usage = `Usage: nodelet-cni link FOLDER [NAME…]   links the plugins into a folder of CNI programs
        nodelet-cni NAME                 is the plugin of that name; so is a link of that name
+       nodelet-cni dhcp daemon [OPTION…]  holds leases for the plugin dhcp
 Plugins: ${Object.keys(plugins).join(', ')}
 `
 
 /** @param name by which the program was called */
 export async function main(name: string, args: readonly string[]): Promise<void> {
-  if (Object.hasOwn(plugins, name)) return runPlugin(name)
+  if (Object.hasOwn(plugins, name)) return runPlugin(name, args)
   const [command = '', folder, ...names] = args
-  if (Object.hasOwn(plugins, command)) return runPlugin(command)
+  if (Object.hasOwn(plugins, command)) return runPlugin(command, args.slice(1))
   const unknown = names.find((one) => !Object.hasOwn(plugins, one))
   if (command !== 'link' || folder === undefined || unknown !== undefined) {
     process.stderr.write(unknown === undefined ? usage : `there is no plugin ${unknown}\n${usage}`)
@@ -30,7 +32,11 @@ export async function main(name: string, args: readonly string[]): Promise<void>
   await linkPlugins(folder, names.length > 0 ? names : Object.keys(plugins))
 }
 
-async function runPlugin(name: string): Promise<void> {
+async function runPlugin(name: string, args: readonly string[]): Promise<void> {
+  if (name === 'dhcp' && args[0] === 'daemon') {
+    const { runDaemon } = await import('../plugins/dhcp/daemon.ts')
+    return runDaemon(args.slice(1))
+  }
   const [plugin, { runExecutable }] = await Promise.all([plugins[name]?.(), import('../sdk/run-executable.ts')])
   if (plugin) await runExecutable(plugin, plugins)
 }

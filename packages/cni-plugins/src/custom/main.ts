@@ -4,6 +4,7 @@ import { Socket } from 'node:net'
 import { endWithParent } from '@nodelet/linux'
 import { CniError, cniCode } from '../errors.ts'
 import { openHost } from '../libcni/host.ts'
+import type { Hosts } from '../libcni/host.ts'
 import { parseResult } from '../libcni/parse-result.ts'
 import type { DefinedPlugin } from '../sdk/define-plugin.ts'
 import { errorObject, execute } from '../sdk/execute.ts'
@@ -52,12 +53,13 @@ async function ask(call: number, wish: Wish, signal: AbortSignal): Promise<unkno
   }
 }
 
-let hostOf: (() => Host) | undefined
+let hosts: Hosts | undefined
 
 /** Rules are made here; those of plugins that were asked are the parent's. */
 function hostFor(call: number, addressDir: string): Host {
-  hostOf ??= openHost({ plugins: [], binDirs: [], addressDir, log })
-  const own = hostOf()
+  hosts ??= openHost({ plugins: [], binDirs: [], addressDir, log })
+  // What is kept would not live longer than this process.
+  const { keep: _, ...own } = hosts.forChain()
   let hasAsked = false
   return {
     ...own,

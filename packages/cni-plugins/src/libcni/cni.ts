@@ -54,7 +54,7 @@ export interface Cni extends Disposable {
    * @param valid all attachments that are in use
    */
   gc(valid: readonly AttachmentKey[], signal?: AbortSignal): Promise<void>
-  /** Stops following the folder of lists. */
+  /** Stops following the folder of lists, and what plugins do between calls. */
   close(): void
 }
 
@@ -65,7 +65,8 @@ const silent: CniLog = { warn: () => undefined }
 
 export function createCni(options: CniOptions): Cni {
   const { confDir, binDirs, cacheDir, plugins = standardPlugins, unloaded, hostNetns, log = silent } = options
-  const hostOf = openHost({ plugins, unloaded, binDirs, addressDir: join(cacheDir, 'networks'), hostNetns, log })
+  const host = openHost({ plugins, unloaded, binDirs, addressDir: join(cacheDir, 'networks'), hostNetns, log })
+  const hostOf = host.forChain
   const attachments = openAttachments(cacheDir, log)
   const networks = openNetworks(confDir, log)
   const gate = createGate()
@@ -144,7 +145,10 @@ export function createCni(options: CniOptions): Cni {
     throwAll(errors)
   }
 
-  const close = (): void => networks[Symbol.dispose]()
+  const close = (): void => {
+    networks[Symbol.dispose]()
+    host[Symbol.dispose]()
+  }
   return {
     status: async (signal = never) => statusChain(await load(), hostOf(), signal),
     config: async () => shownConfig({ binDirs, confDir }, await networks.current()),

@@ -19,16 +19,37 @@ export interface HostOptions {
   log: CniLog
 }
 
-/** Gives the host for one chain after the other: each has its own changes of rules. */
-export function openHost({ plugins, binDirs, unloaded = [], addressDir, hostNetns, log }: HostOptions): () => Host {
+export interface Hosts extends Disposable {
+  /** The host for one chain: each has its own changes of rules. */
+  forChain(): Host
+}
+
+/** What plugins keep is closed with it. */
+export function openHost({ plugins, binDirs, unloaded = [], addressDir, hostNetns, log }: HostOptions): Hosts {
   const tables = { 4: createRules(4, hostNetns), 6: createRules(6, hostNetns) }
   const inProcess = new Map(plugins.map((plugin) => [plugin.name, plugin]))
   const executable = openExecutables(binDirs, unloaded.length > 0 ? `not loaded: ${unloaded.join('; ')}` : undefined)
-  return () => ({
-    ...(hostNetns !== undefined && { netns: hostNetns }),
-    addressDir,
-    log,
-    ...collectRules(tables),
-    plugin: (type) => inProcess.get(type) ?? executable(type),
-  })
+  const kept = new Map<string, Promise<AsyncDisposable>>()
+  const keep: Host['keep'] = async <T extends AsyncDisposable>(name: string, make: () => Promise<T>) => {
+    const one = (kept.get(name) as Promise<T> | undefined) ?? make()
+    kept.set(name, one)
+    return one
+  }
+  const close = async (one: Promise<AsyncDisposable>): Promise<void> => (await one)[Symbol.asyncDispose]()
+  return {
+    forChain: () => ({
+      ...(hostNetns !== undefined && { netns: hostNetns }),
+      addressDir,
+      log,
+      keep,
+      ...collectRules(tables),
+      plugin: (type) => inProcess.get(type) ?? executable(type),
+    }),
+    [Symbol.dispose]: () => {
+      for (const [name, one] of kept) {
+        close(one).catch((error: Error) => log.warn({ plugin: name, err: error }, 'what a plugin kept is not closed'))
+      }
+      kept.clear()
+    },
+  }
 }

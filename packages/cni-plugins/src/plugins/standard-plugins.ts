@@ -1,5 +1,6 @@
 import { bandwidth } from './bandwidth/bandwidth.ts'
 import { bridge } from './bridge/bridge.ts'
+import { dhcp } from './dhcp/dhcp.ts'
 import { hostLocal } from './host-local/host-local.ts'
 import { loopback } from './loopback/loopback.ts'
 import { portmap } from './portmap/portmap.ts'
@@ -7,4 +8,12 @@ import { staticIpam } from './static/static.ts'
 import type { DefinedPlugin } from '../sdk/define-plugin.ts'
 
 /** The plugins that come with this package. */
-export const standardPlugins: readonly DefinedPlugin[] = [loopback, bridge, hostLocal, staticIpam, portmap, bandwidth]
+export const standardPlugins: readonly DefinedPlugin[] = [
+  loopback,
+  bridge,
+  hostLocal,
+  staticIpam,
+  dhcp,
+  portmap,
+  bandwidth,
+]

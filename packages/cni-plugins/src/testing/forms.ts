@@ -19,12 +19,12 @@ const patienceMs = 60_000
  */
 export function inProcess(plugin: DefinedPlugin, options: { hostNetns: string; addressDir: string }): PluginForm {
   const log = { warn: () => undefined }
-  const hostOf = openHost({ plugins: [...standardPlugins, plugin], binDirs: [], ...options, log })
+  const { forChain } = openHost({ plugins: [...standardPlugins, plugin], binDirs: [], ...options, log })
   return async (env, stdin) =>
     execute(plugin, {
       env,
       stdin: async () => stdin,
-      host: hostOf(),
+      host: forChain(),
       signal: AbortSignal.timeout(patienceMs),
     })
 }

@@ -64,6 +64,8 @@ sys.exit(child.wait())`
 
 test.each([
   ['host-local', 'ADD'],
+  ['static', 'ADD'],
+  ['dhcp', 'VERSION'],
   ['loopback', 'VERSION'],
 ])('native code is loaded only by those that need it: not by %s for %s', (name, command) => {
   const spy = join(folder, 'spy.cjs')
