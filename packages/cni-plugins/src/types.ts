@@ -133,7 +133,7 @@ export interface Host {
   addressDir: string
   log: CniLog
   /** Adds to the pod's change of rules, which is made as one, at the latest when all plugins are through. */
-  changeRules(family: 4 | 6, change: RuleChange): void
+  changeRules(backend: RuleBackend, change: RuleChange): void
   /** Makes what was added so far. */
   settleRules(signal: AbortSignal): Promise<void>
   /**
@@ -145,24 +145,35 @@ export interface Host {
   plugin(type: string): Plugin
 }
 
-/** A table of iptables. */
-export type RuleTable = 'nat' | 'filter'
+/** Where rules are: the iptables of an address family, or nftables. */
+export type RuleBackend = 4 | 6 | 'nftables'
 
-/** A change of a table: chains to make or empty, and rules, as iptables-restore reads them. */
+/** A table of iptables, or family and name of one of nftables. */
+export type RuleTable = 'nat' | 'filter' | `${'ip' | 'ip6' | 'inet' | 'bridge'} ${string}`
+
+/**
+ * A change of a table. For iptables: chains to make or empty, and rules, as iptables-restore reads them. For nftables: commands
+ * that are in order however often they come.
+ */
 export interface RuleChange {
   /** Default: nat. */
   table?: RuleTable
   /** What it takes when the table is as expected; tried without a look at the table. Absent: nothing is expected. */
   lines?: readonly string[]
-  /** The same, made of the table as iptables-save prints it. */
-  from(saved: readonly string[]): readonly string[]
-  /** The family is a guess: a machine without such a table does not fail while it has the other. */
+  /**
+   * The same, made of the table as iptables-save or `nft -a list table` prints it; of nothing when nftables has no such table.
+   * Absent: `lines` are right for any table.
+   */
+  from?(saved: readonly string[]): readonly string[]
+  /** The backend is a guess: a machine that cannot use it does not fail while it has another of those that are asked. */
   isGuess?: boolean
+  /** For nftables, where iptables cannot be used. */
+  otherwise?: RuleChange
   /** What is to be done once the change is in force. */
   after?(): Promise<void>
 }
 
-/** The tables of one address family. */
+/** The tables of one backend. */
 export interface Rules {
   /** Makes all changes in one transaction, together with those of other pods that wait. */
   commit(changes: readonly RuleChange[], signal: AbortSignal): Promise<void>

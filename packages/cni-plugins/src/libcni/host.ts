@@ -1,5 +1,6 @@
 // The machine as plugins in this process see it.
 import { createRules } from '../iptables.ts'
+import { createNftables } from '../nftables.ts'
 import { collectRules } from '../pod-rules.ts'
 import type { DefinedPlugin } from '../sdk/define-plugin.ts'
 import type { CniLog, Host } from '../types.ts'
@@ -26,7 +27,7 @@ export interface Hosts extends Disposable {
 
 /** What plugins keep is closed with it. */
 export function openHost({ plugins, binDirs, unloaded = [], addressDir, hostNetns, log }: HostOptions): Hosts {
-  const tables = { 4: createRules(4, hostNetns), 6: createRules(6, hostNetns) }
+  const tables = { 4: createRules(4, hostNetns), 6: createRules(6, hostNetns), nftables: createNftables(hostNetns) }
   const inProcess = new Map(plugins.map((plugin) => [plugin.name, plugin]))
   const executable = openExecutables(binDirs, unloaded.length > 0 ? `not loaded: ${unloaded.join('; ')}` : undefined)
   const kept = new Map<string, Promise<AsyncDisposable>>()

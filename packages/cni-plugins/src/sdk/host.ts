@@ -14,7 +14,7 @@ export function programHost(env: Readonly<Record<string, string | undefined>>, s
   return {
     addressDir: '/var/lib/cni/networks',
     log: { warn: (fields, message) => console.error(message, fields) },
-    changeRules: (family, change) => void changes.push([family, change]),
+    changeRules: (backend, change) => void changes.push([backend, change]),
     settleRules: async (signal) => {
       if (changes.length === 0) return
       rules ??= openRules()
@@ -41,8 +41,16 @@ function isThisProgram(type: string, binDirs: readonly string[]): boolean {
 }
 
 async function openRules(): Promise<Pick<Host, 'changeRules' | 'settleRules'>> {
-  const [{ createRules }, { collectRules }] = await Promise.all([import('../iptables.ts'), import('../pod-rules.ts')])
-  return collectRules({ 4: createRules(4, undefined), 6: createRules(6, undefined) })
+  const [{ createRules }, { createNftables }, { collectRules }] = await Promise.all([
+    import('../iptables.ts'),
+    import('../nftables.ts'),
+    import('../pod-rules.ts'),
+  ])
+  return collectRules({
+    4: createRules(4, undefined),
+    6: createRules(6, undefined),
+    nftables: createNftables(undefined),
+  })
 }
 
 /** A plugin that is loaded when it is called. */
