@@ -134,6 +134,44 @@ test('what one leaves the other takes away: results and addresses are in the sam
   expect([held(), rulesOf('one'), rulesOf('two')]).toEqual([[], [], []])
 })
 
+test.each([
+  ['conditions', { conditionsV4: ['!', '-s', '10.9.0.3'], conditionsV6: ['!', '-s', 'fd09::3'] }],
+  ['a chain of somebody else', { externalSetMarkChain: 'OTHER-MARK' }],
+  ['another mark', { markMasqBit: 5 }],
+  ['no masquerading', { snat: false }],
+])('portmap with %s is the same for both', async (_, more) => {
+  use({ plugins: [bridge(), { ...portmap, ...more }] })
+  for (const program of ['iptables', 'ip6tables']) machine.run(machine.host, program, '-t', 'nat', '-N', 'OTHER-MARK')
+  const [ours, theirs] = [machine.open(), programsOnly(debian)]
+  const ports = (name: string): string[] =>
+    machine
+      .run(machine.host, 'iptables-save', '-t', 'nat')
+      .split('\n')
+      .filter((line) => /HOSTPORT|CNI-DN/.test(line))
+      .map((line) =>
+        line
+          .replaceAll(/CNI-DN-\w+/g, 'CHAIN')
+          .replaceAll(name, 'NAME')
+          .replaceAll(/10\.77\.0\.\d(?=:)/g, 'IP'),
+      )
+      .toSorted()
+  const [one, two] = [pod('one'), pod('two')]
+  await theirs.add(one)
+  const made = ports('one')
+  await ours.check(one)
+  await ours.del(one)
+  const shared = ports('one')
+  await ours.add(two)
+  expect(ports('two')).toEqual(made)
+  await theirs.del(two)
+  expect(ports('two')).toEqual(shared)
+  machine.run(machine.host, 'iptables', '-t', 'nat', '-F')
+  machine.run(machine.host, 'iptables', '-t', 'nat', '-X')
+  machine.run(machine.host, 'iptables', '-t', 'nat', '-N', 'OTHER-MARK')
+  await ours.add(pod('one-more'))
+  expect(ports('one-more')).toEqual(made)
+})
+
 test('both kinds of host-local give from one pool at the same time, and no address twice', async () => {
   const hostNetns = machine.host
   const ours = standardPlugins.find(({ name }) => name === 'host-local')

@@ -47,7 +47,9 @@ const options = {
   podAddress: '10.0.0.2/24',
   snat: true,
   masqAll: false,
-  markBit: 13,
+  family: 4 as const,
+  conditions: [],
+  mark: { bit: 13 },
 }
 
 test('shared chains: only what is missing is made, and what is there is never emptied', () => {

@@ -49,6 +49,11 @@ const configs: Record<string, () => PluginConfig> = {
 /** Plugins that come after others, and change what these made. */
 const chained = new Set(['portmap', 'bandwidth'])
 const youngest: Record<string, string> = { bandwidth: '0.3.0' }
+/** The same plugins with rules of nftables. */
+const inNftables: Record<string, object> = {
+  bridge: { ipMasqBackend: 'nftables', macspoofchk: true },
+  portmap: { backend: 'nftables' },
+}
 const prevResult: CniResult = {
   cniVersion: '1.1.0',
   interfaces: [{ name: 'eth0', sandbox: '/pod' }],
@@ -70,6 +75,10 @@ async function left(): Promise<string[]> {
   return [
     ...links.flatMap((line) => /(veth|bwp)\w+/.exec(line)?.[0] ?? []),
     ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}/.test(line)),
+    ...machine
+      .run(machine.host, 'nft', 'list', 'ruleset')
+      .split('\n')
+      .filter((line) => /suite-|dport/.test(line)),
     ...files.filter((name) => !name.startsWith('last_')),
   ].toSorted()
 }
@@ -97,12 +106,20 @@ async function netnsWithLink(): Promise<Disposable & { path: string }> {
 
 // dhcp needs a server: it has a suite of its own.
 const tested = standardPlugins.filter(({ name }) => name !== 'dhcp')
-const forms = tested.flatMap((plugin) => [
-  { plugin, form: 'in this process' },
-  { plugin, form: 'as a program' },
+const variants = tested.flatMap((plugin) => {
+  const more = inNftables[plugin.name]
+  return [
+    { plugin, name: plugin.name, more: {} },
+    ...(more ? [{ plugin, name: `${plugin.name} with nftables`, more }] : []),
+  ]
+})
+const forms = variants.flatMap((variant) => [
+  // Rules of nftables from this process have tests of their own.
+  ...(variant.name === variant.plugin.name ? [{ ...variant, form: 'in this process' }] : []),
+  { ...variant, form: 'as a program' },
 ])
 
-describe.each(forms)('$plugin.name $form', ({ plugin, form }) => {
+describe.each(forms)('$name $form', ({ plugin, form, more }) => {
   const subject = (): PluginUnderTest => {
     const hostNetns = machine.host
     return {
@@ -110,7 +127,7 @@ describe.each(forms)('$plugin.name $form', ({ plugin, form }) => {
         form === 'as a program'
           ? program(join(programs().folder, plugin.name), { hostNetns })
           : inProcess(plugin, { hostNetns, addressDir: addressDir() }),
-      config: configs[plugin.name]?.() ?? { type: '' },
+      config: { type: '', ...configs[plugin.name]?.(), ...more },
       versions: cniVersions.slice(cniVersions.findIndex((version) => version === (youngest[plugin.name] ?? '0.1.0'))),
       hostNetns,
       netns: chained.has(plugin.name) ? netnsWithLink : netns,

@@ -15,6 +15,8 @@ export const common: {
   linkName: z.string().regex(/^(?!\.{1,2}$)[^/:\s]{1,15}$/, 'must be a link name: 1 to 15 bytes'),
   /** 0: the kernel's, or the one of the link below. */
   mtu: z.number().int().nonnegative().default(0),
+  /** Absent: iptables, or nftables where iptables cannot be used. */
+  ipMasqBackend: z.enum(['iptables', 'nftables']).nullish(),
   dns: z
     .object({
       nameservers: z.array(z.string()).nullish(),

@@ -1,4 +1,5 @@
 // The MAC that a pod's link is to have.
+import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { CniError, cniCode } from '../errors.ts'
 import type { PluginRequest } from '../types.ts'
@@ -27,4 +28,11 @@ export function wantedMac(plugin: string, request: PluginRequest): string | unde
   const { config, network } = parsed.data
   const wanted = config.runtimeConfig?.mac || config.args?.cni?.mac || network.args.MAC || config.mac
   return wanted ? wanted.toLowerCase() : undefined
+}
+
+/** One that nobody was given, for a link of this machine. */
+export function randomMac(): string {
+  const bytes = randomBytes(6)
+  bytes[0] = ((bytes[0] ?? 0) & 0xfe) | 0x02 // one link's, locally administered
+  return bytes.toString('hex').replaceAll(/..(?=.)/g, '$&:')
 }

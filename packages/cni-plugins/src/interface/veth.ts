@@ -25,7 +25,7 @@ export interface VethOptions {
 }
 
 /**
- * The machine's end is up; the pod's end is born in its namespace, and down.
+ * The machine's end is up; the pod's end is born in its namespace, and down. Without a namespace both are the machine's.
  *
  * @param outside opened in the machine's namespace
  * @returns the machine's end
@@ -33,14 +33,14 @@ export interface VethOptions {
  */
 export async function makeVeth(
   outside: Netlink,
-  { netns, ifName }: PluginAttachment,
+  { netns, ifName }: Pick<PluginAttachment, 'ifName'> & { netns?: string | undefined },
   { mtu, master, mac }: VethOptions,
 ): Promise<LinkEnd> {
   const size = mtu ? { mtu } : {}
   for (let tries = 1; ; tries += 1) {
     const name = vethName()
     try {
-      const peer = { name: ifName, netns, ...size, ...(mac !== undefined && { mac }) }
+      const peer = { name: ifName, ...(netns !== undefined && { netns }), ...size, ...(mac !== undefined && { mac }) }
       const port = { up: true, ...(master !== undefined && { master }), ...size }
       return { name, ...(await outside.links.add({ kind: 'veth', name, ...port, peer })) }
     } catch (error) {

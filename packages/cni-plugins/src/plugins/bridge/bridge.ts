@@ -5,9 +5,11 @@ import { CniError, cniCode } from '../../errors.ts'
 import { familyOf } from '../../families.ts'
 import { configure } from '../../interface/configure.ts'
 import { byIpam, checkLease, lease, release } from '../../interface/ipam.ts'
-import { endMasquerade, masquerade } from '../../interface/masquerade.ts'
+import { randomMac, wantedMac } from '../../interface/mac.ts'
+import { endMasquerade, endStaleMasquerade, masquerade, requireMasquerade } from '../../interface/masquerade.ts'
 import { endVeth, makeVeth } from '../../interface/veth.ts'
 import type { LinkEnd } from '../../interface/veth.ts'
+import { requireRuleProgram } from '../../rule-program.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
 import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
 import { setSysctl } from '../../sysctl.ts'
@@ -16,7 +18,9 @@ import { undo } from '../../undo.ts'
 import { checkBridge } from './check.ts'
 import { parseBridge } from './config.ts'
 import type { BridgeConfig } from './config.ts'
-import { makeGateway, withGateways } from './gateway.ts'
+import { ensureVlanGateway, makeGateway, withGateways } from './gateway.ts'
+import { checkSpoofing, endSpoofCheck } from './spoof-check.ts'
+import { hasVlans, setVlans, withVlans } from './vlans.ts'
 
 /** The pod's end among the interfaces of the result. */
 const podInterface = 2
@@ -27,32 +31,30 @@ export const bridge: DefinedPlugin = definePlugin<BridgeConfig>({
   name: 'bridge',
   config: parseBridge,
   async add(call, host, signal) {
-    const { config, network } = call
-    const { netns, ifName } = network
+    const { config, network, request } = call
     using outside = openNetlink({ netns: host.netns })
-    using inside = openNetlink({ netns })
+    using inside = openNetlink({ netns: network.netns })
+    const mac = wantedMac('bridge', request)
     const master = await ensureBridge(outside, host, config)
-    const port = await makeVeth(outside, network, { mtu: config.mtu, master })
+    const port = await makeVeth(outside, network, { mtu: config.mtu, master, mac })
     let owesAddress = false
     try {
-      if (config.hairpinMode) await outside.bridge.setPort(port.index, { hairpin: true })
-      // Nothing comes in before the pod's end is up.
-      setSysctl(host.netns, `net/ipv6/conf/${port.name}/accept_ra`, '0')
-      if (!config.ipam) {
-        await inside.links.set(ifName, { up: true })
-        return resultOf(call, await linksOf(call, outside, inside, master, port), undefined)
-      }
-      await inside.links.set('lo', { up: true })
+      await setUpPort(outside, host, port, config)
       const links = await linksOf(call, outside, inside, master, port)
-      owesAddress = true
-      const leased = withGateways(await lease(call, host, signal), config)
-      const result = resultOf(call, links, leased)
-      setSysctl(netns, `net/ipv4/conf/${ifName}/arp_notify`, '1')
-      setSysctl(netns, `net/ipv6/conf/${ifName}/accept_dad`, '0')
-      await configure(inside, { netns, ...links.pod, at: podInterface }, result, signal)
-      if (config.isGateway) await makeGateway(outside, host, links.bridge, result)
-      if (config.ipMasq) masquerade(call, result, host)
-      await outside.links.untilOperational(port.index, AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)]))
+      if (config.macspoofchk) checkSpoofing(call, host, port, links.pod.mac ?? '')
+      let result = resultOf(call, links, undefined)
+      if (config.ipam) {
+        await inside.links.set('lo', { up: true })
+        owesAddress = true
+        result = resultOf(call, links, withGateways(await lease(call, host, signal), config))
+        result = await joinNetwork(call, host, { outside, inside, ...links }, result, signal)
+      } else if (!config.disableContainerInterface) {
+        await inside.links.set(links.pod.index, { up: true })
+      }
+      if (!config.disableContainerInterface) {
+        const patience = AbortSignal.any([signal, AbortSignal.timeout(linkPatienceMs)])
+        await outside.links.untilOperational(port.index, patience)
+      }
       return result
     } catch (error) {
       // Last the address: another pod may get it at once.
@@ -67,6 +69,7 @@ export const bridge: DefinedPlugin = definePlugin<BridgeConfig>({
 
   async del(call, host, signal) {
     if (call.config.ipMasq) endMasquerade(call, host)
+    if (call.config.macspoofchk) endSpoofCheck(call, host)
     const [rules, gone] = await Promise.allSettled([host.settleRules(signal), endVeth(call, host)])
     for (const done of [rules, gone]) if (done.status === 'rejected') throw done.reason
     await release(call, host, signal)
@@ -76,15 +79,31 @@ export const bridge: DefinedPlugin = definePlugin<BridgeConfig>({
     await checkLease(call, host, signal)
     await checkBridge(call, host)
   },
-  ...byIpam,
+
+  async gc(call, host, signal) {
+    if (call.config.ipMasq) endStaleMasquerade(call, host)
+    await byIpam.gc(call, host, signal)
+  },
+
+  async status(call, host, signal) {
+    const { ipMasq, macspoofchk } = call.config
+    if (ipMasq) requireMasquerade(call)
+    if (macspoofchk) requireRuleProgram('nftables')
+    await byIpam.status(call, host, signal)
+  },
 })
 
 /** Returns the bridge's index. */
-async function ensureBridge(outside: Netlink, host: Host, { bridge: name, mtu }: BridgeConfig): Promise<number> {
+async function ensureBridge(outside: Netlink, host: Host, config: BridgeConfig): Promise<number> {
+  const { bridge: name, mtu, promiscMode } = config
+  const isFiltering = hasVlans(config)
   let found = await outside.links.get(name)
   if (!found) {
+    const details = { kind: 'bridge' as const, ...(isFiltering && { vlanFiltering: true }) }
+    // With a MAC of its own from the start it never takes that of a port.
+    const settings = { name, mac: randomMac(), ...(mtu && { mtu }) }
     try {
-      await outside.links.add({ kind: 'bridge', name, ...(mtu && { mtu }) })
+      await withVlans(async () => outside.links.add({ ...details, ...settings }))
     } catch (error) {
       // Another pod was quicker.
       if (!(error instanceof LinuxError && error.code === 'EEXIST')) throw error
@@ -93,8 +112,43 @@ async function ensureBridge(outside: Netlink, host: Host, { bridge: name, mtu }:
   }
   if (found?.kind !== 'bridge') throw new CniError(cniCode.internal, `${name} already exists but is not a bridge`)
   setSysctl(host.netns, `net/ipv6/conf/${name}/accept_ra`, '0')
+  if (promiscMode && !found.promiscuous) await outside.links.set(found.index, { promiscuous: true })
   if (!found.up) await outside.links.set(found.index, { up: true })
   return found.index
+}
+
+/** Nothing comes in by it before the pod's end is up. */
+async function setUpPort(outside: Netlink, host: Host, { name, index }: LinkEnd, config: BridgeConfig): Promise<void> {
+  const { hairpinMode, portIsolation } = config
+  if (hairpinMode || portIsolation) {
+    await outside.bridge.setPort(index, { hairpin: hairpinMode, isolated: portIsolation })
+  }
+  await setVlans(outside, index, config)
+  setSysctl(host.netns, `net/ipv6/conf/${name}/accept_ra`, '0')
+}
+
+/** What takes addresses: gives the pod its own, the machine the gateway's. Returns the result with the VLAN's gateway. */
+async function joinNetwork(
+  call: PluginCall<BridgeConfig>,
+  host: Host,
+  { outside, inside, bridge: own, pod }: PodLinks & { outside: Netlink; inside: Netlink },
+  result: CniResult,
+  signal: AbortSignal,
+): Promise<CniResult> {
+  const { config, network } = call
+  const { netns, ifName } = network
+  setSysctl(netns, `net/ipv4/conf/${ifName}/arp_notify`, '1')
+  if (config.enabledad) setSysctl(netns, `net/ipv6/conf/${ifName}/enhanced_dad`, '1')
+  setSysctl(netns, `net/ipv6/conf/${ifName}/accept_dad`, config.enabledad ? '1' : '0')
+  await configure(inside, { netns, ...pod, at: podInterface }, result, signal)
+  const interfaces = [...result.interfaces]
+  if (config.isGateway) {
+    const gateway = config.vlan > 0 ? await ensureVlanGateway(outside, host, own, config) : own
+    if (gateway !== own) interfaces.push(named(gateway))
+    await makeGateway(outside, host, gateway, result, config)
+  }
+  if (config.ipMasq) masquerade(call, result, host)
+  return { ...result, interfaces }
 }
 
 interface PodLinks {
@@ -129,7 +183,6 @@ function resultOf(
         routes.push({ dst, gw: gateway })
     }
   }
-  const named = ({ name, mac }: LinkEnd): CniResult['interfaces'][number] => ({ name, ...(mac && { mac }) })
   return {
     cniVersion,
     interfaces: [named(own), named(host), { ...named(pod), sandbox: netns }],
@@ -138,3 +191,5 @@ function resultOf(
     dns: config.dns ?? leased?.dns ?? {},
   }
 }
+
+const named = ({ name, mac }: LinkEnd): CniResult['interfaces'][number] => ({ name, ...(mac && { mac }) })

@@ -1,12 +1,16 @@
 // The bridge as the pods' gateway.
-import { addressText, LinuxError, parsePrefix } from '@nodelet/linux'
+import { isWithin, LinuxError } from '@nodelet/linux'
 import type { Netlink } from '@nodelet/linux'
 import { CniError, cniCode } from '../../errors.ts'
-import { familyOf } from '../../families.ts'
+import { familiesOf, familyOf } from '../../families.ts'
+import { makeVeth } from '../../interface/veth.ts'
 import type { LinkEnd } from '../../interface/veth.ts'
+import { firstAddress } from '../../prefix.ts'
 import { setSysctl } from '../../sysctl.ts'
 import type { CniResult, Host } from '../../types.ts'
+import { vlanGateway } from './config.ts'
 import type { BridgeConfig } from './config.ts'
+import { setVlans } from './vlans.ts'
 
 /** With isGateway the first address of the subnet is the gateway where IPAM names none. */
 export function withGateways(leased: CniResult, { isGateway }: BridgeConfig): CniResult {
@@ -15,40 +19,71 @@ export function withGateways(leased: CniResult, { isGateway }: BridgeConfig): Cn
   return { ...leased, ips }
 }
 
-/** The bridge has the gateway's addresses, and this machine forwards. */
+/** The link has the gateway's addresses, and this machine forwards. @param link the bridge, or the VLAN's gateway */
 export async function makeGateway(
   outside: Netlink,
   host: Host,
   { name, index, mac }: LinkEnd,
   { ips }: CniResult,
+  { forceAddress }: BridgeConfig,
 ): Promise<void> {
+  const wanted = ips.flatMap(({ address, gateway }) =>
+    gateway === undefined ? [] : [`${gateway}/${address.split('/')[1]}`],
+  )
   const present = (await outside.addresses.list({ link: index })).map(({ address }) => address)
-  for (const { address, gateway } of ips) {
-    if (gateway === undefined) continue
-    const wanted = `${gateway}/${address.split('/')[1]}`
-    const isV4 = familyOf(wanted) === 4
-    setSysctl(host.netns, isV4 ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding', '1')
-    if (present.includes(wanted)) continue
-    const other = present.find((one) => familyOf(one) === 4)
-    if (isV4 && other !== undefined) {
-      throw new CniError(cniCode.internal, `"${name}" already has an IP address different from ${wanted}`, {
-        details: `it is ${other}: remove it or use another bridge`,
-      })
-    }
+  const missing = wanted.filter((address) => !present.includes(address))
+  const inTheWay = present.filter((one) => !wanted.includes(one) && missing.some((address) => clashes(one, address)))
+  const [first] = inTheWay
+  if (first !== undefined && !forceAddress) {
+    const address = missing.find((one) => clashes(first, one))
+    throw new CniError(cniCode.internal, `"${name}" already has an IP address different from ${address}`, {
+      details: `it is ${first}: remove it, set forceAddress or use another bridge`,
+    })
+  }
+  for (const address of inTheWay) await outside.addresses.delete(index, address)
+  for (const address of missing) {
     try {
-      await outside.addresses.add(index, wanted)
+      await outside.addresses.add(index, address)
     } catch (error) {
       if (!(error instanceof LinuxError && error.code === 'EEXIST')) throw error // another pod was quicker
     }
   }
-  // Set to itself it stays, instead of following that of the newest port.
+  for (const family of familiesOf(ips) ?? []) {
+    setSysctl(host.netns, family === 4 ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding', '1')
+  }
+  // Set to itself it stays: a bridge that others made would take that of a port.
   if (mac !== undefined) await outside.links.set(index, { mac })
 }
 
-function firstAddress(prefix: string): string {
-  const { bytes, length } = parsePrefix(prefix)
-  const bits = bytes.length * 8
-  const host = (1n << BigInt(bits - length)) - 1n
-  const first = (BigInt(`0x${bytes.toString('hex')}`) & ~host) | 1n
-  return addressText(Buffer.from(first.toString(16).padStart(bits / 4, '0'), 'hex'))
+/** Of IPv4 a gateway has one address; of IPv6 one in each network. */
+function clashes(one: string, other: string): boolean {
+  if (familyOf(one) !== familyOf(other)) return false
+  const [[first = ''], [second = '']] = [one.split('/'), other.split('/')]
+  return familyOf(one) === 4 || isWithin(first, other) || isWithin(second, one)
+}
+
+/**
+ * The gateway of a VLAN: a link on the machine whose other end is a port in that VLAN. Made unless it is there; may run again.
+ */
+export async function ensureVlanGateway(
+  outside: Netlink,
+  host: Host,
+  bridge: LinkEnd,
+  config: BridgeConfig,
+): Promise<LinkEnd> {
+  const name = vlanGateway(config)
+  if (!(await outside.links.get(name))) {
+    try {
+      await makeVeth(outside, { netns: host.netns, ifName: name }, { mtu: config.mtu, master: bridge.index })
+    } catch (error) {
+      if (!(await outside.links.get(name))) throw error // otherwise another pod was quicker
+    }
+  }
+  const link = await outside.links.get(name)
+  if (link?.kind !== 'veth' || link.peer === undefined) {
+    throw new CniError(cniCode.internal, `${name} already exists but is not the gateway of a VLAN`)
+  }
+  await setVlans(outside, link.peer, { ...config, vlanTrunk: [] })
+  if (!link.up) await outside.links.set(link.index, { up: true })
+  return link
 }

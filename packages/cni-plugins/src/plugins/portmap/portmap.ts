@@ -1,71 +1,24 @@
 // portmap: ports of the host that lead to the pod.
 import { openNetlink } from '@nodelet/linux'
-import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { parseConfig } from '../../interface/config.ts'
-import { removeChains } from '../../iptables.ts'
-import { hostPortChain } from '../../names.ts'
 import { familiesOf, familyOf } from '../../families.ts'
-import { setSysctl } from '../../sysctl.ts'
+import { removalOf, removeChains } from '../../iptables.ts'
+import { containersOf, hostPortChain, oldHostPortChain } from '../../names.ts'
+import { requireRuleProgram } from '../../rule-program.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
 import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
-import type { CniResult, Host, PortMapping, RequestConfig } from '../../types.ts'
+import { setSysctl } from '../../sysctl.ts'
+import type { CniResult, Host, RuleChange } from '../../types.ts'
+import { parsePortmap } from './config.ts'
+import type { PortmapConfig } from './config.ts'
 import { forgetFlows } from './flows.ts'
-import { expectedPortmapRules, missingRule, portmapRemoval, portmapRules } from './rules.ts'
+import { missingNftRule, nftPortmapRemoval, nftPortmapRules, nftTableOf } from './nft-rules.ts'
+import { expectedPortmapRules, forFamily, missingRule, portmapRemoval, portmapRules } from './rules.ts'
 import type { PortmapOptions } from './rules.ts'
 
-interface PortmapConfig {
-  snat: boolean
-  masqAll: boolean
-  markMasqBit: number
-  mappings: PortMapping[]
-}
+const families = [4, 6] as const
 
-const port = z.number().int().min(1).max(65_535)
-const schema = z.object({
-  snat: z.boolean().default(true),
-  masqAll: z.boolean().default(false),
-  markMasqBit: z.number().int().min(0).max(31).default(13),
-  backend: z.literal('iptables').nullish(),
-  runtimeConfig: z
-    .object({
-      portMappings: z
-        .array(
-          z.object({
-            hostPort: port,
-            containerPort: port,
-            protocol: z
-              .string()
-              .toLowerCase()
-              .pipe(z.enum(['tcp', 'udp', 'sctp'])),
-            hostIP: z.string().optional(),
-          }),
-        )
-        .default([]),
-    })
-    .default({ portMappings: [] }),
-})
-
-/** Known keys of the reference plugin that this one does not do: better refused than ignored. */
-const refused = ['externalSetMarkChain', 'conditionsV4', 'conditionsV6']
-
-/** @throws CniError naming the field and the value */
-function parsePortmap(config: RequestConfig): PortmapConfig {
-  for (const key of refused) {
-    const value = config[key]
-    if (value !== undefined && value !== null && (!Array.isArray(value) || value.length > 0)) {
-      throw new CniError(cniCode.unsupportedField, `portmap: ${key}: ${JSON.stringify(value)} is not supported`)
-    }
-  }
-  const { snat, masqAll, markMasqBit, runtimeConfig } = parseConfig('portmap', schema, config)
-  const mappings = runtimeConfig.portMappings.map(({ hostIP, ...rest }) => ({
-    ...rest,
-    ...(hostIP !== undefined && { hostIP }),
-  }))
-  return { snat, masqAll, markMasqBit, mappings }
-}
-
-export const portmap: DefinedPlugin = definePlugin({
+export const portmap: DefinedPlugin = definePlugin<PortmapConfig>({
   name: 'portmap',
   config: parsePortmap,
   async add(call, host) {
@@ -74,44 +27,100 @@ export const portmap: DefinedPlugin = definePlugin({
     for (const family of families) {
       const options = optionsOf(call, prevResult, family)
       if (!options) continue
-      const { mappings, podAddress, snat } = options
-      host.changeRules(family, {
-        lines: expectedPortmapRules(options),
-        from: (saved) => portmapRules(options, saved),
-        after: async () => {
-          const udp = mappings.filter(({ protocol }) => protocol === 'udp').map(({ hostPort }) => hostPort)
-          await forgetFlows(host, family, udp)
-        },
+      const { podAddress, snat } = options
+      const after = async (): Promise<void> => forgetFlows(host, family, udpPorts(options))
+      change(call, host, family, {
+        iptables: { lines: expectedPortmapRules(options), from: (saved) => portmapRules(options, saved), after },
+        nftables: { lines: nftPortmapRules(options), after },
       })
       if (snat && family === 4) await allowLoopback(host, podAddress.split('/')[0] ?? '')
     }
     return prevResult
   },
+
+  /** A look at the tables that changes nothing. */
   async check(call, host) {
     for (const family of families) {
       const options = optionsOf(call, call.prevResult, family)
       if (!options) continue
-      // A look at the table that changes nothing.
-      host.changeRules(family, {
-        from: (saved) => {
-          const missing = missingRule(options, saved)
-          if (missing === undefined) return []
-          throw new CniError(cniCode.internal, `portmap: rules are missing in table nat: ${missing}`)
-        },
+      change(call, host, family, {
+        iptables: { from: (saved) => told('nat', missingRule(options, saved)) },
+        nftables: { from: (saved) => told(nftTableOf(family), missingNftRule(options, saved)) },
       })
     }
   },
+
   async del(call, host) {
     const { config, networkName, network, prevResult, isLost } = call
+    const { containerId } = network
     if (config.mappings.length === 0 && !isLost) return
-    removeChains(host, [hostPortChain(networkName, network.containerId)], familiesOf(prevResult?.ips), (family) => {
-      const options = prevResult && optionsOf(call, prevResult, family)
-      return options && portmapRemoval(options)
-    })
+    const known = familiesOf(prevResult?.ips)
+    if (config.backend !== 'nftables') {
+      const chains = chainsOf(networkName, containerId)
+      const linesOf = (family: 4 | 6): string[] | undefined => {
+        const options = prevResult && optionsOf(call, prevResult, family)
+        return options && portmapRemoval(options)
+      }
+      removeChains(host, chains, known, linesOf, !config.backend || !known)
+    }
+    if (config.backend === 'iptables') return
+    for (const family of known ?? families) {
+      const from = (saved: readonly string[]): string[] => nftPortmapRemoval(family, containerId, saved)
+      host.changeRules('nftables', { table: nftTableOf(family), from, isGuess: !config.backend })
+    }
+  },
+
+  /** The rules of nftables do not tell whose network they are of. */
+  async gc({ config, networkName, valid }, host) {
+    if (config.backend === 'nftables') return
+    const isStale = (id: string): boolean => !valid.some(({ containerId }) => containerId === id)
+    for (const family of families) {
+      host.changeRules(family, {
+        from: (saved) => {
+          const stale = containersOf(saved, networkName).filter(isStale)
+          return removalOf(
+            saved,
+            stale.flatMap((id) => chainsOf(networkName, id)),
+          )
+        },
+        isGuess: true,
+        ...(!config.backend && { otherwise: { table: nftTableOf(family), from: () => [] } }),
+      })
+    }
+  },
+
+  async status({ config }) {
+    requireRuleProgram(config.backend)
   },
 })
 
-const families = [4, 6] as const
+const chainsOf = (network: string, containerId: string): string[] => [
+  hostPortChain(network, containerId),
+  oldHostPortChain(network, containerId),
+]
+
+/** In the backend that is asked for; in nftables where iptables is only the first choice and cannot be used. */
+function change(
+  { config: { backend } }: PluginCall<PortmapConfig>,
+  host: Host,
+  family: 4 | 6,
+  changes: Record<'iptables' | 'nftables', Omit<RuleChange, 'table'>>,
+): void {
+  const nftables = { ...changes.nftables, table: nftTableOf(family) }
+  if (backend === 'nftables') host.changeRules('nftables', nftables)
+  else host.changeRules(family, { ...changes.iptables, ...(!backend && { otherwise: nftables }) })
+}
+
+/** @throws CniError for what is missing */
+function told(table: string, missing: string | undefined): readonly string[] {
+  if (missing === undefined) return []
+  throw new CniError(cniCode.internal, `portmap: rules are missing in table ${table}: ${missing}`)
+}
+
+const udpPorts = (options: PortmapOptions): number[] =>
+  forFamily(options)
+    .filter(({ protocol }) => protocol === 'udp')
+    .map(({ hostPort }) => hostPort)
 
 /** Undefined when there is nothing to map in that family. */
 function optionsOf(
@@ -119,10 +128,10 @@ function optionsOf(
   result: CniResult,
   family: 4 | 6,
 ): PortmapOptions | undefined {
-  const { snat, masqAll, markMasqBit, mappings } = config
+  const { conditions, ...rest } = config
   const podAddress = podAddressOf(result, ifName, family)
-  if (mappings.length === 0 || podAddress === undefined) return undefined
-  return { network: networkName, containerId, mappings, podAddress, snat, masqAll, markBit: markMasqBit }
+  if (config.mappings.length === 0 || podAddress === undefined) return undefined
+  return { ...rest, network: networkName, containerId, family, podAddress, conditions: conditions[family] }
 }
 
 /** The first of that family on the pod's interface. */
