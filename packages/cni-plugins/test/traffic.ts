@@ -1,8 +1,8 @@
 // Real packets between namespaces.
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { text } from 'node:stream/consumers'
 import { openNetlink } from '@nodelet/linux'
-import { expect } from 'vitest'
 import type { TestMachine } from './machine.ts'
 
 export interface Traffic extends Disposable {
@@ -18,9 +18,13 @@ export interface Traffic extends Disposable {
 
 const server = (port: number, name: string): string => `
   const told = (address) => '${name} ' + address.replace('::ffff:', '')
-  require('node:net').createServer((socket) => socket.end(told(socket.remoteAddress))).listen(${port}, '::')
+  const tcp = require('node:net').createServer((socket) => socket.end(told(socket.remoteAddress)))
   const udp = require('node:dgram').createSocket('udp6')
-  udp.on('message', (_, { address, port }) => udp.send(told(address), port, address)).bind(${port})
+  udp.on('message', (_, { address, port }) => udp.send(told(address), port, address))
+  tcp.listen(${port}, '::', () => udp.bind(${port}, () => {
+    require('node:fs').writeSync(1, 'ready')
+    require('node:fs').closeSync(1) // who waits for the end of it goes on
+  }))
 `
 const udpPort = 4_000
 /** Longer than a new address of IPv6 waits for those who have it already. */
@@ -31,8 +35,10 @@ export function makeTraffic({ host, pod, run }: TestMachine): Traffic {
   const node = (netns: string, program: string): string => run(netns, process.execPath, '-e', program)
   return {
     serve: async (netns, port, name) => {
-      children.push(spawn('nsenter', [`--net=${netns}`, '--', process.execPath, '-e', server(port, name)]))
-      await expect.poll(() => run(netns, 'ss', '-ltnu')).toMatch(new RegExp(`udp.*:${port}[^]*tcp.*:${port}`))
+      const child = spawn('nsenter', [`--net=${netns}`, '--', process.execPath, '-e', server(port, name)])
+      children.push(child)
+      // It ends without a word when it cannot listen.
+      if (!(await text(child.stdout)).includes('ready')) throw new Error(`${name} does not serve ${port}`)
     },
     ask: (netns, address, port, from) => {
       const to = JSON.stringify({ port, host: address, ...(from && { localAddress: from }) })
