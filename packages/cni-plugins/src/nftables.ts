@@ -1,4 +1,6 @@
 // Tables of nftables: commands in, `nft -a list table` out. The program's input knows no escapes.
+import { openNetlink } from '@nodelet/linux'
+import type { NftFamily } from '@nodelet/linux'
 import { CniError } from './errors.ts'
 import { runRuleProgram } from './rule-program.ts'
 import { createRuleQueue } from './rule-queue.ts'
@@ -19,8 +21,12 @@ export function createNftables(netns: string | undefined): Rules {
   const program = { netns, from: 'nftables', isUnusable }
   const rules = createRuleQueue({
     look: async (table) => {
+      const [family = '', name = ''] = table.split(' ')
+      // Asked before each DEL, nearly always in vain: a message, not a program.
+      using netlink = openNetlink({ netns })
+      if (!(await netlink.nftables.hasTable(family as NftFamily, name))) return []
       try {
-        return (await runRuleProgram(program, 'nft', ['-a', 'list', 'table', ...table.split(' ')])).split('\n')
+        return (await runRuleProgram(program, 'nft', ['-a', 'list', 'table', family, name])).split('\n')
       } catch (error) {
         if (saysAbsent(error)) return []
         throw error

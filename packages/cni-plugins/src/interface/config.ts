@@ -1,6 +1,7 @@
 // Parts of the configuration that plugins have in common.
 import { z } from 'zod'
 import { CniError, cniCode } from '../errors.ts'
+import type { RuleBackendName } from '../rule-program.ts'
 import type { CniResult, PluginConfig } from '../types.ts'
 
 /** Pieces of schemas. @see CNI spec 1.1, "Plugin configuration objects" */
@@ -9,6 +10,7 @@ export const common: {
   linkName: z.ZodType<string>
   mtu: z.ZodType<number, number | undefined>
   dns: z.ZodType<CniResult['dns'] | undefined>
+  ipMasqBackend: z.ZodType<RuleBackendName | null | undefined>
 } = {
   /** Who gives addresses; further keys are that plugin's. */
   ipam: z.looseObject({ type: z.string().min(1, 'must name a plugin') }),

@@ -11,6 +11,8 @@ import { createLinks } from './links.ts'
 import type { Links } from './links.ts'
 import { createNeighbours } from './neighbours.ts'
 import type { Neighbours } from './neighbours.ts'
+import { createNftables } from './nftables.ts'
+import type { Nftables } from './nftables.ts'
 import { createQdiscs } from './qdiscs.ts'
 import type { Qdiscs } from './qdiscs.ts'
 import { createRoutes, createRules } from './routes.ts'
@@ -30,6 +32,7 @@ export interface Netlink extends Disposable {
   readonly qdiscs: Qdiscs
   readonly features: Features
   readonly conntrack: Conntrack
+  readonly nftables: Nftables
   readonly watch: Watch
 }
 
@@ -46,6 +49,7 @@ export function openNetlink({ netns }: { netns?: string | undefined } = {}): Net
     qdiscs: createQdiscs(socket),
     features: createFeatures(netns),
     conntrack: createConntrack(netns),
+    nftables: createNftables(netns),
     watch: createWatch(netns),
     [Symbol.dispose]: () => socket[Symbol.dispose](),
   }

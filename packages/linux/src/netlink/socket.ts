@@ -141,7 +141,11 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
     [Symbol.dispose]() {
       isClosed = true
       // What is on its way still needs the descriptor.
-      void last.then(() => closeSync(fd))
+      void last.then(async () => {
+        // A netfilter socket waits at its end for whoever is just changing rules.
+        if (protocol === NETLINK_NETFILTER) await callSlowly('close', fd)
+        else closeSync(fd)
+      })
     },
   }
 }
