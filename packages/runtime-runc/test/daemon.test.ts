@@ -250,3 +250,54 @@ test('until recovery is done it says who it is and that it is not ready', async 
   ])
   expect((await imageService.listImages({ filter: undefined })).images).toHaveLength(1)
 })
+
+test('CNI plugins of packages are found from the folder of the configuration, and harm nobody', async () => {
+  const netns = await makeNetns()
+  const plugin = (name: string, add: string): void => {
+    const path = join(folder, 'node_modules', name)
+    mkdirSync(path, { recursive: true })
+    writeFileSync(join(path, 'package.json'), JSON.stringify({ name, type: 'module', exports: './plugin.js' }))
+    writeFileSync(
+      join(path, 'plugin.js'),
+      `import { definePlugin } from '@nodelet/cni-plugins/sdk'
+      const ask = (verb) => ({ request }, host, signal) =>
+        host.plugin('bridge')[verb]({ ...request, config: { ...request.config, type: 'bridge' } }, host, signal)
+      export const it = definePlugin({ name: '${name}', config: () => ({}), add: ${add}, del: ask('del') })`,
+    )
+  }
+  plugin('mesh', "ask('add')")
+  plugin('exiting', 'async () => process.exit(3)')
+  const use = (type: string): void => {
+    const ipam = { type: 'host-local', subnet: '10.88.0.0/16' }
+    const list = { cniVersion: '1.1.0', name: 'pods', plugins: [{ type, bridge: 'cni0', isGateway: true, ipam }] }
+    writeFileSync(join(folder, 'net.d/10-pods.conflist'), JSON.stringify(list))
+  }
+  const places = `root: ${folder}/root\nrun: ${folder}/run\ncgroupParent: ${cgroup}\n`
+  const configure = (...packages: string[]): void =>
+    writeFileSync(join(folder, 'config.yaml'), `${places}cni: { pluginPackages: [${packages.join()}] }\n`)
+  configure('mesh', 'exiting', 'nowhere')
+  use('mesh')
+  const daemon = start(netns)
+  await daemon.told(/"serving"/)
+  await daemon.told(/nowhere: Cannot find package.*a CNI plugin cannot be loaded/)
+  await using client = createCriClient(`unix://${socket}`)
+  const { pod } = await runPod(client)
+  const { status } = await client.runtimeService.podSandboxStatus({ podSandboxId: pod, verbose: false })
+  expect(status?.network?.ip).toMatch(/^10\.88\./)
+  await client.runtimeService.removePodSandbox({ podSandboxId: pod })
+  use('exiting')
+  await expect(runPod(client)).rejects.toThrow(
+    'plugin "exiting" of exiting: its process ended itself with exit status 3',
+  )
+  use('mesh')
+  const again = await runPod(client)
+  await client.runtimeService.removePodSandbox({ podSandboxId: again.pod })
+  daemon.process.kill('SIGTERM')
+  expect(await daemon.ended).toBe(0)
+
+  plugin('bridge', "ask('add')")
+  configure('bridge')
+  const clash = start(netns)
+  expect(await clash.ended).toBe(1)
+  expect(clash.log.join('\n')).toContain('two CNI plugins are called "bridge": the standard plugin and that of bridge')
+}, 120_000)

@@ -39,8 +39,13 @@ const pod = (): PodNetwork => {
   const containerId = `pod-${(pods += 1)}`
   return { containerId, netns: machine.pod(containerId), ifName: 'eth0' }
 }
+/** Processes of plugins; other tests may have left children of their own. */
 const children = (): string[] =>
-  readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8').split(' ').filter(Boolean)
+  readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8')
+    .split(' ')
+    .filter((pid) => existsSync(`/proc/${pid}/cmdline`) && isPluginProcess(pid))
+const isPluginProcess = (pid: string): boolean =>
+  pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('src/custom/main.ts')
 
 describe('faults', () => {
   let shared: CustomPlugins
