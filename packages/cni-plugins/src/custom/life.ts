@@ -6,15 +6,14 @@ import { startProgram } from '@nodelet/linux'
 import type { Ended } from '@nodelet/linux'
 import { CniError, cniCode } from '../errors.ts'
 import { longestOutputBytes } from '../libcni/program.ts'
-import type { CniLog, Host } from '../types.ts'
+import type { CniLog } from '../types.ts'
+import { openCalls } from './calls.ts'
+import type { PluginCall, Printed } from './calls.ts'
 import { parseMessage, placeOf, printMessage, splitLines } from './messages.ts'
-import type { Described, FromPlugins, PluginSource, ToPlugins } from './messages.ts'
-import { grant, tooLate } from './wishes.ts'
+import type { Described, FromPlugins, PluginSource } from './messages.ts'
 
 /** What JavaScript may allocate there, in MiB. */
 const memoryMib = 256
-/** How long a call that was aborted may take to come to an end by itself, in milliseconds. */
-const graceMs = 2_000
 /** How long what it said last may be on the way, in milliseconds. */
 const lastWordsMs = 200
 /** How much of what it prints is told at once, in characters. */
@@ -29,30 +28,15 @@ const options = [
   '--disable-warning=MODULE_TYPELESS_PACKAGE_JSON',
 ]
 
-export interface PluginCall {
-  plugin: string
-  command: string
-  env: Readonly<Record<string, string>>
-  stdin: string
-  host: Host
-}
-
 export interface Life {
   /** The plugins that it has loaded. Rejected with why it cannot. */
   readonly ready: Promise<readonly Described[]>
   /** Whether another must be started for the next call. */
   readonly isOver: boolean
   /** What the plugin printed, and its exit code. @throws CniError telling how the process ended meanwhile */
-  call(call: PluginCall, signal: AbortSignal): Promise<{ stdout: string; exitCode: number }>
+  call(call: PluginCall, signal: AbortSignal): Promise<Printed>
   /** Kills it. Calls under way fail with the reason; without one it is nobody's fault. */
   end(reason?: CniError): void
-}
-
-interface Running {
-  host: Host
-  /** Aborts what the plugin asks for. */
-  over: AbortController
-  done: PromiseWithResolvers<{ stdout: string; exitCode: number }>
 }
 
 /** @throws LinuxError when no process can be started */
@@ -70,9 +54,6 @@ export function startLife(
   const [, out, err, input, output] = program.stdio
   const ready = Promise.withResolvers<readonly Described[]>()
   ready.promise.catch(() => undefined) // who calls hears of it as well
-  const calls = new Map<number, Running>()
-  const asked = new Map<number, AbortController>()
-  let lastCall = 0
   let said = 0
   let lastPrinted = ''
   let isOutOfMemory = false
@@ -80,7 +61,7 @@ export function startLife(
   let isReady = false
   let reason: CniError | undefined
 
-  const send = (message: ToPlugins): void => void input?.write(printMessage(message))
+  const calls = openCalls((message) => void input?.write(printMessage(message)))
   const end = (why?: CniError): void => {
     if (isOver) return
     isOver = true
@@ -94,28 +75,13 @@ export function startLife(
       case 'ready':
         isReady = true
         return ready.resolve(message.plugins)
-      case 'done':
-        return calls.get(message.call)?.done.resolve(message)
-      case 'ask':
-        return void answer(message)
-      case 'takeBack':
-        return asked.get(message.ask)?.abort()
       case 'log':
         return log.warn({ plugin: place, ...message.fields }, message.message)
       case 'fault':
         return fault(cniCode.internal, message.reason)
       default:
-        return message satisfies never
+        return calls.heard(message)
     }
-  }
-  const answer = async ({ call, ask, wish }: FromPlugins & { kind: 'ask' }): Promise<void> => {
-    const running = calls.get(call)
-    if (!running) return send({ kind: 'answer', ask, ...tooLate })
-    const takenBack = new AbortController()
-    asked.set(ask, takenBack)
-    const said = await grant(wish, running.host, AbortSignal.any([running.over.signal, takenBack.signal]))
-    asked.delete(ask)
-    send({ kind: 'answer', ask, ...said })
   }
   const onLine = splitLines((line) => {
     if (isOver) return
@@ -154,33 +120,14 @@ export function startLife(
     // Who loads it tells the rest.
     if (reason && isReady) log.warn({ plugin: place, err: reason }, 'the process of a CNI plugin ended')
     ready.reject(why)
-    for (const { done } of calls.values()) done.reject(why)
+    calls.fail(why)
   })
 
-  const call: Life['call'] = async ({ plugin, command, env, stdin, host }, signal) => {
-    signal.throwIfAborted()
+  const call: Life['call'] = async (asked, signal) => {
     said = 0
-    const id = (lastCall += 1)
-    const running: Running = { host, over: new AbortController(), done: Promise.withResolvers() }
-    calls.set(id, running)
-    let late: NodeJS.Timeout | undefined
-    const onAbort = (): void => {
-      send({ kind: 'abort', call: id, reason: String((signal.reason as Error | undefined)?.message) })
-      running.over.abort(signal.reason)
-      late = globalThis.setTimeout(() => {
-        fault(cniCode.tryAgain, `no answer to ${command} in time, and was killed`)
-      }, graceMs)
-    }
-    signal.addEventListener('abort', onAbort, { once: true })
-    send({ kind: 'call', call: id, plugin, env, stdin, addressDir: host.addressDir })
-    try {
-      return await running.done.promise
-    } finally {
-      clearTimeout(late)
-      signal.removeEventListener('abort', onAbort)
-      running.over.abort()
-      calls.delete(id)
-    }
+    return calls.run(asked, signal, () => {
+      fault(cniCode.tryAgain, `no answer to ${asked.command} in time, and was killed`)
+    })
   }
 
   return {

@@ -2,8 +2,9 @@
 import { CniError, cniCode } from '../errors.ts'
 import { patienceMs } from '../libcni/program.ts'
 import type { CniLog } from '../types.ts'
+import type { PluginCall } from './calls.ts'
 import { startLife } from './life.ts'
-import type { Life, PluginCall } from './life.ts'
+import type { Life } from './life.ts'
 import type { Described, PluginSource } from './messages.ts'
 
 export interface ProcessOptions {
