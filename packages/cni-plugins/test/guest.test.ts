@@ -1,7 +1,15 @@
 import { test } from 'vitest'
 import { guestTestMs, testInGuest } from '../../../tools/test/in-guest.ts'
 
-// The machine may lack VLANs of bridges: a guest has them.
-test.skipIf(process.env.UML)('VLANs hold in the guest', { timeout: guestTestMs }, async () =>
-  testInGuest(['packages/cni-plugins/test/bridge-vlan.test.ts'], '1G'),
+const files = ['bridge-vlan', 'guest-links', 'tap-selinux', 'suite']
+
+// The machine may lack vlan, dummy, ipvlan, VLANs of bridges and SELinux.
+test.skipIf(process.env['UML'])(
+  'in the guest: VLANs of bridges, vlan, dummy, ipvlan, labels',
+  { timeout: guestTestMs },
+  async () =>
+    testInGuest(
+      files.map((name) => `packages/cni-plugins/test/${name}.test.ts`),
+      '1G',
+    ),
 )

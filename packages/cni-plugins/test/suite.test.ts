@@ -1,9 +1,9 @@
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { openNetlink, pinNamespaces, unpinNamespace } from '@nodelet/linux'
 import { afterEach, beforeEach, describe, test } from 'vitest'
 import { cniVersions, standardPlugins } from '../src/index.ts'
-import type { CniResult, PluginConfig } from '../src/index.ts'
+import type { CniResult } from '../src/index.ts'
 import { inProcess, pluginSuite, program } from '../src/testing/index.ts'
 import type { PluginUnderTest } from '../src/testing/index.ts'
 import { makeMachine } from './machine.ts'
@@ -15,6 +15,8 @@ let machine: TestMachine
 
 beforeEach(() => {
   machine = makeMachine({})
+  machine.run(machine.host, 'ip', 'link', 'add', 'name', 'up0', 'type', 'veth', 'peer', 'name', 'up1')
+  for (const name of ['up0', 'up1']) machine.run(machine.host, 'ip', 'link', 'set', name, 'up')
 })
 afterEach(() => machine[Symbol.dispose]())
 
@@ -25,61 +27,93 @@ const ipam = (): object => ({
   routes: [{ dst: '0.0.0.0/0' }],
   dataDir: addressDir(),
 })
-const configs: Record<string, () => PluginConfig> = {
-  loopback: () => ({ type: 'loopback' }),
-  bridge: () => ({ type: 'bridge', bridge: 'br0', isGateway: true, ipMasq: true, ipam: ipam() }),
-  'host-local': () => ({ type: 'host-local', ipam: ipam() }),
-  static: () => ({
-    type: 'static',
-    ipam: { type: 'static', addresses: [{ address: '10.77.0.9/24', gateway: '10.77.0.1' }, { address: 'fd77::9/64' }] },
-  }),
-  portmap: () => ({
-    type: 'portmap',
-    runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
-  }),
-  bandwidth: () => ({
-    type: 'bandwidth',
-    ingressRate: 8_000_000,
-    ingressBurst: 800_000,
-    runtimeConfig: { bandwidth: { egressRate: 1_000, egressBurst: 1_000 } },
-    egressRate: 16_000_000,
-    egressBurst: 1_600_000,
-  }),
+/** Without IPv6, which takes its time to find addresses free. */
+const ipam4 = (): object => ({ type: 'host-local', subnet: '10.77.0.0/24', dataDir: addressDir() })
+
+interface Subject {
+  /** Default: the plugin's. */
+  name?: string
+  config(): object
+  /** It comes after others, and changes what these made. */
+  isChained?: boolean
+  /** It serves one pod at a time. */
+  isExclusive?: boolean
+  /** The oldest version that it speaks. */
+  since?: string
+  /** Not every kernel has it: what it does is tested in the guest, and nothing else there. */
+  isOfGuest?: boolean
+  /** As a program only: the rest has tests of its own. */
+  isProgram?: boolean
 }
-/** Plugins that come after others, and change what these made. */
-const chained = new Set(['portmap', 'bandwidth'])
-const youngest: Record<string, string> = { bandwidth: '0.3.0' }
-/** The same plugins with rules of nftables. */
-const inNftables: Record<string, object> = {
-  bridge: { ipMasqBackend: 'nftables', macspoofchk: true },
-  portmap: { backend: 'nftables' },
+const bridge = (): object => ({ type: 'bridge', bridge: 'br0', isGateway: true, ipMasq: true, ipam: ipam() })
+const portmap = {
+  type: 'portmap',
+  runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
+}
+const bandwidth = {
+  type: 'bandwidth',
+  ingressRate: 8_000_000,
+  ingressBurst: 800_000,
+  runtimeConfig: { bandwidth: { egressRate: 1_000, egressBurst: 1_000 } },
+  egressRate: 16_000_000,
+  egressBurst: 1_600_000,
+}
+const addresses = [{ address: '10.77.0.9/24', gateway: '10.77.0.1' }, { address: 'fd77::9/64' }]
+/** dhcp needs a server: it has a suite of its own. */
+const subjects: Record<string, Subject[]> = {
+  loopback: [{ config: () => ({ type: 'loopback' }) }],
+  bridge: [
+    { config: bridge },
+    {
+      name: 'bridge with nftables',
+      config: () => ({ ...bridge(), ipMasqBackend: 'nftables', macspoofchk: true }),
+      isProgram: true,
+    },
+  ],
+  ptp: [{ config: () => ({ type: 'ptp', ipMasq: true, ipam: ipam4() }) }],
+  macvlan: [{ config: () => ({ type: 'macvlan', master: 'up0', ipam: ipam4() }) }],
+  ipvlan: [{ config: () => ({ type: 'ipvlan', master: 'up0', ipam: ipam4() }), isOfGuest: true }],
+  // There is one of a VLAN on a master.
+  vlan: [
+    { config: () => ({ type: 'vlan', master: 'up0', vlanId: 7, ipam: ipam4() }), isExclusive: true, isOfGuest: true },
+  ],
+  dummy: [{ config: () => ({ type: 'dummy', ipam: ipam4() }), isOfGuest: true }],
+  tap: [{ config: () => ({ type: 'tap', ipam: ipam4() }) }],
+  'host-device': [{ config: () => ({ type: 'host-device', device: 'up0', ipam: ipam4() }), isExclusive: true }],
+  'host-local': [{ config: () => ({ type: 'host-local', ipam: ipam() }) }],
+  static: [{ config: () => ({ type: 'static', ipam: { type: 'static', addresses } }) }],
+  portmap: [
+    { config: () => portmap, isChained: true },
+    {
+      name: 'portmap with nftables',
+      config: () => ({ ...portmap, backend: 'nftables' }),
+      isChained: true,
+      isProgram: true,
+    },
+  ],
+  bandwidth: [{ config: () => bandwidth, isChained: true, since: '0.3.0' }],
 }
 const prevResult: CniResult = {
   cniVersion: '1.1.0',
   interfaces: [{ name: 'eth0', sandbox: '/pod' }],
-  ips: [
-    { address: '10.77.0.2/24', gateway: '10.77.0.1', interface: 0 },
-    { address: 'fd77::2/112', gateway: 'fd77::1', interface: 0 },
-  ],
+  ips: [{ address: '10.77.0.2/24', gateway: '10.77.0.1', interface: 0 }],
   routes: [],
   dns: {},
 }
 
-/** Links, rules and addresses of pods; what pods share stays. */
+/** Links, rules, addresses and files of pods; what pods share stays. */
 async function left(): Promise<string[]> {
   const links = machine.run(machine.host, 'ip', '-o', 'link').split('\n')
   const rules = ['iptables-save', 'ip6tables-save'].flatMap((name) =>
-    machine.run(machine.host, name, '-t', 'nat').split('\n'),
+    ['nat', 'filter'].flatMap((table) => machine.run(machine.host, name, '-t', table).split('\n')),
   )
-  const files = readdirSync(machine.folder).includes('addresses') ? readdirSync(join(addressDir(), 'suite')) : []
+  const nft = machine.run(machine.host, 'nft', 'list', 'ruleset').split('\n')
+  const folders = [join(addressDir(), 'suite'), join(machine.folder, 'tuning')].filter((folder) => existsSync(folder))
   return [
-    ...links.flatMap((line) => /(veth|bwp)\w+/.exec(line)?.[0] ?? []),
-    ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}/.test(line)),
-    ...machine
-      .run(machine.host, 'nft', 'list', 'ruleset')
-      .split('\n')
-      .filter((line) => /suite-|dport/.test(line)),
-    ...files.filter((name) => !name.startsWith('last_')),
+    ...links.flatMap((line) => /^\d+: (?!br0:)([^:@]+)/.exec(line)?.[1] ?? []),
+    ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}|-[sd] \S+\/(32|128) .*-j ACCEPT/.test(line)),
+    ...nft.filter((line) => /suite-|dport/.test(line)),
+    ...folders.flatMap((folder) => readdirSync(folder)).filter((name) => !name.startsWith('last_')),
   ].toSorted()
 }
 
@@ -104,37 +138,41 @@ async function netnsWithLink(): Promise<Disposable & { path: string }> {
   return pod
 }
 
-// dhcp needs a server: it has a suite of its own.
-const tested = standardPlugins.filter(({ name }) => name !== 'dhcp')
-const variants = tested.flatMap((plugin) => {
-  const more = inNftables[plugin.name]
-  return [
-    { plugin, name: plugin.name, more: {} },
-    ...(more ? [{ plugin, name: `${plugin.name} with nftables`, more }] : []),
-  ]
-})
-const forms = variants.flatMap((variant) => [
-  // Rules of nftables from this process have tests of their own.
-  ...(variant.name === variant.plugin.name ? [{ ...variant, form: 'in this process' }] : []),
-  { ...variant, form: 'as a program' },
-])
+const isGuest = Boolean(process.env['UML'])
+/** Programs start slowly: what they have in common is tested with few. */
+const wholePrograms = new Set(['loopback', 'bridge', 'host-local'])
+const forms = standardPlugins.flatMap((plugin) =>
+  (subjects[plugin.name] ?? []).flatMap(({ name = plugin.name, ...subject }) =>
+    (['in this process', 'as a program'] as const)
+      .filter((form) => (form === 'as a program' ? !isGuest : !subject.isProgram))
+      .map((form) => ({ plugin, name, form, isWhole: form !== 'as a program' || wholePrograms.has(name), ...subject })),
+  ),
+)
 
-describe.each(forms)('$name $form', ({ plugin, form, more }) => {
-  const subject = (): PluginUnderTest => {
-    const hostNetns = machine.host
-    return {
-      run:
-        form === 'as a program'
-          ? program(join(programs().folder, plugin.name), { hostNetns })
-          : inProcess(plugin, { hostNetns, addressDir: addressDir() }),
-      config: { type: '', ...configs[plugin.name]?.(), ...more },
-      versions: cniVersions.slice(cniVersions.findIndex((version) => version === (youngest[plugin.name] ?? '0.1.0'))),
-      hostNetns,
-      netns: chained.has(plugin.name) ? netnsWithLink : netns,
-      cniPath: programs().folder,
-      ...(chained.has(plugin.name) && { prevResult }),
-      left,
+describe.each(forms)(
+  '$name $form',
+  ({ plugin, form, config, isChained, isExclusive, since = '0.1.0', isOfGuest, isWhole }) => {
+    const subject = (): PluginUnderTest => {
+      const hostNetns = machine.host
+      const versions = cniVersions.slice(cniVersions.findIndex((version) => version === since))
+      return {
+        run:
+          form === 'as a program'
+            ? program(join(programs().folder, plugin.name), { hostNetns })
+            : inProcess(plugin, { hostNetns, addressDir: addressDir() }),
+        config: { type: plugin.name, ...config() },
+        versions: isWhole ? versions : [versions[0] ?? since, '1.1.0'],
+        hostNetns,
+        netns: isChained ? netnsWithLink : netns,
+        cniPath: programs().folder,
+        ...(isExclusive && { isExclusive }),
+        ...(isChained && { prevResult }),
+        left,
+      }
     }
-  }
-  for (const { name, run } of pluginSuite(subject)) test(name, run)
-})
+    for (const { name, part, run } of pluginSuite(subject)) {
+      const isHere = part === 'protocol' ? !isGuest && isWhole : isGuest === Boolean(isOfGuest)
+      if (isHere) test(name, run)
+    }
+  },
+)

@@ -5,10 +5,17 @@ const plugins: Readonly<Record<string, () => Promise<DefinedPlugin>>> = {
   bandwidth: async () => (await import('../plugins/bandwidth/bandwidth.ts')).bandwidth,
   bridge: async () => (await import('../plugins/bridge/bridge.ts')).bridge,
   dhcp: async () => (await import('../plugins/dhcp/dhcp.ts')).dhcp,
+  dummy: async () => (await import('../plugins/dummy/dummy.ts')).dummy,
+  'host-device': async () => (await import('../plugins/host-device/host-device.ts')).hostDevice,
   'host-local': async () => (await import('../plugins/host-local/host-local.ts')).hostLocal,
+  ipvlan: async () => (await import('../plugins/ipvlan/ipvlan.ts')).ipvlan,
   loopback: async () => (await import('../plugins/loopback/loopback.ts')).loopback,
+  macvlan: async () => (await import('../plugins/macvlan/macvlan.ts')).macvlan,
   portmap: async () => (await import('../plugins/portmap/portmap.ts')).portmap,
   static: async () => (await import('../plugins/static/static.ts')).staticIpam,
+  ptp: async () => (await import('../plugins/ptp/ptp.ts')).ptp,
+  tap: async () => (await import('../plugins/tap/tap.ts')).tap,
+  vlan: async () => (await import('../plugins/vlan/vlan.ts')).vlan,
 }
 
 const usage = `Usage: nodelet-cni link FOLDER [NAME…]   links the plugins into a folder of CNI programs

@@ -24,6 +24,8 @@ export interface PluginUnderTest {
   cniPath: string
   /** For a plugin that comes after others: what these gave for a pod. */
   prevResult?: CniResult
+  /** One pod at a time can have what the configuration gives, for instance a device; default false. */
+  isExclusive?: boolean
   /** All that the plugin keeps or makes outside the pod; after DEL it must be as before. */
   left?(): Promise<unknown>
 }
@@ -31,6 +33,8 @@ export interface PluginUnderTest {
 /** A case of the suite: hand it to any test runner. */
 export interface SuiteCase {
   name: string
+  /** What is refused or told before anything is done, or what is done. */
+  part: 'protocol' | 'verbs'
   run(): Promise<void>
 }
 

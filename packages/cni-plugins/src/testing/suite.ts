@@ -8,8 +8,11 @@ import { verbCases } from './verb-cases.ts'
  * that it speaks are left out. `subject` is asked at the start of each case. Failures are `AssertionError`s. Needs root.
  */
 export function pluginSuite(subject: () => PluginUnderTest): SuiteCase[] {
-  return Object.entries({ ...protocolCases, ...verbCases }).map(([name, check]) => ({
-    name,
-    run: async () => check(subject()),
-  }))
+  return Object.entries({ protocol: protocolCases, verbs: verbCases }).flatMap(([part, cases]) =>
+    Object.entries(cases).map(([name, check]) => ({
+      name,
+      part: part as SuiteCase['part'],
+      run: async () => check(subject()),
+    })),
+  )
 }

@@ -6,6 +6,7 @@ import { familyOf } from '../../families.ts'
 import { configure } from '../../interface/configure.ts'
 import { byIpam, checkLease, lease, release } from '../../interface/ipam.ts'
 import { randomMac, wantedMac } from '../../interface/mac.ts'
+import { letGo } from '../../interface/let-go.ts'
 import { endMasquerade, endStaleMasquerade, masquerade, requireMasquerade } from '../../interface/masquerade.ts'
 import { endVeth, makeVeth } from '../../interface/veth.ts'
 import type { LinkEnd } from '../../interface/veth.ts'
@@ -70,9 +71,7 @@ export const bridge: DefinedPlugin = definePlugin<BridgeConfig>({
   async del(call, host, signal) {
     if (call.config.ipMasq) endMasquerade(call, host)
     if (call.config.macspoofchk) endSpoofCheck(call, host)
-    const [rules, gone] = await Promise.allSettled([host.settleRules(signal), endVeth(call, host)])
-    for (const done of [rules, gone]) if (done.status === 'rejected') throw done.reason
-    await release(call, host, signal)
+    await letGo(call, host, signal, async () => endVeth(call, host))
   },
 
   async check(call, host, signal) {
