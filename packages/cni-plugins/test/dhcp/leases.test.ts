@@ -127,12 +127,12 @@ test('where its server is gone, a lease is prolonged by another', async () => {
 })
 
 test('a lease that is refused takes its link down', async () => {
-  const one = await briefly(4)
+  const one = await briefly(8)
   await network.stopServer()
   network.machine.run(network.machine.host, 'ip', 'addr', 'add', '10.89.0.1/24', 'dev', 'br0')
   network.machine.run(network.machine.host, 'ip', 'addr', 'del', '10.88.0.1/24', 'dev', 'br0')
   await network.serve('--dhcp-range=10.89.0.10,10.89.0.20,255.255.255.0,2m')
-  await expect.poll(() => isUp(one.netns), { timeout: 8_000 }).toBe(false)
+  await expect.poll(() => isUp(one.netns), { timeout: 15_000 }).toBe(false)
   expect(count('DHCPNAK')).toBe(1)
   expect(warnings).toContain('the DHCP lease is refused, its link goes down')
   await expect.poll(records, { timeout: 5_000 }).toEqual([])
