@@ -30,6 +30,9 @@ const testPackages = {
   apparmor: ['/usr/sbin/apparmor_parser', '/sbin/apparmor_parser'],
   'containernetworking-plugins': ['/usr/lib/cni/bridge'],
   criu: ['/usr/sbin/criu'],
+  'dbus-daemon': ['/usr/bin/dbus-daemon'],
+  'python3-dbus': ['/usr/lib/python3/dist-packages/dbus'],
+  'python3-gi': ['/usr/lib/python3/dist-packages/gi'],
   crun: ['/usr/bin/crun'],
   'dnsmasq-base': ['/usr/sbin/dnsmasq'],
   'docker-registry': ['/usr/bin/docker-registry'],
@@ -41,7 +44,12 @@ const testPackages = {
 }
 
 /** What only the tests need, and what would start a service where it is installed: it is unpacked beside them. */
-const unpackedPackages = { containerd: '/usr/bin/containerd' }
+const unpackedPackages = {
+  containerd: '/usr/bin/containerd',
+  firewalld: '/usr/sbin/firewalld',
+  'python3-firewall': '/usr/lib/python3/dist-packages/firewall',
+  'python3-nftables': '/usr/lib/python3/dist-packages/nftables',
+}
 
 class SetupError extends Error {}
 

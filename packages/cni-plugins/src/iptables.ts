@@ -1,39 +1,54 @@
 // Tables of iptables: iptables-restore in, iptables-save out.
 import { runRuleProgram } from './rule-program.ts'
 import { createRuleQueue } from './rule-queue.ts'
-import type { TableLines } from './rule-queue.ts'
-import type { Host, Rules } from './types.ts'
+import type { Host, Rules, RuleTable } from './types.ts'
 
 /** How long iptables waits for another program's lock, in seconds. */
 const lockSeconds = '5'
 /** What the programs say when the kernel has no such table. */
 const isUnusable = /table does not exist|can't initialize|failed to initialize nft|not supported/i
 
-/** @param netns whose rules; absent: this process's */
+/**
+ * Each table is changed for itself: of several in one run the first stays changed when the second is refused.
+ *
+ * @param netns whose rules; absent: this process's
+ */
 export function createRules(family: 4 | 6, netns: string | undefined): Rules {
+  const tables = new Map<RuleTable, Rules['commit']>()
+  const commitTo = (table: RuleTable): Rules['commit'] => {
+    const known = tables.get(table) ?? createTable(table, family, netns)
+    tables.set(table, known)
+    return known
+  }
+  return {
+    commit: async (changes, signal) => {
+      const wanted = Map.groupBy(changes, ({ table = 'nat' }) => table)
+      const results = await Promise.allSettled([...wanted].map(async ([table, some]) => commitTo(table)(some, signal)))
+      for (const result of results) if (result.status === 'rejected') throw result.reason
+    },
+  }
+}
+
+function createTable(table: RuleTable, family: 4 | 6, netns: string | undefined): Rules['commit'] {
   const prefix = family === 4 ? 'iptables' : 'ip6tables'
   const program = { netns, from: 'iptables', isUnusable }
-  return createRuleQueue({
-    look: async (table) => (await runRuleProgram(program, `${prefix}-save`, ['-t', table])).split('\n'),
+  const { commit } = createRuleQueue({
+    look: async () => (await runRuleProgram(program, `${prefix}-save`, ['-t', table])).split('\n'),
     apply: async (parts) => {
-      const input = restoreInput(parts)
-      if (input !== '') await runRuleProgram(program, `${prefix}-restore`, ['--noflush', '-w', lockSeconds], input)
+      const lines = parts.flatMap((part) => part.lines)
+      if (lines.length === 0) return
+      await runRuleProgram(program, `${prefix}-restore`, ['--noflush', '-w', lockSeconds], restoreInput(table, lines))
     },
     sharesLooks: false, // two would both make what is missing of what they share
   })
+  return commit
 }
 
-/** Each table once, its chains first; empty when there is nothing to do. */
-function restoreInput(parts: readonly TableLines[]): string {
-  const tables = new Set(parts.filter(({ lines }) => lines.length > 0).map(({ table }) => table))
-  return [...tables]
-    .map((table) => {
-      const lines = parts.filter((part) => part.table === table).flatMap((part) => part.lines)
-      const chains = lines.filter((line) => line.startsWith(':'))
-      const rest = lines.filter((line) => !line.startsWith(':'))
-      return [`*${table}`, ...new Set(chains), ...rest, 'COMMIT', ''].join('\n')
-    })
-    .join('')
+/** Chains first. */
+function restoreInput(table: RuleTable, lines: readonly string[]): string {
+  const chains = lines.filter((line) => line.startsWith(':'))
+  const rest = lines.filter((line) => !line.startsWith(':'))
+  return [`*${table}`, ...new Set(chains), ...rest, 'COMMIT', ''].join('\n')
 }
 
 /** What takes away all rules that name one of the chains, and the chains that are to go. */

@@ -13,13 +13,11 @@ const isUnusable =
 const isAbsent = /no such file or directory/i
 /** As long as nftables takes, in bytes. */
 const longestComment = 128
-/** How often it is looked again when somebody else has changed the table since. */
-const looks = 3
 
 /** @param netns whose rules; absent: this process's */
 export function createNftables(netns: string | undefined): Rules {
   const program = { netns, from: 'nftables', isUnusable }
-  const rules = createRuleQueue({
+  return createRuleQueue({
     look: async (table) => {
       const [family = '', name = ''] = table.split(' ')
       // Asked before each DEL, nearly always in vain: a message, not a program.
@@ -38,18 +36,6 @@ export function createNftables(netns: string | undefined): Rules {
     },
     sharesLooks: true,
   })
-  return {
-    commit: async (changes, signal) => {
-      for (let left = looks; ; left -= 1) {
-        try {
-          return await rules.commit(changes, signal)
-        } catch (error) {
-          // What was to be deleted is gone by now.
-          if (left === 1 || !saysAbsent(error) || !changes.some(({ from }) => from)) throw error
-        }
-      }
-    },
-  }
 }
 
 const saysAbsent = (error: unknown): boolean => error instanceof CniError && isAbsent.test(error.details ?? '')

@@ -1,4 +1,5 @@
 // Pods that change tables at the same time share one transaction.
+import { CniError, cniCode } from './errors.ts'
 import type { RuleChange, Rules, RuleTable } from './types.ts'
 
 export interface TableLines {
@@ -15,6 +16,9 @@ export interface RuleTool {
   /** Whether what several pods make of one look may be made together. */
   sharesLooks: boolean
 }
+
+/** How often a table is looked at whose change is refused. */
+const looks = 3
 
 interface Waiting {
   changes: readonly RuleChange[]
@@ -36,7 +40,19 @@ export function createRuleQueue({ look, apply, sharesLooks }: RuleTool): Rules {
     }
   }
 
+  /** Somebody else may change a table after the look. */
   const byLook = async (changes: readonly RuleChange[]): Promise<void> => {
+    for (let tries = looks; ; tries -= 1) {
+      try {
+        return await byOneLook(changes)
+      } catch (error) {
+        const isHopeless = error instanceof CniError && error.code === cniCode.notAvailable
+        if (tries === 1 || isHopeless || !changes.some(({ from }) => from)) throw error
+      }
+    }
+  }
+
+  const byOneLook = async (changes: readonly RuleChange[]): Promise<void> => {
     const tables = new Set(changes.filter(({ from }) => from).map(({ table = 'nat' }) => table))
     const saved = new Map(await Promise.all([...tables].map(async (table) => [table, await look(table)] as const)))
     await apply(

@@ -10,6 +10,7 @@ import { makeMachine } from './machine.ts'
 import type { TestMachine } from './machine.ts'
 import { usePrograms } from './programs.ts'
 
+const isGuest = Boolean(process.env['UML'])
 const programs = usePrograms()
 let machine: TestMachine
 
@@ -21,6 +22,7 @@ beforeEach(() => {
 afterEach(() => machine[Symbol.dispose]())
 
 const addressDir = (): string => join(machine.folder, 'addresses')
+const tuningDir = (): string => join(machine.folder, 'tuning')
 const ipam = (): object => ({
   type: 'host-local',
   ranges: [[{ subnet: '10.77.0.0/24' }], [{ subnet: 'fd77::/112' }]],
@@ -58,6 +60,13 @@ const bandwidth = {
   egressRate: 16_000_000,
   egressBurst: 1_600_000,
 }
+const tuning = (): object => ({
+  type: 'tuning',
+  sysctl: { 'net.ipv4.conf.IFNAME.arp_filter': '1' },
+  mtu: 1400,
+  promisc: true,
+  dataDir: tuningDir(),
+})
 const addresses = [{ address: '10.77.0.9/24', gateway: '10.77.0.1' }, { address: 'fd77::9/64' }]
 /** dhcp needs a server: it has a suite of its own. */
 const subjects: Record<string, Subject[]> = {
@@ -92,11 +101,27 @@ const subjects: Record<string, Subject[]> = {
     },
   ],
   bandwidth: [{ config: () => bandwidth, isChained: true, since: '0.3.0' }],
+  firewall: [
+    {
+      config: () => ({ type: 'firewall', backend: 'iptables', ingressPolicy: 'isolated' }),
+      isChained: true,
+      since: '0.4.0',
+    },
+  ],
+  tuning: [{ config: tuning, isChained: true }],
+  sbr: [{ config: () => ({ type: 'sbr' }), isChained: true }],
+  vrf: [{ config: () => ({ type: 'vrf', vrfname: 'red' }), isChained: true, since: '0.3.1', isOfGuest: true }],
 }
+/** Plugins that come after others, and change what these made. */
+const chained = new Set(['portmap', 'bandwidth', 'firewall', 'tuning', 'sbr', 'vrf'])
+const youngest: Record<string, string> = { bandwidth: '0.3.0', firewall: '0.4.0', vrf: '0.3.1' }
 const prevResult: CniResult = {
   cniVersion: '1.1.0',
   interfaces: [{ name: 'eth0', sandbox: '/pod' }],
-  ips: [{ address: '10.77.0.2/24', gateway: '10.77.0.1', interface: 0 }],
+  ips: [
+    { address: '10.77.0.2/24', gateway: '10.77.0.1', interface: 0 },
+    { address: 'fd77::2/112', gateway: 'fd77::1', interface: 0 },
+  ],
   routes: [],
   dns: {},
 }
@@ -104,11 +129,13 @@ const prevResult: CniResult = {
 /** Links, rules, addresses and files of pods; what pods share stays. */
 async function left(): Promise<string[]> {
   const links = machine.run(machine.host, 'ip', '-o', 'link').split('\n')
-  const rules = ['iptables-save', 'ip6tables-save'].flatMap((name) =>
+  // Plugins of the guest make no rules.
+  const programsOfRules = isGuest ? [] : ['iptables-save', 'ip6tables-save']
+  const rules = programsOfRules.flatMap((name) =>
     ['nat', 'filter'].flatMap((table) => machine.run(machine.host, name, '-t', table).split('\n')),
   )
-  const nft = machine.run(machine.host, 'nft', 'list', 'ruleset').split('\n')
-  const folders = [join(addressDir(), 'suite'), join(machine.folder, 'tuning')].filter((folder) => existsSync(folder))
+  const nft = isGuest ? [] : machine.run(machine.host, 'nft', 'list', 'ruleset').split('\n')
+  const folders = [join(addressDir(), 'suite'), tuningDir()].filter((folder) => existsSync(folder))
   return [
     ...links.flatMap((line) => /^\d+: (?!br0:)([^:@]+)/.exec(line)?.[1] ?? []),
     ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}|-[sd] \S+\/(32|128) .*-j ACCEPT/.test(line)),
@@ -138,7 +165,6 @@ async function netnsWithLink(): Promise<Disposable & { path: string }> {
   return pod
 }
 
-const isGuest = Boolean(process.env['UML'])
 /** Programs start slowly: what they have in common is tested with few. */
 const wholePrograms = new Set(['loopback', 'bridge', 'host-local'])
 const forms = standardPlugins.flatMap((plugin) =>

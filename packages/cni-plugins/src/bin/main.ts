@@ -7,6 +7,7 @@ const plugins: Readonly<Record<string, () => Promise<DefinedPlugin>>> = {
   dhcp: async () => (await import('../plugins/dhcp/dhcp.ts')).dhcp,
   dummy: async () => (await import('../plugins/dummy/dummy.ts')).dummy,
   'host-device': async () => (await import('../plugins/host-device/host-device.ts')).hostDevice,
+  firewall: async () => (await import('../plugins/firewall/firewall.ts')).firewall,
   'host-local': async () => (await import('../plugins/host-local/host-local.ts')).hostLocal,
   ipvlan: async () => (await import('../plugins/ipvlan/ipvlan.ts')).ipvlan,
   loopback: async () => (await import('../plugins/loopback/loopback.ts')).loopback,
@@ -16,6 +17,9 @@ const plugins: Readonly<Record<string, () => Promise<DefinedPlugin>>> = {
   ptp: async () => (await import('../plugins/ptp/ptp.ts')).ptp,
   tap: async () => (await import('../plugins/tap/tap.ts')).tap,
   vlan: async () => (await import('../plugins/vlan/vlan.ts')).vlan,
+  sbr: async () => (await import('../plugins/sbr/sbr.ts')).sbr,
+  tuning: async () => (await import('../plugins/tuning/tuning.ts')).tuning,
+  vrf: async () => (await import('../plugins/vrf/vrf.ts')).vrf,
 }
 
 const usage = `Usage: nodelet-cni link FOLDER [NAME…]   links the plugins into a folder of CNI programs

@@ -3,6 +3,7 @@ import { bridge } from './bridge/bridge.ts'
 import { dhcp } from './dhcp/dhcp.ts'
 import { dummy } from './dummy/dummy.ts'
 import { hostDevice } from './host-device/host-device.ts'
+import { firewall } from './firewall/firewall.ts'
 import { hostLocal } from './host-local/host-local.ts'
 import { ipvlan } from './ipvlan/ipvlan.ts'
 import { loopback } from './loopback/loopback.ts'
@@ -12,6 +13,9 @@ import { staticIpam } from './static/static.ts'
 import { ptp } from './ptp/ptp.ts'
 import { tap } from './tap/tap.ts'
 import { vlan } from './vlan/vlan.ts'
+import { sbr } from './sbr/sbr.ts'
+import { tuning } from './tuning/tuning.ts'
+import { vrf } from './vrf/vrf.ts'
 import type { DefinedPlugin } from '../sdk/define-plugin.ts'
 
 /** The plugins that come with this package. */
@@ -30,4 +34,8 @@ export const standardPlugins: readonly DefinedPlugin[] = [
   dhcp,
   portmap,
   bandwidth,
+  firewall,
+  tuning,
+  sbr,
+  vrf,
 ]
