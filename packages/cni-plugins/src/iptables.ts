@@ -78,7 +78,7 @@ export function removeChains(
   chains: readonly string[],
   families: readonly (4 | 6)[] | undefined,
   linesOf: (family: 4 | 6) => readonly string[] | undefined,
-  isGuess = !families,
+  isGuess: boolean = !families,
 ): void {
   for (const family of families ?? ([4, 6] as const)) {
     const lines = families && linesOf(family)

@@ -40,7 +40,7 @@ function left(): string[] {
   return [
     ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}/.test(line)),
     ...links.filter((line) => line.includes('veth')),
-    ...addresses.filter((name) => !name.startsWith('last_')),
+    ...addresses.filter((name) => !/^(last_|lock$)/.test(name)),
     ...readdirSync(join(machine.folder, 'cache/attachments')),
   ]
 }

@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { nextAddress } from '../src/plugins/host-local/allocator.ts'
 import { parseHostLocal } from '../src/plugins/host-local/config.ts'
 import { hostLocal } from '../src/plugins/host-local/host-local.ts'
 import { parseResolvConf } from '../src/plugins/host-local/resolv-conf.ts'
 import { inProcess } from '../src/testing/index.ts'
-import { addressBytes } from '@nodelet/linux'
+import { addressBytes, lockFile } from '@nodelet/linux'
 
 const value = (address: string): bigint => BigInt(`0x${addressBytes(address).toString('hex')}`)
 const small = parseHostLocal({ ipam: { type: 'host-local', subnet: '10.0.0.0/29' } }).sets[0] ?? []
@@ -117,6 +118,36 @@ describe('as a plugin', () => {
       dns: { nameservers: ['1.1.1.1'] },
       routes,
     })
+  })
+
+  test('it waits for the lock that other programs take, too', async () => {
+    mkdirSync(join(folder, 'n'))
+    const held = lockFile(join(folder, 'n/lock'))
+    expect(held).toBeDefined()
+    let isDone = false
+    const result = ask('ADD', { subnet: '10.0.0.0/24' }).then((one) => {
+      isDone = true
+      return one
+    })
+    await setTimeout(100)
+    expect([isDone, readdirSync(join(folder, 'n'))]).toEqual([false, ['lock']])
+    held?.[Symbol.dispose]()
+    expect(await result).toMatchObject({ ips: [{ address: '10.0.0.2/24' }] })
+  })
+
+  test('what other programs take and free between is seen', async () => {
+    const addressOf = async (): Promise<unknown> => {
+      const { ips } = (await ask('ADD', { subnet: '10.0.0.0/29' })) as { ips?: { address: string }[] }
+      return ips?.[0]?.address
+    }
+    expect(await addressOf()).toBe('10.0.0.2/29')
+    writeFileSync(join(folder, 'n/10.0.0.3'), 'other\r\neth0')
+    expect(await addressOf()).toBe('10.0.0.4/29')
+    rmSync(join(folder, 'n/10.0.0.2'))
+    writeFileSync(join(folder, 'n/10.0.0.5'), 'other\r\neth0')
+    expect(await addressOf()).toBe('10.0.0.6/29')
+    expect(await addressOf()).toBe('10.0.0.2/29')
+    expect(await addressOf()).toBeUndefined()
   })
 
   test('a file that is not there is told, and takes no address', async () => {

@@ -22,7 +22,15 @@ const programs = usePrograms()
 const built = (): string => join(programs().folder, '../overlay/overlay.js')
 // A program of one file starts much faster than sources do.
 beforeAll(async () => {
-  await build({ ...bundle(dirname(built())), input: source, treeshake: true })
+  const { platform, resolve } = bundle(dirname(built()))
+  const output = { dir: dirname(built()), format: 'es' as const, codeSplitting: false }
+  await build({
+    ...(platform && { platform }),
+    ...(resolve && { resolve }),
+    input: source,
+    external: ['koffi'],
+    output,
+  })
   chmodSync(built(), 0o755)
 })
 let stack: DisposableStack
@@ -112,7 +120,7 @@ async function checkOverlay(open: (node: TestMachine) => Promise<Partial<CniOpti
 function left(machine: TestMachine, addresses = 'cache/networks', network = 'mesh'): string[] {
   const links = machine.run(machine.host, 'ip', '-o', 'link').match(/veth\w+/g) ?? []
   const files = globSync(`${addresses}/${network}/*`, { cwd: machine.folder })
-  return [...links, ...files.filter((file) => !file.includes('last_reserved'))].toSorted()
+  return [...links, ...files.filter((file) => !/last_reserved|\block$/.test(file))].toSorted()
 }
 
 test('pods of two nodes reach each other: the plugin in this process', async () => {

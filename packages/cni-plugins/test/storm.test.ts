@@ -45,7 +45,7 @@ function left(machine: TestMachine): string[] {
   return [
     ...links.filter((line) => line.includes('veth')),
     ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}/.test(line)),
-    ...addresses.filter((name) => !name.startsWith('last_')),
+    ...addresses.filter((name) => !/^(last_|lock$)/.test(name)),
     ...['attachments', 'results'].flatMap((name) => readdirSync(join(machine.folder, 'cache', name))),
   ]
 }

@@ -112,9 +112,6 @@ const subjects: Record<string, Subject[]> = {
   sbr: [{ config: () => ({ type: 'sbr' }), isChained: true }],
   vrf: [{ config: () => ({ type: 'vrf', vrfname: 'red' }), isChained: true, since: '0.3.1', isOfGuest: true }],
 }
-/** Plugins that come after others, and change what these made. */
-const chained = new Set(['portmap', 'bandwidth', 'firewall', 'tuning', 'sbr', 'vrf'])
-const youngest: Record<string, string> = { bandwidth: '0.3.0', firewall: '0.4.0', vrf: '0.3.1' }
 const prevResult: CniResult = {
   cniVersion: '1.1.0',
   interfaces: [{ name: 'eth0', sandbox: '/pod' }],
@@ -137,10 +134,10 @@ async function left(): Promise<string[]> {
   const nft = isGuest ? [] : machine.run(machine.host, 'nft', 'list', 'ruleset').split('\n')
   const folders = [join(addressDir(), 'suite'), tuningDir()].filter((folder) => existsSync(folder))
   return [
-    ...links.flatMap((line) => /^\d+: (?!br0:)([^:@]+)/.exec(line)?.[1] ?? []),
+    ...links.flatMap((line) => /^\d+: (?!br0:|port-)([^:@]+)/.exec(line)?.[1] ?? []),
     ...rules.filter((line) => /id: |CNI-DN|:CNI-[0-9a-f]{24}|-[sd] \S+\/(32|128) .*-j ACCEPT/.test(line)),
     ...nft.filter((line) => /suite-|dport/.test(line)),
-    ...folders.flatMap((folder) => readdirSync(folder)).filter((name) => !name.startsWith('last_')),
+    ...folders.flatMap((folder) => readdirSync(folder)).filter((name) => !/^(last_|lock$)/.test(name)),
   ].toSorted()
 }
 
@@ -170,7 +167,8 @@ const wholePrograms = new Set(['loopback', 'bridge', 'host-local'])
 const forms = standardPlugins.flatMap((plugin) =>
   (subjects[plugin.name] ?? []).flatMap(({ name = plugin.name, ...subject }) =>
     (['in this process', 'as a program'] as const)
-      .filter((form) => (form === 'as a program' ? !isGuest : !subject.isProgram))
+      .filter((form) => (form === 'as a program' ? !isGuest && !subject.isOfGuest : !subject.isProgram))
+      .filter(() => !isGuest || subject.isOfGuest)
       .map((form) => ({ plugin, name, form, isWhole: form !== 'as a program' || wholePrograms.has(name), ...subject })),
   ),
 )
@@ -187,7 +185,7 @@ describe.each(forms)(
             ? program(join(programs().folder, plugin.name), { hostNetns })
             : inProcess(plugin, { hostNetns, addressDir: addressDir() }),
         config: { type: plugin.name, ...config() },
-        versions: isWhole ? versions : [versions[0] ?? since, '1.1.0'],
+        versions: isWhole && !isGuest ? versions : [versions[0] ?? since, '1.1.0'],
         hostNetns,
         netns: isChained ? netnsWithLink : netns,
         cniPath: programs().folder,

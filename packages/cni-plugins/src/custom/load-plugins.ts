@@ -12,7 +12,7 @@ import { openPluginProcess } from './process.ts'
 import type { PluginProcess, ProcessOptions } from './process.ts'
 
 /** What npm packages are called, with or without a path inside. */
-export const packageNamePattern = /^(@[\w.~-]+\/)?[\w~-][\w.~-]*(\/[\w.~/-]+)?$/
+export const packageNamePattern: RegExp = /^(@[\w.~-]+\/)?[\w~-][\w.~-]*(\/[\w.~/-]+)?$/
 
 export interface LoadOptions extends ProcessOptions {
   /** Each `*.ts`, `*.js` and `*.mjs` in it is loaded; its folders are not. */

@@ -20,7 +20,11 @@ export interface WithMaster {
   mtu: number
 }
 
-export const masterKeys = {
+export const masterKeys: {
+  master: z.ZodType<string | undefined>
+  linkInContainer: z.ZodType<boolean, boolean | undefined>
+  mtu: z.ZodType<number, number | undefined>
+} = {
   master: common.linkName
     .or(z.literal(''))
     .nullish()

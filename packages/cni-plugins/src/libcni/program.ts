@@ -27,7 +27,7 @@ export interface Run {
 /** How long a program may take when the caller sets no limit, in milliseconds. */
 export const patienceMs = 120_000
 /** More than any result; a program that says more is killed. */
-export const longestOutputBytes = 4 * 1024 * 1024
+export const longestOutputBytes: number = 4 * 1024 * 1024
 /** As often a program is tried that somebody writes to, one second apart. */
 const busyTries = 5
 const busyPauseMs = 1_000

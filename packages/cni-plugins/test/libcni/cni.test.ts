@@ -39,7 +39,7 @@ exit 0
 }
 const addresses = ({ ips }: CniResult): string[] => ips.map(({ address }) => address)
 const held = (): string[] =>
-  readdirSync(join(machine.folder, 'cache/networks/test')).filter((name) => !name.startsWith('last_'))
+  readdirSync(join(machine.folder, 'cache/networks/test')).filter((name) => !/^(last_|lock$)/.test(name))
 
 test('a plugin is told of the capabilities that it declares, and of no other', async () => {
   program('one', ['1.0.0'])

@@ -63,7 +63,7 @@ sys.exit(child.wait())`
 })
 
 test.each([
-  ['host-local', 'ADD'],
+  ['host-local', 'VERSION'],
   ['static', 'ADD'],
   ['dhcp', 'VERSION'],
   ['loopback', 'VERSION'],

@@ -3,7 +3,9 @@ import { createConnection } from 'node:net'
 import type { Socket } from 'node:net'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import type { LeaseHolder } from './leases.ts'
+import type { AttachmentKey } from '../../types.ts'
+import type { Lease } from './lease.ts'
+import type { LeaseHolder, LeaseRequest } from './leases.ts'
 import { leaseSchema, requestSchema } from './records.ts'
 
 export const defaultSocketPath = '/run/cni/dhcp.sock'
@@ -12,7 +14,12 @@ const longestLine = 1024 * 1024
 const keySchema = z.object({ network: z.string(), containerId: z.string(), ifName: z.string() })
 const attachment = z.object({ containerId: z.string(), ifName: z.string() })
 /** What the daemon is asked. */
-export const questionSchema = z.discriminatedUnion('method', [
+export type Question =
+  | { method: 'allocate'; params: LeaseRequest }
+  | { method: 'release'; params: AttachmentKey & { network: string } }
+  | { method: 'releaseOthers'; params: { network: string; valid: AttachmentKey[] } }
+  | { method: 'ping' }
+export const questionSchema: z.ZodType<Question> = z.discriminatedUnion('method', [
   z.object({ method: z.literal('allocate'), params: requestSchema }),
   z.object({ method: z.literal('release'), params: keySchema }),
   z.object({
@@ -21,13 +28,13 @@ export const questionSchema = z.discriminatedUnion('method', [
   }),
   z.object({ method: z.literal('ping') }),
 ])
-export type Question = z.infer<typeof questionSchema>
 
-const answerSchema = z.union([
+export type Answer =
+  { error: { code: number; msg: string; details?: string | undefined } } | { lease?: Lease | undefined }
+const answerSchema: z.ZodType<Answer> = z.union([
   z.object({ error: z.object({ code: z.number(), msg: z.string(), details: z.string().optional() }) }),
   z.object({ lease: leaseSchema.optional() }),
 ])
-export type Answer = z.infer<typeof answerSchema>
 
 export interface RemoteLeases extends LeaseHolder {
   /** Whether the daemon is there. */

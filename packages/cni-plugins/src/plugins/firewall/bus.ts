@@ -14,7 +14,11 @@ export interface Bus extends Disposable {
 }
 
 const busName = 'org.freedesktop.DBus'
-export const bus = { destination: busName, path: '/org/freedesktop/DBus', interface: busName }
+export const bus: Pick<Call, 'destination' | 'path' | 'interface'> = {
+  destination: busName,
+  path: '/org/freedesktop/DBus',
+  interface: busName,
+}
 
 /** Of the bus's socket; undefined for an address of another kind. */
 export function pathOf(address: string | undefined): string | undefined {

@@ -1,8 +1,9 @@
 // host-local: addresses from ranges, kept in files of this machine.
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { addressBytes } from '@nodelet/linux'
 import { CniError, cniCode } from '../../errors.ts'
+import { withFileLock } from '../../file-lock.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
 import type { DefinedPlugin, PluginContext } from '../../sdk/define-plugin.ts'
 import type { CniResult, Host, PluginAttachment } from '../../types.ts'
@@ -11,17 +12,26 @@ import { assignWanted, isInRange, nextAddress } from './allocator.ts'
 import { addressOf, parseHostLocal } from './config.ts'
 import type { HostLocalConfig, Range } from './config.ts'
 import { parseResolvConf } from './resolv-conf.ts'
-import { openAddressStore } from './store.ts'
+import { withAddresses } from './store.ts'
 import type { AddressStore } from './store.ts'
 
-const folderOf = ({ networkName, config }: PluginContext<HostLocalConfig>, host: Host): string =>
-  join(config.dataDir ?? host.addressDir, networkName)
+/** The addresses of the network for this process alone: it does all at once, so that others seldom wait. */
+async function withStore<Value>(
+  { networkName, config }: PluginContext<HostLocalConfig>,
+  host: Host,
+  signal: AbortSignal,
+  work: (store: AddressStore) => Value,
+): Promise<Value> {
+  const folder = join(config.dataDir ?? host.addressDir, networkName)
+  mkdirSync(folder, { recursive: true, mode: 0o755 })
+  return withFileLock(join(folder, 'lock'), 'made', signal, () => withAddresses(folder, work))
+}
 
 export const hostLocal: DefinedPlugin = definePlugin({
   name: 'host-local',
   args: ['IP'],
   config: parseHostLocal,
-  async add(call, host) {
+  async add(call, host, signal) {
     const { config, cniVersion, network } = call
     const { sets, routes } = config
     if (sets.length === 0) throw new CniError(cniCode.badConfig, 'no IP ranges specified')
@@ -31,44 +41,27 @@ export const hostLocal: DefinedPlugin = definePlugin({
     )
     const dns = dnsOf(config)
     const wanted = assignWanted(sets, [...splitList(network.args['IP']), ...config.wanted])
-    const store = openAddressStore(folderOf(call, host))
-    // All of it at once: no other call of this process comes between.
-    const [owned] = store.owned(network.containerId, network.ifName)
-    if (owned !== undefined) {
-      throw new CniError(
-        cniCode.internal,
-        `${owned} has been allocated to ${network.containerId}, duplicate allocation is not allowed`,
-      )
-    }
-    const ips: CniResult['ips'] = []
-    try {
-      for (const [index, ranges] of sets.entries()) {
-        const set = { index, ranges, wanted: wanted.get(index) }
-        ips.push(set.wanted === undefined ? allocate(store, set, network) : take(store, set, set.wanted, network))
-      }
-    } catch (error) {
-      store.release(ips.map(({ address }) => address.split('/')[0] ?? ''))
-      throw error
-    }
+    const ips = await withStore(call, host, signal, (store) => allocateAll(store, sets, wanted, network))
     return { cniVersion, interfaces: [], ips, routes, dns }
   },
-  async del(call, host) {
-    const store = openAddressStore(folderOf(call, host))
-    const given = (call.prevResult?.ips ?? []).map(({ address }) => address.split('/')[0] ?? '')
-    store.release(store.owned(call.network.containerId, call.network.ifName, given))
-  },
-  async check(call, host) {
+  async del(call, host, signal) {
     const { containerId, ifName } = call.network
-    if (openAddressStore(folderOf(call, host)).owned(containerId, ifName).length > 0) return
+    await withStore(call, host, signal, (store) => store.release(store.owned(containerId, ifName)))
+  },
+  async check(call, host, signal) {
+    const { containerId, ifName } = call.network
+    const owned = await withStore(call, host, signal, (store) => store.owned(containerId, ifName))
+    if (owned.length > 0) return
     throw new CniError(cniCode.internal, `host-local: Failed to find address added by container ${containerId}`)
   },
-  async gc(call, host) {
-    openAddressStore(folderOf(call, host)).releaseOthers(call.valid)
+  async gc(call, host, signal) {
+    await withStore(call, host, signal, (store) => store.releaseOthers(call.valid))
   },
-  async status(call, host) {
+  async status(call, host, signal) {
     dnsOf(call.config)
-    const taken = openAddressStore(folderOf(call, host)).taken()
-    const full = call.config.sets.filter((ranges) => !nextAddress(ranges, undefined, (address) => !taken.has(address)))
+    const full = await withStore(call, host, signal, ({ isFree }) =>
+      call.config.sets.filter((ranges) => !nextAddress(ranges, undefined, isFree)),
+    )
     if (full.length === 0) return
     const sets = full.map(setText).join('; ')
     throw new CniError(cniCode.notAvailable, `host-local: no IP addresses available in range set: ${sets}`)
@@ -82,6 +75,33 @@ function dnsOf({ resolvConf }: HostLocalConfig): CniResult['dns'] {
   } catch (cause) {
     throw new CniError(cniCode.io, `host-local: ipam.resolvConf: ${(cause as Error).message}`, { cause })
   }
+}
+
+/** One address of each set, or none at all. @throws CniError when a set has none, or the pod has some already */
+function allocateAll(
+  store: AddressStore,
+  sets: HostLocalConfig['sets'],
+  wanted: ReadonlyMap<number, string>,
+  network: PluginAttachment,
+): CniResult['ips'] {
+  const [owned] = store.owned(network.containerId, network.ifName)
+  if (owned !== undefined) {
+    throw new CniError(
+      cniCode.internal,
+      `${owned} has been allocated to ${network.containerId}, duplicate allocation is not allowed`,
+    )
+  }
+  const ips: CniResult['ips'] = []
+  try {
+    for (const [index, ranges] of sets.entries()) {
+      const set = { index, ranges, wanted: wanted.get(index) }
+      ips.push(set.wanted === undefined ? allocate(store, set, network) : take(store, set, set.wanted, network))
+    }
+  } catch (error) {
+    store.release(ips.map(({ address }) => address.split('/')[0] ?? ''))
+    throw error
+  }
+  return ips
 }
 
 interface AddressSet {
@@ -112,11 +132,10 @@ function allocate(
   { index, ranges }: AddressSet,
   { containerId, ifName }: PluginAttachment,
 ): CniResult['ips'][number] {
-  const taken = store.taken()
   const last = store.last(index)
   for (;;) {
     const from = last === undefined ? undefined : BigInt(`0x${addressBytes(last).toString('hex')}`)
-    const found = nextAddress(ranges, from, (address) => !taken.has(address))
+    const found = nextAddress(ranges, from, store.isFree)
     if (!found) {
       throw new CniError(
         cniCode.internal,
@@ -128,7 +147,7 @@ function allocate(
       store.setLast(index, address)
       return { address: `${address}/${range.prefix}`, gateway: addressOf(range.gateway, range.bits) }
     }
-    taken.add(address) // another process was quicker
+    // Another program was quicker.
   }
 }
 

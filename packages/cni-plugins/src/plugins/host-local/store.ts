@@ -1,44 +1,85 @@
 // Who has which address: one file per address, in the format of the reference plugin. As there, nothing is synced: after
 // a power cut the pods are gone, too.
-import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { linkSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { addressFamily } from '@nodelet/linux'
 import type { AttachmentKey } from '../../types.ts'
 
 /** The addresses of one network. Each call is a few on small files, at once: turns of a thread would take far longer. */
 export interface AddressStore {
-  taken(): Set<string>
+  isFree(address: string): boolean
   /** False when another has it already. */
   take(address: string, containerId: string, ifName: string): boolean
   last(set: number): string | undefined
   setLast(set: number, address: string): void
-  /** With `likely` a look at those is enough when all are its own; else at all files. */
-  owned(containerId: string, ifName: string, likely?: readonly string[]): string[]
+  owned(containerId: string, ifName: string): string[]
   release(addresses: readonly string[]): void
   /** Frees what belongs to none of these. */
   releaseOthers(owners: readonly AttachmentKey[]): void
 }
 
-export function openAddressStore(folder: string): AddressStore {
-  const names = (): string[] => {
-    mkdirSync(folder, { recursive: true, mode: 0o755 })
-    return readdirSync(folder)
+/** What the files of a folder say, at one state of it: to read them all for each pod would take longer with each pod. */
+interface Owners {
+  changedAt: bigint
+  by: Map<string, string>
+}
+const known = new Map<string, Owners>()
+
+/**
+ * Files are the truth; what they said is kept as long as the folder is as this process left it.
+ *
+ * @param folder which exists and whose lock is held
+ */
+export function withAddresses<Value>(folder: string, work: (store: AddressStore) => Value): Value {
+  const names = readdirSync(folder)
+  const by = ownersIn(folder, names.filter(isAddress))
+  known.delete(folder)
+  try {
+    // Left by a process that was killed as it wrote: nobody else has the lock.
+    for (const name of names) if (isAside(name)) rmSync(join(folder, name), { force: true })
+    return work(storeOf(folder, by))
+  } finally {
+    // A file that is empty is being written by a program that takes no lock.
+    if (![...by.values()].includes('')) known.set(folder, { changedAt: changeOf(folder), by })
   }
+}
+
+const changeOf = (folder: string): bigint => statSync(folder, { bigint: true }).mtimeNs
+
+function ownersIn(folder: string, names: readonly string[]): Map<string, string> {
+  const { changedAt, by } = known.get(folder) ?? {}
+  const isSame = changedAt === changeOf(folder) && by?.size === names.length && names.every((name) => by.has(name))
+  if (isSame) return by
+  return new Map(
+    names.flatMap((name) => {
+      const content = contentOf(join(folder, name))
+      return content === undefined ? [] : [[name, content] as const]
+    }),
+  )
+}
+
+function storeOf(folder: string, by: Map<string, string>): AddressStore {
   const owner = (containerId: string, ifName: string): string => `${containerId}\r\n${ifName}`
-  const release = (addresses: readonly string[]): void =>
-    addresses.forEach((address) => rmSync(join(folder, address), { force: true }))
+  const release = (addresses: readonly string[]): void => {
+    for (const address of addresses) {
+      rmSync(join(folder, address), { force: true })
+      by.delete(address)
+    }
+  }
   return {
-    taken: () => new Set(names().filter((name) => isAddress(name))),
+    isFree: (address) => !by.has(address),
     take: (address, containerId, ifName) => {
       // Written aside and then linked: the file is there whole or not at all, and never twice.
       const aside = join(folder, `.${address}-${containerId}`)
       try {
         writeFileSync(aside, owner(containerId, ifName), { mode: 0o600 })
         linkSync(aside, join(folder, address))
+        by.set(address, owner(containerId, ifName))
         return true
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
-        throw error
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+        by.set(address, contentOf(join(folder, address)) ?? '')
+        return false
       } finally {
         rmSync(aside, { force: true })
       }
@@ -53,32 +94,21 @@ export function openAddressStore(folder: string): AddressStore {
       writeFileSync(aside, address)
       renameSync(aside, join(folder, `last_reserved_ip.${set}`))
     },
-    owned: (containerId, ifName, likely = []) => {
-      const isOwn = (address: string): boolean => {
-        const content = !isAddress(address) ? undefined : contentOf(join(folder, address))
-        return content === owner(containerId, ifName) || content === containerId
-      }
-      if (likely.length > 0 && likely.every(isOwn)) return [...likely]
-      const found: string[] = []
-      for (const name of names()) {
-        if (name.startsWith('.') && name.endsWith(`-${containerId}`)) rmSync(join(folder, name), { force: true })
-        if (isOwn(name)) found.push(name)
-      }
-      return found
+    owned: (containerId, ifName) => {
+      const own = [owner(containerId, ifName), containerId]
+      return [...by].filter(([, content]) => own.includes(content)).map(([address]) => address)
     },
     release,
     releaseOthers: (owners) => {
       const valid = new Set(owners.flatMap(({ containerId, ifName }) => [owner(containerId, ifName), containerId]))
-      const isStale = (name: string): boolean => {
-        const content = !isAddress(name) ? undefined : contentOf(join(folder, name))
-        return Boolean(content) && !valid.has(content ?? '') // one that is empty is being written
-      }
-      release(names().filter(isStale))
+      const stale = [...by].filter(([, content]) => content !== '' && !valid.has(content))
+      release(stale.map(([address]) => address))
     },
   }
 }
 
 const isAddress = (name: string): boolean => addressFamily(name) !== undefined
+const isAside = (name: string): boolean => isAddress(/^\.([^-]*)-/.exec(name)?.[1] ?? '')
 
 /** How long a file may be empty while another program writes it, in milliseconds. */
 const writingMs = 60_000
@@ -87,8 +117,9 @@ const writingMs = 60_000
 function contentOf(path: string): string | undefined {
   try {
     const content = readFileSync(path, 'utf8').trim()
-    if (content === '' && statSync(path).mtimeMs < Date.now() - writingMs) rmSync(path, { force: true })
-    return content
+    if (content !== '' || statSync(path).mtimeMs >= Date.now() - writingMs) return content
+    rmSync(path, { force: true })
+    return undefined
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error

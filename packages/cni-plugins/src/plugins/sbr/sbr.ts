@@ -3,7 +3,7 @@ import { isNamespacePinned, LinuxError, openNetlink } from '@nodelet/linux'
 import type { Netlink, Route } from '@nodelet/linux'
 import { CniError, cniCode } from '../../errors.ts'
 import { hostPrefix } from '../../host-prefix.ts'
-import { withNetnsLock } from '../../interface/netns-lock.ts'
+import { withFileLock } from '../../file-lock.ts'
 import { podIps } from '../../interface/pod-ips.ts'
 import { needing } from '../../kernel-feature.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
@@ -21,7 +21,7 @@ export const sbr: DefinedPlugin = definePlugin<SbrConfig>({
     if (!prevResult) throw wrong('This plugin must be called as chained plugin', cniCode.badConfig)
     const ips = podIps(prevResult, ifName)
     if (ips.length === 0) throw wrong(`No IP addresses supplied on interface: ${ifName}`, cniCode.badConfig)
-    return withNetnsLock(netns, signal, async () => {
+    return withFileLock(netns, 'exists', signal, async () => {
       using inside = openNetlink({ netns })
       const link = await inside.links.get(ifName)
       if (!link) throw wrong(`Cannot find network interface ${ifName}`)
@@ -41,7 +41,7 @@ export const sbr: DefinedPlugin = definePlugin<SbrConfig>({
   async del(call, _, signal) {
     const { network, namespaceGoes } = call
     if (namespaceGoes || !isNamespacePinned(network.netns)) return
-    await withNetnsLock(network.netns, signal, async () => {
+    await withFileLock(network.netns, 'exists', signal, async () => {
       using inside = openNetlink({ netns: network.netns })
       await giveBack(inside, call)
     })

@@ -6,26 +6,36 @@ import { CniError, cniCode } from '../../errors.ts'
 import { attachLink, checkAttached, detachLink } from '../../interface/attach.ts'
 import { common, parseConfig } from '../../interface/config.ts'
 import { byIpam } from '../../interface/ipam.ts'
+import type { WithIpam } from '../../interface/ipam.ts'
 import { ofKind } from '../../interface/link-kinds.ts'
 import { wantedMac } from '../../interface/mac.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
 import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
+import type { CniResult } from '../../types.ts'
 import { addLabelledTap } from './labelled.ts'
 
 const id = z.number().int().nonnegative().max(0xffff_fffe).nullish()
 
-const schema = z.object({
+export interface TapConfig extends WithIpam {
+  mtu: number
+  multiQueue: boolean
+  owner?: number | null | undefined
+  group?: number | null | undefined
+  selinuxContext?: string | undefined
+  /** Of the pod's namespace. */
+  bridge?: string | undefined
+  dns?: CniResult['dns'] | undefined
+}
+const schema: z.ZodType<TapConfig> = z.object({
   mtu: common.mtu,
   multiQueue: z.boolean().default(false),
   owner: id,
   group: id,
   selinuxContext: z.string().optional(),
-  /** Of the pod's namespace. */
   bridge: common.linkName.or(z.literal('')).optional(),
   ipam: common.ipam.optional(),
   dns: common.dns,
 })
-export type TapConfig = z.output<typeof schema>
 
 export const tap: DefinedPlugin = definePlugin<TapConfig>({
   name: 'tap',

@@ -4,18 +4,24 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { AttachmentKey } from '../../types.ts'
 
-const schema = z.object({
+/** Only what was changed. */
+export interface Backup {
+  mac?: string | undefined
+  promisc?: boolean | undefined
+  mtu?: number | undefined
+  allmulti?: boolean | undefined
+  txQLen?: number | undefined
+  /** The network's name, which the reference plugin does not note. */
+  network?: string | undefined
+}
+const schema: z.ZodType<Backup> = z.object({
   mac: z.string().optional(),
   promisc: z.boolean().optional(),
   mtu: z.number().optional(),
   allmulti: z.boolean().optional(),
   txQLen: z.number().optional(),
-  /** The network's name, which the reference plugin does not note. */
   network: z.string().optional(),
 })
-
-/** Only what was changed. */
-export type Backup = z.output<typeof schema>
 
 const nameOf = ({ containerId, ifName }: AttachmentKey): string => `${containerId}_${ifName}.json`
 
