@@ -67,16 +67,22 @@ export const nodeFacts = (facts: Facts): NodeFacts => ({
 })
 
 /** The graph of `items` at an example's node. */
-export function exampleGraph(facts: Facts, items: readonly Item[], family: IPFamily): ServiceGraph {
+export function exampleGraph(
+  facts: Facts,
+  items: readonly Item[],
+  family: IPFamily,
+  previous?: ServiceGraph,
+): ServiceGraph {
   const ofKind = <T>(kind: string): T[] => items.filter((item) => item.kind === kind) as T[]
   const node = ofKind<Node>('Node').find(({ metadata }) => metadata?.name === facts.nodeName)
-  return serviceGraph({
+  const input = {
     family,
     services: ofKind<Service>('Service'),
     endpointSlices: ofKind<EndpointSlice>('EndpointSlice'),
     nodeName: facts.nodeName,
     zone: node?.metadata?.labels?.['topology.kubernetes.io/zone'] ?? '',
-  })
+  }
+  return serviceGraph(input, previous)
 }
 
 const keyOf = ({ kind, metadata }: Item): string => `${kind} ${metadata?.namespace}/${metadata?.name}`

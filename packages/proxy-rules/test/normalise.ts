@@ -1,4 +1,4 @@
-// iptables-restore text in a comparable order: chains sorted, rules grouped by chain, shared chains sorted.
+// Texts of iptables-restore and nft in a comparable order.
 
 const shared = new Set(['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-EXTERNAL-SERVICES', 'KUBE-PROXY-FIREWALL'])
 
@@ -23,8 +23,24 @@ const normaliseTable = (lines: readonly string[]): string[] => {
   return [lines[0] ?? '', ...chains, ...sorted, ...deletions, 'COMMIT']
 }
 
-/** Normalises restore text as the worked examples are. */
+/** Normalises restore text as the worked examples are: chains sorted, rules grouped by chain, shared chains sorted. */
 export function normalise(text: string): string {
   const tables = text.split('COMMIT\n').filter((part) => part.trim() !== '')
   return tables.flatMap((part) => normaliseTable(part.trim().split('\n'))).join('\n') + '\n'
+}
+
+const kinds = ['table', 'chain', 'set', 'map', 'rule', 'element']
+
+/** Normalises the text for an empty table as the worked examples are: objects by kind and name, rules in their order. */
+export function normaliseNft(text: string): string {
+  const added = [...new Set(text.split('\n').filter((line) => line.startsWith('add ')))]
+  return kinds
+    .flatMap((kind) => {
+      const own = added.filter((line) => line.startsWith(`add ${kind} `))
+      if (kind !== 'rule') return own.sort()
+      const chains = Map.groupBy(own, (line) => line.split(' ')[4] ?? '')
+      return [...chains.keys()].sort().flatMap((chain) => chains.get(chain) ?? [])
+    })
+    .map((line) => `${line}\n`)
+    .join('')
 }

@@ -1,19 +1,18 @@
 // Which Services differ between two graphs.
-import type { ServiceGraph } from './service-graph.ts'
+import type { ServiceGraph, ServiceNode } from './service-graph.ts'
 
-function byService({ nodes }: ServiceGraph): Map<string, string> {
-  const texts = new Map<string, string>()
-  for (const node of nodes) {
-    const key = `${node.port.namespace}/${node.port.service}`
-    texts.set(key, (texts.get(key) ?? '') + JSON.stringify(node))
-  }
-  return texts
-}
+const serviceOf = ({ port }: ServiceNode): string => `${port.namespace}/${port.service}`
 
 /** `namespace/name` of the Services that `next` has otherwise than `previous`, or only one of them has. */
 export function changedServices(previous: ServiceGraph, next: ServiceGraph): Set<string> {
-  const before = byService(previous)
-  const after = byService(next)
-  const keys = new Set([...before.keys(), ...after.keys()])
-  return new Set([...keys].filter((key) => before.get(key) !== after.get(key)))
+  const before = new Map(previous.nodes.map((node) => [node.key, node]))
+  const changed = new Set<string>()
+  for (const node of next.nodes) {
+    const old = before.get(node.key)
+    before.delete(node.key)
+    // A graph that was made from another has its nodes.
+    if (old !== node && JSON.stringify(old) !== JSON.stringify(node)) changed.add(serviceOf(node))
+  }
+  for (const node of before.values()) changed.add(serviceOf(node))
+  return changed
 }

@@ -2,12 +2,13 @@
 import type { ServiceGraph } from '../graph/service-graph.ts'
 import type { IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
-import { localMatch } from '../node/local-traffic.ts'
+import { masqueradeMark } from '../node/masquerade-mark.ts'
 import { nodePortAddresses, type NodePortAddresses } from '../node/node-port-addresses.ts'
 import { firewallChain, localnetRule } from './localnet.ts'
 import { comment, TableBuilder, type IptablesProgram } from './program.ts'
 import { servicePrefixes } from './names.ts'
 import { addEntrances } from './entrances.ts'
+import { localMatch } from './local-match.ts'
 import { addServiceChains, serviceChains } from './service-chains.ts'
 
 /** What a compilation may leave out and has to clear away. */
@@ -50,12 +51,6 @@ function addFixedNatRules(nat: TableBuilder, facts: NodeFacts, mark: string): vo
   nat.add('KUBE-MARK-MASQ', '-j', 'MARK', '--or-mark', mark)
 }
 
-function markOf({ masqueradeBit }: NodeFacts): string {
-  if (!Number.isInteger(masqueradeBit) || masqueradeBit < 0 || masqueradeBit > 31)
-    throw new RangeError(`masqueradeBit: ${masqueradeBit} is no bit of a mark; use 0 to 31`)
-  return `0x${(2 ** masqueradeBit).toString(16).padStart(8, '0')}`
-}
-
 /**
  * Compiles `graph` for a node. Pure, and the same input gives the same program.
  *
@@ -63,7 +58,7 @@ function markOf({ masqueradeBit }: NodeFacts): string {
  */
 export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: CompileOptions = {}): IptablesProgram {
   const { family, nodes } = graph
-  const mark = markOf(facts)
+  const mark = masqueradeMark(facts.masqueradeBit)
   const local = localMatch(facts.localTraffic, family)
   const nodePorts = nodePortAddresses(facts, family)
   const fixed = ['KUBE-SERVICES', 'KUBE-EXTERNAL-SERVICES', 'KUBE-FORWARD', 'KUBE-NODEPORTS', 'KUBE-PROXY-FIREWALL']

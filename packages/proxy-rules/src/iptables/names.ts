@@ -1,15 +1,7 @@
 // The names of chains that belong to one service port.
-import { hash } from 'node:crypto'
+import { chainHash } from '../chain-hash.ts'
 import type { Endpoint } from '../graph/endpoint.ts'
 import type { ServicePort } from '../graph/service-port.ts'
-
-const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
-
-/** The first 16 characters of the base32 text (RFC 4648) of the SHA-256 of `text`. */
-export function chainHash(text: string): string {
-  const bits = BigInt(`0x${hash('sha256', text, 'hex').slice(0, 20)}`)
-  return Array.from({ length: 16 }, (_, i) => alphabet[Number((bits >> BigInt(75 - 5 * i)) & 31n)]).join('')
-}
 
 /** The chains of a service port; whether each exists depends on its endpoints. */
 export interface ChainNames {

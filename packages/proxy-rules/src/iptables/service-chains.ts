@@ -3,7 +3,7 @@ import type { Choice } from '../graph/choice.ts'
 import type { Endpoint } from '../graph/endpoint.ts'
 import { externallyAccessible, type ServicePort } from '../graph/service-port.ts'
 import { cidrContains, parseAddress, parseCidr } from '../net/address.ts'
-import type { LocalMatch } from '../node/local-traffic.ts'
+import type { LocalMatch } from './local-match.ts'
 import { chainNames } from './names.ts'
 import { comment, type TableBuilder } from './program.ts'
 

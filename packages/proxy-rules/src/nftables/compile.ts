@@ -1,0 +1,53 @@
+// The service graph as an nftables program.
+import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
+import type { NodeFacts } from '../node/facts.ts'
+import { entrances, servedBy } from './entrances.ts'
+import { nftablesNames } from './names.ts'
+import type { Chain, NftablesProgram, ServicePart } from './program.ts'
+import { endpointChain, externalChain, firewallChain, policyChain } from './service-chains.ts'
+import { sharedPart } from './shared-part.ts'
+import { styleOf, type NftablesLayout, type Style } from './style.ts'
+
+/** How a program is compiled. */
+export interface NftablesOptions {
+  layout: NftablesLayout
+  /** An earlier program of the same family: the parts of nodes that are the same objects are used again. Default: none. */
+  previous?: NftablesProgram | undefined
+}
+
+/**
+ * Compiles `graph` for a node. Pure, and the same input gives the same program.
+ *
+ * @throws RangeError for malformed facts: mark bit, CIDRs, interface names.
+ */
+export function compileNftables(graph: ServiceGraph, facts: NodeFacts, options: NftablesOptions): NftablesProgram {
+  const style = styleOf(facts, graph.family, options.layout)
+  const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
+  const known = options.previous?.style === styleText ? options.previous.services : undefined
+  const services = new Map<string, ServicePart>()
+  for (const node of graph.nodes) {
+    const before = known?.get(node.key)
+    services.set(node.key, before?.node === node ? before : servicePart(node, style))
+  }
+  return { family: graph.family, layout: options.layout, style: styleText, shared: sharedPart(facts, style), services }
+}
+
+function servicePart(node: ServiceNode, style: Style): ServicePart {
+  const { port, choice } = node
+  const names = nftablesNames(port)
+  const served = servedBy(port, choice)
+  const { cluster, local } = choice
+  const chains: Chain[] = []
+  if (served.external) chains.push(externalChain(port, names, served.outside, style))
+  if (served.firewall) chains.push(firewallChain(port, names, style))
+  if (cluster.length > 0) chains.push(policyChain(names.cluster, port, cluster, names, style))
+  if (local.length > 0) chains.push(policyChain(names.local, port, local, names, style))
+  const remembering = port.affinitySeconds > 0 ? choice.reachable : []
+  const endpoints = remembering.map((endpoint) => endpointChain(port, endpoint, names, style))
+  return {
+    node,
+    chains: [...chains, ...endpoints.map(({ chain }) => chain)],
+    containers: endpoints.map(({ affinity }) => affinity),
+    elements: entrances(port, choice, served, names),
+  }
+}

@@ -1,0 +1,78 @@
+// The chains of one service port: policies, firewall, endpoints.
+import type { Endpoint } from '../graph/endpoint.ts'
+import type { ServicePort } from '../graph/service-port.ts'
+import { cidrContains, parseCidr } from '../net/address.ts'
+import type { NftablesNames } from './names.ts'
+import { comment, type Chain, type Container } from './program.ts'
+import type { Style } from './style.ts'
+
+const protocolMatch = ({ protocol }: ServicePort): string => `meta l4proto ${protocol.toLowerCase()}`
+
+/** `{ 0 : first , 1 : second }` with a random number before it. */
+const randomly = (kind: 'map' | 'vmap', targets: readonly string[]): string =>
+  `numgen random mod ${targets.length} ${kind} { ${targets.map((target, index) => `${index} : ${target}`).join(' , ')} }`
+
+/** A chain that translates to one of `endpoints`. */
+export function policyChain(
+  name: string,
+  port: ServicePort,
+  endpoints: readonly Endpoint[],
+  names: NftablesNames,
+  { ip }: Style,
+): Chain {
+  if (port.affinitySeconds === 0) {
+    const targets = endpoints.map((endpoint) => `${endpoint.address} . ${endpoint.port}`)
+    return { name, rules: [`${protocolMatch(port)} dnat ${ip} addr . port to ${randomly('map', targets)}`] }
+  }
+  const targets = endpoints.map((endpoint) => names.endpoint(endpoint))
+  return {
+    name,
+    rules: [
+      ...targets.map(({ chain, affinity }) => `${ip} saddr @${affinity} goto ${chain}`),
+      randomly(
+        'vmap',
+        targets.map(({ chain }) => `goto ${chain}`),
+      ),
+    ],
+  }
+}
+
+/** The chain and the set of an endpoint that remembers its clients. */
+export function endpointChain(
+  port: ServicePort,
+  endpoint: Endpoint,
+  names: NftablesNames,
+  { ip, addressType }: Style,
+): { chain: Chain; affinity: Container } {
+  const { chain, affinity } = names.endpoint(endpoint)
+  const rules = [`update @${affinity} { ${ip} saddr }`, `${protocolMatch(port)} dnat to ${endpoint.text}`]
+  return {
+    chain: { name: chain, rules },
+    affinity: { kind: 'set', name: affinity, type: addressType, timeoutSeconds: port.affinitySeconds },
+  }
+}
+
+/** What traffic from outside goes through; `hasLocal` says whether there are endpoints on this node. */
+export function externalChain(port: ServicePort, names: NftablesNames, hasLocal: boolean, style: Style): Chain {
+  const { setMark, local } = style
+  const toAll = `goto ${names.cluster}`
+  if (!port.externalPolicyLocal) return { name: names.external, rules: [`${setMark}${comment('masquerade')}`, toAll] }
+  const fromNode = 'fib saddr type local'
+  return {
+    name: names.external,
+    rules: [
+      ...(local ? [`${local.is} ${toAll}${comment('short-circuit pod traffic')}`] : []),
+      `${fromNode} ${setMark}${comment('masquerade local traffic')}`,
+      `${fromNode} ${toAll}${comment('short-circuit local traffic')}`,
+      ...(hasLocal ? [`goto ${names.local}`] : []),
+    ],
+  }
+}
+
+/** Drops what comes from outside the source ranges. A node within them reaches the VIPs with these as its source. */
+export function firewallChain(port: ServicePort, names: NftablesNames, { ip, nodeIP }: Style): Chain {
+  const ranges = port.sourceRanges.map(parseCidr).filter((range) => range !== undefined)
+  const isNodeIn = nodeIP !== undefined && ranges.some((range) => cidrContains(range, nodeIP))
+  const sources = new Set([...port.sourceRanges, ...(isNodeIn ? port.loadBalancerVIPs : [])])
+  return { name: names.firewall, rules: [`${ip} saddr != { ${[...sources].join(' , ')} } drop`] }
+}
