@@ -27,6 +27,7 @@ interface Flags {
   serviceCidr?: string
   podCidr?: string
   cgroupRoot?: string
+  proxyMode?: string
   manifests?: string
   kubeletConfig?: string
   logLevel?: string
@@ -36,13 +37,14 @@ const list = (text: string): string[] => text.split(',').filter((word) => word !
 const number = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text))
 
 const configOf = async (flags: Flags): Promise<NodeConfig> => {
-  const { config, nodeIp, parts, apiPort, kubeletPort, logLevel, ...rest } = flags
+  const { config, nodeIp, parts, apiPort, kubeletPort, proxyMode, logLevel, ...rest } = flags
   const input: { [K in keyof NodeConfigInput]: NodeConfigInput[K] | undefined } = {
     ...pickKnown(rest),
     nodeIPs: nodeIp,
     parts: parts as Part[] | undefined,
     apiPort: number(apiPort),
     kubeletPort: number(kubeletPort),
+    proxyMode: proxyMode as NodeConfigInput['proxyMode'],
     logLevel: logLevel as NodeConfigInput['logLevel'],
   }
   return readConfig(config, input as Partial<NodeConfigInput>)
@@ -79,6 +81,7 @@ const withNode = (command: Command): Command =>
     .option('--api-port <port>', 'the API server (default: 6443)')
     .option('--kubelet-port <port>', "the kubelet's HTTPS server (default: 10250)")
     .option('--service-cidr <cidr>', 'addresses of Services (default: 10.96.0.0/16)')
+    .addOption(new Option('--proxy-mode <mode>', 'default: iptables').choices(['iptables', 'nftables']))
     .option('--manifests <folder>', 'static pods (default: manifests below the root)')
     .option('--kubelet-config <file>', 'KubeletConfiguration, YAML or JSON')
     .option('--down', 'remove all pods at the end; without it containers keep running')

@@ -89,6 +89,7 @@ export async function startNode(
       nodeName: config.nodeName,
       nodeIPs,
       minSyncPeriodMs: 100,
+      mode: config.proxyMode,
       localTraffic: { mode: 'ClusterCIDR', cidrs: [config.podCidr] },
       log: log.child({ part: 'proxy' }),
     })

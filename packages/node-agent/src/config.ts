@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import { packageNamePattern } from '@nodelet/cni-plugins'
 import { parseKubeletConfiguration } from '@nodelet/kubelet-core'
 import type { KubeletConfigurationInput } from '@nodelet/kubelet-core'
+import type { ProxyMode } from '@nodelet/proxy-rules'
 import type { ImagesOptions } from '@nodelet/runtime-runc'
 import { parse } from 'yaml'
 import { z } from 'zod'
@@ -42,6 +43,8 @@ export interface NodeConfig {
   /** Default `cluster.local`. */
   clusterDomain: string
   clusterDns: string[]
+  /** What the service proxy makes its rules of, as the field `mode` of a KubeProxyConfiguration; default `iptables`. */
+  proxyMode: ProxyMode
   /** Static pods; default: `manifests` below the root, and `/etc/kubernetes/manifests` when joining a cluster. */
   manifests?: string | undefined
   /** A KubeletConfiguration file, YAML or JSON: what it says wins over what this node would say itself. */
@@ -99,6 +102,7 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   podCidr: cidr.default('10.88.0.0/16'),
   clusterDomain: z.string().default('cluster.local'),
   clusterDns: z.array(z.string()).default([]),
+  proxyMode: z.enum(['iptables', 'nftables']).default('iptables'),
   manifests: path.optional(),
   kubeletConfig: path.optional(),
   imageCredentialProviderConfig: path.optional(),

@@ -1,15 +1,21 @@
 // The service proxy: follows the API server and keeps the kernel's rules as it says.
 import { existsSync } from 'node:fs'
 import type { KubeClient } from '@nodelet/kube-client'
+import type { RuleBackend } from './apply/backend.ts'
+import { createIptablesBackend } from './apply/iptables-backend.ts'
 import { openIptables } from './apply/iptables-restore.ts'
-import type { Iptables } from './apply/iptables-restore.ts'
+import { openNft } from './apply/nft.ts'
+import { createNftablesBackend } from './apply/nftables-backend.ts'
+import { removeOtherMode } from './apply/other-mode.ts'
 import { inNetns } from './apply/program.ts'
 import { readSysctl, setConntrack, writeSysctl } from './apply/sysctls.ts'
 import { createFamilyProxier, interfacesIn } from './family-proxier.ts'
 import type { FamilyProxier } from './family-proxier.ts'
 import { createHealthServers } from './health/service-health.ts'
 import { silentLogger, type Logger } from './log.ts'
-import { parseAddress, type IPFamily } from './net/address.ts'
+import type { ProxyMode } from './mode.ts'
+import { isLoopback, parseAddress, type IPFamily } from './net/address.ts'
+import type { NftablesLayout } from './nftables/style.ts'
 import type { LocalTraffic, NodeFacts } from './node/facts.ts'
 import { nodePortAddresses } from './node/node-port-addresses.ts'
 import { createRunner, type Runner } from './runner.ts'
@@ -21,19 +27,23 @@ export interface ProxierOptions {
   /** The node's own addresses; the first one decides which family must work. */
   nodeIPs: readonly string[]
   localTraffic: LocalTraffic
+  /** Default `iptables`. What another mode left is removed. */
+  mode?: ProxyMode
+  /** How nftables rules are written; default `compat`, as the Go proxy writes them. */
+  nftablesLayout?: NftablesLayout
   /** A pinned network namespace that stands for the host; default: the own. */
   netns?: string
   /** Milliseconds of rest after each sync; default 1000. The first sync runs at once. */
   minSyncPeriodMs?: number
   /** Milliseconds between looks whether somebody has flushed the rules, and the longest pause after failures; default 30 s. */
   syncPeriodMs?: number
-  /** Where node ports answer: CIDRs, or the single word `primary`; default: everywhere. */
+  /** Where node ports answer: CIDRs, or the single word `primary`; default: everywhere, and `primary` in nftables mode. */
   nodePortAddresses?: readonly string[]
   /** Default false. */
   masqueradeAll?: boolean
   /** Default 14. */
   masqueradeBit?: number
-  /** Default true. */
+  /** Default true; nftables mode never has them. */
   localhostNodePorts?: boolean
   log?: Logger
 }
@@ -50,19 +60,20 @@ export interface Proxier {
 const firstRetryMs = 1000
 
 /**
- * Starts the proxy in iptables mode, for IPv4 and, where the machine has it, IPv6. Needs root and the program `iptables` (with
- * `-save` and `-restore`, 1.6.2 or later).
+ * Starts the proxy, for IPv4 and, where the machine has it, IPv6. Needs root and the program `iptables` (with `-save` and
+ * `-restore`, 1.6.2 or later), or in nftables mode `nft` (1.0.1 or later, Linux 5.13 or later).
  *
- * @throws Error when iptables does not work for the family of the first node address; RangeError for malformed options
+ * @throws Error when that does not work for the family of the first node address; RangeError for malformed options
  */
 export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const { client, nodeName, netns, minSyncPeriodMs = 1000, syncPeriodMs = 30_000, log = silentLogger } = options
-  const families = await openFamilies(options, log)
-  const base = factsOf(options)
+  const mode = modeOf(options)
+  const base = factsOf(options, mode)
+  const backends = await openFamilies(options, mode, log)
+  if (mode === 'nftables') tellOfLoopback(base, log)
   prepareKernel({ ...base, interfaces: {} }, log, netns)
-  const proxiers = families.map((iptables) =>
-    createFamilyProxier({ iptables, facts: { ...base, randomFully: iptables.randomFully }, netns, log }),
-  )
+  await removeOtherMode(mode, log, netns)
+  const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts: base, netns, log }))
   const runners = proxiers.map((proxier, index) =>
     createRunner({
       work: async () => {
@@ -73,7 +84,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       retryMs: firstRetryMs,
       longestRetryMs: syncPeriodMs,
       onFailure: (error) => {
-        log.error({ err: error, family: families[index]?.family }, 'the rules could not be loaded: it is tried again')
+        log.error({ err: error, family: backends[index]?.family }, 'the rules could not be loaded: it is tried again')
       },
     }),
   )
@@ -85,7 +96,13 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     log,
   })
   const requestAll = (): void => runners.forEach((runner) => runner.request())
-  const tracker = startTracker({ client, nodeName, log, onChange: requestAll })
+  const tracker = startTracker({
+    client,
+    nodeName,
+    followServiceCIDRs: mode === 'nftables',
+    log,
+    onChange: requestAll,
+  })
   let looking: Promise<void> | undefined
   const look = (): void => {
     looking ??= lookForFlush(proxiers, runners, log).finally(() => (looking = undefined))
@@ -112,18 +129,36 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   }
 }
 
-async function openFamilies({ nodeIPs, netns }: ProxierOptions, log: Logger): Promise<Iptables[]> {
+const modes: readonly unknown[] = ['iptables', 'nftables'] satisfies ProxyMode[]
+
+function modeOf({ mode = 'iptables' }: ProxierOptions): ProxyMode {
+  if (modes.includes(mode)) return mode
+  throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables or nftables`)
+}
+
+async function openFamilies(options: ProxierOptions, mode: ProxyMode, log: Logger): Promise<RuleBackend[]> {
+  const { nodeIPs, netns } = options
   const primary = parseAddress(nodeIPs[0])?.family
   if (!primary) throw new RangeError(`nodeIPs: ${JSON.stringify(nodeIPs)} does not begin with an IP address`)
   const other: IPFamily = primary === 'IPv4' ? 'IPv6' : 'IPv4'
-  const first = await openIptables(primary, netns)
+  const first = await openBackend(primary, options, mode, log)
   if (other === 'IPv6' && !hasIPv6(netns)) return [first]
   try {
-    return [first, await openIptables(other, netns)]
+    return [first, await openBackend(other, options, mode, log)]
   } catch (error) {
     log.info({ err: error }, `there are no rules for ${other}`)
     return [first]
   }
+}
+
+async function openBackend(
+  family: IPFamily,
+  { netns, nftablesLayout: layout = 'compat' }: ProxierOptions,
+  mode: ProxyMode,
+  log: Logger,
+): Promise<RuleBackend> {
+  if (mode === 'iptables') return createIptablesBackend(await openIptables(family, netns))
+  return createNftablesBackend({ nft: await openNft(family, netns), layout, log })
 }
 
 function hasIPv6(netns: string | undefined): boolean {
@@ -131,20 +166,29 @@ function hasIPv6(netns: string | undefined): boolean {
   return present && readSysctl('net/ipv6/conf/all/disable_ipv6', netns) === '0'
 }
 
-function factsOf(options: ProxierOptions): Omit<NodeFacts, 'interfaces'> {
+function factsOf(options: ProxierOptions, mode: ProxyMode): Omit<NodeFacts, 'interfaces'> {
   const addresses = options.nodeIPs.map((text) => parseAddress(text)).filter((address) => address !== undefined)
   const nodeIPs = Object.fromEntries(addresses.toReversed().map(({ family, text }) => [family, text]))
+  const { nodePortAddresses: selection = [] } = options
   return {
     nodeIPs,
-    nodePortAddresses: options.nodePortAddresses ?? [],
+    nodePortAddresses: mode === 'nftables' && selection.length === 0 ? ['primary'] : selection,
     masqueradeAll: options.masqueradeAll ?? false,
     masqueradeBit: options.masqueradeBit ?? 14,
-    localhostNodePorts: options.localhostNodePorts ?? true,
+    localhostNodePorts: mode === 'iptables' && (options.localhostNodePorts ?? true),
     localTraffic: options.localTraffic,
     randomFully: true,
     nfacct: false,
     conntrackLiberal: (readSysctl('net/netfilter/nf_conntrack_tcp_be_liberal', options.netns) ?? '0') !== '0',
   }
+}
+
+function tellOfLoopback({ nodePortAddresses: selection }: Omit<NodeFacts, 'interfaces'>, log: Logger): void {
+  const lost = selection.filter((text) => {
+    const address = parseAddress(text.split('/')[0])
+    return address !== undefined && isLoopback(address)
+  })
+  if (lost.length > 0) log.error({ nodePortAddresses: lost }, 'in nftables mode node ports never answer on loopback')
 }
 
 function prepareKernel(facts: NodeFacts, log: Logger, netns: string | undefined): void {

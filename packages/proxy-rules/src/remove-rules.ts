@@ -1,10 +1,11 @@
 // Takes the rules of proxy and kubelet away without either: for the day the node goes.
 import { cleanUp } from './apply/cleanup.ts'
 import { openIptables } from './apply/iptables-restore.ts'
+import { removeOtherMode } from './apply/other-mode.ts'
 import { silentLogger, type Logger } from './log.ts'
 
 /**
- * Removes every chain and rule of a service proxy and of a kubelet, for both address families. Safe to run again.
+ * Removes every chain and rule of a service proxy, whatever its mode, and of a kubelet, for both address families. Safe to run again.
  *
  * @throws Error when iptables does not work for IPv4
  */
@@ -12,6 +13,7 @@ export async function removeNodeRules({
   netns,
   log = silentLogger,
 }: { netns?: string; log?: Logger } = {}): Promise<void> {
+  await removeOtherMode('iptables', log, netns)
   await cleanUp(await openIptables('IPv4', netns), { kubelet: true })
   try {
     await cleanUp(await openIptables('IPv6', netns), { kubelet: true })

@@ -1,120 +1,44 @@
 // The proxy as a whole: an API server, the kernel's rules, and packets.
-import type { Service, ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
+import type { Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
-import { createKubeClient } from '@nodelet/kube-client'
-import type { KubeClient } from '@nodelet/kube-client'
-import { keepKubeletRules, removeNodeRules, startProxier } from '@nodelet/proxy-rules'
-import type { Logger, Proxier, ProxierOptions } from '@nodelet/proxy-rules'
-import { rmSync } from 'node:fs'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import { startApiServer } from '../../kube-client/test/api-server.ts'
-import type { ApiServer } from '../../kube-client/test/api-server.ts'
-import { makeCertificates } from '../../kube-client/test/certificates.ts'
-import type { Certificates } from '../../kube-client/test/certificates.ts'
-import { hostIP, podIPs, podIPv6s, startSmallHost } from './small-host.ts'
-import type { Pod, SmallHost } from './small-host.ts'
+import { keepKubeletRules, removeNodeRules } from '@nodelet/proxy-rules'
+import { expect, test } from 'vitest'
+import { clusterIP, eventually, useProxier } from './proxier-world.ts'
+import { hostIP, podIPs, podIPv6s } from './small-host.ts'
 
-const clusterIP = '10.96.0.10'
-let certificates: Certificates
-let host: SmallHost
-let server: ApiServer
-let client: KubeClient
-let proxier: Proxier | undefined
-let told: string[]
-
-beforeAll(async () => {
-  certificates = makeCertificates()
-  host = await startSmallHost()
-  await Promise.all([host.serve('a', 8080), host.serve('b', 8080)])
-})
-afterAll(() => {
-  host?.end()
-  rmSync(certificates.folder, { recursive: true })
-})
-beforeEach(async () => {
-  told = []
-  server = await startApiServer(certificates)
-  server.tokens.add('t')
-  const ca = { pem: certificates.pem('ca.crt') }
-  client = createKubeClient({ server: server.url, ca, token: 't' })
-})
-afterEach(async () => {
-  await proxier?.cleanup()
-  proxier = undefined
-  await client.close()
-  await server.close()
-})
-
-const tell = (fields: object, message: string): void => void told.push(`${message} ${JSON.stringify(fields)}`)
-const log: Logger = { error: tell, warn: tell, info: () => {}, debug: () => {} }
-
-async function start(rest: Partial<ProxierOptions> = {}): Promise<Proxier> {
-  proxier = await startProxier({
-    client,
-    nodeName: 'node',
-    nodeIPs: [hostIP],
-    localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.99.0.0/16'] },
-    netns: host.netns,
-    minSyncPeriodMs: 10,
-    log,
-    ...rest,
-  })
-  await proxier.synced()
-  return proxier
-}
-
-function putService(spec: Partial<ServiceSpec> = {}, name = 'web', protocol = 'TCP'): void {
-  const service: Service = {
-    metadata: { name, namespace: 'shop', uid: name },
-    spec: { clusterIP, ports: [{ port: 80, protocol }], ...spec },
-  }
-  server.put(`/api/v1/namespaces/shop/services/${name}`, service)
-}
-
-function putEndpoints(pods: readonly Pod[], name = 'web', protocol = 'TCP'): void {
-  const slice: EndpointSlice = {
-    metadata: {
-      name: `${name}-1`,
-      namespace: 'shop',
-      uid: `${name}-1`,
-      labels: { 'kubernetes.io/service-name': name },
-    },
-    addressType: 'IPv4',
-    endpoints: pods.map((pod) => ({ addresses: [podIPs[pod]], conditions: { ready: true }, nodeName: 'node' })),
-    ports: [{ name: '', port: 8080, protocol }],
-  }
-  server.put(`/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/${name}-1`, slice)
-}
-
-/** Asks until the answers are these, for the watch has to bring the change first. */
-const eventually = (look: () => Promise<void>): Promise<void> => vi.waitFor(look, { timeout: 8000, interval: 50 })
+const world = useProxier()
+const { start, putService, putEndpoints } = world
 
 test('a cluster IP leads to all endpoints, from the host and from pods; so does a node port', async () => {
   putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
   putEndpoints(['a', 'b'])
   await start()
   for (const from of ['host', 'client', 'a'] as const) {
-    const answers = await host.ask(from, 'tcp', `${clusterIP}:80`, 24)
+    const answers = await world.host.ask(from, 'tcp', `${clusterIP}:80`, 24)
     expect(new Set(answers), from).toEqual(new Set(['a', 'b']))
   }
-  expect(new Set(await host.ask('client', 'tcp', `${hostIP}:30080`, 24))).toEqual(new Set(['a', 'b']))
-  expect(new Set(await host.ask('host', 'tcp', '127.0.0.1:30080', 24))).toEqual(new Set(['a', 'b']))
-  expect(told).toEqual([])
+  expect(new Set(await world.host.ask('client', 'tcp', `${hostIP}:30080`, 24))).toEqual(new Set(['a', 'b']))
+  expect(new Set(await world.host.ask('host', 'tcp', '127.0.0.1:30080', 24))).toEqual(new Set(['a', 'b']))
+  expect(world.told).toEqual([])
 })
 
 test('endpoints come and go; without any, connections are refused at once', async () => {
   putService()
   putEndpoints(['a'])
   await start()
-  expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 3)).toEqual(['a', 'a', 'a'])
+  expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 3)).toEqual(['a', 'a', 'a'])
   putEndpoints(['b'])
-  await eventually(async () => expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 3)).toEqual(['b', 'b', 'b']))
+  await eventually(async () =>
+    expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 3)).toEqual(['b', 'b', 'b']),
+  )
   putEndpoints([])
-  await eventually(async () => expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['ECONNREFUSED']))
-  expect(await host.ask('host', 'tcp', `${clusterIP}:80`, 1)).toEqual(['ECONNREFUSED'])
-  expect(await host.rules()).not.toContain('KUBE-SEP-')
-  server.remove('/api/v1/namespaces/shop/services/web')
-  await eventually(async () => expect(await host.rules()).not.toContain('shop/web'))
+  await eventually(async () =>
+    expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['ECONNREFUSED']),
+  )
+  expect(await world.host.ask('host', 'tcp', `${clusterIP}:80`, 1)).toEqual(['ECONNREFUSED'])
+  expect(await world.host.rules()).not.toContain('KUBE-SEP-')
+  world.server.remove('/api/v1/namespaces/shop/services/web')
+  await eventually(async () => expect(await world.host.rules()).not.toContain('shop/web'))
 })
 
 test('IPv6 of the same Service', async () => {
@@ -123,80 +47,92 @@ test('IPv6 of the same Service', async () => {
   const metadata = { name: 'web-6', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } }
   const endpoints = [{ addresses: [podIPv6s.b], conditions: { ready: true } }]
   const slice: EndpointSlice = { metadata, addressType: 'IPv6', endpoints, ports: [{ name: '', port: 8080 }] }
-  server.put('/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-6', slice)
+  world.server.put('/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-6', slice)
   await start({ localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.99.0.0/16', 'fd99::/16'] } })
-  expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 2)).toEqual(['a', 'a'])
-  expect(await host.ask('client', 'tcp', '[fd96::10]:80', 2)).toEqual(['b', 'b'])
+  expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 2)).toEqual(['a', 'a'])
+  expect(await world.host.ask('client', 'tcp', '[fd96::10]:80', 2)).toEqual(['b', 'b'])
 })
 
 test('client affinity sticks', async () => {
   putService({ sessionAffinity: 'ClientIP' })
   putEndpoints(['a', 'b'])
   await start()
-  expect(new Set(await host.ask('client', 'tcp', `${clusterIP}:80`, 20)).size).toBe(1)
+  expect(new Set(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 20)).size).toBe(1)
 })
 
 test('a UDP flow leaves an endpoint that is gone', async () => {
   putService({}, 'dns', 'UDP')
   putEndpoints(['a'], 'dns', 'UDP')
   await start()
-  expect(await host.ask('client', 'udp', `${clusterIP}:80`, 2, 5353)).toEqual(['a', 'a'])
-  expect(await host.run('conntrack', '-L', '-p', 'udp')).toContain(`src=${podIPs.a}`)
+  expect(await world.host.ask('client', 'udp', `${clusterIP}:80`, 2, 5353)).toEqual(['a', 'a'])
+  expect(await world.host.run('conntrack', '-L', '-p', 'udp')).toContain(`src=${podIPs.a}`)
   putEndpoints(['b'], 'dns', 'UDP')
   await eventually(async () =>
-    expect(await host.run('conntrack', '-L', '-p', 'udp')).not.toContain(`src=${podIPs.a} dst`),
+    expect(await world.host.run('conntrack', '-L', '-p', 'udp')).not.toContain(`src=${podIPs.a} dst`),
   )
-  expect(await host.ask('client', 'udp', `${clusterIP}:80`, 2, 5353)).toEqual(['b', 'b'])
+  expect(await world.host.ask('client', 'udp', `${clusterIP}:80`, 2, 5353)).toEqual(['b', 'b'])
 })
 
 test('cleaning up leaves the rules as they were, those of others included', async () => {
-  await host.run('iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '203.0.113.0/24', '-j', 'MASQUERADE')
-  await host.run('iptables', '-A', 'INPUT', '-s', '203.0.113.7', '-m', 'comment', '--comment', 'mine', '-j', 'DROP')
-  await host.run('iptables', '-t', 'mangle', '-N', 'MINE')
-  for (const table of ['nat', 'filter', 'mangle']) await host.run('ip6tables', '-t', table, '-S')
-  const before = await host.rules()
+  await world.host.run('iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '203.0.113.0/24', '-j', 'MASQUERADE')
+  await world.host.run(
+    'iptables',
+    '-A',
+    'INPUT',
+    '-s',
+    '203.0.113.7',
+    '-m',
+    'comment',
+    '--comment',
+    'mine',
+    '-j',
+    'DROP',
+  )
+  await world.host.run('iptables', '-t', 'mangle', '-N', 'MINE')
+  for (const table of ['nat', 'filter', 'mangle']) await world.host.run('ip6tables', '-t', table, '-S')
+  const before = await world.host.rules()
   putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
   putEndpoints(['a', 'b'])
   await start()
-  expect((await host.rules()).split('\n').length).toBeGreaterThan(before.split('\n').length + 30)
-  await proxier?.cleanup()
-  expect(await host.rules()).toBe(before)
-  await proxier?.cleanup()
-  expect(await host.rules()).toBe(before)
+  expect((await world.host.rules()).split('\n').length).toBeGreaterThan(before.split('\n').length + 30)
+  await world.proxier?.cleanup()
+  expect(await world.host.rules()).toBe(before)
+  await world.proxier?.cleanup()
+  expect(await world.host.rules()).toBe(before)
 })
 
 test('proxy and kubelet of one process share a chain; either may go first', async () => {
-  for (const table of ['nat', 'filter', 'mangle']) await host.run('ip6tables', '-t', table, '-S')
-  const before = await host.rules()
-  const keep = async (): Promise<void> => (await keepKubeletRules({ netns: host.netns }))[Symbol.asyncDispose]()
+  for (const table of ['nat', 'filter', 'mangle']) await world.host.run('ip6tables', '-t', table, '-S')
+  const before = await world.host.rules()
+  const keep = async (): Promise<void> => (await keepKubeletRules({ netns: world.host.netns }))[Symbol.asyncDispose]()
   await keep()
-  const ofKubelet = await host.rules()
-  await removeNodeRules({ netns: host.netns })
-  expect(await host.rules()).toBe(before)
+  const ofKubelet = await world.host.rules()
+  await removeNodeRules({ netns: world.host.netns })
+  expect(await world.host.rules()).toBe(before)
   putService()
   putEndpoints(['a'])
   await Promise.all([start(), keep()])
-  const together = (await host.rules()).split('\n')
+  const together = (await world.host.rules()).split('\n')
   expect(together.filter((line) => line.endsWith('-j KUBE-FIREWALL'))).toHaveLength(2)
   expect(together.filter((line) => line.startsWith('-A KUBE-FIREWALL'))).toHaveLength(1)
-  await proxier?.cleanup()
-  expect(await host.rules()).toBe(ofKubelet)
+  await world.proxier?.cleanup()
+  expect(await world.host.rules()).toBe(ofKubelet)
   const again = await start()
   await again.close()
-  await removeNodeRules({ netns: host.netns })
-  expect(await host.rules()).toBe(before)
+  await removeNodeRules({ netns: world.host.netns })
+  expect(await world.host.rules()).toBe(before)
 })
 
 test('a second start adopts what is there: jumps once, stale chains gone', async () => {
   putService()
   putEndpoints(['a', 'b'])
   const first = await start()
-  const rules = await host.rules()
+  const rules = await world.host.rules()
   await first.close()
-  expect(await host.rules()).toBe(rules)
+  expect(await world.host.rules()).toBe(rules)
   putEndpoints(['a'])
   await start()
-  const again = (await host.rules()).split('\n')
+  const again = (await world.host.rules()).split('\n')
   // Four of each family.
   expect(again.filter((line) => line.includes('-j KUBE-SERVICES'))).toHaveLength(8)
   expect(again.filter((line) => line.startsWith(':KUBE-SEP-'))).toHaveLength(1)
@@ -207,11 +143,11 @@ test('rules that somebody flushed are loaded again', async () => {
   putEndpoints(['a'])
   await start({ syncPeriodMs: 100 })
   for (const table of ['mangle', 'nat', 'filter']) {
-    await host.run('iptables', '-t', table, '-F')
-    await host.run('iptables', '-t', table, '-X')
+    await world.host.run('iptables', '-t', table, '-F')
+    await world.host.run('iptables', '-t', table, '-X')
   }
-  await eventually(async () => expect(await host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['a']))
-  expect(told).toEqual([expect.stringContaining('somebody has flushed the rules')])
+  await eventually(async () => expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['a']))
+  expect(world.told).toEqual([expect.stringContaining('somebody has flushed the rules')])
 })
 
 test('health check node ports tell of ready endpoints on this node', async () => {
@@ -219,7 +155,7 @@ test('health check node ports tell of ready endpoints on this node', async () =>
   putService({ ...spec, ports: [{ port: 80, nodePort: 30080 }] })
   putEndpoints(['a', 'b'])
   await start()
-  const ask = (address: string) => host.get(`http://${address}:30999/any`)
+  const ask = (address: string) => world.host.get(`http://${address}:30999/any`)
   const { status, headers, body } = await ask(hostIP)
   expect([status, headers['x-load-balancing-endpoint-weight'], headers['content-type']]).toEqual([
     200,
@@ -236,12 +172,12 @@ test('health check node ports tell of ready endpoints on this node', async () =>
 })
 
 test('Services of another proxy are not ours', async () => {
-  server.put('/api/v1/namespaces/shop/services/other', {
+  world.server.put('/api/v1/namespaces/shop/services/other', {
     metadata: { name: 'other', namespace: 'shop', labels: { 'service.kubernetes.io/service-proxy-name': '' } },
     spec: { clusterIP: '10.96.0.77', ports: [{ port: 80 }] },
   } as Service)
   putService()
   await start()
-  expect(await host.rules()).toContain('10.96.0.10')
-  expect(await host.rules()).not.toContain('10.96.0.77')
+  expect(await world.host.rules()).toContain('10.96.0.10')
+  expect(await world.host.rules()).not.toContain('10.96.0.77')
 })

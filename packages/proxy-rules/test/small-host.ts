@@ -128,6 +128,7 @@ export async function startSmallHost(): Promise<SmallHost> {
     await host.run('ip', 'link', 'set', 'far-end', 'up')
     await host.run('ip', 'link', 'set', 'uplink', 'up')
     await host.run('ip', 'route', 'add', 'default', 'via', gatewayIP)
+    await host.run('ip', '-6', 'route', 'add', 'default', 'dev', 'uplink')
     writeSysctl('net/ipv4/ip_forward', 1, silentLogger, host.netns)
     writeSysctl('net/ipv6/conf/all/forwarding', 1, silentLogger, host.netns)
     for (const pod of pods) await connectPod(host, at(pod), pod)

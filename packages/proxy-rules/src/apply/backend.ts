@@ -1,0 +1,18 @@
+// What keeps the rules of one family: each mode of the proxy has one.
+import type { ServiceGraph } from '../graph/service-graph.ts'
+import type { IPFamily } from '../net/address.ts'
+import type { NodeFacts } from '../node/facts.ts'
+
+export interface RuleBackend {
+  family: IPFamily
+  /**
+   * Brings the kernel to the graph. With `changed`, `namespace/name` of the Services that differ from the graph before, only these
+   * are written. After a failure the kernel's state is unknown: the next load has to be a whole one.
+   * @throws Error when the kernel refuses
+   */
+  load(graph: ServiceGraph, facts: NodeFacts, changed: ReadonlySet<string> | undefined): Promise<void>
+  /** Whether somebody has removed the rules. */
+  wasFlushed(): Promise<boolean>
+  /** Removes all rules. Safe to run again. */
+  cleanUp(): Promise<void>
+}

@@ -1,0 +1,97 @@
+// Runs the program nft: a transaction for each text, and a look at what the table is made of.
+import { release } from 'node:os'
+import type { IPFamily } from '../net/address.ts'
+import { tableName } from '../nftables/names.ts'
+import { runProgram } from './program.ts'
+
+/** A chain, set or map of the table. */
+export interface NftObject {
+  kind: 'chain' | 'set' | 'map'
+  name: string
+}
+
+/** The table of one family in one network namespace. */
+export interface Nft {
+  family: IPFamily
+  /** Loads a text: all of it or nothing. @throws Error with the first lines that were refused */
+  run(text: string): Promise<void>
+  hasTable(): Promise<boolean>
+  /** Names of all that the table holds; none when it is not there. */
+  objects(): Promise<NftObject[]>
+  /** Whether the chain that everything goes through is there and has rules. */
+  hasRules(): Promise<boolean>
+}
+
+const oldestNft = [1, 0, 1]
+/** Before, numbers and maps in rules did not work together. */
+const oldestKernel = [5, 13]
+const skipKernelCheck = 'KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK'
+/** A whole load of a large cluster. */
+const loadTimeoutMs = 180_000
+/** Errors that are told, each with its line and a mark below. */
+const mostErrors = 3
+
+/** @throws Error when the program is not there or too old, or the kernel is */
+export async function openNft(family: IPFamily, netns?: string): Promise<Nft> {
+  const place = [family === 'IPv4' ? 'ip' : 'ip6', tableName] as const
+  const run = (args: readonly string[], input = '') =>
+    runProgram('nft', args, { netns, input, timeoutMs: loadTimeoutMs })
+  const version = (await run(['--version'])).stdout.trim()
+  if (isOlder(numbersOf(version), oldestNft))
+    throw new Error(`nft is ${JSON.stringify(version)}: 1.0.1 or later is needed`)
+  if (isOlder(numbersOf(release()), oldestKernel) && !process.env[skipKernelCheck])
+    throw new Error(`the kernel is ${release()}: 5.13 or later is needed for nftables`)
+  const probe = await run(['list', 'tables', place[0]])
+  if (probe.code !== 0) throw new Error(`nft cannot list tables (${probe.stderr.trim()}): needs root and nf_tables`)
+  return {
+    family,
+    run: async (text) => {
+      const { code, stderr } = await run(['-f', '-'], text)
+      if (code !== 0) throw new Error(`nft failed with ${code}: ${firstErrors(stderr)}`)
+    },
+    hasTable: async () => (await run(['list', 'tables', place[0]])).stdout.includes(`table ${place.join(' ')}\n`),
+    objects: async () => {
+      const found: NftObject[] = []
+      for (const kind of ['chain', 'set', 'map'] as const) {
+        const { code, stdout, stderr } = await run(['-j', '-t', 'list', `${kind}s`, place[0]])
+        if (code !== 0) throw new Error(`nft list ${kind}s failed with ${code}: ${firstErrors(stderr)}`)
+        found.push(...parseObjects(stdout, kind))
+      }
+      return found
+    },
+    hasRules: async () => {
+      const { code, stdout } = await run(['list', 'chain', ...place, 'services'])
+      return code === 0 && stdout.includes('@service-ips')
+    },
+  }
+}
+
+function numbersOf(version: string): number[] {
+  return (
+    /(\d+)\.(\d+)(?:\.(\d+))?/
+      .exec(version)
+      ?.slice(1)
+      .map((part) => Number(part ?? 0)) ?? []
+  )
+}
+
+function isOlder(version: readonly number[], oldest: readonly number[]): boolean {
+  const index = oldest.findIndex((part, at) => part !== version[at])
+  return index >= 0 && (version[index] ?? 0) < (oldest[index] ?? 0)
+}
+
+/** What of our table `nft -j list` names. */
+function parseObjects(text: string, kind: NftObject['kind']): NftObject[] {
+  const { nftables } = JSON.parse(text) as { nftables: Record<string, { name: string; table: string } | undefined>[] }
+  return nftables.flatMap((entry) => {
+    const object = entry[kind]
+    return object?.table === tableName ? [{ kind, name: object.name }] : []
+  })
+}
+
+/** nft tells of every line that it refuses: the first ones say enough. */
+function firstErrors(stderr: string): string {
+  const errors = stderr.trim().split(/\n(?=\S*:\d+:\d+-\d+: )/)
+  const more = errors.length > mostErrors ? [`and ${errors.length - mostErrors} more`] : []
+  return [...errors.slice(0, mostErrors), ...more].join('\n')
+}

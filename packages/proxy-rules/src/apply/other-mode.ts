@@ -1,0 +1,28 @@
+// What another mode of the proxy left in the kernel.
+import type { ProxyMode } from '../mode.ts'
+import type { Logger } from '../log.ts'
+import type { IPFamily } from '../net/address.ts'
+import { cleanupText } from '../nftables/text.ts'
+import { cleanUp } from './cleanup.ts'
+import { openIptables } from './iptables-restore.ts'
+import { openNft } from './nft.ts'
+
+const families: readonly IPFamily[] = ['IPv4', 'IPv6']
+
+/** Removes it for both families. Where the tools of that mode are not there, nothing can be left. */
+export async function removeOtherMode(mode: ProxyMode, log: Logger, netns?: string): Promise<void> {
+  for (const family of families) {
+    try {
+      if (mode === 'nftables') await cleanUp(await openIptables(family, netns))
+      else await removeTable(family, netns)
+    } catch (error) {
+      log.debug({ err: error, family }, 'nothing was removed of the other mode of the proxy')
+    }
+  }
+}
+
+/** Removes the nftables table of a family, when it is there. @throws Error when nft does not work */
+export async function removeTable(family: IPFamily, netns?: string): Promise<void> {
+  const nft = await openNft(family, netns)
+  if (await nft.hasTable()) await nft.run(cleanupText(family))
+}

@@ -1,0 +1,285 @@
+// The proxy in nftables mode: an API server, the kernel's table, and packets.
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
+import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
+import { removeNodeRules } from '@nodelet/proxy-rules'
+import { describe, expect, test } from 'vitest'
+import { clusterIP, eventually, useProxier } from './proxier-world.ts'
+import { hostIP, podIPs, podIPv6s, type Pod } from './small-host.ts'
+
+const vip = '203.0.113.9'
+const nodePort: Partial<ServiceSpec> = { type: 'NodePort', ports: [{ port: 80, nodePort: 30_080 }] }
+/** Pod a is known as a pod of this node, the client stands for a machine elsewhere. */
+const clientIsOutside = { localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.99.1.0/24'] } } as const
+
+describe.each(['compat', 'fast'] as const)('layout %s', (nftablesLayout) => {
+  const world = useProxier({ mode: 'nftables', nftablesLayout })
+  const { start, putService, putEndpoints } = world
+  const ask = (from: Pod | 'host', address: string, times = 1): Promise<string[]> =>
+    world.host.ask(from, 'tcp', address, times)
+  const list = (...more: string[]): Promise<string> => world.host.run('nft', ...more)
+  const table = (): Promise<string> => list('-s', 'list', 'table', 'ip', 'kube-proxy')
+  const clusterAddress = `${clusterIP}:80`
+
+  /** One Service's endpoints, each with the node that it is on. */
+  function putPlaced(places: Partial<Record<Pod, string>>): void {
+    const slice: EndpointSlice = {
+      metadata: { name: 'web-1', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } },
+      addressType: 'IPv4',
+      endpoints: Object.entries(places).map(([pod, nodeName]) => ({ addresses: [podIPs[pod as Pod]], nodeName })),
+      ports: [{ name: '', port: 8080 }],
+    }
+    world.server.put('/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-1', slice)
+  }
+
+  test('cluster IP and node port lead to all endpoints, from the host, from pods and to oneself', async () => {
+    putService(nodePort)
+    putEndpoints(['a', 'b'])
+    await start()
+    for (const from of ['host', 'client', 'a'] as const) {
+      expect(new Set(await ask(from, clusterAddress, 24)), from).toEqual(new Set(['a', 'b']))
+    }
+    expect(new Set(await ask('client', `${hostIP}:30080`, 24))).toEqual(new Set(['a', 'b']))
+    // Neither other ports of a cluster IP nor other addresses of the host.
+    expect(await ask('client', `${clusterIP}:81`)).toEqual(['ECONNREFUSED'])
+    expect(await ask('host', '127.0.0.1:30080')).toEqual(['ECONNREFUSED'])
+    expect(world.told).toEqual([])
+  })
+
+  test('connections are spread evenly', async () => {
+    putService()
+    putEndpoints(['a', 'b'])
+    await start()
+    const answers = await ask('client', clusterAddress, 200)
+    const toA = answers.filter((answer) => answer === 'a').length
+    // Six standard deviations.
+    expect(Math.abs(toA - 100)).toBeLessThan(43)
+    expect(answers.filter((answer) => answer === 'b')).toHaveLength(200 - toA)
+  })
+
+  test('an endpoint changes: the table changes there and nowhere else', async () => {
+    putService(nodePort)
+    putService({ clusterIP: '10.96.0.11' }, 'other')
+    putEndpoints(['a'])
+    putEndpoints(['a', 'b'], 'other')
+    await start()
+    expect(await ask('a', clusterAddress, 2)).toEqual(['a', 'a'])
+    const rest = async (): Promise<string[]> => {
+      const blocks = (await list('-a', 'list', 'table', 'ip', 'kube-proxy')).split('\n\n')
+      return blocks.filter((block) => !block.includes('shop/web/') && !block.includes('hairpin'))
+    }
+    const before = await rest()
+    putEndpoints(['b'])
+    await eventually(async () => expect(await ask('client', clusterAddress, 3)).toEqual(['b', 'b', 'b']))
+    expect(await rest()).toEqual(before)
+    expect(before.length).toBeGreaterThan(15)
+    expect(world.told).toEqual([])
+  })
+
+  test('without endpoints connections are refused at once, without a Service they go nowhere', async () => {
+    putService(nodePort)
+    world.server.put('/apis/networking.k8s.io/v1/servicecidrs/kubernetes', {
+      metadata: { name: 'kubernetes' },
+      spec: { cidrs: ['10.96.0.0/16', 'fd96::/112'] },
+    } as object)
+    await start()
+    for (const address of [clusterAddress, `${hostIP}:30080`]) {
+      expect(await ask('client', address), address).toEqual(['ECONNREFUSED'])
+      expect(await ask('host', address), address).toEqual(['ECONNREFUSED'])
+    }
+    await eventually(async () => expect(await ask('client', '10.96.0.99:80')).toEqual(['TIMEOUT']))
+    putEndpoints(['a'])
+    await eventually(async () => expect(await ask('client', clusterAddress)).toEqual(['a']))
+    world.server.remove('/api/v1/namespaces/shop/services/web')
+    await eventually(async () => expect(await table()).not.toContain(clusterIP))
+    expect(await ask('client', clusterAddress)).toEqual(['TIMEOUT'])
+  })
+
+  test('what is not used any more is emptied, and deleted with a later change', async () => {
+    putService({ sessionAffinity: 'ClientIP' })
+    putEndpoints(['a', 'b'])
+    await start()
+    expect((await table()).match(/(chain endpoint|set affinity)-/g)).toHaveLength(4)
+    putEndpoints(['b'])
+    await eventually(async () => expect(await table()).not.toContain(`dnat to ${podIPs.a}`))
+    expect((await table()).match(/(chain endpoint|set affinity)-/g)).toHaveLength(4)
+    await sleep(1100)
+    putService({ clusterIP: '10.96.0.11' }, 'other')
+    await eventually(async () => expect((await table()).match(/(chain endpoint|set affinity)-/g)).toHaveLength(2))
+    expect(world.told).toEqual([])
+  })
+
+  test('a client stays with its endpoint, also when the proxy starts again', async () => {
+    putService({ sessionAffinity: 'ClientIP' })
+    putEndpoints(['a', 'b'])
+    const first = await start()
+    const [answer = ''] = await ask('client', clusterAddress)
+    expect(new Set(await ask('client', clusterAddress, 20))).toEqual(new Set([answer]))
+    await first.close()
+    expect(new Set(await ask('client', clusterAddress, 8))).toEqual(new Set([answer]))
+    await start()
+    expect(new Set(await ask('client', clusterAddress, 20))).toEqual(new Set([answer]))
+    putEndpoints([answer === 'a' ? 'b' : 'a'])
+    await eventually(async () => expect(await ask('client', clusterAddress)).not.toEqual([answer]))
+  })
+
+  test('VIPs are for clients from the source ranges', async () => {
+    const spec = { type: 'LoadBalancer', loadBalancerSourceRanges: ['10.99.3.0/24'] }
+    putService({ ...spec, ports: [{ port: 80, nodePort: 30_080 }] }, 'web', 'TCP', [vip])
+    putEndpoints(['a', 'b'])
+    await start()
+    expect(['a', 'b']).toContain((await ask('client', `${vip}:80`))[0])
+    expect(await ask('a', `${vip}:80`)).toEqual(['TIMEOUT'])
+    // Cluster IP and node port are for everybody.
+    expect(['a', 'b']).toContain((await ask('a', clusterAddress))[0])
+    expect(['a', 'b']).toContain((await ask('a', `${hostIP}:30080`))[0])
+    putService({ ...spec, loadBalancerSourceRanges: [] }, 'web', 'TCP', [vip])
+    await eventually(async () => expect(['a', 'b']).toContain((await ask('a', `${vip}:80`))[0]))
+  })
+
+  test('external policy Local: from outside to this node and with its own address, from within to all', async () => {
+    putService({ ...nodePort, externalTrafficPolicy: 'Local', externalIPs: [vip] })
+    putPlaced({ a: 'node', b: 'elsewhere' })
+    await start(clientIsOutside)
+    for (const address of [`${hostIP}:30080`, `${vip}:80`]) {
+      expect(new Set(await ask('client', address, 20)), address).toEqual(new Set(['a']))
+      expect(new Set(await ask('a', address, 20)), address).toEqual(new Set(['a', 'b']))
+      expect(new Set(await ask('host', address, 20)), address).toEqual(new Set(['a', 'b']))
+    }
+    expect(await world.host.run('conntrack', '-L', '-s', podIPs.client)).toMatch(
+      new RegExp(`dst=${hostIP} .* src=${podIPs.a} dst=${podIPs.client} `),
+    )
+    putPlaced({ b: 'elsewhere' })
+    await eventually(async () => expect(await ask('client', `${vip}:80`)).toEqual(['TIMEOUT']))
+    expect(await ask('host', `${vip}:80`)).toEqual(['b'])
+    putService({ ...nodePort, externalTrafficPolicy: 'Cluster', externalIPs: [vip] })
+    await eventually(async () => expect(await ask('client', `${vip}:80`)).toEqual(['b']))
+    // What comes from outside and may go elsewhere is answered by way of this node.
+    expect(await world.host.run('conntrack', '-L', '-s', podIPs.client)).not.toMatch(
+      new RegExp(`src=${podIPs.b} dst=${podIPs.client} `),
+    )
+  })
+
+  test('internal policy Local', async () => {
+    putService({ internalTrafficPolicy: 'Local' })
+    putPlaced({ a: 'node', b: 'elsewhere' })
+    await start()
+    expect(new Set(await ask('client', clusterAddress, 16))).toEqual(new Set(['a']))
+    putPlaced({ b: 'elsewhere' })
+    await eventually(async () => expect(await ask('client', clusterAddress)).toEqual(['TIMEOUT']))
+  })
+
+  test('IPv6 of the same Service, to oneself too', async () => {
+    putService({ clusterIPs: [clusterIP, 'fd96::10'], ipFamilies: ['IPv4', 'IPv6'], sessionAffinity: 'ClientIP' })
+    putEndpoints(['a'])
+    const slice: EndpointSlice = {
+      metadata: { name: 'web-6', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } },
+      addressType: 'IPv6',
+      endpoints: [{ addresses: [podIPv6s.b], nodeName: 'node' }],
+      ports: [{ name: '', port: 8080 }],
+    }
+    const path = '/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-6'
+    world.server.put(path, slice)
+    await start({ localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.99.0.0/16', 'fd99::/16'] } })
+    expect(await ask('client', clusterAddress, 2)).toEqual(['a', 'a'])
+    expect(await ask('client', '[fd96::10]:80', 2)).toEqual(['b', 'b'])
+    expect(await ask('b', '[fd96::10]:80', 2)).toEqual(['b', 'b'])
+    world.server.put(path, { ...slice, endpoints: [] } as object)
+    await eventually(async () => expect(await ask('client', '[fd96::10]:80')).toEqual(['ECONNREFUSED']))
+  })
+
+  test('a UDP flow leaves an endpoint that is gone', async () => {
+    putService({}, 'dns', 'UDP')
+    putEndpoints(['a'], 'dns', 'UDP')
+    await start()
+    expect(await world.host.ask('client', 'udp', clusterAddress, 2, 5353)).toEqual(['a', 'a'])
+    putEndpoints(['b'], 'dns', 'UDP')
+    await eventually(async () =>
+      expect(await world.host.run('conntrack', '-L', '-p', 'udp')).not.toContain(`src=${podIPs.a} dst`),
+    )
+    expect(await world.host.ask('client', 'udp', clusterAddress, 2, 5353)).toEqual(['b', 'b'])
+  })
+
+  test('a second start adopts what is there, and nobody misses anything meanwhile', async () => {
+    putService()
+    putService({ clusterIP: '10.96.0.11' }, 'other')
+    putEndpoints(['a', 'b'])
+    putEndpoints(['a'], 'other')
+    const first = await start()
+    await first.close()
+    world.server.remove('/api/v1/namespaces/shop/services/other')
+    putEndpoints(['a'])
+    const asking = ask('client', clusterAddress, 150)
+    await start()
+    expect(new Set(await asking).difference(new Set(['a', 'b']))).toEqual(new Set())
+    expect(await ask('client', clusterAddress, 8)).toEqual(Array(8).fill('a'))
+    const left = await table()
+    expect(left).not.toContain('10.96.0.11')
+    expect(left.match(/jump services/g)).toHaveLength(2)
+  })
+
+  test('what somebody flushed is loaded again; so is all after a transaction that failed', async () => {
+    putService()
+    putEndpoints(['a'])
+    await start({ syncPeriodMs: 100 })
+    await list('flush', 'table', 'ip', 'kube-proxy')
+    await eventually(async () => expect(await ask('client', clusterAddress)).toEqual(['a']))
+    expect(world.told).toEqual([expect.stringContaining('somebody has flushed the rules')])
+    await world.proxier?.close()
+    await start()
+    world.told.length = 0
+    await list('delete', 'table', 'ip', 'kube-proxy')
+    putEndpoints(['b'])
+    await eventually(async () => expect(await ask('client', clusterAddress)).toEqual(['b']))
+    expect(world.told).toEqual([expect.stringContaining('the rules could not be loaded: it is tried again')])
+    expect(world.told[0]).toContain('nft failed with 1: ')
+  })
+
+  test('a table that does not fit is made anew', async () => {
+    await list('add table ip kube-proxy; add set ip kube-proxy service-ips { type inet_service ; }')
+    putService()
+    putEndpoints(['a'])
+    await start()
+    expect(await ask('client', clusterAddress)).toEqual(['a'])
+    expect(world.told).toEqual([expect.stringContaining('it is tried again')])
+  })
+
+  test('cleaning up leaves the tables of others', async () => {
+    await list('add table ip mine; add chain ip mine kept')
+    const before = await list('list', 'ruleset')
+    putService(nodePort)
+    putEndpoints(['a', 'b'])
+    await start()
+    expect(await list('list', 'ruleset')).toContain('table ip6 kube-proxy')
+    await world.proxier?.cleanup()
+    expect(await list('list', 'ruleset')).toBe(before)
+    await world.proxier?.cleanup()
+    await start()
+    await world.proxier?.close()
+    await removeNodeRules({ netns: world.host.netns })
+    expect((await list('list', 'tables')).match(/kube-proxy/g)).toBeNull()
+    await list('delete table ip mine')
+  })
+
+  test('the mode may change: nothing of the other one is left', async () => {
+    putService(nodePort)
+    putEndpoints(['a'])
+    await (await start({ mode: 'iptables' })).close()
+    expect(await world.host.rules()).toContain('KUBE-SVC-')
+    await (await start()).close()
+    expect(await world.host.rules()).not.toContain('KUBE-')
+    expect(await ask('client', clusterAddress)).toEqual(['a'])
+    await start({ mode: 'iptables' })
+    expect(await list('list', 'tables')).not.toContain('kube-proxy')
+    expect(await ask('client', clusterAddress)).toEqual(['a'])
+    await expect(start({ mode: 'ipvs' as 'iptables' })).rejects.toThrow('mode: "ipvs" is none')
+  })
+
+  test('loopback addresses cannot have node ports: the log says so', async () => {
+    putService(nodePort)
+    putEndpoints(['a'])
+    await start({ nodePortAddresses: ['127.0.0.0/8', '192.0.2.0/24'] })
+    expect(world.told).toEqual([expect.stringContaining('node ports never answer on loopback')])
+    expect(await ask('client', `${hostIP}:30080`)).toEqual(['a'])
+  })
+})
