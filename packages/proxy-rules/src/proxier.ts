@@ -29,7 +29,7 @@ export interface ProxierOptions {
   localTraffic: LocalTraffic
   /** Default `iptables`. What another mode left is removed. */
   mode?: ProxyMode
-  /** How nftables rules are written; default `compat`, as the Go proxy writes them. */
+  /** How nftables rules are written; default `fast`; `compat` is as the Go proxy writes them. */
   nftablesLayout?: NftablesLayout
   /** A pinned network namespace that stands for the host; default: the own. */
   netns?: string
@@ -153,7 +153,7 @@ async function openFamilies(options: ProxierOptions, mode: ProxyMode, log: Logge
 
 async function openBackend(
   family: IPFamily,
-  { netns, nftablesLayout: layout = 'compat' }: ProxierOptions,
+  { netns, nftablesLayout: layout = 'fast' }: ProxierOptions,
   mode: ProxyMode,
   log: Logger,
 ): Promise<RuleBackend> {

@@ -239,6 +239,42 @@ it('source ranges that overlap or repeat load', async () => {
   await load(text)
 })
 
+/** Each verdict of a policy chain with its probability, by the numbers in its rules. */
+function chances(rules: readonly string[]): Map<string, number> {
+  const found = new Map<string, number>()
+  let left = 1
+  for (const rule of rules) {
+    const [, modulus = '1', verdict = ''] = /(?:numgen random mod (\d+) 0 )?((?:dnat to|goto) \S+)$/.exec(rule) ?? []
+    found.set(verdict, left / Number(modulus))
+    left -= left / Number(modulus)
+  }
+  expect(left).toBeCloseTo(0)
+  return found
+}
+
+it('the layout fast has a rule for each of a few endpoints, with equal chances, and a map for many', async () => {
+  const policy = (count: number, sessionAffinity = 'None'): readonly string[] => {
+    const one = service('web', { clusterIP: '10.96.0.1', ports: [{ port: 80 }], sessionAffinity })
+    const addresses = Array.from({ length: count }, (_, index) => `10.99.1.${index + 1}`)
+    const program = compile([one], [slice('web', addresses)], {}, 'fast')
+    const chains = [...program.services.values()].flatMap((part) => part.chains)
+    return chains.find(({ name }) => name.startsWith('service-'))?.rules ?? []
+  }
+  expect(policy(1)).toEqual(['meta l4proto tcp dnat to 10.99.1.1:8080'])
+  expect(policy(3)).toEqual([
+    'meta l4proto tcp numgen random mod 3 0 dnat to 10.99.1.1:8080',
+    'meta l4proto tcp numgen random mod 2 0 dnat to 10.99.1.2:8080',
+    'meta l4proto tcp dnat to 10.99.1.3:8080',
+  ])
+  for (const rules of [policy(10), policy(10, 'ClientIP').slice(10)]) {
+    const probabilities = [...chances(rules).values()]
+    expect(probabilities).toHaveLength(10)
+    for (const probability of probabilities) expect(probability).toBeCloseTo(0.1)
+  }
+  expect(policy(11)).toEqual([expect.stringContaining('numgen random mod 11 map { 0 : 10.99.1.10 . 8080 , ')])
+  expect(policy(11, 'ClientIP').slice(11)).toEqual([expect.stringContaining('numgen random mod 11 vmap { 0 : goto ')])
+})
+
 it('malformed facts are refused by name', () => {
   expect(() => compile([], [], { masqueradeBit: 32 })).toThrow('masqueradeBit: 32 is no bit')
   expect(() => compile([], [], { serviceCIDRs: ['10.96.0.0/33'] })).toThrow('serviceCIDRs: "10.96.0.0/33" is no CIDR')

@@ -93,7 +93,7 @@ export function createNftablesBackend({ nft, layout, log }: NftablesBackendOptio
       if (changed && committed && (await deleteUnused())) await loadChanges(committed, program)
       else await loadAll(program)
     },
-    wasFlushed: async () => committed !== undefined && !(await nft.hasRules()),
+    wasFlushed: async () => committed !== undefined && (await nft.isFlushed()) === true,
     cleanUp: async () => {
       committed = undefined
       unused = new Map()

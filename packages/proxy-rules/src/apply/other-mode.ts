@@ -14,15 +14,9 @@ export async function removeOtherMode(mode: ProxyMode, log: Logger, netns?: stri
   for (const family of families) {
     try {
       if (mode === 'nftables') await cleanUp(await openIptables(family, netns))
-      else await removeTable(family, netns)
+      else await (await openNft(family, netns)).run(cleanupText(family))
     } catch (error) {
       log.debug({ err: error, family }, 'nothing was removed of the other mode of the proxy')
     }
   }
-}
-
-/** Removes the nftables table of a family, when it is there. @throws Error when nft does not work */
-export async function removeTable(family: IPFamily, netns?: string): Promise<void> {
-  const nft = await openNft(family, netns)
-  if (await nft.hasTable()) await nft.run(cleanupText(family))
 }

@@ -10,7 +10,8 @@ import { styleOf, type NftablesLayout, type Style } from './style.ts'
 
 /** How a program is compiled. */
 export interface NftablesOptions {
-  layout: NftablesLayout
+  /** Default `fast`. */
+  layout?: NftablesLayout
   /** An earlier program of the same family: the parts of nodes that are the same objects are used again. Default: none. */
   previous?: NftablesProgram | undefined
 }
@@ -20,16 +21,20 @@ export interface NftablesOptions {
  *
  * @throws RangeError for malformed facts: mark bit, CIDRs, interface names.
  */
-export function compileNftables(graph: ServiceGraph, facts: NodeFacts, options: NftablesOptions): NftablesProgram {
-  const style = styleOf(facts, graph.family, options.layout)
+export function compileNftables(
+  graph: ServiceGraph,
+  facts: NodeFacts,
+  { layout = 'fast', previous }: NftablesOptions = {},
+): NftablesProgram {
+  const style = styleOf(facts, graph.family, layout)
   const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
-  const known = options.previous?.style === styleText ? options.previous.services : undefined
+  const known = previous?.style === styleText ? previous.services : undefined
   const services = new Map<string, ServicePart>()
   for (const node of graph.nodes) {
     const before = known?.get(node.key)
     services.set(node.key, before?.node === node ? before : servicePart(node, style))
   }
-  return { family: graph.family, layout: options.layout, style: styleText, shared: sharedPart(facts, style), services }
+  return { family: graph.family, layout, style: styleText, shared: sharedPart(facts, style), services }
 }
 
 function servicePart(node: ServiceNode, style: Style): ServicePart {

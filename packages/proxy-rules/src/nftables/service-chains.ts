@@ -8,9 +8,22 @@ import type { Style } from './style.ts'
 
 const protocolMatch = ({ protocol }: ServicePort): string => `meta l4proto ${protocol.toLowerCase()}`
 
-/** `{ 0 : first , 1 : second }` with a random number before it. */
-const randomly = (kind: 'map' | 'vmap', targets: readonly string[]): string =>
+/** Each of `targets` with the same probability, all in one rule. */
+const byMap = (kind: 'map' | 'vmap', targets: readonly string[]): string =>
   `numgen random mod ${targets.length} ${kind} { ${targets.map((target, index) => `${index} : ${target}`).join(' , ')} }`
+
+/** Each of `verdicts` with the same probability, a rule for each: the first of n has one chance in n, the last is left over. */
+const byRules = (before: string, verdicts: readonly string[]): string[] =>
+  verdicts.map((verdict, index) => {
+    const left = verdicts.length - index
+    return `${before}${left > 1 ? `numgen random mod ${left} 0 ` : ''}${verdict}`
+  })
+
+/**
+ * The layout `fast` writes a map only for more endpoints than this. A load with many maps takes the square of their number in time,
+ * rules take more time for each connection the more of them there are; see the README for what was measured.
+ */
+const mostRules = 10
 
 /** A chain that translates to one of `endpoints`. */
 export function policyChain(
@@ -18,23 +31,22 @@ export function policyChain(
   port: ServicePort,
   endpoints: readonly Endpoint[],
   names: NftablesNames,
-  { ip }: Style,
+  { ip, layout }: Style,
 ): Chain {
-  if (port.affinitySeconds === 0) {
-    const targets = endpoints.map((endpoint) => `${endpoint.address} . ${endpoint.port}`)
-    return { name, rules: [`${protocolMatch(port)} dnat ${ip} addr . port to ${randomly('map', targets)}`] }
+  const withRules = layout === 'fast' && endpoints.length <= mostRules
+  if (port.affinitySeconds > 0) {
+    const targets = endpoints.map((endpoint) => names.endpoint(endpoint))
+    const known = targets.map(({ chain, affinity }) => `${ip} saddr @${affinity} goto ${chain}`)
+    const gotos = targets.map(({ chain }) => `goto ${chain}`)
+    return { name, rules: [...known, ...(withRules ? byRules('', gotos) : [byMap('vmap', gotos)])] }
   }
-  const targets = endpoints.map((endpoint) => names.endpoint(endpoint))
-  return {
-    name,
-    rules: [
-      ...targets.map(({ chain, affinity }) => `${ip} saddr @${affinity} goto ${chain}`),
-      randomly(
-        'vmap',
-        targets.map(({ chain }) => `goto ${chain}`),
-      ),
-    ],
+  const match = `${protocolMatch(port)} `
+  if (withRules) {
+    const translations = endpoints.map(({ text }) => `dnat to ${text}`)
+    return { name, rules: byRules(match, translations) }
   }
+  const targets = endpoints.map((endpoint) => `${endpoint.address} . ${endpoint.port}`)
+  return { name, rules: [`${match}dnat ${ip} addr . port to ${byMap('map', targets)}`] }
 }
 
 /** The chain and the set of an endpoint that remembers its clients. */

@@ -4,7 +4,7 @@ import type { NodeFacts } from '../node/facts.ts'
 import { localSource, type LocalSource } from '../node/local-traffic.ts'
 import { masqueradeMark } from '../node/masquerade-mark.ts'
 
-/** How policy chains spread connections; see the README. */
+/** How policy chains spread connections: `compat` by a map in each, as the Go proxy; `fast` by a rule per endpoint where these are few. */
 export type NftablesLayout = 'compat' | 'fast'
 
 /** How rules of one family are written. */

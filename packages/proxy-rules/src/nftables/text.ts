@@ -95,6 +95,9 @@ export function deletionText(
 export const cleanupText = (family: IPFamily): string =>
   lines([`add table ${at(family)}`, `delete table ${at(family)}`])
 
+/** For a check without effect: it would be refused while there are rules, since one of them names this map. */
+export const probeText = (family: IPFamily): string => lines([`delete map ${at(family)} service-ips`])
+
 /** The whole program as one transaction; elements that rules added stay in the sets of a table that is there already. */
 export const nftablesText = (program: NftablesProgram): string =>
   fullText(program.family, createLedger().update(program), [], { resetBaseChains: false, rebuild: false })
