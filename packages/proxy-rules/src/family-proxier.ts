@@ -4,10 +4,10 @@ import type { RuleBackend } from './apply/backend.ts'
 import { cleanFlows, needsCleaning } from './apply/conntrack.ts'
 import { inNetns } from './apply/program.ts'
 import { changedServices } from './graph/changes.ts'
-import { serviceGraph, type ServiceGraph } from './graph/service-graph.ts'
+import { emptyGraph, updateServiceGraph, type ServiceGraph } from './graph/service-graph.ts'
 import type { Logger } from './log.ts'
 import type { NodeFacts } from './node/facts.ts'
-import type { Snapshot } from './tracker.ts'
+import type { Update } from './tracker.ts'
 
 /** What stays the same while the proxy runs. */
 export interface FamilyContext {
@@ -18,8 +18,8 @@ export interface FamilyContext {
 }
 
 export interface FamilyProxier {
-  /** Brings the kernel to the snapshot: only changed Services after the first time. */
-  sync(snapshot: Snapshot): Promise<void>
+  /** Brings the kernel to what all updates so far say: only changed Services after the first time. */
+  sync(update: Update): Promise<void>
   /** What the kernel was brought to last; undefined before the first time. */
   graph(): ServiceGraph | undefined
   /** Whether somebody has removed the rules; the next sync is then a full one. */
@@ -32,6 +32,7 @@ const fullPeriodMs = 60 * 60 * 1000
 
 export function createFamilyProxier({ backend, facts, netns, log }: FamilyContext): FamilyProxier {
   const { family } = backend
+  let known = emptyGraph(family, { nodeName: '', zone: '' })
   let applied: ServiceGraph | undefined
   let latest: ServiceGraph | undefined
   let serviceCIDRs: readonly string[] = []
@@ -52,22 +53,23 @@ export function createFamilyProxier({ backend, facts, netns, log }: FamilyContex
     }
   }
   return {
-    sync: async (snapshot) => {
-      const graph = serviceGraph({ ...snapshot, family }, latest)
-      const full = !applied || snapshot.zone !== applied.zone || Date.now() - fullAt > fullPeriodMs
+    sync: async (update) => {
+      known = updateServiceGraph(known, update, update.changes)
+      const graph = known
+      const full = !applied || update.zone !== applied.zone || Date.now() - fullAt > fullPeriodMs
       const changed = full || !applied ? undefined : changedServices(applied, graph)
       cleaning ||= needsCleaning(applied, graph)
-      if (!changed || changed.size > 0 || String(snapshot.serviceCIDRs) !== String(serviceCIDRs)) {
+      if (!changed || changed.size > 0 || String(update.serviceCIDRs) !== String(serviceCIDRs)) {
         for (const problem of graph.problems) log.warn({ ...problem }, 'part of an object was left out of the rules')
         // What fails half-way leaves the kernel in an unknown state: the next sync is a full one.
         applied = undefined
-        serviceCIDRs = snapshot.serviceCIDRs
+        serviceCIDRs = update.serviceCIDRs
         await backend.load(graph, { ...facts, interfaces: interfacesIn(netns), serviceCIDRs }, changed)
-        applied = graph
-        latest = graph
         if (!changed) fullAt = Date.now()
         log.debug({ family, services: changed?.size ?? 'all' }, 'loaded rules')
       }
+      applied = graph
+      latest = graph
       if (cleaning) await clean(graph)
     },
     graph: () => latest,

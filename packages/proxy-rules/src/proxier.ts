@@ -77,7 +77,8 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const runners = proxiers.map((proxier, index) =>
     createRunner({
       work: async () => {
-        await proxier.sync(tracker.snapshot())
+        const update = feeds[index]?.take()
+        if (update) await proxier.sync(update)
         health.update(proxiers.flatMap((one) => one.graph() ?? []))
       },
       pauseMs: minSyncPeriodMs,
@@ -103,6 +104,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     log,
     onChange: requestAll,
   })
+  const feeds = backends.map(() => tracker.openFeed())
   let looking: Promise<void> | undefined
   const look = (): void => {
     looking ??= lookForFlush(proxiers, runners, log).finally(() => (looking = undefined))

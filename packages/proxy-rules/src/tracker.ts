@@ -4,20 +4,29 @@ import type { Informer, KubeClient, KubeObject } from '@nodelet/kube-client'
 import type { Node, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { ServiceCIDR } from 'kubernetes-types/networking/v1alpha1.d.ts'
-import type { GraphInput } from './graph/service-graph.ts'
+import type { Place } from './graph/choice.ts'
+import { serviceKey, sliceKey, type ServiceObjects } from './graph/service-graph.ts'
 import type { Logger } from './log.ts'
 import { parseCidr } from './net/address.ts'
 
-/** What is known at a moment. */
-export interface Snapshot extends Omit<GraphInput, 'family'> {
+/** What is known at a moment, as far as it changed. */
+export interface Update extends Place {
+  /** What Services have now that changed since the last update, or all of them when the place did, by {@link serviceKey}. */
+  changes: ReadonlyMap<string, ServiceObjects>
   /** Where cluster IPs come from; none unless they are followed. */
   serviceCIDRs: readonly string[]
+}
+
+/** Gives one reader what changed since it asked last: at first that is all. */
+export interface Feed {
+  take(): Update
 }
 
 export interface Tracker extends AsyncDisposable {
   /** Once Services and EndpointSlices have been listed. */
   readonly synced: Promise<void>
-  snapshot(): Snapshot
+  /** Has to be called before `synced` is fulfilled. */
+  openFeed(): Feed
 }
 
 export interface TrackerOptions {
@@ -60,25 +69,53 @@ export function startTracker(options: TrackerOptions): Tracker {
   const changed = (): void => {
     if (ready) onChange()
   }
+  /** Keys of Services that changed, for each feed. */
+  const marks: Set<string>[] = []
+  const mark = (key: string): void => {
+    for (const keys of marks) keys.add(key)
+    changed()
+  }
+  const slices = createSliceIndex()
   const synced = Promise.all([serviceInformer.synced, sliceInformer.synced]).then(() => {
-    follow(serviceInformer, changed)
-    follow(sliceInformer, changed)
+    follow(serviceInformer, (service) => mark(serviceKey(service)))
+    sliceInformer.subscribe({
+      added: (slice) => mark(slices.put(slice)),
+      updated: (slice, previous) => {
+        // It may have gone from one Service to another.
+        if (sliceKey(slice) !== sliceKey(previous)) mark(slices.remove(previous))
+        mark(slices.put(slice))
+      },
+      deleted: (slice) => mark(slices.remove(slice)),
+    })
     followZone(nodeInformer, changed)
     if (rangeInformer) follow(rangeInformer, changed)
     ready = true
     onChange()
   })
+  const serviceOf = (key: string): Service | undefined => {
+    const [namespace = '', name = ''] = key.split('/')
+    return serviceInformer.get({ namespace, name })
+  }
   // Who does not await it is told of failures by the log.
   synced.catch(() => {})
   return {
     synced,
-    snapshot: () => ({
-      services: serviceInformer.list(),
-      endpointSlices: sliceInformer.list(),
-      nodeName,
-      zone: zoneOf(nodeInformer.get({ name: nodeName })),
-      serviceCIDRs: rangesOf(rangeInformer?.list() ?? []),
-    }),
+    openFeed: () => {
+      const keys = new Set<string>()
+      marks.push(keys)
+      let lastZone = ''
+      return {
+        take: () => {
+          const zone = zoneOf(nodeInformer.get({ name: nodeName }))
+          if (zone !== lastZone)
+            for (const key of [...serviceInformer.list().map(serviceKey), ...slices.keys()]) keys.add(key)
+          lastZone = zone
+          const changes = new Map([...keys].map((key) => [key, { service: serviceOf(key), slices: slices.of(key) }]))
+          keys.clear()
+          return { nodeName, zone, changes, serviceCIDRs: rangesOf(rangeInformer?.list() ?? []) }
+        },
+      }
+    },
     [Symbol.asyncDispose]: async () => {
       await Promise.all([serviceInformer.stop(), sliceInformer.stop(), nodeInformer.stop(), rangeInformer?.stop()])
     },
@@ -101,8 +138,40 @@ function zoneOf(node: Node | undefined): string {
   return node?.metadata?.labels?.[zoneLabel] ?? ''
 }
 
-function follow<T extends KubeObject>(informer: Informer<T>, changed: () => void): void {
+function follow<T extends KubeObject>(informer: Informer<T>, changed: (object: T) => void): void {
   informer.subscribe({ added: changed, updated: changed, deleted: changed })
+}
+
+interface SliceIndex {
+  /** Both return the key of the slice's Service. */
+  put(slice: EndpointSlice): string
+  remove(slice: EndpointSlice): string
+  /** Slices of a Service. */
+  of(key: string): EndpointSlice[]
+  /** Of Services that have slices. */
+  keys(): Iterable<string>
+}
+
+function createSliceIndex(): SliceIndex {
+  const found = new Map<string, Map<string, EndpointSlice>>()
+  const nameOf = ({ metadata }: EndpointSlice): string => `${metadata?.namespace}/${metadata?.name}`
+  return {
+    put: (slice) => {
+      const key = sliceKey(slice)
+      const own = found.get(key) ?? new Map<string, EndpointSlice>()
+      found.set(key, own.set(nameOf(slice), slice))
+      return key
+    },
+    remove: (slice) => {
+      const key = sliceKey(slice)
+      const own = found.get(key)
+      own?.delete(nameOf(slice))
+      if (own?.size === 0) found.delete(key)
+      return key
+    },
+    of: (key) => [...(found.get(key)?.values() ?? [])],
+    keys: () => found.keys(),
+  }
 }
 
 /** A Node's status changes all the time; only its zone matters. */

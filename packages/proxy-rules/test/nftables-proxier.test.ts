@@ -170,6 +170,34 @@ describe.each(['compat', 'fast'] as const)('layout %s', (nftablesLayout) => {
     await eventually(async () => expect(await ask('client', clusterAddress)).toEqual(['TIMEOUT']))
   })
 
+  test('the zone of the node and the Service of a slice may change', async () => {
+    const putNode = (zone: string): void =>
+      world.server.put('/api/v1/nodes/node', {
+        metadata: { name: 'node', labels: { 'topology.kubernetes.io/zone': zone } },
+      })
+    const putZones = (service: string): void =>
+      world.server.put('/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/zones', {
+        metadata: { name: 'zones', namespace: 'shop', labels: { 'kubernetes.io/service-name': service } },
+        addressType: 'IPv4',
+        endpoints: (['a', 'b'] as const).map((pod) => ({
+          addresses: [podIPs[pod]],
+          hints: { forZones: [{ name: `zone-${pod}` }] },
+        })),
+        ports: [{ name: '', port: 8080 }],
+      } as object)
+    putNode('zone-a')
+    putService()
+    putService({ clusterIP: '10.96.0.11' }, 'other')
+    putZones('web')
+    await start()
+    await eventually(async () => expect(await ask('client', clusterAddress, 6)).toEqual(Array(6).fill('a')))
+    putNode('zone-b')
+    await eventually(async () => expect(await ask('client', clusterAddress, 6)).toEqual(Array(6).fill('b')))
+    putZones('other')
+    await eventually(async () => expect(await ask('client', clusterAddress)).toEqual(['ECONNREFUSED']))
+    expect(await ask('client', '10.96.0.11:80', 6)).toEqual(Array(6).fill('b'))
+  })
+
   test('IPv6 of the same Service, to oneself too', async () => {
     putService({ clusterIPs: [clusterIP, 'fd96::10'], ipFamilies: ['IPv4', 'IPv6'], sessionAffinity: 'ClientIP' })
     putEndpoints(['a'])

@@ -6,6 +6,7 @@ import { chooseEndpoints, type Choice, type Place } from './choice.ts'
 import { addSlice, portKey, type Endpoint, type EndpointTable } from './endpoint.ts'
 import type { Problem } from './problem.ts'
 import { servicePorts, type ServicePort } from './service-port.ts'
+import { findByKey, withChanges } from './sorted.ts'
 
 /** A service port and what is behind it. */
 export interface ServiceNode {
@@ -24,14 +25,24 @@ export interface ServiceGraph extends Place {
   nodes: readonly ServiceNode[]
   /** What was malformed and left out. */
   problems: readonly Problem[]
-  /** What the nodes of each Service were made of, in their order. */
-  sources: ReadonlyMap<string, ServiceSource>
+  /** What was made of the objects of each Service, in the order of the nodes. */
+  sources: readonly ServiceSource[]
+  /** This graph, without keeping it in memory. */
+  version: object
+  /** Of which graph it is a change, and the keys of the nodes that are new, gone or other ones. */
+  change: { since: object; keys: ReadonlySet<string> }
 }
 
-/** The API objects of one Service, and what they gave. */
-export interface ServiceSource {
-  service: Service
+/** The API objects of one Service; it may have slices before it is there. */
+export interface ServiceObjects {
+  service: Service | undefined
   slices: readonly EndpointSlice[]
+}
+
+/** What they gave. */
+export interface ServiceSource extends ServiceObjects {
+  /** See {@link serviceKey}. */
+  key: string
   nodes: readonly ServiceNode[]
   problems: readonly Problem[]
 }
@@ -51,11 +62,18 @@ const byText =
 const keyOf = ({ namespace, service, portName, protocol }: ServicePort): string =>
   portKey(namespace, service, portName, protocol)
 
-/** Ends as the keys of its nodes go on, so that it sorts as they do. */
-const serviceKey = (namespace: unknown, name: unknown): string => `${namespace}/${name}/`
+/** The key of a Service's objects. It ends as the keys of its nodes go on, so that it sorts as they do. */
+export const serviceKey = ({ metadata }: Service): string => `${metadata?.namespace}/${metadata?.name}/`
 
-const sliceKey = ({ metadata }: EndpointSlice): string =>
-  serviceKey(metadata?.namespace, metadata?.labels?.['kubernetes.io/service-name'])
+/** The key of the Service that a slice belongs to. */
+export const sliceKey = ({ metadata }: EndpointSlice): string =>
+  `${metadata?.namespace}/${metadata?.labels?.['kubernetes.io/service-name']}/`
+
+/** A graph of nothing. */
+export function emptyGraph(family: IPFamily, { nodeName, zone }: Place): ServiceGraph {
+  const change = { since: {}, keys: new Set<string>() }
+  return { family, nodeName, zone, nodes: [], problems: [], sources: [], version: {}, change }
+}
 
 /**
  * Joins Services and EndpointSlices of one family. The order of the lists does not matter; nothing throws.
@@ -65,48 +83,74 @@ const sliceKey = ({ metadata }: EndpointSlice): string =>
  */
 export function serviceGraph(input: GraphInput, previous?: ServiceGraph): ServiceGraph {
   const { family, nodeName, zone } = input
-  const slices = Map.groupBy(input.endpointSlices, sliceKey)
-  const services = new Map(
-    input.services.map((item) => [serviceKey(item.metadata?.namespace, item.metadata?.name), item]),
-  )
   const isSame = previous?.family === family && previous.nodeName === nodeName && previous.zone === zone
-  const known = isSame ? previous.sources : undefined
-  // Nearly in order when most of them were known, which makes sorting cheap.
-  const keys = [...new Set([...(known?.keys() ?? []), ...services.keys()])].sort()
-  const sources = new Map<string, ServiceSource>()
-  const problems: Problem[] = []
-  for (const key of keys) {
-    const service = services.get(key)
-    const own = slices.get(key) ?? []
-    slices.delete(key)
-    if (!service) {
-      for (const slice of own) addSlice(new Map(), slice, family, nodeName, problems)
-      continue
-    }
-    const before = known?.get(key)
-    const source = before && isMadeOf(before, service, own) ? before : sourceOf(service, own, input, before)
-    sources.set(key, source)
+  const base = isSame ? previous : emptyGraph(family, input)
+  const slices = Map.groupBy(input.endpointSlices, sliceKey)
+  const services = new Map(input.services.map((service) => [serviceKey(service), service]))
+  const known = new Map(base.sources.map((source) => [source.key, source]))
+  const changes = new Map<string, ServiceObjects>()
+  for (const key of new Set([...known.keys(), ...services.keys(), ...slices.keys()])) {
+    const objects = { service: services.get(key), slices: slices.get(key) ?? [] }
+    if (!isMadeOf(known.get(key), objects)) changes.set(key, objects)
   }
-  for (const slice of [...slices.values()].flat()) addSlice(new Map(), slice, family, nodeName, problems)
-  const nodes = [...sources.values()].flatMap((source) => source.nodes)
-  const told = [...sources.values()].flatMap((source) => source.problems)
-  return { family, nodeName, zone, nodes, problems: [...told, ...problems], sources }
+  return updateServiceGraph(base, input, changes)
 }
 
-const isMadeOf = (source: ServiceSource, service: Service, slices: readonly EndpointSlice[]): boolean =>
+/**
+ * The graph after changes, in a time that hardly depends on what did not change.
+ *
+ * @param place that of `previous`, or else all Services have to be among the changes
+ * @param changes what the Services with these keys have now
+ */
+export function updateServiceGraph(
+  previous: ServiceGraph,
+  { nodeName, zone }: Place,
+  changes: ReadonlyMap<string, ServiceObjects>,
+): ServiceGraph {
+  const { family } = previous
+  const place = { nodeName, zone }
+  const changed = new Map<string, ServiceSource | undefined>()
+  const nodes = new Map<string, ServiceNode | undefined>()
+  let hasProblems = previous.problems.length > 0
+  for (const [key, objects] of changes) {
+    const before = findByKey(previous.sources, key)
+    const isGone = !objects.service && objects.slices.length === 0
+    const after = isGone ? undefined : sourceOf(key, objects, family, place, before?.nodes ?? [])
+    changed.set(key, after)
+    hasProblems ||= after !== undefined && after.problems.length > 0
+    const known = new Set(before?.nodes)
+    for (const node of after?.nodes ?? []) if (!known.delete(node)) nodes.set(node.key, node)
+    for (const { key: gone } of known) if (!nodes.has(gone)) nodes.set(gone, undefined)
+  }
+  const sources = withChanges(previous.sources, changed)
+  return {
+    family,
+    nodeName,
+    zone,
+    sources,
+    nodes: withChanges(previous.nodes, nodes),
+    problems: hasProblems ? sources.flatMap((source) => source.problems) : [],
+    version: {},
+    change: { since: previous.version, keys: new Set(nodes.keys()) },
+  }
+}
+
+const isMadeOf = (source: ServiceSource | undefined, { service, slices }: ServiceObjects): boolean =>
+  source !== undefined &&
   source.service === service &&
   source.slices.length === slices.length &&
   slices.every((slice, index) => slice === source.slices[index])
 
 function sourceOf(
-  service: Service,
-  slices: readonly EndpointSlice[],
-  place: GraphInput,
-  before: ServiceSource | undefined,
+  key: string,
+  { service, slices }: ServiceObjects,
+  family: IPFamily,
+  place: Place,
+  before: readonly ServiceNode[],
 ): ServiceSource {
   const problems: Problem[] = []
   const ports = new Map<string, ServicePort>()
-  for (const port of servicePorts(service, place.family, problems)) {
+  for (const port of service ? servicePorts(service, family, problems) : []) {
     const object = `Service ${port.namespace}/${port.service}`
     const message = `port ${port.name} ${port.protocol} occurs twice; the later one is left out`
     if (ports.has(keyOf(port))) problems.push({ object, field: 'spec.ports', message })
@@ -114,12 +158,12 @@ function sourceOf(
   }
   const table: EndpointTable = new Map()
   const ordered = slices.toSorted(byText((slice) => String(slice.metadata?.name)))
-  for (const slice of ordered) addSlice(table, slice, place.family, place.nodeName, problems)
-  const nodes = [...ports].sort(byText(([key]) => key)).map(([key, port]): ServiceNode => {
-    const endpoints = [...(table.get(key)?.values() ?? [])].sort(byText(({ text }) => text))
-    const node = { key, port, endpoints, choice: chooseEndpoints(port, endpoints, place) }
-    const old = before?.nodes.find((candidate) => candidate.key === key)
+  for (const slice of ordered) addSlice(table, slice, family, place.nodeName, problems)
+  const nodes = [...ports].sort(byText(([text]) => text)).map(([text, port]): ServiceNode => {
+    const endpoints = [...(table.get(text)?.values() ?? [])].sort(byText((endpoint) => endpoint.text))
+    const node = { key: text, port, endpoints, choice: chooseEndpoints(port, endpoints, place) }
+    const old = before.find((candidate) => candidate.key === text)
     return old && JSON.stringify(old) === JSON.stringify(node) ? old : node
   })
-  return { service, slices, nodes, problems }
+  return { key, service, slices, nodes, problems }
 }

@@ -1,5 +1,6 @@
 // The service graph as an nftables program.
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
+import { findByKey, withChanges } from '../graph/sorted.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { entrances, servedBy } from './entrances.ts'
 import { nftablesNames } from './names.ts'
@@ -12,7 +13,7 @@ import { styleOf, type NftablesLayout, type Style } from './style.ts'
 export interface NftablesOptions {
   /** Default `fast`. */
   layout?: NftablesLayout
-  /** An earlier program of the same family: the parts of nodes that are the same objects are used again. Default: none. */
+  /** An earlier program of the same family: what did not change is used again. Default: none. */
   previous?: NftablesProgram | undefined
 }
 
@@ -28,13 +29,29 @@ export function compileNftables(
 ): NftablesProgram {
   const style = styleOf(facts, graph.family, layout)
   const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
-  const known = previous?.style === styleText ? previous.services : undefined
-  const services = new Map<string, ServicePart>()
-  for (const node of graph.nodes) {
-    const before = known?.get(node.key)
-    services.set(node.key, before?.node === node ? before : servicePart(node, style))
+  const { version: graphVersion, change } = graph
+  const common = {
+    family: graph.family,
+    layout,
+    style: styleText,
+    shared: sharedPart(facts, style),
+    version: {},
+    graphVersion,
   }
-  return { family: graph.family, layout, style: styleText, shared: sharedPart(facts, style), services }
+  const known = previous?.style === styleText ? previous : undefined
+  if (known?.graphVersion === change.since) {
+    const parts = [...change.keys].map((key) => {
+      const node = findByKey(graph.nodes, key)
+      return [key, node && servicePart(node, style)] as const
+    })
+    const services = withChanges(known.services, new Map(parts))
+    return { ...common, services, change: { since: known.version, keys: change.keys } }
+  }
+  const services = graph.nodes.map((node) => {
+    const before = known && findByKey(known.services, node.key)
+    return before?.node === node ? before : servicePart(node, style)
+  })
+  return { ...common, services, change: undefined }
 }
 
 function servicePart(node: ServiceNode, style: Style): ServicePart {
@@ -50,6 +67,7 @@ function servicePart(node: ServiceNode, style: Style): ServicePart {
   const remembering = port.affinitySeconds > 0 ? choice.reachable : []
   const endpoints = remembering.map((endpoint) => endpointChain(port, endpoint, names, style))
   return {
+    key: node.key,
     node,
     chains: [...chains, ...endpoints.map(({ chain }) => chain)],
     containers: endpoints.map(({ affinity }) => affinity),

@@ -1,5 +1,6 @@
 // What the table holds, and who asked for each of its elements: two service ports may ask for the same one.
-import type { Chain, Container, Element, NftablesProgram, Part, ServicePart } from './program.ts'
+import { findByKey, findByPrefix } from '../graph/sorted.ts'
+import type { Chain, Container, Element, NftablesProgram, Part } from './program.ts'
 
 /** What brings a table from one program to the next. */
 export interface Difference {
@@ -50,31 +51,30 @@ export function createLedger(): Ledger {
 
 function changedParts(previous: NftablesProgram | undefined, next: NftablesProgram): Change[] {
   const changes: Change[] = [{ key: sharedKey, before: previous?.shared ?? nothing, after: next.shared }]
-  for (const [key, after] of next.services) {
-    const before = previous?.services.get(key) ?? nothing
+  for (const key of keysToCompare(previous, next)) {
+    const before = (previous && findByKey(previous.services, key)) ?? nothing
+    const after = findByKey(next.services, key) ?? nothing
     if (before !== after) changes.push({ key, before, after })
   }
-  for (const [key, before] of previous?.services ?? [])
-    if (!next.services.has(key)) changes.push({ key, before, after: nothing })
   return changes
 }
 
-/** The Go proxy writes all chains of a Service when anything of it changes: here they count as new. */
-function ofSameServices(changes: readonly Change[], next: NftablesProgram): Change[] {
-  const [shared, ...others] = changes
-  const changed = new Set([...others].flatMap(({ before, after }) => [serviceOf(before), serviceOf(after)]))
-  const untouched = new Map<string, Part>()
-  for (const [key, part] of next.services) if (changed.has(serviceOf(part))) untouched.set(key, part)
-  const rewritten = others.map((change) => {
-    untouched.delete(change.key)
-    return { ...change, before: without(change.before, change.after) }
-  })
-  const rest = [...untouched].map(([key, after]) => ({ key, before: nothing, after }))
-  return [...(shared ? [shared] : []), ...rewritten, ...rest]
+function keysToCompare(previous: NftablesProgram | undefined, next: NftablesProgram): Iterable<string> {
+  if (previous && next.change?.since === previous.version) return next.change.keys
+  return new Set([...(previous?.services ?? []), ...next.services].map(({ key }) => key))
 }
 
-const serviceOf = (part: Part | ServicePart): string =>
-  'node' in part ? `${part.node.port.namespace}/${part.node.port.service}` : ''
+/** The Go proxy writes all chains of a Service when anything of it changes: here they count as new. */
+function ofSameServices([shared, ...others]: readonly Change[], next: NftablesProgram): Change[] {
+  const rewritten = new Map(
+    others.map((change) => [change.key, { ...change, before: without(change.before, change.after) }]),
+  )
+  // Namespace and name.
+  const services = new Set(others.map(({ key }) => `${key.split('/', 2).join('/')}/`))
+  for (const after of [...services].flatMap((prefix) => findByPrefix(next.services, prefix)))
+    if (!rewritten.has(after.key)) rewritten.set(after.key, { key: after.key, before: nothing, after })
+  return [...(shared ? [shared] : []), ...rewritten.values()]
+}
 
 /** What of `part` is not in `other`. */
 function without(part: Part, other: Part): Part {

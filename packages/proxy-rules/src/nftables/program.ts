@@ -49,6 +49,8 @@ export interface Part {
 
 /** The part of one service port. */
 export interface ServicePart extends Part {
+  /** That of its node. */
+  key: string
   /** What it was compiled from. */
   node: ServiceNode
 }
@@ -61,8 +63,13 @@ export interface NftablesProgram {
   style: string
   /** Base chains, shared chains, sets and maps. */
   shared: Part
-  /** By the key of their node, in the order of the graph. */
-  services: ReadonlyMap<string, ServicePart>
+  /** In the order of their keys. */
+  services: readonly ServicePart[]
+  /** This program, and the graph that it was made of, without keeping them in memory. */
+  version: object
+  graphVersion: object
+  /** Of which program it is a change, and the keys of the parts that are new, gone or other ones; undefined when any may be. */
+  change: { since: object; keys: ReadonlySet<string> } | undefined
 }
 
 const longestComment = 128
