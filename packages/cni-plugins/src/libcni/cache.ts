@@ -51,7 +51,8 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
     save: async (attachment) => {
       const { network, list, result } = attachment
       mkdirSync(folder, { recursive: true, mode: 0o700 })
-      await write(fileOf(network), attachment, { durable: true })
+      // The intent must outlive a power cut, since addresses do; that its result is lost there costs nothing.
+      await write(fileOf(network), attachment, { durable: !result })
       if (!result) return
       mkdirSync(results, { recursive: true, mode: 0o700 })
       await write(resultFile(network, list.name), cachedResult(network, list, result), { durable: false })
