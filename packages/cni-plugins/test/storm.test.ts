@@ -12,7 +12,7 @@ import { defaultNetwork } from '../src/index.ts'
 import { makeMachine } from './machine.ts'
 import type { TestMachine } from './machine.ts'
 
-const rounds = Number(process.env['NODELET_STORM'] ?? 3)
+const rounds = Number(process.env['NODELET_STORM'] ?? 1)
 const seed = Number(process.env['NODELET_SEED'] ?? Date.now() % 100_000)
 const many = 200
 

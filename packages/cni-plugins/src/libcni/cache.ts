@@ -23,6 +23,7 @@ export interface Attachments {
   find(key: AttachmentKey, networkName?: string): Promise<Attachment | undefined>
   /** Fine when there is none. */
   remove(key: AttachmentKey, networkName: string): Promise<void>
+  /** Of all that is on record. Nothing may be written meanwhile: what a process left that was killed as it wrote is removed. */
   keys(): Promise<AttachmentKey[]>
 }
 
@@ -71,14 +72,17 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
     },
     keys: async () => {
       await mkdir(folder, { recursive: true, mode: 0o700 })
-      const names = (await readdir(folder)).filter((name) => name.endsWith('.json'))
+      const names = await readdir(folder)
+      for (const name of names) if (name.endsWith('.json.tmp')) rmSync(join(folder, name), { force: true })
       return Promise.all(
-        names.map(async (name) => {
-          const found = await read(join(folder, name), parseAttachment)
-          if (found) return { containerId: found.network.containerId, ifName: found.network.ifName }
-          const [, containerId = '', ifName = ''] = /^(.*)-([^-]*)\.json$/.exec(name) ?? []
-          return { containerId, ifName }
-        }),
+        names
+          .filter((name) => name.endsWith('.json'))
+          .map(async (name) => {
+            const found = await read(join(folder, name), parseAttachment)
+            if (found) return { containerId: found.network.containerId, ifName: found.network.ifName }
+            const [, containerId = '', ifName = ''] = /^(.*)-([^-]*)\.json$/.exec(name) ?? []
+            return { containerId, ifName }
+          }),
       )
     },
   }
