@@ -38,6 +38,8 @@ interface Traits {
   refusesAllNodePorts: boolean
   /** Source ranges bind also where there are no endpoints. */
   alwaysHasRanges: boolean
+  /** What goes to an address with source ranges and finds no endpoint is dropped before anything accepts it. */
+  dropsUntranslated: boolean
   /** Other ports of cluster IPs are rejected, unallocated cluster IPs dropped. */
   guardsClusterIPs: boolean
   /** Node ports may answer on 127.0.0.0/8, which then is kept to the machine. */
@@ -56,6 +58,7 @@ const traits: Record<ProxyMode, Traits> = {
     refusesAddresses: ['input', 'forward'],
     refusesAllNodePorts: true,
     alwaysHasRanges: false,
+    dropsUntranslated: true,
     guardsClusterIPs: false,
     hasLocalhost: true,
     filtersForwarded: true,
@@ -67,6 +70,7 @@ const traits: Record<ProxyMode, Traits> = {
     refusesAddresses: ['input', 'forward', 'output'],
     refusesAllNodePorts: false,
     alwaysHasRanges: true,
+    dropsUntranslated: false,
     guardsClusterIPs: true,
     hasLocalhost: false,
     filtersForwarded: false,
@@ -190,6 +194,7 @@ function outcomesOf(scene: Scene, claim: Claim | undefined): Outcome[] {
   const way = claim?.canServe ? wayOf(scene, claim) : undefined
   if (claim && way && way.endpoints.length > 0) return translated(scene, claim, way)
   if (isForeignToLocalhost(scene)) return refused('drop')
+  if (claim && mode.dropsUntranslated && hasRanges(claim) && claim.node.choice.hasAny) return refused('drop')
   const passesFilters = isForwarded && mode.filtersForwarded && scene.isMarked
   const refusal = passesFilters || isHealthCheck(scene) ? undefined : refusalOf(scene, claim)
   if (refusal) return refused(refusal)
@@ -212,9 +217,12 @@ function isHealthCheck({ graph, mode, packet, hooks }: Scene): boolean {
   return graph.nodes.some(({ port }) => port.healthCheckNodePort === packet.destinationPort)
 }
 
-function isOutOfRange({ facts, graph, mode, packet }: Scene, { node, front }: Claim): boolean {
+const hasRanges = ({ node, front }: Claim): boolean => front === 'load balancer IP' && node.port.sourceRanges.length > 0
+
+function isOutOfRange({ facts, graph, mode, packet }: Scene, claim: Claim): boolean {
+  const { node } = claim
   const { sourceRanges, loadBalancerVIPs } = node.port
-  if (front !== 'load balancer IP' || sourceRanges.length === 0) return false
+  if (!hasRanges(claim)) return false
   if (!node.choice.hasAny && !mode.alwaysHasRanges) return false
   if (isWithin(sourceRanges, packet.source)) return false
   // A node within the ranges may reach the address with that address as its source.

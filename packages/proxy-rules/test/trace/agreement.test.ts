@@ -85,11 +85,8 @@ const departures: Record<string, (one: Case, graph: ServiceGraph, of: Meaning) =
     front === 'node port' && packet.destinationPort >= 30_000 && outcomes[0]?.verdict !== 'accept',
   'node ports are on loopback addresses never': ({ packet }) =>
     ['127.0.0.1', '::1'].includes(packet.destination) && packet.destinationPort >= 30_000,
-  'external addresses without endpoints are refused for the node itself': ({ packet, facts }, _, { front }) =>
-    (front === 'external IP' || front === 'load balancer IP') &&
-    Object.values(facts.nodeIPs)
-      .concat('127.0.0.1', '::1', '198.18.0.1', '2001:db8:1::1', '203.0.113.101', '2001:db8:f::1')
-      .includes(packet.source),
+  'external addresses without endpoints are refused for the node itself': ({ packet }, _, { front }) =>
+    (front === 'external IP' || front === 'load balancer IP') && packet.inputInterface === undefined,
   'source ranges bind without endpoints': ({ packet }, graph, { front, service }) =>
     front === 'load balancer IP' &&
     graph.nodes.some(

@@ -2,7 +2,15 @@
 import type { Service, ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { serviceGraph } from '@nodelet/proxy-rules'
-import type { IPFamily, LocalTraffic, NodeFacts, Packet, Protocol, ServiceGraph } from '@nodelet/proxy-rules'
+import type {
+  ConnectionState,
+  IPFamily,
+  LocalTraffic,
+  NodeFacts,
+  Packet,
+  Protocol,
+  ServiceGraph,
+} from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 
 /** Objects and facts, the same for both families. */
@@ -180,7 +188,7 @@ type ValueOf<T> = T extends fc.Arbitrary<infer Value> ? Value : never
 type ServiceValue = ValueOf<typeof service>
 type EndpointsValue = ValueOf<typeof endpoints>
 
-const clusters: fc.Arbitrary<Cluster> = fc
+export const clusters: fc.Arbitrary<Cluster> = fc
   .record({ facts, parts: fc.array(fc.tuple(service, endpoints), { minLength: 1, maxLength: 3 }) })
   .map(({ facts: node, parts }) => ({
     facts: node,
@@ -249,30 +257,36 @@ const elsewhere = fc.record({
   protocol,
 })
 
+/** What a packet becomes of, given a cluster. */
+export const packetSeeds = fc.record({
+  family: fc.constantFrom(...families),
+  front: fc.nat(),
+  isElsewhere: fc.nat(4).map((n) => n === 0),
+  elsewhere,
+  source: fc.nat(),
+  mark: fc.constantFrom(0, 0, 0, 0, 0, 1, 0x4000, 0x80000000, 0xffffffff),
+  state: fc.constantFrom<ConnectionState>('new', 'new', 'new', 'new', 'new', 'new', 'new', 'established', 'invalid'),
+  remembered: fc.option(fc.nat(places.length - 1), { freq: 2 }),
+})
+
+/** A packet at the cluster's node. */
+export function packetOf(cluster: Cluster, seed: ValueOf<typeof packetSeeds>): Packet {
+  const { family, mark, state, remembered } = seed
+  const known = seed.isElsewhere ? [] : fronts(cluster, family)
+  const { destination, ...rest } = seed.elsewhere
+  const target = known[seed.front % known.length] ?? { ...rest, destination: destination[family] }
+  // A node that has a load balancer's address may send from it.
+  const from = [...sources(family), { source: target.destination }]
+  const source = from[seed.source % from.length] ?? { source: node[family] }
+  const client = remembered === null ? undefined : places[remembered]?.address[family]
+  const endpoint = client && `${family === 'IPv6' ? `[${client}]` : client}:8080`
+  return { ...target, ...source, mark, state, ...(endpoint !== undefined && { remembered: endpoint }) }
+}
+
 /** A cluster, and a packet at its node. */
 export const cases: fc.Arbitrary<Case> = fc
-  .record({
-    cluster: clusters,
-    family: fc.constantFrom(...families),
-    front: fc.nat(),
-    isElsewhere: fc.nat(4).map((n) => n === 0),
-    elsewhere,
-    source: fc.nat(),
-    mark: fc.constantFrom(0, 0, 0, 0, 0, 1, 0x4000, 0x80000000, 0xffffffff),
-    state: fc.constantFrom('new', 'new', 'new', 'new', 'new', 'new', 'new', 'established', 'invalid'),
-    remembered: fc.option(fc.nat(places.length - 1), { freq: 2 }),
-  })
-  .map(({ cluster, family, mark, state, remembered, ...raw }): Case => {
-    const known = raw.isElsewhere ? [] : fronts(cluster, family)
-    const { destination, ...rest } = raw.elsewhere
-    const target = known[raw.front % known.length] ?? { ...rest, destination: destination[family] }
-    const from = sources(family)
-    const source = from[raw.source % from.length] ?? { source: node[family] }
-    const client = remembered === null ? undefined : places[remembered]?.address[family]
-    const endpoint = client && `${family === 'IPv6' ? `[${client}]` : client}:8080`
-    const packet = { ...target, ...source, mark, state, ...(endpoint !== undefined && { remembered: endpoint }) }
-    return { ...cluster, family, packet }
-  })
+  .tuple(clusters, packetSeeds)
+  .map(([cluster, seed]) => ({ ...cluster, family: seed.family, packet: packetOf(cluster, seed) }))
 
 export const graphOf = ({ services, endpointSlices }: Cluster, family: IPFamily): ServiceGraph =>
   serviceGraph({ family, nodeName: 'here', zone: 'z1', services, endpointSlices })
