@@ -45,9 +45,10 @@ function withoutDotted(address: string): string {
   return `${front}${hex.slice(0, 4)}:${hex.slice(4)}`
 }
 
-/** The canonical text. */
+/** The canonical text. @throws RangeError for another number of bytes than 4 and 16 */
 export function addressText(bytes: Buffer): string {
   if (bytes.length === 4) return [...bytes].join('.')
+  if (bytes.length !== 16) throw new RangeError(`an IP address of ${bytes.length} bytes`)
   const words = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16)).join(':')
   // The URL parser knows the canonical form of RFC 5952.
   return new URL(`http://[${words}]`).hostname.slice(1, -1)

@@ -3,7 +3,7 @@ import { decodeTable, encodeTable, ip, namedBits, openNames, string, u32, u8 } f
 import type { Codec, Table } from './codec.ts'
 import { AF_INET, AF_INET6, addressText, familyNumber, parsePrefix } from '../ip.ts'
 import type { Family, Prefix } from '../ip.ts'
-import { decode, encode } from './message.ts'
+import { decodeBody, encode } from './message.ts'
 import type { Attribute } from './message.ts'
 
 export const RTM_NEWADDR = 20
@@ -128,7 +128,7 @@ const isLoopback = ({ family, bytes }: Prefix): boolean =>
   family === AF_INET ? bytes[0] === 127 : addressText(bytes) === '::1'
 
 export function decodeAddress(data: Buffer): Address | undefined {
-  const attributes = decode(data.subarray(headBytes))
+  const attributes = decodeBody(data, headBytes)
   const other = attributes.get(IFA.ADDRESS)
   const own = attributes.get(IFA.LOCAL) ?? other
   const family = data[0] === AF_INET ? 4 : data[0] === AF_INET6 ? 6 : undefined

@@ -1,7 +1,7 @@
 // VLANs of the ports of a bridge. Pure. @see bridge(8)
 import { u16, u32 } from './codec.ts'
 import { IFLA, linkHead } from './link.ts'
-import { decode, decodeAll, encode } from './message.ts'
+import { decodeAll, decodeBody, encode } from './message.ts'
 import type { Attribute } from './message.ts'
 import { AF_BRIDGE } from './neighbour.ts'
 
@@ -51,12 +51,12 @@ export const encodeVlanFilter = (): Buffer =>
 
 /** Undefined for a link that has no VLANs. */
 export function decodeVlans(data: Buffer): PortVlans | undefined {
-  const spec = decode(data.subarray(headBytes)).get(IFLA.AF_SPEC)
+  const spec = decodeBody(data, headBytes).get(IFLA.AF_SPEC)
   if (!spec) return undefined
   const vlans: BridgeVlan[] = []
   for (const [type, content] of decodeAll(spec)) {
     if (type !== IFLA_BRIDGE.VLAN_INFO) continue
-    const [flags, id] = [content.readUInt16LE(0), content.readUInt16LE(2)]
+    const [flags, id] = [u16.decode(content), u16.decode(content.subarray(2))]
     const begun = vlans.at(-1)
     if (begun && flags & BRIDGE_VLAN_INFO.RANGE_END) begun.last = id
     else {

@@ -42,7 +42,10 @@ function number(size: number, write: (buffer: Buffer, value: number) => void, re
       write(buffer, value)
       return buffer
     },
-    decode: read,
+    decode(content: Buffer): number {
+      if (content.length >= size) return read(content)
+      throw new RangeError(`${content.length} bytes of a netlink message, where a number of ${size} should be`)
+    },
   }
 }
 

@@ -2,7 +2,7 @@
 // @see ethtool(8), the kernel's Documentation/networking/ethtool-netlink.rst
 import { string, u16, u32 } from './codec.ts'
 import type { LinkRef } from './link.ts'
-import { decode, decodeAll, encode, nested } from './message.ts'
+import { decode, decodeAll, decodeBody, encode, nested } from './message.ts'
 import type { Attribute } from './message.ts'
 
 /** Type of the requests that ask for a family's number. */
@@ -32,7 +32,7 @@ export const encodeFamilyQuestion = (name: string): Buffer =>
   Buffer.concat([head(CTRL_CMD_GETFAMILY), encode([[CTRL_ATTR.FAMILY_NAME, string.encode(name)]])])
 
 export function decodeFamily(data: Buffer): number | undefined {
-  const id = decode(data.subarray(headBytes)).get(CTRL_ATTR.FAMILY_ID)
+  const id = decodeBody(data, headBytes).get(CTRL_ATTR.FAMILY_ID)
   return id && u16.decode(id)
 }
 
@@ -58,7 +58,7 @@ export function encodeFeatureChange(link: LinkRef, wanted: Readonly<Record<strin
 }
 
 export function decodeFeatures(data: Buffer): Feature[] {
-  const attributes = decode(data.subarray(headBytes))
+  const attributes = decodeBody(data, headBytes)
   const bits = (type: number): Map<string, boolean> => decodeBits(nested(attributes, type))
   const [active, fixed] = [bits(ETHTOOL_A_FEATURES.ACTIVE), bits(ETHTOOL_A_FEATURES.NOCHANGE)]
   return [...bits(ETHTOOL_A_FEATURES.HW)].map(([name, canChange]) => ({

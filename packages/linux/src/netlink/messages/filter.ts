@@ -1,6 +1,6 @@
 // Filters that hand every packet which comes in by a link to another link. Pure. @see tc-u32(8), tc-mirred(8)
 import { string, u32 } from './codec.ts'
-import { decode, encode, nested } from './message.ts'
+import { decodeBody, encode, nested } from './message.ts'
 import type { Attribute } from './message.ts'
 import { INGRESS_HANDLE, TCA, tcHead } from './qdisc.ts'
 
@@ -14,6 +14,8 @@ const TC_U32_TERMINAL = 1
 const TC_ACT_STOLEN = 4
 const TCA_EGRESS_REDIR = 1
 const headBytes = 20
+/** `struct tc_mirred` */
+const mirredBytes = 28
 /** ETH_P_ALL, in network byte order. */
 const allProtocols = 0x0300
 
@@ -56,10 +58,10 @@ export const encodeRedirectFilter = (index: number): Buffer => filterHead(index)
 
 /** Undefined for filters of other kinds, and for what the kernel adds of its own. */
 export function decodeRedirect(data: Buffer): Redirect | undefined {
-  const attributes = decode(data.subarray(headBytes))
+  const attributes = decodeBody(data, headBytes)
   const actions = nested(nested(attributes, TCA.OPTIONS), TCA_U32.ACT)
   const action = nested(actions, 1)
   const mirred = nested(action, TCA_ACT.OPTIONS).get(TCA_MIRRED_PARMS)
-  if (!mirred || mirred.readUInt32LE(20) !== TCA_EGRESS_REDIR) return undefined
+  if (!mirred || mirred.length < mirredBytes || mirred.readUInt32LE(20) !== TCA_EGRESS_REDIR) return undefined
   return { index: data.readInt32LE(4), priority: data.readUInt32LE(16) >>> 16, to: mirred.readUInt32LE(24) }
 }

@@ -2,7 +2,7 @@
 import { be16, ip, u32, u8 } from './codec.ts'
 import { AF_INET, AF_INET6, addressBytes, familyNumber } from '../ip.ts'
 import type { Family } from '../ip.ts'
-import { decode, encode, nested } from './message.ts'
+import { decode, decodeBody, encode, nested } from './message.ts'
 import type { Attribute } from './message.ts'
 
 const NFNL_SUBSYS_CTNETLINK = 1
@@ -104,7 +104,7 @@ const protocolNames = new Map(Object.entries(protocols).map(([name, number]) => 
 
 export function decodeFlow(data: Buffer): Flow | undefined {
   const family = data[0] === AF_INET ? 4 : data[0] === AF_INET6 ? 6 : undefined
-  const attributes = decode(data.subarray(headBytes))
+  const attributes = decodeBody(data, headBytes)
   const [sent, answered, id] = [attributes.get(CTA.TUPLE_ORIG), attributes.get(CTA.TUPLE_REPLY), attributes.get(CTA.ID)]
   if (!family || !sent || !answered || !id) return undefined
   const [original, reply] = [decodeTuple(sent, family), decodeTuple(answered, family)]

@@ -1,11 +1,11 @@
 // Links: what they are, and rtnetlink's messages of them. Pure. @see rtnetlink(7)
-import { decodeTable, mac, string, u32 } from './codec.ts'
+import { decodeTable, mac, string, u32, u64 } from './codec.ts'
 import type { Table } from './codec.ts'
 import { decodePort } from './bridge-port.ts'
 import type { BridgePort } from './bridge-port.ts'
 import { decodeDetails } from './link-kinds.ts'
 import type { LinkDetails, TunDetails, VethDetails } from './link-kinds.ts'
-import { decode, nested } from './message.ts'
+import { decodeBody, nested } from './message.ts'
 
 export const RTM_NEWLINK = 16
 export const RTM_DELLINK = 17
@@ -157,7 +157,7 @@ export function linkHead(
 }
 
 export function decodeLink(data: Buffer): Link {
-  const attributes = decode(data.subarray(headBytes))
+  const attributes = decodeBody(data, headBytes)
   const flags = data.readUInt32LE(8)
   const info = nested(attributes, IFLA.LINKINFO)
   const kind = optional(info.get(IFLA_INFO.KIND), string.decode)
@@ -195,7 +195,7 @@ const optional = <Value>(content: Buffer | undefined, decodeValue: (content: Buf
 
 /** `struct rtnl_link_stats64` */
 function decodeStatistics(content: Buffer): LinkStatistics {
-  const at = (position: number): number => Number(content.readBigUInt64LE(position * 8))
+  const at = (position: number): number => u64.decode(content.subarray(position * 8))
   return {
     rxPackets: at(0),
     txPackets: at(1),

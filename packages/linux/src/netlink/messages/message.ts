@@ -68,6 +68,12 @@ export function decodeAll(content: Buffer): [type: number, content: Buffer][] {
 /** Attributes by number. */
 export const decode = (content: Buffer): Map<number, Buffer> => new Map(decodeAll(content))
 
+/** The attributes after a message's head. @throws RangeError for what is shorter than that */
+export function decodeBody(data: Buffer, headBytes: number): Map<number, Buffer> {
+  if (data.length >= headBytes) return decode(data.subarray(headBytes))
+  throw new RangeError(`a message of ${data.length} bytes, where its head alone has ${headBytes}`)
+}
+
 /** The attributes within one; none when it is not there. */
 export const nested = (attributes: ReadonlyMap<number, Buffer>, type: number): Map<number, Buffer> =>
   decode(attributes.get(type) ?? Buffer.alloc(0))

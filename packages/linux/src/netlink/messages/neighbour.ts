@@ -3,7 +3,7 @@ import { be16, decodeTable, encodeTable, ip, mac, namedBits, u16, u32 } from './
 import type { Table } from './codec.ts'
 import { AF_INET, AF_INET6, addressBytes, familyNumber } from '../ip.ts'
 import type { Family } from '../ip.ts'
-import { decode, encode } from './message.ts'
+import { decodeBody, encode } from './message.ts'
 import type { Attribute } from './message.ts'
 
 export const RTM_NEWNEIGH = 28
@@ -98,13 +98,13 @@ function stateOf(data: Buffer): { state?: NeighbourState } {
 }
 
 export function decodeNeighbour(data: Buffer): Neighbour | undefined {
-  const { address, ...more } = decodeTable(neighbours, decode(data.subarray(headBytes)))
+  const { address, ...more } = decodeTable(neighbours, decodeBody(data, headBytes))
   const isIp = data[0] === AF_INET || data[0] === AF_INET6
   return !isIp || address === undefined ? undefined : { index: data.readInt32LE(4), address, ...more, ...stateOf(data) }
 }
 
 export function decodeForwarding(data: Buffer): ForwardingEntry | undefined {
-  const { mac: address, ...more } = decodeTable(entries, decode(data.subarray(headBytes)))
+  const { mac: address, ...more } = decodeTable(entries, decodeBody(data, headBytes))
   if (data[0] !== AF_BRIDGE || address === undefined) return undefined
   const isSelf = (data.readUInt8(10) & NTF.SELF) !== 0
   return { index: data.readInt32LE(4), mac: address, ...(isSelf && { self: true }), ...more, ...stateOf(data) }

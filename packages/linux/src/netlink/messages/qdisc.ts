@@ -1,6 +1,6 @@
 // Queueing disciplines: how packets wait at a link. Pure. @see tc(8), tc-tbf(8)
 import { s32, string, u32, u64 } from './codec.ts'
-import { decode, encode, nested } from './message.ts'
+import { decodeBody, encode, nested } from './message.ts'
 import type { Attribute } from './message.ts'
 
 export const RTM_NEWQDISC = 36
@@ -95,7 +95,7 @@ function decodeTbf(options: ReadonlyMap<number, Buffer>): TbfQdisc | undefined {
 }
 
 export function decodeQdisc(data: Buffer): Qdisc {
-  const attributes = decode(data.subarray(headBytes))
+  const attributes = decodeBody(data, headBytes)
   const kind = string.decode(attributes.get(TCA.KIND) ?? Buffer.alloc(0))
   const details = decodeDetails(kind, nested(attributes, TCA.OPTIONS))
   const parent = data.readUInt32LE(12)

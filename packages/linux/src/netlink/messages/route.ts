@@ -5,7 +5,7 @@ import { decodeTable, encodeTable, ip, openNames, u32, u8 } from './codec.ts'
 import type { Codec, Table } from './codec.ts'
 import { AF_INET, AF_INET6, addressBytes, addressText, familyNumber, parsePrefix } from '../ip.ts'
 import type { Family } from '../ip.ts'
-import { decode, encode } from './message.ts'
+import { decode, decodeBody, encode } from './message.ts'
 import type { Attribute } from './message.ts'
 import type { LinkRef } from './link.ts'
 
@@ -217,7 +217,7 @@ export function encodeRouteLookup(address: string): Buffer {
 export function decodeRoute(data: Buffer): Route | undefined {
   const family = data[0] === AF_INET ? 4 : data[0] === AF_INET6 ? 6 : undefined
   if (family === undefined) return undefined
-  const attributes = decode(data.subarray(headBytes))
+  const attributes = decodeBody(data, headBytes)
   const destination = attributes.get(RTA.DST)
   const inMetrics = attributes.get(RTA.METRICS)
   const multipath = attributes.get(RTA.MULTIPATH)

@@ -3,7 +3,7 @@ import { decodeTable, encodeTable, openNames, string, u32, u8 } from './codec.ts
 import type { Codec, Table } from './codec.ts'
 import { AF_INET, AF_INET6, addressText, familyNumber, parsePrefix } from '../ip.ts'
 import type { Family, Prefix } from '../ip.ts'
-import { decode, encode } from './message.ts'
+import { decodeBody, encode } from './message.ts'
 import type { Attribute } from './message.ts'
 
 export const RTM_NEWRULE = 32
@@ -101,7 +101,7 @@ export function encodeRuleFilter(family: Family | undefined): Buffer {
 export function decodeRule(data: Buffer): Rule | undefined {
   const family = data[0] === AF_INET ? 4 : data[0] === AF_INET6 ? 6 : undefined
   if (family === undefined) return undefined
-  const attributes = decode(data.subarray(headBytes))
+  const attributes = decodeBody(data, headBytes)
   const [source, destination] = [attributes.get(FRA.SRC), attributes.get(FRA.DST)]
   const { suppressPrefixLength, vrf, ...options } = decodeTable(table, attributes)
   return {
