@@ -213,6 +213,6 @@ test.each([
   else
     await expect(added).rejects.toMatchObject({
       code: 50,
-      message: expect.stringContaining(`this machine's kernel has no ${kind} links: it lacks ${option}`) as string,
+      message: expect.stringContaining(`this machine's kernel lacks links of the kind ${kind} (${option})`) as string,
     })
 })

@@ -147,7 +147,7 @@ test('addSourceHints keeps the ways to own networks, gateways replaces those of 
   expect(ip(pod, 'rule').join()).not.toContain('10.77.2.2')
   const base = { type: 'sbr', name: 'n', cniVersion: '1.1.0' }
   expect(() => parseSbr({ ...base, gateways: ['1.1.1.1', '1.1.1.2'] })).toThrow('there may be one of IPv4')
-  expect(() => parseSbr({ ...base, gateways: ['x'] })).toThrow('gateways.0: must be an IP address')
+  expect(() => parseSbr({ ...base, gateways: ['x'] })).toThrow('gateways.0: invalid IP address: x')
 })
 
 const prevResult: CniResult = {

@@ -170,7 +170,7 @@ describe.skipIf(!process.env['UML'])('vrf', () => {
 })
 
 test.skipIf(process.env['UML'])('a kernel without vrf is told of by name', async () => {
-  const lacks = refused('vrf: this kernel lacks links of the kind vrf (CONFIG_NET_VRF)')
+  const lacks = refused("this machine's kernel lacks links of the kind vrf (CONFIG_NET_VRF)")
   const pod = await podWith('eth1')
   expect(await call('ADD', pod)).toMatchObject(lacks)
   expect(JSON.parse((await call('STATUS', '', { cniVersion: '1.1.0' })).stdout)).toMatchObject({ code: 50 })

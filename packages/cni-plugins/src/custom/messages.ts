@@ -1,5 +1,6 @@
 // What this process and one of custom plugins tell each other: an object of JSON per line, over a pipe for each direction.
 import { z } from 'zod'
+import { pluginName } from '../libcni/names.ts'
 import { cniVersions } from '../libcni/versions.ts'
 import type { CniVersion } from '../libcni/versions.ts'
 import type { AttachmentKey, PluginRequest, RequestConfig } from '../types.ts'
@@ -56,7 +57,7 @@ export interface Described {
   versions: CniVersion[]
 }
 const described: z.ZodType<Described> = z.object({
-  name: text.regex(/^[^/\s]+$/, 'must be the name of a plugin'),
+  name: text.regex(pluginName, 'must be the name of a plugin'),
   versions: z.array(z.enum(cniVersions)),
 })
 

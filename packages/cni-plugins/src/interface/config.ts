@@ -1,8 +1,9 @@
 // Parts of the configuration that plugins have in common.
 import { z } from 'zod'
-import { CniError, cniCode } from '../errors.ts'
+import { u32 } from '../fields.ts'
+import { isLinkName, pluginName } from '../libcni/names.ts'
 import type { RuleBackendName } from '../rule-program.ts'
-import type { CniResult, PluginConfig } from '../types.ts'
+import type { CniResult } from '../types.ts'
 
 /** Pieces of schemas. @see CNI spec 1.1, "Plugin configuration objects" */
 export const common: {
@@ -13,10 +14,10 @@ export const common: {
   ipMasqBackend: z.ZodType<RuleBackendName | null | undefined>
 } = {
   /** Who gives addresses; further keys are that plugin's. */
-  ipam: z.looseObject({ type: z.string().min(1, 'must name a plugin') }),
-  linkName: z.string().regex(/^(?!\.{1,2}$)[^/:\s]{1,15}$/, 'must be a link name: 1 to 15 bytes'),
+  ipam: z.looseObject({ type: z.string().regex(pluginName, 'must name a plugin') }),
+  linkName: z.string().refine(isLinkName, 'must be a link name: 1 to 15 bytes'),
   /** 0: the kernel's, or the one of the link below. */
-  mtu: z.number().int().nonnegative().default(0),
+  mtu: u32.default(0),
   /** Absent: iptables, or nftables where iptables cannot be used. */
   ipMasqBackend: z.enum(['iptables', 'nftables']).nullish(),
   dns: z
@@ -31,17 +32,4 @@ export const common: {
       return given.length === 0 ? undefined : (Object.fromEntries(given) as CniResult['dns'])
     })
     .optional(),
-}
-
-/** @throws CniError naming the plugin and the field */
-export function parseConfig<Schema extends z.ZodType>(
-  plugin: string,
-  schema: Schema,
-  config: PluginConfig,
-): z.output<Schema> {
-  const parsed = schema.safeParse(config)
-  if (parsed.success) return parsed.data
-  const [issue] = parsed.error.issues
-  const path = issue?.path.join('.')
-  throw new CniError(cniCode.badConfig, `${plugin}: ${path ? `${path}: ` : ''}${issue?.message}`)
 }

@@ -1,18 +1,19 @@
 // The MAC that a pod's link is to have.
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
-import { CniError, cniCode } from '../errors.ts'
+import { checked } from '../checked.ts'
 import type { PluginRequest } from '../types.ts'
 
-const mac = z.string().regex(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i, 'must be a MAC such as 02:00:00:00:00:01')
+const mac = z
+  .string()
+  .regex(/^(([0-9a-f]{2}:){5}[0-9a-f]{2})?$/i, 'must be a MAC such as 02:00:00:00:00:01')
+  .nullish()
 const schema = z.object({
-  config: z.object({
-    mac: mac.or(z.literal('')).nullish(),
-    runtimeConfig: z.object({ mac: mac.or(z.literal('')).nullish() }).nullish(),
-    args: z.object({ cni: z.object({ mac: mac.or(z.literal('')).nullish() }).nullish() }).nullish(),
-  }),
-  network: z.object({ args: z.object({ MAC: mac.optional() }) }),
+  mac,
+  runtimeConfig: z.object({ mac }).nullish(),
+  args: z.object({ cni: z.object({ mac }).nullish() }).nullish(),
 })
+const argsSchema = z.object({ MAC: mac })
 
 /**
  * The capability's goes before `args.cni.mac`, then CNI_ARGS' MAC, then the configuration's `mac`. Undefined: the kernel's.
@@ -20,13 +21,9 @@ const schema = z.object({
  * @throws CniError naming what is no MAC
  */
 export function wantedMac(plugin: string, request: PluginRequest): string | undefined {
-  const parsed = schema.safeParse(request)
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new CniError(cniCode.badConfig, `${plugin}: ${issue?.path.slice(1).join('.')}: ${issue?.message}`)
-  }
-  const { config, network } = parsed.data
-  const wanted = config.runtimeConfig?.mac || config.args?.cni?.mac || network.args.MAC || config.mac
+  const config = checked(plugin, schema, request.config)
+  const { MAC } = checked(`${plugin}: CNI_ARGS`, argsSchema, request.network.args)
+  const wanted = config.runtimeConfig?.mac || config.args?.cni?.mac || MAC || config.mac
   return wanted ? wanted.toLowerCase() : undefined
 }
 

@@ -9,7 +9,7 @@ import type { NewPodLink } from './attach.ts'
 import { common } from './config.ts'
 import { byIpam } from './ipam.ts'
 import type { WithIpam } from './ipam.ts'
-import { ofKind } from './link-kinds.ts'
+import { needing } from '../kernel-feature.ts'
 
 export interface WithMaster {
   /** Default: the link of the default route. */
@@ -47,7 +47,7 @@ export function onMaster(
     const master = await findMaster(linkInContainer ? inside : outside, wanted)
     look(master)
     const link = { ...settings, name, parent: master.index, ...(mtu && { mtu }) }
-    await ofKind<unknown>(link.kind, linkInContainer ? inside.links.add(link) : outside.links.addTo(netns, link))
+    await needing<unknown>(link.kind, linkInContainer ? inside.links.add(link) : outside.links.addTo(netns, link))
   }
 }
 

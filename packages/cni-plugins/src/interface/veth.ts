@@ -5,7 +5,7 @@ import { CniError, cniCode } from '../errors.ts'
 import { vethName } from '../names.ts'
 import type { PluginCall } from '../sdk/define-plugin.ts'
 import type { Host, PluginAttachment } from '../types.ts'
-import { ofKind } from './link-kinds.ts'
+import { needing } from '../kernel-feature.ts'
 
 /** How often another name is tried when the random one is taken. */
 const nameTries = 10
@@ -43,7 +43,7 @@ export async function makeVeth(
     try {
       const peer = { name: ifName, ...(netns !== undefined && { netns }), ...size, ...(mac !== undefined && { mac }) }
       const port = { up: true, ...(master !== undefined && { master }), ...size }
-      return { name, ...(await ofKind('veth', outside.links.add({ kind: 'veth', name, ...port, peer }))) }
+      return { name, ...(await needing('veth', outside.links.add({ kind: 'veth', name, ...port, peer }))) }
     } catch (error) {
       const isTaken = error instanceof LinuxError && error.code === 'EEXIST'
       if (isTaken && tries < nameTries && (await outside.links.get(name))) continue

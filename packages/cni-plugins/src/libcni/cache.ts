@@ -4,6 +4,7 @@ import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { AttachmentKey, CniLog, CniResult, NetworkList, PodNetwork } from '../types.ts'
+import { parseAttachment } from './attachment-record.ts'
 import { cachedResult, parseCachedResult } from './cached-result.ts'
 
 /** One attachment: begun, and done when it has a result. */
@@ -33,7 +34,10 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
   const fileOf = ({ containerId, ifName }: AttachmentKey): string => join(folder, `${containerId}-${ifName}.json`)
   const resultFile = ({ containerId, ifName }: AttachmentKey, name: string): string =>
     join(results, `${name}-${containerId}-${ifName}`)
-  const read = async (path: string, parse: (content: string) => Attachment): Promise<Attachment | undefined> => {
+  const read = async (
+    path: string,
+    parse: (content: string, path: string) => Attachment,
+  ): Promise<Attachment | undefined> => {
     let content: string
     try {
       content = await readFile(path, 'utf8')
@@ -42,7 +46,7 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
       throw error
     }
     try {
-      return parse(content)
+      return parse(content, path)
     } catch (error) {
       log.warn({ path, err: error as Error }, 'a record of a pod network cannot be read')
       return undefined
@@ -61,8 +65,7 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
     find: async (key, networkName) => {
       const own = await read(fileOf(key), parseAttachment)
       if (own || networkName === undefined) return own
-      const path = resultFile(key, networkName)
-      return read(path, (content) => parseCachedResult(content, path))
+      return read(resultFile(key, networkName), parseCachedResult)
     },
     remove: async (key, networkName) => {
       for (const path of [resultFile(key, networkName), fileOf(key)]) {
@@ -86,12 +89,6 @@ export function openAttachments(cacheDir: string, log: CniLog): Attachments {
       )
     },
   }
-}
-
-function parseAttachment(content: string): Attachment {
-  const { network, list, result } = JSON.parse(content) as Partial<Attachment>
-  if (!network?.containerId || !network.ifName || !Array.isArray(list?.plugins)) throw new TypeError('not complete')
-  return { network, list, ...(result && { result }) }
 }
 
 /** Written aside and renamed: whole or not there. */

@@ -1,7 +1,10 @@
 // The format in which libcni keeps results: `results/NETWORK-CONTAINERID-IFNAME`. Pure.
 import { z } from 'zod'
+import { checked, parsedJson } from '../checked.ts'
+import { cniCode } from '../errors.ts'
 import type { CniResult, NetworkList, PodNetwork } from '../types.ts'
 import type { Attachment } from './cache.ts'
+import { checkAttachment } from './call.ts'
 import { argsOf } from './cni-args.ts'
 import { parseNetworkList } from './conflist.ts'
 import { parseResult } from './parse-result.ts'
@@ -36,9 +39,15 @@ const schema = z.object({
   result: z.unknown(),
 })
 
-/** @throws Error that says what is wrong with it */
+/** @throws CniError naming the file and the field */
 export function parseCachedResult(content: string, path: string): Attachment {
-  const { config, cniArgs, capabilityArgs, result, containerId, ifName, netns } = schema.parse(JSON.parse(content))
+  const { config, cniArgs, capabilityArgs, result, containerId, ifName, netns } = checked(
+    path,
+    schema,
+    parsedJson(path, content),
+    cniCode.decoding,
+  )
+  checkAttachment({ containerId, ifName })
   const list = parseNetworkList(Buffer.from(config, 'base64').toString(), path)
   return {
     network: {

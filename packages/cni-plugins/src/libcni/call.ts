@@ -1,9 +1,10 @@
 // What plugins are called with, and the names of what failed.
+import { shown } from '../checked.ts'
 import { CniError, cniCode, isCniError } from '../errors.ts'
 import type { AttachmentKey, CniResult, NetworkList, PluginConfig, PluginRequest, PodNetwork } from '../types.ts'
 import type { RequestConfig } from '../types.ts'
 import { argsOf } from './cni-args.ts'
-import { namePattern } from './names.ts'
+import { isLinkName, namePattern } from './names.ts'
 
 /** The plugin's object as it is sent. */
 export const configOf = ({ name, cniVersion }: NetworkList, plugin: PluginConfig): RequestConfig => ({
@@ -21,7 +22,7 @@ export function requestOf(
   const { portMappings, capabilityArgs } = network
   const offered: Record<string, unknown> = { ...capabilityArgs, ...(portMappings && { portMappings }) }
   const runtimeConfig = Object.fromEntries(
-    Object.entries(offered).filter(([name, value]) => plugin.capabilities?.[name] && value !== undefined),
+    Object.entries(offered).filter(([name, value]) => plugin.capabilities?.[name] === true && value !== undefined),
   )
   const { containerId, netns, ifName } = network
   return {
@@ -43,15 +44,12 @@ export function throwAll(errors: readonly Error[]): void {
   if (errors.length > 1) throw new AggregateError(errors, errors.map(({ message }) => message).join('; '))
 }
 
-/** The kernel's limit, in bytes. */
-const longestLinkName = 15
-
 /** @throws CniError naming the value */
 export function checkAttachment({ containerId, ifName }: AttachmentKey): void {
   if (!namePattern.test(containerId)) {
-    throw new CniError(cniCode.badEnvironment, `invalid container ID: ${JSON.stringify(containerId)}`)
+    throw new CniError(cniCode.badEnvironment, `invalid container ID: ${shown(containerId)}`)
   }
-  if (!/^[^/:\s]+$/.test(ifName) || Buffer.byteLength(ifName) > longestLinkName || ifName === '.' || ifName === '..') {
-    throw new CniError(cniCode.badEnvironment, `invalid interface name: ${JSON.stringify(ifName)}`)
+  if (!isLinkName(ifName)) {
+    throw new CniError(cniCode.badEnvironment, `invalid interface name: ${shown(ifName)}`)
   }
 }

@@ -1,4 +1,5 @@
 // CNI_ARGS. Pure.
+import { shown } from '../checked.ts'
 import { CniError, cniCode } from '../errors.ts'
 import type { PodNetwork } from '../types.ts'
 
@@ -43,4 +44,4 @@ export function parseArgs(text: string): Record<string, string> {
 }
 
 const badPair = (pair: string): CniError =>
-  new CniError(cniCode.badEnvironment, `CNI_ARGS: invalid pair ${JSON.stringify(pair)}: must be KEY=VALUE`)
+  new CniError(cniCode.badEnvironment, `CNI_ARGS: invalid pair ${shown(pair)}: must be KEY=VALUE`)

@@ -1,13 +1,17 @@
 // Network lists: parsed and checked. Pure.
 import { z } from 'zod'
+import { checked, parsedJson } from '../checked.ts'
 import { CniError, cniCode } from '../errors.ts'
 import type { NetworkList, PluginConfig } from '../types.ts'
-import { namePattern } from './names.ts'
+import { namePattern, pluginName } from './names.ts'
 import { cniVersions, highestKnown, isVersion } from './versions.ts'
 
-const name = z.string('must be given').regex(namePattern, 'must be letters, digits, "_", "." and "-"')
-const pluginSchema = z.looseObject({
-  type: z.string('must be given').regex(/^[^/\s]+$/, 'must be the name of a plugin'),
+export const name: z.ZodType<string> = z
+  .string('must be given')
+  .regex(namePattern, 'must be letters, digits, "_", "." and "-"')
+/** One plugin's object. */
+export const pluginSchema: z.ZodType<PluginConfig> = z.looseObject({
+  type: z.string('must be given').regex(pluginName, 'must be the name of a plugin'),
   capabilities: z.record(z.string(), z.boolean()).optional(),
 })
 const version = z.string().refine((text) => text === '' || isVersion(text), 'must be a version such as 1.0.0')
@@ -34,10 +38,10 @@ export interface ListFile {
 
 /** @param file for messages. @throws CniError naming the file and the field */
 export function parseListFile(content: string, file: string): ListFile {
-  const value = parsedJson(content, file)
-  const { plugins, loadOnlyInlinedPlugins, disableCheck, disableGC, ...rest } = checked(listSchema, value, file)
+  const value = parsedJson(file, content)
+  const { plugins, loadOnlyInlinedPlugins, disableCheck, disableGC, ...rest } = checked(file, listSchema, value)
   // A file of one plugin is a list of one.
-  const single = !plugins && 'type' in rest ? [checked(pluginSchema, value, file)] : undefined
+  const single = !plugins && 'type' in rest ? [checked(file, pluginSchema, value)] : undefined
   if (loadOnlyInlinedPlugins && !plugins) {
     throw new CniError(cniCode.badConfig, `${file}: loadOnlyInlinedPlugins: there are no plugins in it`)
   }
@@ -54,7 +58,7 @@ export function parseListFile(content: string, file: string): ListFile {
 
 /** The list with the plugins of files beside it, in their order. @throws CniError naming file and field, or that there are none */
 export function withPlugins(list: NetworkList, beside: readonly { file: string; content: string }[]): NetworkList {
-  const more = beside.map(({ file, content }) => checked(pluginSchema, parsedJson(content, file), file) as PluginConfig)
+  const more = beside.map(({ file, content }) => checked(file, pluginSchema, parsedJson(file, content)) as PluginConfig)
   const plugins = [...list.plugins, ...more]
   if (plugins.length === 0) throw new CniError(cniCode.badConfig, `${list.file}: has neither plugins nor a type`)
   return { ...list, plugins }
@@ -64,31 +68,6 @@ export function withPlugins(list: NetworkList, beside: readonly { file: string; 
 export function parseNetworkList(content: string, file: string): NetworkList {
   return withPlugins(parseListFile(content, file).list, [])
 }
-
-function parsedJson(content: string, file: string): unknown {
-  try {
-    return JSON.parse(content)
-  } catch (cause) {
-    throw new CniError(cniCode.decoding, `${file}: ${(cause as Error).message}`, { cause })
-  }
-}
-
-function checked<T>(schema: z.ZodType<T>, value: unknown, file: string): T {
-  const parsed = schema.safeParse(value)
-  if (parsed.success) return parsed.data
-  const [issue] = parsed.error.issues
-  const path = issue?.path ?? []
-  const field = path.length > 0 ? `${path.join('.')}: ` : ''
-  throw new CniError(cniCode.badConfig, `${file}: ${field}${issue?.message}${given(value, path)}`)
-}
-
-/** What is there instead. */
-function given(value: unknown, path: readonly PropertyKey[]): string {
-  const found = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], value)
-  return found === undefined ? '' : `, not ${JSON.stringify(found).slice(0, shownLength)}`
-}
-
-const shownLength = 80
 
 /** Of several the highest that we know; absent: 0.1.0. */
 function versionOf(offered: readonly string[], file: string): string {

@@ -7,6 +7,7 @@ import { startProgram } from '@nodelet/linux'
 import type { Program } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from '../errors.ts'
+import { pluginName } from './names.ts'
 
 export type Command = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION'
 
@@ -36,6 +37,7 @@ const shownLength = 200
 
 /** Finds a plugin's program. @throws CniError naming the folders that were looked into, and why else it may be missing */
 export async function findPlugin(type: string, binDirs: readonly string[], details?: string): Promise<string> {
+  if (!pluginName.test(type)) throw new CniError(cniCode.badConfig, `invalid plugin name: ${JSON.stringify(type)}`)
   for (const folder of binDirs) {
     const path = join(folder, type)
     if (await isFile(path)) return path

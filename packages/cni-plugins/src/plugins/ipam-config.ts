@@ -1,30 +1,15 @@
 // What the configurations of IPAM plugins have in common.
-import { addressBytes, parsePrefix } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from '../errors.ts'
 import { familyOf } from '../families.ts'
+import { address, prefix, routeNumbers } from '../fields.ts'
 import { isBefore } from '../libcni/versions.ts'
 import { withInterfaces } from '../libcni/print-result.ts'
 import type { CniResult } from '../types.ts'
 
-const number = z.number().int().nonnegative().optional()
-
 /** Routes as they are copied to the result. */
 export const routes: z.ZodType<CniResult['routes']> = z
-  .array(
-    z.object({
-      dst: z.string().refine(isPrefix, { error: ({ input }) => `invalid CIDR address: ${String(input)}` }),
-      gw: z
-        .string()
-        .refine(isAddress, { error: ({ input }) => `invalid IP address: ${String(input)}` })
-        .optional(),
-      mtu: number,
-      advmss: number,
-      priority: number,
-      table: number,
-      scope: number,
-    }),
-  )
+  .array(z.object({ dst: prefix, gw: address.optional(), ...routeNumbers }))
   .nullish()
   .transform((value) => (value ?? []) as CniResult['routes'])
 
@@ -41,33 +26,6 @@ export const wanted: z.ZodType<string[] | null | undefined> = z.array(z.string()
 export const args: z.ZodType<{ cni?: { ips?: string[] | null | undefined } | null | undefined } | null | undefined> = z
   .object({ cni: z.object({ ips: wanted }).nullish() })
   .nullish()
-
-/** @throws CniError naming the field and what is wrong with it */
-export function parseConfig<T>(schema: z.ZodType<T>, config: object): T {
-  const parsed = schema.safeParse(config)
-  if (parsed.success) return parsed.data
-  const [issue] = parsed.error.issues
-  throw new CniError(cniCode.badConfig, `${issue?.path.join('.')}: ${issue?.message}`)
-}
-
-/** An address and the length of its prefix, both written. */
-export function isPrefix(text: string): boolean {
-  try {
-    parsePrefix(text)
-    return text.includes('/')
-  } catch {
-    return false
-  }
-}
-
-export function isAddress(text: string): boolean {
-  try {
-    addressBytes(text)
-    return true
-  } catch {
-    return false
-  }
-}
 
 /** Words between commas. */
 export const splitList = (text = ''): string[] =>

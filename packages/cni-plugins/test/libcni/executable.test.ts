@@ -186,7 +186,7 @@ test('one that does not say its versions is told of and used all the same', asyn
 
 test('replies to VERSION', () => {
   expect(parseVersionReply('{"cniVersion":"0.2.0"}')).toEqual(['0.1.0', '0.2.0'])
-  expect(() => parseVersionReply('{"cniVersion":"1.0.0"}')).toThrow('no supportedVersions')
+  expect(() => parseVersionReply('{"cniVersion":"1.0.0"}')).toThrow('supportedVersions: missing')
   expect(versionsOfError('plugin "x": unknown CNI_COMMAND: VERSION')).toEqual(['0.1.0'])
   expect(versionsOfError('anything else')).toBeUndefined()
 })

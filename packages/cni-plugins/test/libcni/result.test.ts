@@ -11,6 +11,11 @@ const all = (...parts: fc.Arbitrary<object>[]): fc.Arbitrary<object> =>
 const words = fc.array(fc.string(), { maxLength: 2 })
 const v4 = fc.ipV4()
 const v6 = fc.ipV6()
+const mac = fc.uint8Array({ minLength: 6, maxLength: 6 }).map((bytes) =>
+  Buffer.from(bytes)
+    .toString('hex')
+    .replace(/..(?=.)/g, '$&:'),
+)
 const natural = fc.nat(4_000_000_000)
 const dns = all(optional('nameservers', words), optional('domain', fc.string()), optional('search', words))
 const route = (address: fc.Arbitrary<string>): fc.Arbitrary<object> =>
@@ -19,10 +24,14 @@ const route = (address: fc.Arbitrary<string>): fc.Arbitrary<object> =>
     optional('gw', address),
   )
 const newRoute = (address: fc.Arbitrary<string>): fc.Arbitrary<object> =>
-  all(route(address), ...['mtu', 'advmss', 'priority', 'table', 'scope'].map((key) => optional<unknown>(key, natural)))
+  all(
+    route(address),
+    optional('scope', fc.nat(255)),
+    ...['mtu', 'advmss', 'priority', 'table'].map((key) => optional<unknown>(key, natural)),
+  )
 const link = all(
   fc.string().map((name) => ({ name })),
-  optional('mac', fc.string()),
+  optional('mac', mac),
   optional('sandbox', fc.string()),
 )
 const newLink = all(link, optional('mtu', natural), optional('socketPath', fc.string()), optional('pciID', fc.string()))
@@ -36,6 +45,15 @@ const ip = (address: fc.Arbitrary<string>, more: object = {}): fc.Arbitrary<obje
 const filled = (key: string, item: fc.Arbitrary<object>): fc.Arbitrary<object> =>
   optional(key, fc.array(item, { minLength: 1, maxLength: 3 }))
 
+/** Each address is on an interface that is listed, where any is. */
+function onListed<T extends object>(result: T): T {
+  const { interfaces = [], ips = [] } = result as { interfaces?: object[]; ips?: { interface?: number }[] }
+  for (const one of ips) {
+    if (one.interface !== undefined && interfaces.length > 0) one.interface %= interfaces.length
+  }
+  return result
+}
+
 /** What a version can hold, as a program of that version prints it. */
 const held: Record<string, fc.Arbitrary<object>> = {
   '1.x': all(
@@ -43,13 +61,15 @@ const held: Record<string, fc.Arbitrary<object>> = {
     filled('ips', fc.oneof(ip(v4), ip(v6))),
     filled('routes', fc.oneof(newRoute(v4), newRoute(v6))),
     dns.map((names) => (Object.keys(names).length > 0 ? { dns: names } : {})),
-  ),
-  '0.3': fc.record({
-    interfaces: fc.array(link, { maxLength: 3 }),
-    ips: fc.array(fc.oneof(ip(v4, { version: '4' }), ip(v6, { version: '6' })), { maxLength: 3 }),
-    routes: fc.array(fc.oneof(route(v4), route(v6)), { maxLength: 3 }),
-    dns,
-  }),
+  ).map(onListed),
+  '0.3': fc
+    .record({
+      interfaces: fc.array(link, { maxLength: 3 }),
+      ips: fc.array(fc.oneof(ip(v4, { version: '4' }), ip(v6, { version: '6' })), { maxLength: 3 }),
+      routes: fc.array(fc.oneof(route(v4), route(v6)), { maxLength: 3 }),
+      dns,
+    })
+    .map(onListed),
   '0.2': fc
     .record({ ip4: fc.boolean(), ip6: fc.boolean() })
     .filter((which) => which.ip4 || which.ip6)
@@ -131,6 +151,23 @@ test.each([
   [{ cniVersion: 'new' }, 'result of x: cniVersion: must be a version'],
   [{ cniVersion: '0.2.0', ip4: { ip: 7 } }, 'result of x: ip4.ip'],
   [{ routes: [{}] }, 'result of x: routes.0.dst'],
+  [{ ips: [{ address: '10.0.0.1' }] }, 'result of x: ips.0.address: invalid CIDR address: 10.0.0.1'],
+  [{ ips: [{ address: '10.0.0.1/33' }] }, 'result of x: ips.0.address: invalid CIDR address: 10.0.0.1/33'],
+  [{ ips: [{ address: '10.0.0.1/8', gateway: 'x' }] }, 'result of x: ips.0.gateway: invalid IP address: x'],
+  [{ routes: [{ dst: '10.0.0.0/8', gw: '10.0.0' }] }, 'result of x: routes.0.gw: invalid IP address: 10.0.0'],
+  [{ routes: [{ dst: '10.0.0.0/8', scope: 256 }] }, 'result of x: routes.0.scope'],
+  [{ interfaces: [{ name: 'a', mac: '02:0' }] }, 'result of x: interfaces.0.mac: must be a MAC'],
+  [
+    { interfaces: [{ name: 'a' }], ips: [{ address: '10.0.0.1/8', interface: 1 }] },
+    'result of x: ips.0.interface: must be an index of interfaces, not 1',
+  ],
+  [{ ips: [{ address: '10.0.0.1/8', interface: -1 }] }, 'result of x: ips.0.interface'],
+  [{ cniVersion: '0.2.0', ip4: { ip: 'x/8' } }, 'result of x: ip4.ip: invalid CIDR address: x/8'],
 ])('%j is no result', (value, message) => {
   expect(() => parseResult('x', value, '1.0.0')).toThrow(message)
+})
+
+test('an empty gateway is none, and plugins of addresses need not list interfaces', () => {
+  const ips = [{ address: '10.0.0.1/8', gateway: '', interface: 0 }]
+  expect(plain(parseResult('x', { ips }, '1.0.0').ips)).toEqual([{ address: '10.0.0.1/8', interface: 0 }])
 })

@@ -121,7 +121,7 @@ async function endLimits(call: PluginCall<BandwidthConfig>, outside: Netlink): P
 type Port = Pick<Link, 'index' | 'mtu' | 'txQueueLength'>
 
 async function limitIngress({ qdiscs }: Netlink, { index }: Port, limit: Limit, undone: Undone): Promise<void> {
-  await needing('bandwidth', features.tbf, async () => qdiscs.add(index, shape(limit)))
+  await needing('tbf', qdiscs.add(index, shape(limit)))
   undone.push(async () => qdiscs.delete(index, 'root'))
 }
 
@@ -132,23 +132,14 @@ async function limitEgress(
   limit: Limit,
   undone: Undone,
 ): Promise<CniResult['interfaces'][number]> {
-  const { index, mac } = await needing('bandwidth', features.ifb, async () =>
-    links.add({ kind: 'ifb', name, up: true, mtu, txQueueLength }),
-  )
+  const { index, mac } = await needing('ifb', links.add({ kind: 'ifb', name, up: true, mtu, txQueueLength }))
   undone.push(async () => links.delete(index))
   await links.set(index, { alias })
-  await needing('bandwidth', features.tbf, async () => qdiscs.add(index, shape(limit)))
-  await needing('bandwidth', features.ingress, async () => qdiscs.add(port, { kind: 'ingress' }))
+  await needing('tbf', qdiscs.add(index, shape(limit)))
+  await needing('ingress', qdiscs.add(port, { kind: 'ingress' }))
   undone.push(async () => qdiscs.delete(port, 'ingress'))
-  await needing('bandwidth', features.redirect, async () => qdiscs.addRedirect(port, { to: index }))
+  await needing('redirect', qdiscs.addRedirect(port, { to: index }))
   return { name, ...(mac !== undefined && { mac }) }
-}
-
-const features = {
-  ifb: 'links of the kind ifb (CONFIG_IFB)',
-  tbf: 'the queueing discipline tbf (CONFIG_NET_SCH_TBF)',
-  ingress: 'the queueing discipline ingress (CONFIG_NET_SCH_INGRESS)',
-  redirect: 'the filter u32 or the action mirred (CONFIG_NET_CLS_U32, CONFIG_NET_ACT_MIRRED)',
 }
 
 /** What a kernel knows once it goes on knowing. */
@@ -156,9 +147,7 @@ let knowsAll: Promise<void> | undefined
 
 const tryAll = async (): Promise<void> =>
   onTrial(async (netlink) => {
-    const { index } = await needing('bandwidth', features.ifb, async () =>
-      netlink.links.add({ kind: 'ifb', name: 'port' }),
-    )
+    const { index } = await needing('ifb', netlink.links.add({ kind: 'ifb', name: 'port' }))
     const port = { index, mtu: 1500, txQueueLength: 0 }
     await limitEgress(netlink, { name: 'trial', alias: '' }, port, { rate: 8_000_000, burst: 800_000 }, [])
   })

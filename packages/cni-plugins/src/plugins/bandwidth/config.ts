@@ -1,7 +1,7 @@
 // bandwidth's part of a network's configuration.
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
 import type { RequestConfig } from '../../types.ts'
 
 export interface Limit {
@@ -18,7 +18,7 @@ export interface BandwidthConfig {
   egress?: Limit
 }
 
-const number = z.number().nonnegative().nullish()
+const number = z.number().int().nonnegative().nullish()
 const limits = z.object({ ingressRate: number, ingressBurst: number, egressRate: number, egressBurst: number })
 const schema = limits.extend({ runtimeConfig: z.object({ bandwidth: limits.nullish() }).nullish() })
 
@@ -27,7 +27,7 @@ const refused = ['shapedSubnets', 'unshapedSubnets']
 
 /** The object's own limits go before the runtime's. @throws CniError naming the field */
 export function parseBandwidth(config: RequestConfig): BandwidthConfig {
-  const { runtimeConfig, ...own } = parseConfig('bandwidth', schema, config)
+  const { runtimeConfig, ...own } = checked('bandwidth', schema, config)
   const given = config.runtimeConfig as { bandwidth?: Record<string, unknown> } | undefined
   for (const key of refused) {
     const value = config[key] ?? given?.bandwidth?.[key]

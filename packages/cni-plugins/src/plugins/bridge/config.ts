@@ -1,7 +1,8 @@
 // bridge's part of a network's configuration.
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { common, parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
+import { common } from '../../interface/config.ts'
 import type { CniResult, RequestConfig } from '../../types.ts'
 import type { Vlan } from './vlans.ts'
 
@@ -69,7 +70,7 @@ const schema = z.object({
 
 /** @throws CniError naming the field and the value */
 export function parseBridge(request: RequestConfig): BridgeConfig {
-  const parsed = parseConfig('bridge', schema, request)
+  const parsed = checked('bridge', schema, request)
   const isGateway = parsed.isGateway || parsed.isDefaultGateway
   const config = { ...parsed, isGateway, vlanTrunk: (parsed.vlanTrunk ?? []).flat() }
   const wrong = (message: string): CniError => new CniError(cniCode.badConfig, `bridge: ${message}`)

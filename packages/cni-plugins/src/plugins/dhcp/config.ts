@@ -1,7 +1,8 @@
 // dhcp's part of a network's configuration. Pure.
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { parseConfig } from '../ipam-config.ts'
+import { checked } from '../../checked.ts'
+import { path, u32 } from '../../fields.ts'
 import { option } from './message.ts'
 
 export interface DhcpConfig {
@@ -30,8 +31,8 @@ const longestValue = 255
 const text = z.string().nullish()
 const schema = z.object({
   ipam: z.object({
-    daemonSocketPath: z.string().optional(),
-    priority: z.number().int().nonnegative().default(0),
+    daemonSocketPath: path.optional(),
+    priority: u32.default(0),
     provide: z.array(z.object({ option: z.string(), value: text, fromArg: text })).nullish(),
     request: z.array(z.object({ option: z.string(), skipDefault: z.boolean().default(false) })).nullish(),
   }),
@@ -39,7 +40,7 @@ const schema = z.object({
 
 /** @throws CniError naming the field and the value */
 export function parseDhcp(config: object): DhcpConfig {
-  const { daemonSocketPath, priority, provide, request } = parseConfig(schema, config).ipam
+  const { daemonSocketPath, priority, provide, request } = checked('dhcp', schema, config).ipam
   const wanted = request ?? []
   const defaults = wanted.some(({ skipDefault }) => skipDefault) ? [] : requestedByDefault
   return {

@@ -3,19 +3,27 @@ import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { checked, parsedJson } from '../../checked.ts'
+import { address, hardwareAddress, path, prefix, u32 } from '../../fields.ts'
 import type { CniLog } from '../../types.ts'
 import type { Lease } from './lease.ts'
+import { option } from './message.ts'
 import type { HeldLease, LeaseRequest } from './leases.ts'
 
 const time = z.number().nullable()
-const number = z.number().optional()
+const number = u32.optional()
+const code = z
+  .number()
+  .int()
+  .min(option.pad + 1)
+  .max(option.end - 1)
 /** Also of what the daemon answers. */
 export const leaseSchema: z.ZodType<Lease> = z
   .object({
-    address: z.string(),
-    gateway: z.string().optional(),
-    routes: z.array(z.object({ dst: z.string(), gw: z.string().optional(), scope: number, priority: number })),
-    server: z.object({ address: z.string(), mac: z.string() }),
+    address: prefix,
+    gateway: address.optional(),
+    routes: z.array(z.object({ dst: prefix, gw: address.optional(), scope: number, priority: number })),
+    server: z.object({ address, mac: hardwareAddress }),
     renewMs: time,
     rebindMs: time,
     expireMs: time,
@@ -26,11 +34,11 @@ export const requestSchema: z.ZodType<LeaseRequest> = z.object({
   network: z.string(),
   containerId: z.string(),
   ifName: z.string(),
-  netns: z.string(),
-  provide: z.array(z.object({ code: z.number(), value: z.string() })),
-  request: z.array(z.number()),
+  netns: path,
+  provide: z.array(z.object({ code, value: z.string() })),
+  request: z.array(code),
 })
-const heldSchema: z.ZodType<HeldLease> = z.object({ request: requestSchema, link: z.number(), lease: leaseSchema })
+const heldSchema: z.ZodType<HeldLease> = z.object({ request: requestSchema, link: u32, lease: leaseSchema })
 
 export interface LeaseRecords {
   all(): Promise<HeldLease[]>
@@ -47,21 +55,21 @@ export function openRecords(folder: string, log: CniLog): LeaseRecords {
     all: async () => {
       const held: HeldLease[] = []
       for (const name of await namesIn(folder)) {
-        const path = join(folder, name)
+        const file = join(folder, name)
         try {
-          held.push(heldSchema.parse(JSON.parse(await readFile(path, 'utf8'))))
+          held.push(checked(file, heldSchema, parsedJson(file, await readFile(file, 'utf8'))))
         } catch (error) {
-          log.warn({ path, err: error as Error }, 'a DHCP lease cannot be read, and is forgotten')
-          await rm(path, { force: true })
+          log.warn({ path: file, err: error as Error }, 'a DHCP lease cannot be read, and is forgotten')
+          await rm(file, { force: true })
         }
       }
       return held
     },
     save: async (name, held) => {
       await mkdir(folder, { recursive: true, mode: 0o700 })
-      const path = fileOf(name)
-      await writeFile(`${path}.new`, JSON.stringify(held), { mode: 0o600 })
-      await rename(`${path}.new`, path)
+      const file = fileOf(name)
+      await writeFile(`${file}.new`, JSON.stringify(held), { mode: 0o600 })
+      await rename(`${file}.new`, file)
     },
     remove: async (name) => rm(fileOf(name), { force: true }),
   }

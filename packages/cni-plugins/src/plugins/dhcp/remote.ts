@@ -2,6 +2,7 @@
 import { createConnection } from 'node:net'
 import type { Socket } from 'node:net'
 import { z } from 'zod'
+import { checked, parsedJson } from '../../checked.ts'
 import { CniError, cniCode } from '../../errors.ts'
 import type { AttachmentKey } from '../../types.ts'
 import type { Lease } from './lease.ts'
@@ -19,7 +20,7 @@ export type Question =
   | { method: 'release'; params: AttachmentKey & { network: string } }
   | { method: 'releaseOthers'; params: { network: string; valid: AttachmentKey[] } }
   | { method: 'ping' }
-export const questionSchema: z.ZodType<Question> = z.discriminatedUnion('method', [
+const questionSchema: z.ZodType<Question> = z.discriminatedUnion('method', [
   z.object({ method: z.literal('allocate'), params: requestSchema }),
   z.object({ method: z.literal('release'), params: keySchema }),
   z.object({
@@ -32,9 +33,16 @@ export const questionSchema: z.ZodType<Question> = z.discriminatedUnion('method'
 export type Answer =
   { error: { code: number; msg: string; details?: string | undefined } } | { lease?: Lease | undefined }
 const answerSchema: z.ZodType<Answer> = z.union([
-  z.object({ error: z.object({ code: z.number(), msg: z.string(), details: z.string().optional() }) }),
+  z.object({ error: z.object({ code: z.number().int(), msg: z.string(), details: z.string().optional() }) }),
   z.object({ lease: leaseSchema.optional() }),
 ])
+
+/** @throws CniError naming the field */
+export const parseQuestion = (line: string): Question =>
+  checked('question', questionSchema, parsedJson('question', line), cniCode.decoding)
+/** @throws CniError naming who answers, and the field */
+export const parseAnswer = (whose: string, line: string): Answer =>
+  checked(whose, answerSchema, parsedJson(whose, line), cniCode.decoding)
 
 export interface RemoteLeases extends LeaseHolder {
   /** Whether the daemon is there. */
@@ -44,7 +52,7 @@ export interface RemoteLeases extends LeaseHolder {
 /** A failure of the daemon's is told as it is there. */
 export function remoteLeases(path: string): RemoteLeases {
   const ask = async (question: Question, signal: AbortSignal): Promise<Answer & { error?: never }> => {
-    const answer = answerSchema.parse(await exchange(path, question, signal))
+    const answer = parseAnswer(`the DHCP daemon at ${path}`, await exchange(path, question, signal))
     if (!('error' in answer)) return answer
     const { code, msg, details } = answer.error
     throw new CniError(code, msg, { details })
@@ -63,12 +71,12 @@ export function remoteLeases(path: string): RemoteLeases {
 }
 
 /** Going away is how to say that the answer is not wanted any more. */
-async function exchange(path: string, question: Question, signal: AbortSignal): Promise<unknown> {
+async function exchange(path: string, question: Question, signal: AbortSignal): Promise<string> {
   signal.throwIfAborted()
   const socket = createConnection({ path, signal })
   try {
     socket.write(`${JSON.stringify(question)}\n`)
-    return JSON.parse(await lineOf(socket))
+    return await lineOf(socket)
   } catch (cause) {
     if (signal.aborted) throw signal.reason
     throw new CniError(cniCode.internal, `error dialing DHCP daemon: ${path}: ${(cause as Error).message}`, { cause })

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { dirname } from 'node:path'
 import { CniError, cniCode } from '../../errors.ts'
 import type { LeaseHolder } from './leases.ts'
-import { lineOf, questionSchema } from './remote.ts'
+import { lineOf, parseQuestion } from './remote.ts'
 import type { Answer } from './remote.ts'
 
 /** Where it listens: a path, or a descriptor that systemd listens on already. */
@@ -40,7 +40,7 @@ async function serve(leases: LeaseHolder, socket: Socket): Promise<void> {
 }
 
 async function answerTo(leases: LeaseHolder, socket: Socket, signal: AbortSignal): Promise<Answer> {
-  const question = questionSchema.parse(JSON.parse(await lineOf(socket)))
+  const question = parseQuestion(await lineOf(socket))
   socket.resume() // so that its end is seen
   switch (question.method) {
     case 'allocate':

@@ -24,7 +24,11 @@ export const bus: Pick<Call, 'destination' | 'path' | 'interface'> = {
 export function pathOf(address: string | undefined): string | undefined {
   if (!address) return '/run/dbus/system_bus_socket'
   const [, path] = /(?:^|;)unix:(?:[^;]*,)?path=([^,;]+)/.exec(address) ?? []
-  return path === undefined ? undefined : decodeURIComponent(path)
+  try {
+    return path === undefined ? undefined : decodeURIComponent(path)
+  } catch {
+    return undefined // not escaped as it should be
+  }
 }
 
 /** @throws Error where there is no bus, or it lets nobody in */

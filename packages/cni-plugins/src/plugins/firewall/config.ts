@@ -1,8 +1,9 @@
 // firewall's part of a network's configuration.
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
 import type { RequestConfig } from '../../types.ts'
+import { usualAdminChain } from './rules.ts'
 
 export interface FirewallConfig {
   /** Undefined: firewalld where it runs, else iptables. */
@@ -34,14 +35,14 @@ const schema = z.object({
 
 /** @throws CniError naming the field and the value */
 export function parseFirewall(config: RequestConfig): FirewallConfig {
-  const { backend, iptablesAdminChainName, firewalldZone, ingressPolicy } = parseConfig('firewall', schema, config)
+  const { backend, iptablesAdminChainName, firewalldZone, ingressPolicy } = checked('firewall', schema, config)
   const policy = ingressPolicy || 'open'
   if (!policies.includes(policy)) {
     throw new CniError(cniCode.badConfig, `firewall: unknown ingress policy: ${JSON.stringify(policy)}`)
   }
   return {
     backend: backend || undefined,
-    adminChain: iptablesAdminChainName || 'CNI-ADMIN',
+    adminChain: iptablesAdminChainName || usualAdminChain,
     zone: firewalldZone || 'trusted',
     ingressPolicy: policy as IngressPolicy,
   }

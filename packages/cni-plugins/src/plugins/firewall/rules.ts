@@ -12,6 +12,10 @@ const forward = 'CNI-FORWARD'
  */
 const owners = 'CNI-FORWARD-OWNERS'
 const stages = ['CNI-ISOLATION-STAGE-1', 'CNI-ISOLATION-STAGE-2'] as const
+/** Whose rules go before those of pods, unless the network names another. */
+export const usualAdminChain = 'CNI-ADMIN'
+/** Chains that all pods share. */
+export const sharedChains: readonly string[] = [forward, owners, ...stages]
 
 export interface FirewallOptions {
   network: string

@@ -1,7 +1,8 @@
 // host-device's part of a network's configuration.
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { common, parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
+import { common } from '../../interface/config.ts'
 import type { CniResult, PluginConfig } from '../../types.ts'
 
 /** How a device is named: a kernel path is a folder of /sys/devices, a bus is PCI or the auxiliary one. */
@@ -42,7 +43,7 @@ const schema = z.object({
 
 /** The device that the runtime chose goes before all, then the first that is given. @throws CniError naming the field */
 export function parseHostDevice(config: PluginConfig): HostDeviceConfig {
-  const { device, hwaddr, kernelpath, pciBusID, runtimeConfig, ipam, dns } = parseConfig('host-device', schema, config)
+  const { device, hwaddr, kernelpath, pciBusID, runtimeConfig, ipam, dns } = checked('host-device', schema, config)
   const named = (): DeviceName | undefined => {
     if (runtimeConfig?.deviceID) return { by: 'bus ID', value: runtimeConfig.deviceID }
     if (device) return { by: 'name', value: device }

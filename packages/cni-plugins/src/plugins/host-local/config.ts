@@ -1,9 +1,11 @@
 // host-local's part of a network's configuration.
 import { addressBytes, addressText, isWithin, parsePrefix } from '@nodelet/linux'
 import { z } from 'zod'
+import { checked } from '../../checked.ts'
 import { CniError, cniCode } from '../../errors.ts'
+import { path } from '../../fields.ts'
 import type { CniResult } from '../../types.ts'
-import { args, parseConfig, routes, wanted } from '../ipam-config.ts'
+import { args, routes, wanted } from '../ipam-config.ts'
 
 /** A range of addresses; numbers are the addresses as integers, both ends within. */
 export interface Range {
@@ -48,8 +50,8 @@ const schema = z.object({
     rangeEnd: z.string().optional(),
     gateway: z.string().optional(),
     routes,
-    dataDir: z.string().optional(),
-    resolvConf: z.string().optional(),
+    dataDir: path.optional(),
+    resolvConf: path.optional(),
   }),
   args,
   runtimeConfig: z.object({ ipRanges: sets, ips: wanted }).nullish(),
@@ -64,7 +66,7 @@ export const addressOf = (value: bigint, bits: 32 | 128): string =>
 
 /** @throws CniError naming the field and the value */
 export function parseHostLocal(config: object): HostLocalConfig {
-  const { ipam, args: ofNetwork, runtimeConfig: ofRuntime } = parseConfig(schema, config)
+  const { ipam, args: ofNetwork, runtimeConfig: ofRuntime } = checked('host-local', schema, config)
   const { ranges, subnet, rangeStart, rangeEnd, gateway } = ipam
   const raw = [
     ...(ofRuntime?.ipRanges ?? []),
@@ -83,7 +85,7 @@ export function parseHostLocal(config: object): HostLocalConfig {
     }
   } catch (cause) {
     if (cause instanceof CniError) throw cause
-    throw new CniError(cniCode.badConfig, (cause as Error).message, { cause })
+    throw new CniError(cniCode.badConfig, `host-local: ${(cause as Error).message}`, { cause })
   }
 }
 

@@ -2,7 +2,7 @@
 // a power cut the pods are gone, too.
 import { linkSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { addressFamily } from '@nodelet/linux'
+import { isAddress } from '../../fields.ts'
 import type { AttachmentKey } from '../../types.ts'
 
 /** The addresses of one network. Each call is a few on small files, at once: turns of a thread would take far longer. */
@@ -107,7 +107,6 @@ function storeOf(folder: string, by: Map<string, string>): AddressStore {
   }
 }
 
-const isAddress = (name: string): boolean => addressFamily(name) !== undefined
 const isAside = (name: string): boolean => isAddress(/^\.([^-]*)-/.exec(name)?.[1] ?? '')
 
 /** How long a file may be empty while another program writes it, in milliseconds. */

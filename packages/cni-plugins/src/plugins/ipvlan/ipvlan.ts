@@ -2,7 +2,8 @@
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
 import { attachLink, checkAttached, detachLink } from '../../interface/attach.ts'
-import { common, parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
+import { common } from '../../interface/config.ts'
 import { byIpam } from '../../interface/ipam.ts'
 import { checkMaster, masterKeys, masterStatus, onMaster } from '../../interface/master.ts'
 import { checkMode, modeKey } from '../../interface/mode.ts'
@@ -19,7 +20,7 @@ type IpvlanConfig = z.output<typeof schema>
 
 export const ipvlan: DefinedPlugin = definePlugin<IpvlanConfig>({
   name: 'ipvlan',
-  config: (config) => parseConfig('ipvlan', schema, config),
+  config: (config) => checked('ipvlan', schema, config),
   async add(call, host, signal) {
     const { config, prevResult } = call
     const given = !config.ipam && prevResult && prevResult.ips.length > 0 ? prevResult : undefined

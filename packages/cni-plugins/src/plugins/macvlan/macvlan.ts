@@ -1,7 +1,9 @@
 // macvlan: links with MACs of their own on a link of this machine.
 import { z } from 'zod'
 import { attachLink, checkAttached, detachLink } from '../../interface/attach.ts'
-import { common, parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
+import { common } from '../../interface/config.ts'
+import { u32 } from '../../fields.ts'
 import { byIpam } from '../../interface/ipam.ts'
 import { wantedMac } from '../../interface/mac.ts'
 import { checkMaster, limitMtu, masterKeys, masterStatus, onMaster } from '../../interface/master.ts'
@@ -13,14 +15,14 @@ const schema = z.object({
   ...masterKeys,
   mode: modeKey('macvlan', ['bridge', 'private', 'vepa', 'passthru']),
   /** 0: the kernel's. */
-  bcqueuelen: z.number().int().nonnegative().max(0xffff_ffff).default(0),
+  bcqueuelen: u32.default(0),
   ipam: common.ipam.optional(),
   dns: common.dns,
 })
 
 export const macvlan: DefinedPlugin = definePlugin<z.output<typeof schema>>({
   name: 'macvlan',
-  config: (config) => parseConfig('macvlan', schema, config),
+  config: (config) => checked('macvlan', schema, config),
   async add(call, host, signal) {
     const { mode, bcqueuelen } = call.config
     const mac = wantedMac('macvlan', call.request)

@@ -1,7 +1,8 @@
 // portmap's part of a network's configuration.
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { parseConfig } from '../../interface/config.ts'
+import { address } from '../../fields.ts'
+import { checked } from '../../checked.ts'
 import type { RuleBackendName } from '../../rule-program.ts'
 import type { PortMapping, RequestConfig } from '../../types.ts'
 
@@ -43,7 +44,7 @@ const schema = z.object({
               .string()
               .toLowerCase()
               .pipe(z.enum(['tcp', 'udp', 'sctp'])),
-            hostIP: z.union([z.ipv4(), z.ipv6(), z.literal('')]).optional(),
+            hostIP: address.or(z.literal('')).optional(),
           }),
         )
         .default([]),
@@ -53,7 +54,7 @@ const schema = z.object({
 
 /** @throws CniError naming the field and the value */
 export function parsePortmap(request: RequestConfig): PortmapConfig {
-  const parsed = parseConfig('portmap', schema, request)
+  const parsed = checked('portmap', schema, request)
   const { snat, masqAll, markMasqBit, externalSetMarkChain, runtimeConfig } = parsed
   if (typeof markMasqBit === 'number' && externalSetMarkChain) {
     throw new CniError(cniCode.badConfig, 'portmap: cannot specify externalSetMarkChain and markMasqBit')

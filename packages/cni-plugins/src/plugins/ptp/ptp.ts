@@ -4,7 +4,8 @@ import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
 import { familiesOf } from '../../families.ts'
 import { checkAttached } from '../../interface/attach.ts'
-import { common, parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
+import { common } from '../../interface/config.ts'
 import { configure } from '../../interface/configure.ts'
 import { byIpam, lease, release } from '../../interface/ipam.ts'
 import { letGo } from '../../interface/let-go.ts'
@@ -34,7 +35,7 @@ type Call = PluginCall<PtpConfig>
 
 export const ptp: DefinedPlugin = definePlugin<PtpConfig>({
   name: 'ptp',
-  config: (config) => parseConfig('ptp', schema, config),
+  config: (config) => checked('ptp', schema, config),
   async add(call, host, signal) {
     using outside = openNetlink({ netns: host.netns })
     let end: LinkEnd | undefined

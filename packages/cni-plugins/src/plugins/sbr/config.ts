@@ -1,9 +1,9 @@
 // sbr's part of a network's configuration.
-import { isIP } from 'node:net'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
 import { familyOf } from '../../families.ts'
-import { parseConfig } from '../../interface/config.ts'
+import { address, u32 } from '../../fields.ts'
+import { checked } from '../../checked.ts'
 import type { RequestConfig } from '../../types.ts'
 
 export interface SbrConfig {
@@ -16,14 +16,14 @@ export interface SbrConfig {
 }
 
 const schema = z.object({
-  table: z.number().int().min(0).max(0xffff_ffff).nullish(),
-  gateways: z.array(z.string().refine((text) => isIP(text) !== 0, 'must be an IP address')).nullish(),
+  table: u32.nullish(),
+  gateways: z.array(address).nullish(),
   addSourceHints: z.boolean().nullish(),
 })
 
 /** @throws CniError naming the field */
 export function parseSbr(config: RequestConfig): SbrConfig {
-  const { table, gateways: given, addSourceHints } = parseConfig('sbr', schema, config)
+  const { table, gateways: given, addSourceHints } = checked('sbr', schema, config)
   const gateways: SbrConfig['gateways'] = {}
   for (const gateway of given ?? []) {
     const family = familyOf(gateway)

@@ -66,8 +66,7 @@ export const sbr: DefinedPlugin = definePlugin<SbrConfig>({
 
 const wrong = (message: string, code: number = cniCode.internal): CniError => new CniError(code, `sbr: ${message}`)
 
-const rulesOf = async ({ rules }: Netlink): ReturnType<typeof rules.list> =>
-  needing('sbr', 'rules that choose routing tables (CONFIG_IP_MULTIPLE_TABLES)', async () => rules.list())
+const rulesOf = async ({ rules }: Netlink): ReturnType<typeof rules.list> => needing('rules', rules.list())
 const routesOf = async ({ routes }: Netlink): Promise<Route[]> => routes.list({ table: null })
 
 /** @param undone gets what takes back each step */

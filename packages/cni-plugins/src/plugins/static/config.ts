@@ -1,20 +1,12 @@
 // static's part of a network's configuration, and what a pod asks for.
 import { addressBytes, isWithin } from '@nodelet/linux'
 import { z } from 'zod'
+import { checked } from '../../checked.ts'
 import { CniError, cniCode } from '../../errors.ts'
 import { familyOf } from '../../families.ts'
+import { isAddress, isPrefix } from '../../fields.ts'
 import type { CniResult } from '../../types.ts'
-import {
-  args,
-  dns,
-  isAddress,
-  isPrefix,
-  parseConfig,
-  refuseSeveral,
-  routes,
-  splitList,
-  wanted,
-} from '../ipam-config.ts'
+import { args, dns, refuseSeveral, routes, splitList, wanted } from '../ipam-config.ts'
 
 export interface StaticAddress {
   /** With its prefix. */
@@ -42,7 +34,7 @@ const schema = z.object({
 
 /** @throws CniError naming the field and the value */
 export function parseStatic(config: object): StaticConfig {
-  const { ipam, args: ofNetwork, runtimeConfig: ofRuntime } = parseConfig(schema, config)
+  const { ipam, args: ofNetwork, runtimeConfig: ofRuntime } = checked('static', schema, config)
   const addresses = (ipam.addresses ?? []).map(({ address, gateway }) => ({
     address: prefixed('address', address),
     ...(gateway !== undefined && { gateway: gatewayOf(gateway) }),

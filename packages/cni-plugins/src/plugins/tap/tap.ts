@@ -4,10 +4,11 @@ import type { Netlink } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
 import { attachLink, checkAttached, detachLink } from '../../interface/attach.ts'
-import { common, parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
+import { common } from '../../interface/config.ts'
 import { byIpam } from '../../interface/ipam.ts'
 import type { WithIpam } from '../../interface/ipam.ts'
-import { ofKind } from '../../interface/link-kinds.ts'
+import { needing } from '../../kernel-feature.ts'
 import { wantedMac } from '../../interface/mac.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
 import type { DefinedPlugin, PluginCall } from '../../sdk/define-plugin.ts'
@@ -39,7 +40,7 @@ const schema: z.ZodType<TapConfig> = z.object({
 
 export const tap: DefinedPlugin = definePlugin<TapConfig>({
   name: 'tap',
-  config: (config) => parseConfig('tap', schema, config),
+  config: (config) => checked('tap', schema, config),
   add: async (call, host, signal) =>
     attachLink(call, host, signal, {
       make: async (name, inside) => makeTap(call, name, inside, signal),
@@ -49,7 +50,7 @@ export const tap: DefinedPlugin = definePlugin<TapConfig>({
   check: async (call, host, signal) => void (await checkAttached(call, host, signal, 'tun')),
   gc: byIpam.gc,
   async status(context, host, signal) {
-    await ofKind('tap', access('/dev/net/tun'))
+    await needing('tap', access('/dev/net/tun'))
     await byIpam.status(context, host, signal)
   },
 })
@@ -75,7 +76,7 @@ async function makeTap(
   const made = selinuxContext
     ? addLabelledTap(wanted, selinuxContext, request.network.netns, signal)
     : inside.links.addTap(wanted)
-  await ofKind('tap', made)
+  await needing('tap', made)
   const settings = { ...(mtu && { mtu }), ...(mac !== undefined && { mac }), ...(master && { master: master.index }) }
   if (Object.keys(settings).length > 0) await inside.links.set(name, settings)
 }

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { hardwareAddress, u32 } from '../../fields.ts'
 import type { AttachmentKey } from '../../types.ts'
 
 /** Only what was changed. */
@@ -15,11 +16,11 @@ export interface Backup {
   network?: string | undefined
 }
 const schema: z.ZodType<Backup> = z.object({
-  mac: z.string().optional(),
+  mac: hardwareAddress.optional(),
   promisc: z.boolean().optional(),
-  mtu: z.number().optional(),
+  mtu: u32.optional(),
   allmulti: z.boolean().optional(),
-  txQLen: z.number().optional(),
+  txQLen: u32.optional(),
   network: z.string().optional(),
 })
 

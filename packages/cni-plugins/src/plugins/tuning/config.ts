@@ -2,7 +2,8 @@
 import { normalize } from 'node:path/posix'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { parseConfig } from '../../interface/config.ts'
+import { path, u32 } from '../../fields.ts'
+import { checked } from '../../checked.ts'
 import type { RequestConfig } from '../../types.ts'
 
 export interface TuningConfig {
@@ -19,20 +20,20 @@ export interface TuningConfig {
 
 const settings = {
   sysctl: z.record(z.string(), z.string()).nullish(),
-  mtu: z.number().int().nonnegative().nullish(),
+  mtu: u32.nullish(),
   promisc: z.boolean().nullish(),
   allmulti: z.boolean().nullish(),
-  txQLen: z.number().int().nonnegative().nullish(),
+  txQLen: u32.nullish(),
 }
 const schema = z.object({
   ...settings,
-  dataDir: z.string().nullish(),
+  dataDir: path.nullish(),
   args: z.object({ cni: z.object(settings).nullish() }).nullish(),
 })
 
 /** `args.cni` goes before the object's own keys. @throws CniError naming the field */
 export function parseTuning(config: RequestConfig): TuningConfig {
-  const { args, dataDir, ...own } = parseConfig('tuning', schema, config)
+  const { args, dataDir, ...own } = checked('tuning', schema, config)
   const wanted = args?.cni ?? {}
   const pick = <Key extends keyof typeof own>(key: Key): (typeof own)[Key] => wanted[key] ?? own[key]
   return {
@@ -64,7 +65,7 @@ export function sysctlFiles(
       throw wrong(`Sysctl ${key} is not allowed. Only the following sysctls are allowed: [${list}]`)
     }
     const file = normalize(key.replaceAll('.', '/').replace('IFNAME', () => ifName))
-    if (!file.startsWith('net/')) throw wrong(`invalid net sysctl key: ${JSON.stringify(key)}`)
+    if (!file.startsWith('net/') || file.includes('\0')) throw wrong(`invalid net sysctl key: ${JSON.stringify(key)}`)
     if (files.has(file)) throw wrong(`duplicated sysctl keys are not allowed: ${JSON.stringify(key)}`)
     files.set(file, value)
   }

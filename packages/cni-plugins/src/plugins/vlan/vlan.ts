@@ -2,7 +2,8 @@
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
 import { attachLink, checkAttached, detachLink } from '../../interface/attach.ts'
-import { common, parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
+import { common } from '../../interface/config.ts'
 import { byIpam } from '../../interface/ipam.ts'
 import { checkMaster, limitMtu, masterKeys, masterStatus, onMaster } from '../../interface/master.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
@@ -20,7 +21,7 @@ const schema = z.object({
 
 export const vlan: DefinedPlugin = definePlugin<z.output<typeof schema>>({
   name: 'vlan',
-  config: (config) => parseConfig('vlan', schema, config),
+  config: (config) => checked('vlan', schema, config),
   async add(call, host, signal) {
     const make = onMaster(call, host, { kind: 'vlan', id: call.config.vlanId }, limitMtu(call))
     return attachLink(call, host, signal, { make })

@@ -3,7 +3,9 @@ import { isNamespacePinned, openNetlink } from '@nodelet/linux'
 import type { Link, Netlink, NewRoute } from '@nodelet/linux'
 import { z } from 'zod'
 import { CniError, cniCode } from '../../errors.ts'
-import { common, parseConfig } from '../../interface/config.ts'
+import { checked } from '../../checked.ts'
+import { common } from '../../interface/config.ts'
+import { u32 } from '../../fields.ts'
 import { needing, onTrial } from '../../kernel-feature.ts'
 import { versionsSince } from '../../libcni/versions.ts'
 import { definePlugin } from '../../sdk/define-plugin.ts'
@@ -19,15 +21,14 @@ interface VrfConfig {
 
 const schema = z.object({
   vrfname: common.linkName,
-  table: z.number().int().min(0).max(0xffff_ffff).nullish(),
+  table: u32.nullish(),
 })
-const feature = 'links of the kind vrf (CONFIG_NET_VRF)'
 
 export const vrf: DefinedPlugin = definePlugin<VrfConfig>({
   name: 'vrf',
   versions: versionsSince('0.3.1'),
   config: (config) => {
-    const { vrfname, table } = parseConfig('vrf', schema, config)
+    const { vrfname, table } = checked('vrf', schema, config)
     return { vrfname, table: table || undefined }
   },
   async add({ config, network: { netns, ifName }, prevResult }, host) {
@@ -74,7 +75,7 @@ export const vrf: DefinedPlugin = definePlugin<VrfConfig>({
 
   async status() {
     isKnown ??= onTrial(async ({ links }) => {
-      await needing('vrf', feature, async () => links.add({ kind: 'vrf', name: 'trial', table: 1 }))
+      await needing('vrf', links.add({ kind: 'vrf', name: 'trial', table: 1 }))
     })
     try {
       await isKnown
@@ -110,9 +111,7 @@ async function ensureVrf(inside: Netlink, config: VrfConfig): Promise<FoundVrf &
   const found = await findVrf(inside, config)
   if (found) return { ...found, isNew: false }
   const table = config.table ?? (await freeTable(inside))
-  const { index } = await needing('vrf', feature, async () =>
-    inside.links.add({ kind: 'vrf', name: config.vrfname, table, up: true }),
-  )
+  const { index } = await needing('vrf', inside.links.add({ kind: 'vrf', name: config.vrfname, table, up: true }))
   return { index, table, isNew: true }
 }
 
