@@ -51,14 +51,19 @@ function restoreInput(table: RuleTable, lines: readonly string[]): string {
   return [`*${table}`, ...new Set(chains), ...rest, 'COMMIT', ''].join('\n')
 }
 
+/** The names of a table's chains. */
+export const chainsIn = (saved: readonly string[]): string[] =>
+  saved.flatMap((line) => /^:(\S+) /.exec(line)?.[1] ?? [])
+
 /** What takes away all rules that name one of the chains, and the chains that are to go. */
 export function removalOf(saved: readonly string[], chains: readonly string[]): string[] {
-  const there = chains.filter((chain) => saved.some((line) => line.startsWith(`:${chain} `)))
-  const jumps = saved.filter(
-    (line) =>
-      line.startsWith('-A ') &&
-      there.some((chain) => line.endsWith(` -j ${chain}`) && !line.startsWith(`-A ${chain} `)),
-  )
+  const inTable = new Set(chainsIn(saved))
+  const there = chains.filter((chain) => inTable.has(chain))
+  const goes = new Set(there)
+  const jumps = saved.filter((line) => {
+    const [, from = '', to = ''] = /^-A (\S+) .*-j (\S+)$/.exec(line) ?? []
+    return goes.has(to) && !goes.has(from) // those of the chains go with them
+  })
   return [
     ...there.map((chain) => `:${chain} - [0:0]`),
     ...jumps.map((line) => `-D ${line.slice(3)}`),

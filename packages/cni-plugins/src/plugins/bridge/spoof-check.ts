@@ -1,20 +1,22 @@
 // macspoofchk: a pod may only send from its own MAC.
 import { CniError, cniCode } from '../../errors.ts'
 import type { LinkEnd } from '../../interface/veth.ts'
-import { nftComment, nftRemoval } from '../../nftables.ts'
+import { nftComment, nftRemoval, nftRules } from '../../nftables.ts'
+import type { NftRule } from '../../nftables.ts'
 import type { PluginCall } from '../../sdk/define-plugin.ts'
 import type { AttachmentKey, Host } from '../../types.ts'
 
-const table = 'bridge nat'
+export const table = 'bridge nat'
 const base = 'PREROUTING'
 /** nftables has no quotes for names of chains. */
 const chainName = /^[\w./-]+$/
 
+const [ownChain, ownNote] = ['cni-br-iface-', 'macspoofchk-']
 const chainsOf = ({ containerId, ifName }: AttachmentKey): [iface: string, mac: string] => {
-  const iface = `cni-br-iface-${containerId}-${ifName}`
+  const iface = `${ownChain}${containerId}-${ifName}`
   return [iface, `${iface}-mac`]
 }
-const noteOf = ({ containerId, ifName }: AttachmentKey): string => nftComment(`macspoofchk-${containerId}-${ifName}`)
+const noteOf = ({ containerId, ifName }: AttachmentKey): string => nftComment(`${ownNote}${containerId}-${ifName}`)
 
 /** What lets only frames from this MAC in by the port. Pure. */
 export function spoofRules(attachment: AttachmentKey, port: string, mac: string): string[] {
@@ -39,6 +41,21 @@ export function spoofRemoval(attachment: AttachmentKey, saved: readonly string[]
   return [
     ...nftRemoval(table, saved, ({ chain, comment }) => chain === base && comment === note),
     ...there.flatMap((chain) => [`flush chain ${table} ${chain}`, `delete chain ${table} ${chain}`]),
+  ]
+}
+
+/** What takes away those of all pods, and the table where nothing else is in it. Pure. */
+export function spoofRemovalOfAll(saved: readonly string[]): string[] {
+  const chains = saved.flatMap((line) => /^\tchain (\S+) \{/.exec(line)?.[1] ?? [])
+  const own = chains.filter((chain) => chain.startsWith(ownChain))
+  const isOwn = ({ chain, comment = '' }: NftRule): boolean => chain === base && comment.startsWith(ownNote)
+  const isAlone = chains.includes(base) && chains.every((chain) => chain === base || own.includes(chain))
+  const others = nftRules(saved).filter((rule) => !own.includes(rule.chain) && !isOwn(rule))
+  if (isAlone && others.length === 0) return [`delete table ${table}`]
+  return [
+    ...nftRemoval(table, saved, isOwn),
+    ...own.map((chain) => `flush chain ${table} ${chain}`), // they lead to each other
+    ...own.map((chain) => `delete chain ${table} ${chain}`),
   ]
 }
 
