@@ -142,12 +142,15 @@ describe('as a plugin', () => {
     }
     expect(await addressOf()).toBe('10.0.0.2/29')
     writeFileSync(join(folder, 'n/10.0.0.3'), 'other\r\neth0')
+    // Of programs that were killed as they wrote.
+    for (const name of ['.last_reserved_ip.0-77', '.10.0.0.5-dead']) writeFileSync(join(folder, 'n', name), '')
     expect(await addressOf()).toBe('10.0.0.4/29')
     rmSync(join(folder, 'n/10.0.0.2'))
     writeFileSync(join(folder, 'n/10.0.0.5'), 'other\r\neth0')
     expect(await addressOf()).toBe('10.0.0.6/29')
     expect(await addressOf()).toBe('10.0.0.2/29')
     expect(await addressOf()).toBeUndefined()
+    expect(readdirSync(join(folder, 'n')).filter((name) => name.startsWith('.'))).toEqual([])
   })
 
   test('a file that is not there is told, and takes no address', async () => {

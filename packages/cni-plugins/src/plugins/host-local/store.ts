@@ -107,7 +107,8 @@ function storeOf(folder: string, by: Map<string, string>): AddressStore {
   }
 }
 
-const isAside = (name: string): boolean => isAddress(/^\.([^-]*)-/.exec(name)?.[1] ?? '')
+const isAside = (name: string): boolean =>
+  name.startsWith('.last_reserved_ip.') || isAddress(/^\.([^-]*)-/.exec(name)?.[1] ?? '')
 
 /** How long a file may be empty while another program writes it, in milliseconds. */
 const writingMs = 60_000
