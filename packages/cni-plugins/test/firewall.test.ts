@@ -6,6 +6,7 @@ import type { Cni, CniResult, PodNetwork } from '../src/index.ts'
 import { firewall } from '../src/plugins/firewall/firewall.ts'
 import { inProcess, program } from '../src/testing/index.ts'
 import type { PluginForm } from '../src/testing/index.ts'
+import { addClient } from './client.ts'
 import { makeMachine } from './machine.ts'
 import type { TestMachine } from './machine.ts'
 
@@ -38,24 +39,6 @@ async function addPod(cni: Cni, name: string): Promise<TestPod> {
   return { ...pod, ips: ips.map(({ address }) => address.split('/')[0] ?? '') }
 }
 
-/** Another machine, which the host has a link to. */
-function client(): { netns: string; ips: string[] } {
-  const netns = machine.pod('client')
-  const ip = (where: string, ...args: string[]): string => machine.run(where, 'ip', ...args)
-  ip(machine.host, 'link', 'add', 'uplink', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns)
-  for (const [where, link, host] of [
-    [machine.host, 'uplink', 1],
-    [netns, 'eth0', 2],
-  ] as const) {
-    ip(where, 'addr', 'add', `10.99.0.${host}/24`, 'dev', link)
-    ip(where, 'addr', 'add', `fd99::${host}/64`, 'dev', link, 'nodad')
-    ip(where, 'link', 'set', link, 'up')
-  }
-  ip(netns, 'route', 'add', 'default', 'via', '10.99.0.1')
-  ip(netns, '-6', 'route', 'add', 'default', 'via', 'fd99::1')
-  return { netns, ips: ['10.99.0.2', 'fd99::2'] }
-}
-
 /** Of each address, whether it answers. */
 const answers = (from: { netns: string }, { ips }: { ips: string[] }): boolean[] =>
   ips.map((address) => {
@@ -82,7 +65,7 @@ test(
   'a pod talks to others through a FORWARD chain that drops the rest, and is not talked to',
   { timeout: 60_000 },
   async () => {
-    const outside = client()
+    const outside = addClient(machine)
     const cni = network(1, {})
     const one = await addPod(cni, 'one')
     const bare = await addPod(network(2, undefined), 'bare')
@@ -109,7 +92,7 @@ test(
   'same-bridge: bridges that have it are kept apart, one stays together, others come in',
   { timeout: 60_000 },
   async () => {
-    const outside = client()
+    const outside = addClient(machine)
     const keys = { ingressPolicy: 'same-bridge' }
     const [first, second, open] = [network(1, keys), network(2, keys), network(3, {})]
     const pods = [await addPod(first, 'one'), await addPod(first, 'other'), await addPod(second, 'two')] as const
@@ -128,7 +111,7 @@ test(
 )
 
 test('isolated: also pods of one bridge do not talk to each other', { timeout: 60_000 }, async () => {
-  const outside = client()
+  const outside = addClient(machine)
   const toIptables = 'for one in ip ip6; do echo 1 > /proc/sys/net/bridge/bridge-nf-call-${one}tables; done'
   const [alone, together] = [network(1, { ingressPolicy: 'isolated' }), network(2, { ingressPolicy: 'same-bridge' })]
   const [one, other] = [await addPod(alone, 'one'), await addPod(alone, 'other')]

@@ -7,6 +7,7 @@ import { parseSbr } from '../src/plugins/sbr/config.ts'
 import { sbr } from '../src/plugins/sbr/sbr.ts'
 import { inProcess, program } from '../src/testing/index.ts'
 import type { PluginForm } from '../src/testing/index.ts'
+import { addClient } from './client.ts'
 import { makeMachine } from './machine.ts'
 import type { TestMachine } from './machine.ts'
 
@@ -36,22 +37,6 @@ const ip = (netns: string, ...args: string[]): string[] =>
     .map((line) => line.trim())
     .filter(Boolean)
 
-/** A machine far away that the host forwards to, from the address that pods do not have a route to but the default. */
-function client(): string {
-  const netns = machine.pod('client')
-  ip(machine.host, 'link', 'add', 'uplink', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns)
-  for (const [where, link, host] of [
-    [machine.host, 'uplink', 1],
-    [netns, 'eth0', 2],
-  ] as const) {
-    ip(where, 'addr', 'add', `10.99.0.${host}/24`, 'dev', link)
-    ip(where, 'addr', 'add', `fd99::${host}/64`, 'dev', link, 'nodad')
-    ip(where, 'link', 'set', link, 'up')
-  }
-  ip(netns, 'route', 'add', 'default', 'via', '10.99.0.1')
-  ip(netns, '-6', 'route', 'add', 'default', 'via', 'fd99::1')
-  return netns
-}
 const ping = (from: string, address: string): string =>
   machine.run(from, 'busybox', 'ping', '-c', '1', '-W', '3', address)
 
@@ -71,7 +56,7 @@ const readFileSyncIn = (netns: string, link: string): string =>
   )
 
 test('answers leave by the interface that the request came in by, of two networks', { timeout: 60_000 }, async () => {
-  const outside = client()
+  const outside = addClient(machine).netns
   const pod = machine.pod('pod')
   const [first, second] = [network(1, {}, defaults), network(2, {}, defaults)]
   await first.add(on('eth0', pod))
@@ -112,7 +97,7 @@ test('answers leave by the interface that the request came in by, of two network
 })
 
 test('only the first network is answered where there is no sbr', async () => {
-  const outside = client()
+  const outside = addClient(machine).netns
   const pod = machine.pod('pod')
   await network(1, undefined, defaults).add(on('eth0', pod))
   await network(2, undefined, []).add(on('eth1', pod))

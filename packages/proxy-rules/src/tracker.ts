@@ -96,8 +96,7 @@ export function startTracker(options: TrackerOptions): Tracker {
     const [namespace = '', name = ''] = key.split('/')
     return serviceInformer.get({ namespace, name })
   }
-  // Who does not await it is told of failures by the log.
-  synced.catch(() => {})
+  synced.catch(() => {}) // who does not await it is told of failures by the log
   return {
     synced,
     openFeed: () => {

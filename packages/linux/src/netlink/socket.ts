@@ -117,7 +117,7 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
   const inTurn: typeof exchange = async (request, take) => {
     if (isClosed) throw new LinuxError('EBADF', request.call, request.path, 'netlink is closed')
     const turn = last.then(async () => exchange(request, take))
-    last = turn.catch(() => {})
+    last = turn.catch(() => {}) // who asked hears of it; the next one goes on
     return turn
   }
   return {

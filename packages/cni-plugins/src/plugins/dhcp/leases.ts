@@ -82,6 +82,7 @@ export function openLeases(options: LeasesOptions): LeaseHolder & AsyncDisposabl
   const delayMs = (failures: number): number => retryDelayMs(failures, resendMaxMs, Math.random())
   const netnsOf = ({ netns }: LeaseRequest): string => `${hostPrefix}${netns}`
   const linkOf = async ({ request, link }: HeldLease): Promise<PodLink | undefined> => {
+    // With its namespace a link is gone, too.
     const found = await findLink(netnsOf(request), request.ifName).catch(() => undefined)
     return found?.index === link ? found : undefined
   }
