@@ -21,6 +21,7 @@ const options = [
 /** Every package with a `proto` folder, and where its generated code lives. */
 export const protoPackages: { proto: string; out: string }[] = [
   { proto: 'packages/cri-api/proto', out: 'packages/cri-api/src/gen' },
+  { proto: 'packages/csi-node/proto', out: 'packages/csi-node/src/gen' },
   { proto: 'packages/kubelet-core/proto', out: 'packages/kubelet-core/src/gen' },
 ]
 

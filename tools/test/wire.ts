@@ -35,14 +35,17 @@ const byNumber = (a: readonly unknown[], b: readonly unknown[]) => Number(a[0]) 
 export function testWire({ folder, proto, table: tableFile }: WireFiles): void {
   const at = (...path: string[]): string => join(import.meta.dirname, '../..', folder, ...path)
   const table = JSON.parse(readFileSync(at('test/fixtures', tableFile), 'utf8')) as Table
-  const root = protobuf.parse(readFileSync(at('proto', proto), 'utf8'), { keepCase: true }).root.resolveAll()
-  const names = (type: protobuf.ReflectionObject) => type.fullName.replace(`.${table.package}`, '').replace(/^\./, '')
+  const { root, imports = [] } = protobuf.parse(readFileSync(at('proto', proto), 'utf8'), { keepCase: true })
+  for (const known of imports) root.addJSON(protobuf.common.get(known)?.nested ?? {})
+  root.resolveAll()
+  const space = root.lookup(table.package) as protobuf.Namespace
+  const names = (type: protobuf.ReflectionObject) => type.fullName.replace(`.${table.package}.`, '')
   const typeName = (field: protobuf.Field) => (field.resolvedType ? names(field.resolvedType) : field.type)
   const fieldRow = (field: protobuf.Field): [number, string, string, string] =>
     field instanceof protobuf.MapField
       ? [field.id, field.name, `map<${field.keyType},${typeName(field)}>`, 'map']
       : [field.id, field.name, typeName(field), field.repeated ? 'repeated' : '']
-  const objects = [...within(root)]
+  const objects = [...within(space)]
 
   test(`${proto}: every message has the fields of the reference: number, name, type, label`, () => {
     const ours = objects.filter((object) => object instanceof protobuf.Type)
