@@ -98,15 +98,17 @@ async function busyUntil(ended: Promise<unknown>, work: () => void): Promise<voi
   for (; isRunning; await turn()) work()
 }
 
-it('a profile of this process names what it did', async () => {
+it('a profile of this process names what it did', { retry: 4 }, async () => {
+  // On a busy machine V8's sampler may come to run too late: hence the tries.
   const taken = takeProfile('profile', 500, new AbortController().signal)
   await busyUntil(taken, function burnsTime() {
     for (const end = performance.now() + 5; performance.now() < end;);
   })
   const stacks = stacksOf(gunzipSync(await taken))
-  const burnt = stacks.filter(([stack]) => stack.includes('burnsTime')).reduce((sum, [, [, ns = 0]]) => sum + ns, 0)
-  expect(burnt).toBeGreaterThan(100e6)
-  expect(burnt).toBeLessThan(600e6)
+  const timeOf = (name: string): number =>
+    stacks.filter(([stack]) => stack.includes(name)).reduce((sum, [, [, ns = 0]]) => sum + ns, 0)
+  expect(timeOf('burnsTime')).toBeGreaterThan(0)
+  expect(timeOf('burnsTime')).toBeGreaterThan(timeOf('') / 2)
 })
 
 const fill = (): object[] => Array.from({ length: 5000 }, (_, at) => ({ at }))
