@@ -6,6 +6,7 @@ import { inNetns } from './apply/program.ts'
 import { changedServices } from './graph/changes.ts'
 import { emptyGraph, updateServiceGraph, type ServiceGraph } from './graph/service-graph.ts'
 import type { Logger } from './log.ts'
+import { parseAddress } from './net/address.ts'
 import type { NodeFacts } from './node/facts.ts'
 import type { Update } from './tracker.ts'
 
@@ -42,7 +43,7 @@ export function createFamilyProxier({ backend, facts, netns, log }: FamilyContex
 
   const clean = async (graph: ServiceGraph): Promise<void> => {
     try {
-      const count = await cleanFlows(graph, netns)
+      const count = await cleanFlows(graph, addressesIn(netns), netns)
       cleaning = false
       cleanFailed = false
       if (count > 0) log.info({ family, count }, 'deleted stale UDP connections')
@@ -83,6 +84,12 @@ export function createFamilyProxier({ backend, facts, netns, log }: FamilyContex
       await backend.cleanUp()
     },
   }
+}
+
+/** The machine's own addresses, in canonical text. */
+function addressesIn(netns: string | undefined): Set<string> {
+  const texts = Object.values(interfacesIn(netns)).flat()
+  return new Set(texts.flatMap((text) => parseAddress(text.split('/')[0])?.text ?? []))
 }
 
 /** Addresses with their prefix, by interface. */

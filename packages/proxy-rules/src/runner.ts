@@ -1,7 +1,7 @@
 // Work on request: one run at a time, requests become one, failures are tried again.
 
 export interface Runner {
-  /** Asks for a run: at once when idle, else after the pause that follows each run. */
+  /** Asks for a run: at once when idle, else after the pause that follows each run, be it a failed one. */
   request(): void
   /** Once a run has succeeded that began after all requests so far. */
   settled(): Promise<void>
@@ -15,72 +15,85 @@ export interface RunnerOptions {
   work(): Promise<void>
   /** Milliseconds between the end of a run and the next. */
   pauseMs: number
-  /** Milliseconds after a first failure; doubles up to `longestRetryMs`. */
+  /** Milliseconds after a first failure, unless a request comes before; doubles up to `longestRetryMs`. */
   retryMs: number
   longestRetryMs: number
   onFailure(error: unknown): void
 }
 
 interface Waiter {
+  /** How many requests there were when it began to wait. */
+  requests: number
   resolve(): void
   reject(error: Error): void
 }
 
 export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure }: RunnerOptions): Runner {
-  let wanted = false
+  let requests = 0
+  /** How many of them a run that succeeded has served: those that there were when it began. */
+  let served = 0
   let running: Promise<void> | undefined
-  let timer: NodeJS.Timeout | undefined
+  /** Runs wait for it after each run, and the next try after a failure. */
+  let pause: NodeJS.Timeout | undefined
+  let retry: NodeJS.Timeout | undefined
   let failures = 0
   let closed = false
   let waiters: Waiter[] = []
   let since: number | undefined
 
   const pump = (): void => {
-    if (closed || !wanted || running || timer) return
-    wanted = false
+    if (closed || running || pause || requests === served) return
+    clearTimeout(retry)
     running = run()
   }
   const run = async (): Promise<void> => {
-    let delay = pauseMs
-    const begun = Date.now()
+    const [begun, serving] = [Date.now(), requests]
+    let delay: number | undefined
     try {
       await work()
       failures = 0
-      since = wanted ? begun : undefined
+      served = serving
+      since = requests > served ? begun : undefined
     } catch (error) {
       onFailure(error)
-      wanted = true
-      delay = Math.max(pauseMs, Math.min(retryMs * 2 ** failures, longestRetryMs))
+      delay = Math.min(retryMs * 2 ** failures, longestRetryMs)
       failures += 1
     }
     running = undefined
-    if (!wanted) release()
-    if (closed) return
-    timer = setTimeout(() => {
-      timer = undefined
-      pump()
-    }, delay)
-    timer.unref()
+    release()
+    if (!closed) rest(serving, delay)
+  }
+  /** @param tried how many requests the run has heard; @param retryAfterMs undefined: it has succeeded */
+  const rest = (tried: number, retryAfterMs: number | undefined): void => {
+    pause = setTimeout(() => {
+      pause = undefined
+      // What was asked for meanwhile does not wait for the next try.
+      if (retryAfterMs === undefined || requests > tried) return pump()
+      retry = setTimeout(pump, retryAfterMs - pauseMs)
+      retry.unref()
+    }, pauseMs)
+    pause.unref()
   }
   const release = (): void => {
-    const done = waiters
-    waiters = []
+    const done = waiters.filter((waiter) => waiter.requests <= served)
+    waiters = waiters.filter((waiter) => waiter.requests > served)
     for (const { resolve } of done) resolve()
   }
   return {
     request: () => {
-      wanted = true
+      requests += 1
       since ??= Date.now()
       pump()
     },
     settled: () => {
-      if (!wanted && !running) return Promise.resolve()
-      return new Promise((resolve, reject) => waiters.push({ resolve, reject }))
+      if (requests === served) return Promise.resolve()
+      return new Promise((resolve, reject) => waiters.push({ requests, resolve, reject }))
     },
     waitingSince: () => since,
     close: async () => {
       closed = true
-      clearTimeout(timer)
+      clearTimeout(pause)
+      clearTimeout(retry)
       await running
       for (const { reject } of waiters) reject(new Error('the proxy was closed before its rules were loaded'))
       waiters = []

@@ -83,6 +83,8 @@ const graphOf = (addresses: readonly string[], protocol: Protocol = 'UDP') =>
     ],
   })
 
+const own = new Set(['127.0.0.1', '192.0.2.1'])
+
 const flow = (to: string, port: number, from: string, fromPort: number, protocol: FlowProtocol = 'udp'): Flow => ({
   family: 4,
   protocol,
@@ -96,15 +98,18 @@ test.each([
   ['to an endpoint that is gone', flow('10.96.0.10', 53, '10.1.0.9', 5353), 1],
   ['from before the rules', flow('10.96.0.10', 53, '10.96.0.10', 53), 1],
   ['to the node port, gone', flow('192.0.2.1', 30053, '10.1.0.9', 5353), 1],
+  ['to that port number of another machine', flow('192.0.2.9', 30053, '10.1.0.9', 5353), 0],
   ['to the node port, serving', flow('192.0.2.1', 30053, '10.1.0.1', 5353), 0],
   ['to something else', flow('10.96.0.11', 53, '10.1.0.9', 5353), 0],
   ['over TCP', flow('10.96.0.10', 53, '10.1.0.9', 5353, 'tcp'), 0],
 ])('a flow %s', (_, one, stale) => {
-  expect(staleFlows([one], graphOf(['10.1.0.1']))).toHaveLength(stale)
+  expect(staleFlows([one], graphOf(['10.1.0.1']), own)).toHaveLength(stale)
 })
 
-test('flows of a port without endpoints stay, and only UDP changes ask for cleaning', () => {
-  expect(staleFlows([flow('10.96.0.10', 53, '10.1.0.9', 5353)], graphOf([]))).toEqual([])
+test('flows of a port that has lost its last endpoint go, and only UDP changes ask for cleaning', () => {
+  const last = flow('10.96.0.10', 53, '10.1.0.9', 5353)
+  expect(staleFlows([last], graphOf([]), own)).toEqual([last])
+  expect(needsCleaning(graphOf(['10.1.0.1']), graphOf([]))).toBe(true)
   expect(needsCleaning(graphOf(['10.1.0.1']), graphOf(['10.1.0.2']))).toBe(true)
   expect(needsCleaning(graphOf(['10.1.0.1']), graphOf(['10.1.0.1']))).toBe(false)
   expect(needsCleaning(graphOf(['10.1.0.1'], 'TCP'), graphOf(['10.1.0.2'], 'TCP'))).toBe(false)
@@ -146,10 +151,11 @@ test('runs: requests become one, failures are tried again with longer pauses, se
   let settled = false
   const done = runner.settled().then(() => (settled = true))
   await vi.advanceTimersByTimeAsync(2600)
-  expect([runs, settled]).toEqual([[0, 1000, 2500], false])
+  // The second request came after the first run had begun.
+  expect([runs, settled]).toEqual([[0, 100, 1600], false])
   await vi.advanceTimersByTimeAsync(2000)
   await done
-  expect(runs).toEqual([0, 1000, 2500, 4000])
+  expect(runs).toEqual([0, 100, 1600, 3100])
   for (let i = 0; i < 5; i += 1) runner.request()
   await vi.advanceTimersByTimeAsync(5000)
   // One at once, and one for the four that came while it ran.
@@ -158,4 +164,47 @@ test('runs: requests become one, failures are tried again with longer pauses, se
   runner.request()
   await vi.advanceTimersByTimeAsync(5000)
   expect(runs).toHaveLength(6)
+})
+
+test('runs: under requests that never end each is served by the run after the next, and waits for no later ones', async () => {
+  vi.useFakeTimers({ now: 0 })
+  const runner = createRunner({
+    work: () => new Promise((resolve) => setTimeout(resolve, 50)),
+    pauseMs: 100,
+    retryMs: 1000,
+    longestRetryMs: 1500,
+    onFailure: () => {},
+  })
+  const storm = setInterval(() => runner.request(), 10)
+  await vi.advanceTimersByTimeAsync(1005)
+  let served = 0
+  void runner.settled().then(() => (served = Date.now()))
+  await vi.advanceTimersByTimeAsync(1000)
+  clearInterval(storm)
+  expect(served).toBeGreaterThan(1005)
+  expect(served).toBeLessThanOrEqual(1005 + 50 + 100 + 50)
+  const closed = runner.close()
+  await vi.advanceTimersByTimeAsync(100)
+  await closed
+})
+
+test('runs: what is asked for after a failure waits for the pause, not for the next try', async () => {
+  vi.useFakeTimers({ now: 0 })
+  const runs: number[] = []
+  const runner = createRunner({
+    work: () => {
+      runs.push(Date.now())
+      return runs.length === 1 ? Promise.reject(new Error('refused')) : Promise.resolve()
+    },
+    pauseMs: 100,
+    retryMs: 1000,
+    longestRetryMs: 1500,
+    onFailure: () => {},
+  })
+  runner.request()
+  await vi.advanceTimersByTimeAsync(30)
+  runner.request()
+  await vi.advanceTimersByTimeAsync(300)
+  expect(runs).toEqual([0, 100])
+  await runner.close()
 })
