@@ -6,6 +6,7 @@ import { inNetns } from './apply/program.ts'
 import { changedServices } from './graph/changes.ts'
 import { emptyGraph, updateServiceGraph, type ServiceGraph } from './graph/service-graph.ts'
 import type { Logger } from './log.ts'
+import type { ProxyMetrics } from './metrics/proxy-metrics.ts'
 import { parseAddress } from './net/address.ts'
 import type { NodeFacts } from './node/facts.ts'
 import type { Update } from './tracker.ts'
@@ -15,6 +16,7 @@ export interface FamilyContext {
   backend: RuleBackend
   facts: Omit<NodeFacts, 'interfaces' | 'serviceCIDRs'>
   netns: string | undefined
+  metrics: Pick<ProxyMetrics, 'synced' | 'programmed' | 'cleaned'>
   log: Logger
 }
 
@@ -30,20 +32,26 @@ export interface FamilyProxier {
 
 /** Full syncs at least this often, in milliseconds. */
 const fullPeriodMs = 60 * 60 * 1000
+/** Of more changes in one load the older ones are not told of. */
+const mostTriggers = 10_000
 
-export function createFamilyProxier({ backend, facts, netns, log }: FamilyContext): FamilyProxier {
+export function createFamilyProxier({ backend, facts, netns, metrics, log }: FamilyContext): FamilyProxier {
   const { family } = backend
   let known = emptyGraph(family, { nodeName: '', zone: '' })
   let applied: ServiceGraph | undefined
   let latest: ServiceGraph | undefined
   let serviceCIDRs: readonly string[] = []
   let fullAt = -Infinity
+  /** When endpoints changed that the kernel does not have yet; a failed load leaves them for the next. */
+  let triggers: readonly number[] = []
   let cleaning = false
   let cleanFailed = false
 
   const clean = async (graph: ServiceGraph): Promise<void> => {
+    const beganMs = performance.now()
     try {
       const count = await cleanFlows(graph, addressesIn(netns), netns)
+      metrics.cleaned(family, (performance.now() - beganMs) / 1000, count)
       cleaning = false
       cleanFailed = false
       if (count > 0) log.info({ family, count }, 'deleted stale UDP connections')
@@ -53,9 +61,22 @@ export function createFamilyProxier({ backend, facts, netns, log }: FamilyContex
       cleanFailed = true
     }
   }
+  const load = async (graph: ServiceGraph, changed: ReadonlySet<string> | undefined): Promise<void> => {
+    const beganMs = performance.now()
+    const tell = (succeeded: boolean): void =>
+      metrics.synced({ family, full: !changed, seconds: (performance.now() - beganMs) / 1000, succeeded })
+    try {
+      await backend.load(graph, { ...facts, interfaces: interfacesIn(netns), serviceCIDRs }, changed)
+      tell(true)
+    } catch (error) {
+      tell(false)
+      throw error
+    }
+  }
   return {
     sync: async (update) => {
       known = updateServiceGraph(known, update, update.changes)
+      triggers = [...triggers, ...update.triggers].slice(-mostTriggers)
       const graph = known
       const full = !applied || update.zone !== applied.zone || Date.now() - fullAt > fullPeriodMs
       const changed = full || !applied ? undefined : changedServices(applied, graph)
@@ -65,10 +86,12 @@ export function createFamilyProxier({ backend, facts, netns, log }: FamilyContex
         // What fails half-way leaves the kernel in an unknown state: the next sync is a full one.
         applied = undefined
         serviceCIDRs = update.serviceCIDRs
-        await backend.load(graph, { ...facts, interfaces: interfacesIn(netns), serviceCIDRs }, changed)
+        await load(graph, changed)
         if (!changed) fullAt = Date.now()
         log.debug({ family, services: changed?.size ?? 'all' }, 'loaded rules')
       }
+      metrics.programmed(family, triggers)
+      triggers = []
       applied = graph
       latest = graph
       if (cleaning) await clean(graph)

@@ -1,5 +1,6 @@
 // The service proxy: follows the API server and keeps the kernel's rules as it says.
 import { existsSync } from 'node:fs'
+import type { RequestListener } from 'node:http'
 import type { KubeClient } from '@nodelet/kube-client'
 import type { RuleBackend } from './apply/backend.ts'
 import { createIptablesBackend } from './apply/iptables-backend.ts'
@@ -11,8 +12,12 @@ import { inNetns } from './apply/program.ts'
 import { readSysctl, setConntrack, writeSysctl } from './apply/sysctls.ts'
 import { createFamilyProxier, interfacesIn } from './family-proxier.ts'
 import type { FamilyProxier } from './family-proxier.ts'
+import { healthEndpoints, metricsEndpoints } from './health/endpoints.ts'
+import { parseListenAddress, serve, type ListenAddress } from './health/http.ts'
+import { isInTime, type FamilyWork } from './health/proxy-health.ts'
 import { createHealthServers } from './health/service-health.ts'
 import { silentLogger, type Logger } from './log.ts'
+import { createProxyMetrics } from './metrics/proxy-metrics.ts'
 import type { ProxyMode } from './mode.ts'
 import { isLoopback, parseAddress, type IPFamily } from './net/address.ts'
 import type { NftablesLayout } from './nftables/style.ts'
@@ -45,6 +50,10 @@ export interface ProxierOptions {
   masqueradeBit?: number
   /** Default true; nftables mode never has them. */
   localhostNodePorts?: boolean
+  /** Where `/healthz` and `/livez` answer, for instance `0.0.0.0:10256`; default: nowhere. */
+  healthzBindAddress?: string
+  /** Where `/metrics`, `/healthz` and `/proxyMode` answer, for instance `127.0.0.1:10249`; default: nowhere. */
+  metricsBindAddress?: string
   log?: Logger
 }
 
@@ -69,15 +78,21 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const { client, nodeName, netns, minSyncPeriodMs = 1000, syncPeriodMs = 30_000, log = silentLogger } = options
   const mode = modeOf(options)
   const base = factsOf(options, mode)
+  const healthzAddress = addressOf('healthzBindAddress', options)
+  const metricsAddress = addressOf('metricsBindAddress', options)
+  const serveAt = (address: ListenAddress | undefined, name: string, answer: RequestListener): AsyncDisposable[] =>
+    address ? [serve(answer, { name, address, netns, log })] : []
   const backends = await openFamilies(options, mode, log)
   if (mode === 'nftables') tellOfLoopback(base, log)
   prepareKernel({ ...base, interfaces: {} }, log, netns)
   await removeOtherMode(mode, log, netns)
-  const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts: base, netns, log }))
+  const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
+  const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts: base, netns, metrics, log }))
   const runners = proxiers.map((proxier, index) =>
     createRunner({
       work: async () => {
         const update = feeds[index]?.take()
+        metrics.taken()
         if (update) await proxier.sync(update)
         health.update(proxiers.flatMap((one) => one.graph() ?? []))
       },
@@ -89,22 +104,38 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       },
     }),
   )
-  const isLate = (runner: Runner): boolean => Date.now() - (runner.waitingSince() ?? Infinity) >= 2 * syncPeriodMs
+  const startedAt = Date.now()
+  const timeoutMs = 2 * syncPeriodMs
+  const work = (): FamilyWork[] =>
+    runners.map((runner, index) => ({
+      family: backends[index]?.family ?? 'IPv4',
+      lastUpdated: runner.succeededAt() ?? startedAt,
+      waitingSince: runner.waitingSince(),
+    }))
   const health = createHealthServers({
     netns,
-    isHealthy: () => !runners.some(isLate),
+    isHealthy: () => work().every((one) => isInTime(one, Date.now(), timeoutMs)),
     answersOn: nodePortFilter(base, netns),
     log,
   })
-  const requestAll = (): void => runners.forEach((runner) => runner.request())
+  const requestAll = (): void => {
+    for (const { family } of backends) metrics.queued(family)
+    for (const runner of runners) runner.request()
+  }
   const tracker = startTracker({
     client,
     nodeName,
     followServiceCIDRs: mode === 'nftables',
     log,
+    changed: (kind, key) => metrics.changed(kind, key),
     onChange: requestAll,
   })
   const feeds = backends.map(() => tracker.openFeed())
+  const context = { mode, work, nodeEligible: () => tracker.nodeEligible(), timeoutMs, metrics }
+  const servers = [
+    ...serveAt(healthzAddress, 'the health server', healthEndpoints(context)),
+    ...serveAt(metricsAddress, 'the metrics server', metricsEndpoints(context)),
+  ]
   let looking: Promise<void> | undefined
   const look = (): void => {
     looking ??= lookForFlush(proxiers, runners, log).finally(() => (looking = undefined))
@@ -114,6 +145,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const close = async (): Promise<void> => {
     clearInterval(watch)
     await looking
+    await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()))
     await tracker[Symbol.asyncDispose]()
     await Promise.all(runners.map((runner) => runner.close()))
     await health.close()
@@ -129,6 +161,14 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       await Promise.all(proxiers.map((proxier) => proxier.cleanUp()))
     },
   }
+}
+
+function addressOf(
+  field: 'healthzBindAddress' | 'metricsBindAddress',
+  options: ProxierOptions,
+): ListenAddress | undefined {
+  const text = options[field]
+  return text === undefined ? undefined : parseListenAddress(field, text)
 }
 
 const modes: readonly unknown[] = ['iptables', 'nftables'] satisfies ProxyMode[]

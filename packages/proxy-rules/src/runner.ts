@@ -7,6 +7,8 @@ export interface Runner {
   settled(): Promise<void>
   /** Since when a request has been waiting for a run that succeeds, in milliseconds since the epoch; undefined when none is. */
   waitingSince(): number | undefined
+  /** When a run succeeded last, in milliseconds since the epoch. */
+  succeededAt(): number | undefined
   /** No more runs; waits for the one that is going on. */
   close(): Promise<void>
 }
@@ -40,6 +42,7 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
   let closed = false
   let waiters: Waiter[] = []
   let since: number | undefined
+  let succeeded: number | undefined
 
   const pump = (): void => {
     if (closed || running || pause || requests === served) return
@@ -53,6 +56,7 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
       await work()
       failures = 0
       served = serving
+      succeeded = Date.now()
       since = requests > served ? begun : undefined
     } catch (error) {
       onFailure(error)
@@ -90,6 +94,7 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
       return new Promise((resolve, reject) => waiters.push({ requests, resolve, reject }))
     },
     waitingSince: () => since,
+    succeededAt: () => succeeded,
     close: async () => {
       closed = true
       clearTimeout(pause)

@@ -15,6 +15,8 @@ export interface Update extends Place {
   changes: ReadonlyMap<string, ServiceObjects>
   /** Where cluster IPs come from; none unless they are followed. */
   serviceCIDRs: readonly string[]
+  /** When endpoints of these changes changed, as their slices say, in milliseconds since the epoch. */
+  triggers: readonly number[]
 }
 
 /** Gives one reader what changed since it asked last: at first that is all. */
@@ -25,6 +27,8 @@ export interface Feed {
 export interface Tracker extends AsyncDisposable {
   /** Once Services and EndpointSlices have been listed. */
   readonly synced: Promise<void>
+  /** Whether load balancers may send to the node: it is known, and neither about to be deleted nor marked so by an autoscaler. */
+  nodeEligible(): boolean
   /** Has to be called before `synced` is fulfilled. */
   openFeed(): Feed
 }
@@ -35,6 +39,8 @@ export interface TrackerOptions {
   /** Follow ServiceCIDRs too; a server that knows none of them is no failure. */
   followServiceCIDRs: boolean
   log: Logger
+  /** Told of each change of an object. */
+  changed?(kind: 'service' | 'endpoint', key: string): void
   /** Called once both lists are there, and on each change after that. */
   onChange(): void
 }
@@ -71,21 +77,39 @@ export function startTracker(options: TrackerOptions): Tracker {
   }
   /** Keys of Services that changed, for each feed. */
   const marks: Set<string>[] = []
+  /** Slice → when what it says now came to be, until it is taken; for each feed. */
+  const triggers: Map<string, number>[] = []
   const mark = (key: string): void => {
     for (const keys of marks) keys.add(key)
     changed()
   }
   const slices = createSliceIndex()
   const synced = Promise.all([serviceInformer.synced, sliceInformer.synced]).then(() => {
-    follow(serviceInformer, (service) => mark(serviceKey(service)))
+    follow(serviceInformer, (service) => {
+      if (ready) options.changed?.('service', serviceKey(service))
+      mark(serviceKey(service))
+    })
+    const markSlice = (key: string): void => {
+      if (ready) options.changed?.('endpoint', key)
+      mark(key)
+    }
+    const trigger = (slice: EndpointSlice, previous?: EndpointSlice): void => {
+      const at = triggerOf(slice)
+      if (!ready || at === undefined || at === triggerOf(previous)) return
+      for (const times of triggers) times.set(`${slice.metadata?.namespace}/${slice.metadata?.name}`, at)
+    }
     sliceInformer.subscribe({
-      added: (slice) => mark(slices.put(slice)),
-      updated: (slice, previous) => {
-        // It may have gone from one Service to another.
-        if (sliceKey(slice) !== sliceKey(previous)) mark(slices.remove(previous))
-        mark(slices.put(slice))
+      added: (slice) => {
+        trigger(slice)
+        markSlice(slices.put(slice))
       },
-      deleted: (slice) => mark(slices.remove(slice)),
+      updated: (slice, previous) => {
+        trigger(slice, previous)
+        // It may have gone from one Service to another.
+        if (sliceKey(slice) !== sliceKey(previous)) markSlice(slices.remove(previous))
+        markSlice(slices.put(slice))
+      },
+      deleted: (slice) => markSlice(slices.remove(slice)),
     })
     followZone(nodeInformer, changed)
     if (rangeInformer) follow(rangeInformer, changed)
@@ -99,9 +123,12 @@ export function startTracker(options: TrackerOptions): Tracker {
   synced.catch(() => {}) // who does not await it is told of failures by the log
   return {
     synced,
+    nodeEligible: () => isEligible(nodeInformer.get({ name: nodeName })),
     openFeed: () => {
       const keys = new Set<string>()
+      const times = new Map<string, number>()
       marks.push(keys)
+      triggers.push(times)
       let lastZone = ''
       return {
         take: () => {
@@ -110,8 +137,11 @@ export function startTracker(options: TrackerOptions): Tracker {
             for (const key of [...serviceInformer.list().map(serviceKey), ...slices.keys()]) keys.add(key)
           lastZone = zone
           const changes = new Map([...keys].map((key) => [key, { service: serviceOf(key), slices: slices.of(key) }]))
+          const triggered = [...times.values()]
           keys.clear()
-          return { nodeName, zone, changes, serviceCIDRs: rangesOf(rangeInformer?.list() ?? []) }
+          times.clear()
+          const ranges = rangesOf(rangeInformer?.list() ?? [])
+          return { nodeName, zone, changes, serviceCIDRs: ranges, triggers: triggered }
         },
       }
     },
@@ -133,8 +163,22 @@ function onceOnly(log: Logger): (error: unknown) => void {
 const rangesOf = (found: readonly ServiceCIDR[]): string[] =>
   [...new Set(found.flatMap(({ spec }) => spec?.cidrs ?? []).filter((text) => parseCidr(text)))].sort()
 
+/** When the EndpointSlice controller saw what made it write the slice. */
+function triggerOf(slice: EndpointSlice | undefined): number | undefined {
+  const ms = Date.parse(slice?.metadata?.annotations?.['endpoints.kubernetes.io/last-change-trigger-time'] ?? '')
+  return Number.isNaN(ms) ? undefined : ms
+}
+
 function zoneOf(node: Node | undefined): string {
   return node?.metadata?.labels?.[zoneLabel] ?? ''
+}
+
+/** What the cluster autoscaler puts on a node before it removes it. */
+const leavingTaint = 'ToBeDeletedByClusterAutoscaler'
+
+function isEligible(node: Node | undefined): boolean {
+  if (!node || node.metadata?.deletionTimestamp) return false
+  return !node.spec?.taints?.some(({ key }) => key === leavingTaint)
 }
 
 function follow<T extends KubeObject>(informer: Informer<T>, changed: (object: T) => void): void {

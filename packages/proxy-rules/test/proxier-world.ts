@@ -24,7 +24,13 @@ export interface World {
   told: string[]
   start(rest?: Partial<ProxierOptions>): Promise<Proxier>
   putService(spec?: Partial<ServiceSpec>, name?: string, protocol?: string, vips?: readonly string[]): void
-  putEndpoints(pods: readonly Pod[], name?: string, protocol?: string, nodeName?: string): void
+  putEndpoints(
+    pods: readonly Pod[],
+    name?: string,
+    protocol?: string,
+    nodeName?: string,
+    annotations?: Record<string, string>,
+  ): void
 }
 
 /** Asks until the answers are these, for the watch has to bring the change first. */
@@ -84,12 +90,13 @@ export function useProxier(options: Partial<ProxierOptions> = {}): World {
       }
       world.server.put(`/api/v1/namespaces/shop/services/${name}`, service)
     },
-    putEndpoints: (pods: readonly Pod[], name = 'web', protocol = 'TCP', nodeName = 'node') => {
+    putEndpoints: (pods: readonly Pod[], name = 'web', protocol = 'TCP', nodeName = 'node', annotations = {}) => {
       const slice: EndpointSlice = {
         metadata: {
           name: `${name}-1`,
           namespace: 'shop',
           uid: `${name}-1`,
+          annotations,
           labels: { 'kubernetes.io/service-name': name },
         },
         addressType: 'IPv4',

@@ -1,5 +1,5 @@
 // The proxy as a whole: an API server, the kernel's rules, and packets.
-import type { Service } from 'kubernetes-types/core/v1.d.ts'
+import type { Node, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { keepKubeletRules, removeNodeRules } from '@nodelet/proxy-rules'
 import { expect, test } from 'vitest'
@@ -173,6 +173,65 @@ test('health check node ports tell of ready endpoints on this node', async () =>
   putService({ ports: [{ port: 80 }] })
   await eventually(async () => await expect(ask(hostIP)).rejects.toThrow('ECONNREFUSED'))
 })
+
+test('healthz, livez, metrics and mode answer over HTTP', async () => {
+  putService({ ports: [{ port: 80 }], internalTrafficPolicy: 'Local' })
+  putEndpoints(['a'], 'web', 'TCP', 'elsewhere')
+  await start({ healthzBindAddress: '0.0.0.0:10256', metricsBindAddress: `${hostIP}:10249` })
+  const healthz = () => world.host.get(`http://${hostIP}:10256/healthz`)
+  // The node is not known.
+  expect((await healthz()).status).toBe(503)
+  world.server.put('/api/v1/nodes/node', { metadata: { name: 'node' } })
+  await eventually(async () => expect((await healthz()).status).toBe(200))
+  const answer = await healthz()
+  expect([answer.headers['content-type'], answer.headers['x-content-type-options']]).toEqual([
+    'application/json',
+    'nosniff',
+  ])
+  expect(answer.body).toMatch(
+    /^{"lastUpdated":".*","currentTime":".*","nodeEligible":true,"healthy":true,"status":{"IPv4"/,
+  )
+  const taints = [{ key: 'ToBeDeletedByClusterAutoscaler', effect: 'NoSchedule' }]
+  const leaving: Node = { metadata: { name: 'node' }, spec: { taints } }
+  world.server.put('/api/v1/nodes/node', leaving)
+  await eventually(async () => expect((await healthz()).status).toBe(503))
+  expect((await healthz()).body).toContain('"nodeEligible":false,"healthy":true')
+  const livez = await world.host.get(`http://${hostIP}:10256/livez`)
+  expect([livez.status, livez.body.includes('nodeEligible')]).toEqual([200, false])
+
+  const ask = (path: string) => world.host.get(`http://${hostIP}:10249${path}`)
+  expect((await ask('/proxyMode')).body).toBe('iptables')
+  expect((await ask('/healthz')).body).toBe('ok')
+  expect((await ask('/nothing')).status).toBe(404)
+  await expect(world.host.get('http://127.0.0.1:10249/healthz')).rejects.toThrow()
+  const changedAt = new Date(Date.now() - 2000).toISOString()
+  putEndpoints(['a', 'b'], 'web', 'TCP', 'elsewhere', { 'endpoints.kubernetes.io/last-change-trigger-time': changedAt })
+  const metrics = async (): Promise<string[]> => (await ask('/metrics')).body.split('\n')
+  await eventually(async () =>
+    expect(await metrics()).toContain('kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"} 1'),
+  )
+  expect(await metrics()).toEqual(
+    expect.arrayContaining([
+      'kubeproxy_network_programming_duration_seconds_bucket{le="1",ip_family="IPv4"} 0',
+      'kubeproxy_sync_proxy_rules_endpoint_changes_total 1',
+      'kubeproxy_sync_proxy_rules_endpoint_changes_pending 0',
+      'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="internal",ip_family="IPv4"} 1',
+      'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="external",ip_family="IPv4"} 0',
+      'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1',
+      'kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1',
+      'kubeproxy_proxy_livez_total{code="200"} 1',
+    ]),
+  )
+})
+
+test.each(['0.0.0.0', '10256', 'localhost:10256', '[1.2.3.4]:80', '::1:80', '1.2.3.4:0', '1.2.3.4:70000'])(
+  'a health server on %j is refused',
+  async (healthzBindAddress) => {
+    await expect(start({ healthzBindAddress })).rejects.toThrow(
+      `healthzBindAddress: "${healthzBindAddress}" is no address`,
+    )
+  },
+)
 
 test('Services of another proxy are not ours', async () => {
   world.server.put('/api/v1/namespaces/shop/services/other', {

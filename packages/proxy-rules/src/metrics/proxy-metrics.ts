@@ -1,0 +1,149 @@
+// The proxy's metrics, by the names, labels and buckets that dashboards of kube-proxy know.
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { ServiceGraph } from '../graph/service-graph.ts'
+import type { ProxyMode } from '../mode.ts'
+import type { IPFamily } from '../net/address.ts'
+
+/** A load of rules. */
+export interface Sync {
+  family: IPFamily
+  /** All rules rather than those of changed Services. */
+  full: boolean
+  seconds: number
+  succeeded: boolean
+}
+
+export interface ProxyMetrics {
+  registry: Registry
+  /** A Service or its endpoints changed. */
+  changed(kind: 'service' | 'endpoint', key: string): void
+  /** What has changed is being brought to the kernel. */
+  taken(): void
+  queued(family: IPFamily): void
+  synced(sync: Sync): void
+  /** @param triggers when endpoints changed that are in the kernel now, in milliseconds since the epoch */
+  programmed(family: IPFamily, triggers: Iterable<number>): void
+  cleaned(family: IPFamily, seconds: number, deleted: number): void
+  answered(path: 'healthz' | 'livez', code: number): void
+}
+
+const step = (from: number, to: number, by: number): number[] =>
+  Array.from({ length: (to - from) / by + 1 }, (_, at) => from + at * by)
+
+const syncBuckets = Array.from({ length: 15 }, (_, power) => 0.001 * 2 ** power)
+const programmingBuckets = [0.25, 0.5, ...step(1, 59, 1), ...step(60, 115, 5), ...step(120, 300, 30)]
+const perFamily = ['ip_family'] as const
+
+/** A set of its own: several proxies may live in one process. */
+export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<ServiceGraph>): ProxyMetrics {
+  const registry = new Registry()
+  const registers = [registry]
+  const seconds = (name: string, help: string, buckets = syncBuckets): Histogram<'ip_family'> =>
+    new Histogram({ name: `kubeproxy_${name}`, help, labelNames: perFamily, buckets, registers })
+  const gauge = <Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> =>
+    new Gauge({ name: `kubeproxy_${name}`, help, labelNames, registers })
+  const counter = <Label extends string = never>(
+    name: string,
+    help: string,
+    labelNames: Label[] = [],
+  ): Counter<Label> => new Counter({ name: `kubeproxy_${name}`, help, labelNames, registers })
+
+  const changes = {
+    service: changeMetrics('service', gauge, counter),
+    endpoint: changeMetrics('endpoint', gauge, counter),
+  }
+  const all = seconds('sync_proxy_rules_duration_seconds', 'How long loads of rules take')
+  const full = seconds('sync_full_proxy_rules_duration_seconds', 'How long loads of all rules take')
+  const partial = seconds('sync_partial_proxy_rules_duration_seconds', 'How long loads of the rules that changed take')
+  const last = gauge('sync_proxy_rules_last_timestamp_seconds', 'When rules were loaded last', [...perFamily])
+  const lastQueued = gauge('sync_proxy_rules_last_queued_timestamp_seconds', 'When a load was asked for last', [
+    ...perFamily,
+  ])
+  const programming = seconds(
+    'network_programming_duration_seconds',
+    'From a change of endpoints until the kernel has it',
+    programmingBuckets,
+  )
+  const failures = failureCounters(mode, counter)
+  const cleanSeconds = seconds('conntrack_reconciler_sync_duration_seconds', 'How long it takes to forget stale flows')
+  const cleaned = counter('conntrack_reconciler_deleted_entries_total', 'Stale flows that were forgotten', [
+    ...perFamily,
+  ])
+  const answers = {
+    healthz: counter('proxy_healthz_total', 'Answers of /healthz by their code', ['code']),
+    livez: counter('proxy_livez_total', 'Answers of /livez by their code', ['code']),
+  }
+  // Counted when asked for: a sync of one Service does not look at the others.
+  new Gauge({
+    name: 'kubeproxy_sync_proxy_rules_no_local_endpoints_total',
+    help: 'Service ports with a traffic policy of Local that have endpoints, none of them on this node',
+    labelNames: ['traffic_policy', ...perFamily],
+    registers,
+    collect() {
+      for (const graph of graphs()) {
+        const lonely = graph.nodes.filter(({ choice }) => choice.hasAny && choice.local.length === 0)
+        const count = (policy: 'internalPolicyLocal' | 'externalPolicyLocal'): number =>
+          lonely.filter(({ port }) => port[policy]).length
+        this.set({ traffic_policy: 'internal', ip_family: graph.family }, count('internalPolicyLocal'))
+        this.set({ traffic_policy: 'external', ip_family: graph.family }, count('externalPolicyLocal'))
+      }
+    },
+  })
+  return {
+    registry,
+    changed: (kind, key) => changes[kind].changed(key),
+    taken: () => Object.values(changes).forEach((one) => one.taken()),
+    queued: (family) => lastQueued.set({ ip_family: family }, Date.now() / 1000),
+    synced: ({ family, full: isFull, seconds: took, succeeded }) => {
+      const labels = { ip_family: family }
+      all.observe(labels, took)
+      ;(isFull ? full : partial).observe(labels, took)
+      if (succeeded) last.set(labels, Date.now() / 1000)
+      else failures(family, isFull)
+    },
+    programmed: (family, triggers) => {
+      for (const trigger of triggers) {
+        programming.observe({ ip_family: family }, Math.max(0, (Date.now() - trigger) / 1000))
+      }
+    },
+    cleaned: (family, took, deleted) => {
+      cleanSeconds.observe({ ip_family: family }, took)
+      cleaned.inc({ ip_family: family }, deleted)
+    },
+    answered: (path, code) => answers[path].inc({ code: String(code) }),
+  }
+}
+
+type MakeGauge = (name: string, help: string) => Gauge
+type MakeCounter = <Label extends string = never>(name: string, help: string, labels?: Label[]) => Counter<Label>
+
+function changeMetrics(kind: 'service' | 'endpoint', gauge: MakeGauge, counter: MakeCounter) {
+  const total = counter(`sync_proxy_rules_${kind}_changes_total`, `Changes of ${kind}s`)
+  const pending = gauge(`sync_proxy_rules_${kind}_changes_pending`, `${kind}s whose changes wait to be loaded`)
+  const keys = new Set<string>()
+  return {
+    changed: (key: string): void => {
+      total.inc()
+      pending.set(keys.add(key).size)
+    },
+    taken: (): void => {
+      keys.clear()
+      pending.set(0)
+    },
+  }
+}
+
+function failureCounters(mode: ProxyMode, counter: MakeCounter): (family: IPFamily, isFull: boolean) => void {
+  const labels: 'ip_family'[] = [...perFamily]
+  if (mode === 'nftables') {
+    const failed = counter('sync_proxy_rules_nftables_sync_failures_total', 'Transactions that nft refused', labels)
+    return (family) => failed.inc({ ip_family: family })
+  }
+  const failed = counter('sync_proxy_rules_iptables_restore_failures_total', 'Loads that were refused', labels)
+  const name = 'sync_proxy_rules_iptables_partial_restore_failures_total'
+  const failedPartly = counter(name, 'Loads of the rules that changed that were refused', labels)
+  return (family, isFull) => {
+    failed.inc({ ip_family: family })
+    if (!isFull) failedPartly.inc({ ip_family: family })
+  }
+}
