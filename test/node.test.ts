@@ -164,6 +164,15 @@ test('a Deployment behind a Service answers on cluster IP and node port, and sca
   for (let calls = 0; calls < 20; calls += 1) seen.add(await ask(ip))
   expect(seen.size).toBe(2)
   expect(await ask('192.0.2.10:30080')).toMatch(/^web-/)
+  const traced = await machine.nodelet('trace', 'default/web', '--from', '198.51.100.7', ...machine.flags)
+  const [head, ...ways] = traced.stdout.trim().split('\n')
+  expect(head).toBe(
+    `TCP 198.51.100.7 → ${ip} port 80, in by ${head?.match(/in by (\S+);/)?.[1]}; cluster IP of default/web; iptables`,
+  )
+  expect(
+    ways.filter((line) => /^ +50 % {2}accept {2}→ 10\.88\.0\.\d+ port 8080 {2}masqueraded$/.test(line)),
+  ).toHaveLength(2)
+  expect(ways).toContainEqual(expect.stringMatching(/^ +nat KUBE-SERVICES .*"default\/web cluster IP".* -j KUBE-SVC-/))
   await machine.kubectl('scale', 'deployment/web', '--replicas=1')
   await expect.poll(async () => (await pods('-l', 'app=web')).length, eventually).toBe(1)
   await machine.kubectl('delete', 'deployment/web', 'service/web')

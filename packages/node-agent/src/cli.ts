@@ -2,12 +2,14 @@
 // The nodelet command.
 import { realpathSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
+import type { Inquiry } from '@nodelet/proxy-rules'
 import { Command, Option } from 'commander'
 import { demo } from './commands/demo.ts'
 import { image } from './commands/image.ts'
 import type { ImageOptions } from './commands/image.ts'
 import { reset } from './commands/reset.ts'
 import { version } from './commands/session.ts'
+import { trace } from './commands/trace.ts'
 import { up } from './commands/up.ts'
 import { ConfigError, partNames, readConfig } from './config.ts'
 import type { NodeConfig, NodeConfigInput, Part } from './config.ts'
@@ -32,6 +34,8 @@ interface Flags {
   kubeletConfig?: string
   logLevel?: string
 }
+
+type TraceFlags = Flags & { from?: string; interface?: string; protocol?: Inquiry['protocol']; json?: boolean }
 
 const list = (text: string): string[] => text.split(',').filter((word) => word !== '')
 const number = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text))
@@ -101,6 +105,18 @@ export function createCli(): Command {
   withPlaces(cli.command('reset').description('remove everything that nodelet made on this machine')).action(
     async (flags: Flags) => reset(await configOf(flags)),
   )
+  withPlaces(
+    cli
+      .command('trace <destination>')
+      .description('what the rules do with a packet to NAMESPACE/SERVICE[:PORT] or ADDRESS:PORT'),
+  )
+    .option('--from <address>', 'the sender (default: this node)')
+    .option('--interface <name>', 'where the packet comes in (default: by the address of the sender)')
+    .addOption(new Option('--protocol <name>', "default: the Service's, or TCP").choices(['TCP', 'UDP', 'SCTP']))
+    .option('--json', 'all that is known')
+    .action(async (to: string, { from, interface: inputInterface, protocol, json, ...flags }: TraceFlags) =>
+      trace(await configOf(flags), { to, from, inputInterface, protocol }, { json: json ?? false }),
+    )
   const images = cli.command('image').description('the images of this node')
   withPlaces(images.command('pull <reference>').description('fetch from a registry')).action(
     async (reference: string, flags: Flags) => image(await configOf(flags), { command: 'pull', reference }),

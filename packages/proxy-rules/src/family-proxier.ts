@@ -25,6 +25,8 @@ export interface FamilyProxier {
   sync(update: Update): Promise<void>
   /** What the kernel was brought to last; undefined before the first time. */
   graph(): ServiceGraph | undefined
+  /** What rules are compiled with at this moment. */
+  facts(): NodeFacts
   /** Whether somebody has removed the rules; the next sync is then a full one. */
   wasFlushed(): Promise<boolean>
   cleanUp(): Promise<void>
@@ -61,12 +63,13 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
       cleanFailed = true
     }
   }
+  const currentFacts = (): NodeFacts => ({ ...facts, interfaces: interfacesIn(netns), serviceCIDRs })
   const load = async (graph: ServiceGraph, changed: ReadonlySet<string> | undefined): Promise<void> => {
     const beganMs = performance.now()
     const tell = (succeeded: boolean): void =>
       metrics.synced({ family, full: !changed, seconds: (performance.now() - beganMs) / 1000, succeeded })
     try {
-      await backend.load(graph, { ...facts, interfaces: interfacesIn(netns), serviceCIDRs }, changed)
+      await backend.load(graph, currentFacts(), changed)
       tell(true)
     } catch (error) {
       tell(false)
@@ -97,6 +100,7 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
       if (cleaning) await clean(graph)
     },
     graph: () => latest,
+    facts: currentFacts,
     wasFlushed: async () => {
       if (!applied || !(await backend.wasFlushed())) return false
       applied = undefined

@@ -24,6 +24,7 @@ import type { NftablesLayout } from './nftables/style.ts'
 import type { LocalTraffic, NodeFacts } from './node/facts.ts'
 import { nodePortAddresses } from './node/node-port-addresses.ts'
 import { createRunner, type Runner } from './runner.ts'
+import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry.ts'
 import { startTracker } from './tracker.ts'
 
 export interface ProxierOptions {
@@ -61,6 +62,11 @@ export interface ProxierOptions {
 export interface Proxier {
   /** Once the rules are what the API server says at this moment; rejected when closed before. */
   synced(): Promise<void>
+  /**
+   * What becomes of a packet by the rules that the kernel has.
+   * @throws RangeError naming what of the inquiry cannot be understood, or is not there
+   */
+  trace(inquiry: Inquiry): InquiryAnswer
   close(): Promise<void>
   /** Closes, and removes every chain and rule of ours. */
   cleanup(): Promise<void>
@@ -154,6 +160,11 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     synced: async () => {
       await tracker.synced
       await Promise.all(runners.map((runner) => runner.settled()))
+    },
+    trace: (inquiry) => {
+      const facts = proxiers[0]?.facts() ?? { ...base, interfaces: interfacesIn(netns) }
+      const graphs = proxiers.flatMap((one) => one.graph() ?? [])
+      return answerInquiry(inquiry, { mode, layout: options.nftablesLayout ?? 'fast', graphs, facts })
     },
     close,
     cleanup: async () => {

@@ -174,6 +174,37 @@ test('health check node ports tell of ready endpoints on this node', async () =>
   await eventually(async () => await expect(ask(hostIP)).rejects.toThrow('ECONNREFUSED'))
 })
 
+test('a proxy says what becomes of a packet', async () => {
+  putService({
+    type: 'NodePort',
+    ports: [
+      { name: 'web', port: 80, nodePort: 30080 },
+      { name: 'other', port: 81 },
+    ],
+  })
+  putService({ clusterIP: '10.96.0.11', ports: [{ port: 80 }] }, 'empty')
+  putEndpoints(['a', 'b'])
+  const proxier = await start()
+  const endpoints = { traces: [{ probability: 1, verdict: 'reject' }] }
+  expect(proxier.trace({ to: 'shop/web:web', from: podIPs.a })).toMatchObject({
+    mode: 'iptables',
+    packet: { protocol: 'TCP', source: podIPs.a, destination: clusterIP, destinationPort: 80 },
+    front: 'cluster IP',
+  })
+  expect(proxier.trace({ to: 'shop/empty' })).toMatchObject({ service: 'shop/empty', ...endpoints })
+  const elsewhere = proxier.trace({ to: '203.0.113.1:443' })
+  expect(elsewhere).toMatchObject({ service: undefined, traces: [{ verdict: 'accept', translation: undefined }] })
+  for (const [inquiry, message] of [
+    [{ to: 'shop/web' }, 'to: "shop/web" names 2 ports of the Service: it has other 81/TCP, web 80/TCP'],
+    [{ to: 'shop/none' }, 'to: the proxy knows no Service shop/none with a cluster IP'],
+    [{ to: 'web' }, 'to: "web" is neither NAMESPACE/SERVICE, with or without :PORT, nor ADDRESS:PORT'],
+    [{ to: 'shop/empty', from: 'fd00::1' }, 'from: fd00::1 and 10.96.0.11 are of different families'],
+    [{ to: 'shop/empty', from: 'me' }, 'from: "me" is no IP address'],
+  ] as const) {
+    expect(() => proxier.trace(inquiry)).toThrow(new RangeError(message))
+  }
+})
+
 test('healthz, livez, metrics and mode answer over HTTP', async () => {
   putService({ ports: [{ port: 80 }], internalTrafficPolicy: 'Local' })
   putEndpoints(['a'], 'web', 'TCP', 'elsewhere')

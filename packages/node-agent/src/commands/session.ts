@@ -57,7 +57,9 @@ export async function openSession(config: NodeConfig, log: Logger, signal: Abort
     root: config.root,
     ...(node.cluster && { kubeconfig: node.cluster.kubeconfigs.admin, api: node.cluster.url }),
   }
-  opening.use(await serveControl(foldersOf(config).controlSocket, { status, images: node.images }))
+  opening.use(
+    await serveControl(foldersOf(config).controlSocket, { status, images: node.images, proxier: node.proxier }),
+  )
   const opened = opening.move()
   return { node, status, ended, [Symbol.asyncDispose]: async () => opened.disposeAsync() }
 }

@@ -1,4 +1,5 @@
 // What `nodelet image` asks of a running agent, over its control socket: requests and lines of JSON.
+import type { Inquiry } from '@nodelet/proxy-rules'
 import { z } from 'zod'
 
 export type ImageRequest =
@@ -24,6 +25,14 @@ export const imageRequest: z.ZodType<ImageRequest> = z.discriminatedUnion('comma
   z.strictObject({ command: z.literal('remove'), references: z.array(z.string().min(1)).min(1) }),
   z.strictObject({ command: z.literal('prune'), isDryRun: z.boolean().optional() }),
 ])
+
+/** What `nodelet trace` asks; the proxy checks the texts. */
+export const traceRequest: z.ZodType<Inquiry> = z.strictObject({
+  to: z.string(),
+  protocol: z.enum(['TCP', 'UDP', 'SCTP']).optional(),
+  from: z.string().optional(),
+  inputInterface: z.string().optional(),
+})
 
 /** An image as the command line shows it. */
 export interface ImageLine {

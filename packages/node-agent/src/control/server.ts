@@ -4,19 +4,23 @@ import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { once } from 'node:events'
 import { json } from 'node:stream/consumers'
+import type { Inquiry, InquiryAnswer, Proxier } from '@nodelet/proxy-rules'
 import type { Images } from '@nodelet/runtime-runc'
 import { messageOf } from '../errors.ts'
 import { runImageCommand } from './images.ts'
-import { imageRequest } from './protocol.ts'
+import { imageRequest, traceRequest } from './protocol.ts'
 import type { AgentStatus, Answer } from './protocol.ts'
 
+export interface Served {
+  status: AgentStatus
+  images: Images | undefined
+  proxier: Pick<Proxier, 'trace'> | undefined
+}
+
 /** Serves until disposed. A socket that an ended agent left is replaced; ask {@link agentStatus} first. */
-export async function serveControl(
-  path: string,
-  { status, images }: { status: AgentStatus; images: Images | undefined },
-): Promise<AsyncDisposable> {
+export async function serveControl(path: string, served: Served): Promise<AsyncDisposable> {
   const server = createServer((request, response) => {
-    answer(request, response, status, images).catch((error: unknown) => response.destroy(error as Error))
+    answer(request, response, served).catch((error: unknown) => response.destroy(error as Error))
   })
   await rm(path, { force: true })
   server.listen(path)
@@ -34,11 +38,15 @@ export async function serveControl(
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  status: AgentStatus,
-  images: Images | undefined,
+  { status, images, proxier }: Served,
 ): Promise<void> {
   if (request.method === 'GET' && request.url === '/status') {
     response.end(JSON.stringify(status))
+    return
+  }
+  if (request.method === 'POST' && request.url === '/trace') {
+    const inquiry = traceRequest.safeParse(await json(request))
+    response.end(JSON.stringify(inquiry.success ? tracedBy(proxier, inquiry.data) : { error: inquiry.error.message }))
     return
   }
   const asked = request.url === '/image' ? imageRequest.safeParse(await json(request)) : undefined
@@ -59,4 +67,13 @@ async function answer(
     if (!leaving.signal.aborted) await say({ error: messageOf(error) })
   }
   response.end()
+}
+
+function tracedBy(proxier: Served['proxier'], inquiry: Inquiry): InquiryAnswer | { error: string } {
+  if (!proxier) return { error: 'this agent runs no service proxy' }
+  try {
+    return proxier.trace(inquiry)
+  } catch (error) {
+    return { error: messageOf(error) }
+  }
 }
