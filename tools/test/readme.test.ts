@@ -39,6 +39,7 @@ test.each<[name: string, output: string | RegExp]>([
   ['linux', '{}\n'],
   ['kubelet-core', ''],
   ['cni-plugins', /"version": "4"[^]*"dns": {\s+"domain": "example.test"/],
+  ['csi-node', 'memory.csi.example.com serves /csi.sock\n'],
   ['proxy-rules', /-A KUBE-SVC-\S+ .*-j KUBE-SEP-/],
   ['runtime-runc', '0 hello\n\n'],
   ['local-cluster', 'default\nkube-node-lease\nkube-public\nkube-system\n'],

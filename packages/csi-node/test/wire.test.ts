@@ -1,3 +1,8 @@
 import { testWire } from '../../../tools/test/wire.ts'
 
-testWire({ folder: 'packages/csi-node', proto: 'csi.proto', table: 'csi-v1.json' })
+for (const [proto, table] of [
+  ['csi.proto', 'csi-v1.json'],
+  ['pluginregistration.proto', 'pluginregistration-v1.json'],
+] as const) {
+  testWire({ folder: 'packages/csi-node', proto, table })
+}

@@ -7,7 +7,6 @@ for (const [proto, table] of [
   ['deviceplugin.proto', 'deviceplugin-v1beta1.json'],
   ['podresources.proto', 'podresources-v1.json'],
   ['profile.proto', 'pprof-profile.json'],
-  ['pluginregistration.proto', 'pluginregistration-v1.json'],
   ['dra.proto', 'dra-v1.json'],
   ['dra-health.proto', 'dra-health-v1alpha1.json'],
 ] as const) {

@@ -1,5 +1,7 @@
 export { isMountPoint } from './mount-point.ts'
-export { mount, unmount, unmountIfMounted } from './mount.ts'
+export { attachLoop, detachLoop, loopsOf, readLoops, resizeLoop } from './loop.ts'
+export type { LoopDevice, LoopOptions } from './loop.ts'
+export { mount, mountSlowly, unmount, unmountIfMounted, unmountSlowly } from './mount.ts'
 export type { MountOptions } from './mount.ts'
 export { parseMountInfo, readMountInfo } from './mountinfo.ts'
 export type { MountInfo } from './mountinfo.ts'

@@ -108,7 +108,10 @@ export function callSpawn(
 }
 
 /** Runs a call on another thread. Its errno stays there: a failure is told as -1. */
-export async function callSlowly(name: 'send' | 'recv' | 'close', ...args: Argument[]): Promise<number> {
+export async function callSlowly(
+  name: 'send' | 'recv' | 'close' | 'mount' | 'umount2',
+  ...args: Argument[]
+): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   bound(name, calls[name]).async(...args, (error: Error | null, result: number | bigint) => {
     if (error) reject(error)

@@ -1,6 +1,6 @@
 // Mounts, bind mounts, and their removal. Needs root (CAP_SYS_ADMIN).
 import { LinuxError } from './errors.ts'
-import { call } from './libc.ts'
+import { call, callSlowly } from './libc.ts'
 
 /** fstab words that are flags of mount(2); every other word goes to the file system as data. */
 const flags: Record<string, number> = {
@@ -34,15 +34,32 @@ export interface MountOptions {
 }
 
 /** One mount(2). A read-only bind takes two: a bind, then `remount,bind,ro`. @throws LinuxError */
-export function mount({ source, target, type, options = [] }: MountOptions): void {
+export function mount(options: MountOptions): void {
+  call('mount', `${options.source} on ${options.target}`, ...mountArguments(options))
+}
+
+/** As `mount`, but on another thread: a journal is replayed, a device waited for, while this one goes on. @throws LinuxError */
+export async function mountSlowly(options: MountOptions): Promise<void> {
+  if ((await callSlowly('mount', ...mountArguments(options))) === 0) return
+  // Refused, without effect. What for, only the thread that called knows: this one asks again.
+  mount(options)
+}
+
+function mountArguments({ source, target, type, options = [] }: MountOptions): (string | number | null)[] {
   const flag = options.reduce((sum, word) => sum | (flags[word] ?? 0), 0)
   const data = options.filter((word) => word !== 'rw' && flags[word] === undefined).join(',')
-  call('mount', `${source} on ${target}`, source, target, type ?? null, flag, data || null)
+  return [source, target, type ?? null, flag, data || null]
 }
 
 /** Unmounts; with `detach` also what is busy, which then goes when its last user does. @throws LinuxError */
 export function unmount(target: string, { detach = false }: { detach?: boolean } = {}): void {
   call('umount2', target, target, detach ? detachFlag : 0)
+}
+
+/** As `unmountIfMounted`, but on another thread: all that is not yet written is. @throws LinuxError for every other refusal */
+export async function unmountSlowly(target: string, { detach = false }: { detach?: boolean } = {}): Promise<boolean> {
+  if ((await callSlowly('umount2', target, detach ? detachFlag : 0)) === 0) return true
+  return unmountIfMounted(target, { detach }) // refused: this thread hears why
 }
 
 /** Unmounts if something is mounted there and says whether it was. @throws LinuxError for every other refusal */

@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Server, status } from '@grpc/grpc-js'
 import { Empty, type RegisterRequest, type RegistrationServer, RegistrationService } from '../gen/deviceplugin.ts'
-import { listenOn } from '../grpc-socket.ts'
+import { listenOn } from '@nodelet/csi-node/registration'
 import { isExtendedResource } from './devices.ts'
 
 /** What kubelet and plugins speak. */

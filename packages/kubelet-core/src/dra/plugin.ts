@@ -1,10 +1,9 @@
 // A DRA driver of one's own: claims in, devices out; registration and both versions of the protocol are seen to.
 import { join } from 'node:path'
 import { Server } from '@grpc/grpc-js'
+import { listenOn, serveRegistration } from '@nodelet/csi-node/registration'
 import { type DRAPluginServer, NodePrepareResourcesResponse, NodeUnprepareResourcesResponse } from '../gen/dra.ts'
-import { type RegistrationServer, RegistrationService } from '../gen/pluginregistration.ts'
 import { answered } from '../grpc-call.ts'
-import { listenOn } from '../grpc-socket.ts'
 import { createTurns } from '../serial.ts'
 import { draService, draServices, draVersions } from './service.ts'
 import type { ClaimDevice, ClaimRef } from './state.ts'
@@ -78,19 +77,13 @@ export async function serveDraPlugin(options: DraPluginOptions): Promise<AsyncDi
       })
     },
   }
-  const registration: RegistrationServer = {
-    getInfo: (_call, reply) =>
-      reply(null, { type: 'DRAPlugin', name: driverName, endpoint, supportedVersions: [...draServices] }),
-    notifyRegistrationStatus({ request: { pluginRegistered, error } }, reply) {
-      if (!pluginRegistered) onError(new Error(`the kubelet refuses ${driverName}: ${error}`))
-      reply(null, {})
-    },
-  }
-  const [serving, registering] = [new Server(), new Server()]
+  const serving = new Server()
   for (const version of draVersions) serving.addService(draService(version), driver)
-  registering.addService(RegistrationService, registration)
   await using opening = new AsyncDisposableStack()
   opening.use(await listenOn(serving, endpoint))
-  opening.use(await listenOn(registering, join(rootDir, 'plugins_registry', `${driverName}-reg.sock`)))
+  const supportedVersions = [...draServices]
+  opening.use(
+    await serveRegistration({ type: 'DRAPlugin', name: driverName, endpoint, supportedVersions, rootDir, onError }),
+  )
   return opening.move()
 }

@@ -1,6 +1,6 @@
 // Registration of one plugin: asked who it is, given to those who need it, told what came of it.
 import { credentials, Metadata } from '@grpc/grpc-js'
-import { type PluginInfo, RegistrationClient } from '../gen/pluginregistration.ts'
+import { type PluginInfo, RegistrationClient } from '@nodelet/csi-node/registration'
 import { called } from '../grpc-call.ts'
 import type { Logger } from '../log.ts'
 

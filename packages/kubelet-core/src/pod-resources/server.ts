@@ -10,7 +10,7 @@ import {
   type PodResourcesListerServer,
   PodResourcesListerService,
 } from '../gen/podresources.ts'
-import { listenOn } from '../grpc-socket.ts'
+import { listenOn } from '@nodelet/csi-node/registration'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import { createTokenBucket } from '../token-bucket.ts'
 import { deviceEntries, memoryEntry, podResources, type ResourceFacts } from './answers.ts'

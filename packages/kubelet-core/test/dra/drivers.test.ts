@@ -14,7 +14,7 @@ import {
   HealthStatus,
   type NodeWatchResourcesResponse,
 } from '../../src/gen/dra-health.ts'
-import { listenOn } from '../../src/grpc-socket.ts'
+import { listenOn } from '@nodelet/csi-node/registration'
 import { silentLogger } from '../../src/log.ts'
 import { still } from '../still.ts'
 import { type DriverWorld, driverName, openWorld } from './world.ts'

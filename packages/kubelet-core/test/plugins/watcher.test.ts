@@ -13,8 +13,8 @@ import {
   type RegistrationServer,
   RegistrationService,
   type RegistrationStatus,
-} from '../../src/gen/pluginregistration.ts'
-import { listenOn } from '../../src/grpc-socket.ts'
+} from '@nodelet/csi-node/registration'
+import { listenOn } from '@nodelet/csi-node/registration'
 import { silentLogger } from '../../src/log.ts'
 import type { Plugin, PluginHandler } from '../../src/plugins/registration.ts'
 import { createPluginWatcher } from '../../src/plugins/watcher.ts'

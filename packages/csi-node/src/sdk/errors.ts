@@ -1,0 +1,26 @@
+// The error that a call of a driver ends with.
+import { status } from '@grpc/grpc-js'
+
+/** The gRPC status codes, by their names. */
+export type CsiCode = Exclude<keyof typeof status, 'OK'>
+
+/**
+ * A failed call. The code says what the caller does next: `ABORTED`, `UNAVAILABLE`, `RESOURCE_EXHAUSTED` and
+ * `DEADLINE_EXCEEDED` leave the operation open and it is asked for again; all others end it.
+ */
+export class CsiError extends Error {
+  override readonly name = 'CsiError'
+  readonly code: CsiCode
+
+  constructor(code: CsiCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** As gRPC carries it; whatever is no CsiError is INTERNAL. The message is never empty, as the specification asks. */
+export function grpcStatusOf(error: unknown): { code: number; details: string } {
+  const message = error instanceof Error ? error.message : String(error)
+  const code = error instanceof CsiError ? error.code : 'INTERNAL'
+  return { code: status[code], details: message || code }
+}

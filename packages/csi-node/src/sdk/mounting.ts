@@ -1,0 +1,97 @@
+// What most drivers do on a node, so that it may be asked for again: mounts that are there or not, targets made and removed.
+import { mkdir, open, realpath, rm, rmdir, stat } from 'node:fs/promises'
+import { type MountOptions, mountSlowly, readMountInfo, unmountSlowly } from '@nodelet/linux'
+import { CsiError } from './errors.ts'
+
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT'
+
+/** What is mounted last at a path; undefined when nothing is. */
+async function mountAt(
+  path: string,
+): Promise<{ major: number; minor: number; root: string; options: string[] } | undefined> {
+  const target = await realpath(path).catch((error: unknown) => {
+    if (isMissing(error)) return undefined
+    throw error
+  })
+  if (target === undefined) return undefined
+  const mounts = await readMountInfo('self', { below: target })
+  return mounts.findLast(({ mountPoint }) => mountPoint === target)
+}
+
+/** Whether anything is mounted there, also a bind within one file system. */
+export const isMounted = async (path: string): Promise<boolean> => (await mountAt(path)) !== undefined
+
+export interface EnsureMounted extends MountOptions {
+  /** Default false. A bind is made read-only in a second step; a mount of a killed driver that lacks it is finished. */
+  readOnly?: boolean
+}
+
+/**
+ * Mounts unless it is mounted so already. A folder as source is bound when no `type` is given.
+ * @returns whether it mounted
+ * @throws CsiError ALREADY_EXISTS when something else, or the same read-only or not, is mounted there; LinuxError
+ */
+export async function ensureMounted({ readOnly = false, ...wanted }: EnsureMounted): Promise<boolean> {
+  const { target, type, options = [] } = wanted
+  const isBind = type === undefined
+  const found = await mountAt(target)
+  if (found) {
+    if (isBind && !(await isSame(wanted.source, target))) {
+      throw new CsiError('ALREADY_EXISTS', `${target}: something other than ${wanted.source} is mounted there`)
+    }
+    const isReadOnly = found.options.includes('ro')
+    if (isReadOnly === readOnly) return false
+    // The second step of a read-only bind may be missing; nobody has had it meanwhile.
+    if (isReadOnly || !isBind) {
+      throw new CsiError('ALREADY_EXISTS', `${target}: it is mounted ${isReadOnly ? 'read-only' : 'for writing'} there`)
+    }
+  } else {
+    await mountSlowly({
+      ...wanted,
+      options: isBind ? ['bind'] : [...options, ...(readOnly ? ['ro'] : [])],
+    })
+  }
+  if (isBind && (readOnly || options.length > 0)) {
+    const flags = ['bind', 'remount', ...options.filter((word) => word !== 'bind'), ...(readOnly ? ['ro'] : [])]
+    await mountSlowly({ source: wanted.source, target, options: flags })
+  }
+  return !found
+}
+
+async function isSame(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([stat(one), stat(other)])
+  return a.ino === b.ino && a.dev === b.dev && a.rdev === b.rdev
+}
+
+/** Unmounts all that is mounted there, one over the other. @throws LinuxError EBUSY for instance */
+export async function ensureUnmounted(target: string): Promise<void> {
+  while (await isMounted(target)) await unmountSlowly(await realpath(target))
+}
+
+/** Makes the folder (or the empty file that a device is bound over), not those above. */
+export async function ensureTarget(path: string, kind: 'folder' | 'file'): Promise<void> {
+  if (kind === 'folder') {
+    await mkdir(path, { mode: 0o750 }).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error
+    })
+    return
+  }
+  const found = await stat(path).catch((error: unknown) => {
+    if (isMissing(error)) return undefined
+    throw error
+  })
+  if (found?.isDirectory())
+    throw new CsiError('INVALID_ARGUMENT', `${path}: it is a folder, and a device is bound over a file`)
+  if (!found) await (await open(path, 'a', 0o640)).close()
+}
+
+/** Unmounts and removes a target. Never what is in it: a folder that is not empty is an error. */
+export async function removeTarget(path: string): Promise<void> {
+  await ensureUnmounted(path)
+  try {
+    if ((await stat(path)).isDirectory()) await rmdir(path)
+    else await rm(path)
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+}

@@ -1,0 +1,139 @@
+// A real driver on its socket, and a kubelet's side of registration.
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { readMountInfo, unmount } from '@nodelet/linux'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { tmpfs } from '../../../../examples/csi-tmpfs/tmpfs.ts'
+import { NodeClient, NodePublishVolumeRequest, VolumeCapability_AccessMode_Mode as Mode } from '../../src/gen/csi.ts'
+import { type PluginInfo, RegistrationClient } from '../../src/registration/index.ts'
+import { createDriver, type PublishRequest } from '../../src/sdk/index.ts'
+import { createLocks } from '../../src/sdk/locks.ts'
+import { masked } from '../../src/sdk/log.ts'
+
+let folder: string
+const opened: { close(): void }[] = []
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'csi-'))
+})
+afterEach(async () => {
+  for (const client of opened.splice(0)) client.close()
+  const left = await readMountInfo('self', { below: folder })
+  for (const { mountPoint } of left.toReversed()) unmount(mountPoint, { detach: true })
+  rmSync(folder, { recursive: true })
+})
+
+type Unary<Q, A> = (request: Q, reply: (error: ServiceError | null, answer: A) => void) => unknown
+const ask = async <Q, A>(call: Unary<Q, A>, request: Q): Promise<A> =>
+  new Promise((resolve, reject) => call(request, (error, answer) => (error ? reject(error) : resolve(answer))))
+
+function nodeOf(path: string): NodeClient {
+  const client = new NodeClient(`unix://${path}`, credentials.createInsecure())
+  opened.push(client)
+  return client
+}
+
+const mount = { mount: {}, accessMode: { mode: Mode.SINGLE_NODE_WRITER } }
+const publishing = (more: object = {}) =>
+  NodePublishVolumeRequest.fromPartial({
+    volumeId: 'one',
+    targetPath: join(folder, 'target'),
+    volumeCapability: mount,
+    volumeContext: { size: '4m' },
+    ...more,
+  })
+const publish = async (node: NodeClient, request: NodePublishVolumeRequest) =>
+  ask(node.nodePublishVolume.bind(node) as Unary<NodePublishVolumeRequest, object>, request)
+
+test('the example mounts memory of the size, twice alike, and takes it away, twice alike', async () => {
+  await using serving = await tmpfs.serve({ rootDir: folder })
+  const node = nodeOf(serving.socketPath)
+  await publish(node, publishing())
+  await publish(node, publishing())
+  const target = join(folder, 'target')
+  expect(await readMountInfo('self', { below: target })).toMatchObject([
+    { type: 'tmpfs', superOptions: expect.arrayContaining(['size=4096k']) },
+  ])
+  await expect(publish(node, publishing({ readonly: true }))).rejects.toMatchObject({ code: status.ALREADY_EXISTS })
+  for (let times = 0; times < 2; times++) {
+    await ask<object, object>(node.nodeUnpublishVolume.bind(node) as never, { volumeId: 'one', targetPath: target })
+    expect(existsSync(target)).toBe(false)
+  }
+})
+
+test.each<[string, object, RegExp]>([
+  ['no volume', { volumeId: '' }, /volume_id is missing/],
+  ['a long volume', { volumeId: 'x'.repeat(129) }, /volume_id: 129 bytes/],
+  ['no target', { targetPath: '' }, /target_path is missing/],
+  ['a relative target', { targetPath: 'a/b' }, /target_path "a\/b"/],
+  ['steps up', { targetPath: '/a/../b' }, /target_path "\/a\/..\/b"/],
+  ['no capability', { volumeCapability: undefined }, /volume_capability is missing/],
+  ['no mode', { volumeCapability: { mount: {} } }, /access_mode/],
+  ['neither block nor mount', { volumeCapability: { accessMode: mount.accessMode } }, /block or mount is missing/],
+  ['a large map', { volumeContext: { a: 'x'.repeat(4096) } }, /volume_context: 4097 bytes/],
+  ['a strange key', { secrets: { 'a/b': 'hidden' } }, /secrets: the key "a\/b"/],
+])('%s is refused before the driver sees it', async (_name, more, message) => {
+  await using serving = await tmpfs.serve({ rootDir: folder, register: false })
+  const refusal = publish(nodeOf(serving.socketPath), publishing(more))
+  await expect(refusal).rejects.toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    details: expect.stringMatching(message),
+  })
+})
+
+test('registers, comes back when the folder is wiped, and ends with the words of a kubelet that refuses it', async () => {
+  await using serving = await tmpfs.serve({ rootDir: folder })
+  const socket = join(folder, 'plugins_registry', `${tmpfs.name}-reg.sock`)
+  rmSync(join(folder, 'plugins_registry'), { recursive: true })
+  await expect.poll(() => existsSync(socket)).toBe(true)
+  const client = new RegistrationClient(`unix://${socket}`, credentials.createInsecure())
+  opened.push(client)
+  const patient = new Metadata({ waitForReady: true })
+  const info = await new Promise<PluginInfo>((resolve, reject) => {
+    client.getInfo({}, patient, (error, answer) => (error ? reject(error) : resolve(answer)))
+  })
+  expect(info).toMatchObject({ type: 'CSIPlugin', endpoint: serving.socketPath, supportedVersions: ['1.0.0'] })
+  await ask<object, object>(client.notifyRegistrationStatus.bind(client) as never, {
+    pluginRegistered: false,
+    error: 'not here',
+  })
+  await expect(serving.ended).rejects.toThrow('not here')
+})
+
+test('a second call for a volume is ABORTED while the first goes on', async () => {
+  const { promise: going, resolve: go } = Promise.withResolvers<PublishRequest>()
+  const { promise: end, resolve: ends } = Promise.withResolvers<void>()
+  const driver = createDriver({
+    name: 'slow.example.com',
+    version: '1',
+    node: {
+      info: () => ({ nodeId: 'n' }),
+      async publish(request) {
+        go(request)
+        await end
+      },
+      unpublish: () => undefined,
+    },
+  })
+  await using serving = await driver.serve({ rootDir: folder, register: false })
+  const node = nodeOf(serving.socketPath)
+  const first = publish(node, publishing())
+  expect(await going).toMatchObject({ capability: { kind: 'mount', accessMode: 'SINGLE_NODE_WRITER' } })
+  await expect(publish(node, publishing())).rejects.toMatchObject({ code: status.ABORTED })
+  ends()
+  await first
+})
+
+test('locks go with the work, also when it fails', async () => {
+  const locks = createLocks()
+  const fail = async () => locks.hold(['a'], async () => Promise.reject(new Error('no')))
+  await expect(fail()).rejects.toThrow('no')
+  expect(await locks.hold(['a'], async () => 1)).toBe(1)
+})
+
+test('secrets and mount flags are not logged', () => {
+  const request = { volumeId: 'v', secrets: { key: 'hidden' }, capability: { mountFlags: ['password=hidden'] } }
+  expect(JSON.stringify(masked(request))).not.toContain('hidden')
+  expect(masked(request)).toMatchObject({ volumeId: 'v', secrets: { key: '<masked>' } })
+})

@@ -1,0 +1,121 @@
+// Loop devices: files as block devices. Needs root.
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { constants } from 'node:fs'
+import { LinuxError } from './errors.ts'
+import { call } from './libc.ts'
+import { makeNode } from './node.ts'
+
+/** ioctls of linux/loop.h. */
+const [LOOP_CLR_FD, LOOP_SET_CAPACITY, LOOP_CONFIGURE, LOOP_CTL_GET_FREE] = [0x4c01, 0x4c07, 0x4c0a, 0x4c82]
+const flag = { readOnly: 1, autoClear: 4 }
+/** `struct loop_config`: fd, block size, `loop_info64` of 232 bytes, 8 reserved words. */
+const configBytes = 304
+const [flagsAt, fileNameAt, fileNameBytes] = [8 + 52, 8 + 56, 63]
+const loopMajor = 7
+
+export interface LoopOptions {
+  readOnly?: boolean
+  /** It goes with its last user, be that a mount: until then hold what `attachLoop` answers. Default false. */
+  autoClear?: boolean
+}
+
+export interface LoopDevice extends Disposable {
+  /** For instance `/dev/loop0`. */
+  readonly path: string
+}
+
+/**
+ * Makes a file a block device, through a free loop device. It stays until `detachLoop`, or with `autoClear` until this answer is
+ * disposed and nobody else has it open, however this process ends. Linux 5.8 or later.
+ * @throws LinuxError
+ */
+export function attachLoop(file: string, { readOnly = false, autoClear = false }: LoopOptions = {}): LoopDevice {
+  const backing = openSync(file, readOnly ? 'r' : 'r+')
+  try {
+    for (;;) {
+      const path = freeLoop()
+      const device = openSync(path, readOnly ? 'r' : 'r+')
+      try {
+        const config = Buffer.alloc(configBytes)
+        config.writeUInt32LE(backing, 0)
+        config.writeUInt32LE((readOnly ? flag.readOnly : 0) | (autoClear ? flag.autoClear : 0), flagsAt)
+        config.write(file.slice(-fileNameBytes), fileNameAt, fileNameBytes)
+        call('ioctlWith', `${path} LOOP_CONFIGURE ${file}`, device, LOOP_CONFIGURE, config)
+        let open = true
+        return {
+          path,
+          [Symbol.dispose]: () => {
+            if (open) closeSync(device)
+            open = false
+          },
+        }
+      } catch (error) {
+        closeSync(device)
+        // Another process was quicker to take this free one.
+        if (!(error instanceof LinuxError && error.code === 'EBUSY')) throw error
+      }
+    }
+  } finally {
+    closeSync(backing)
+  }
+}
+
+function freeLoop(): string {
+  const control = openSync('/dev/loop-control', 'r+')
+  try {
+    const number = call('ioctl', '/dev/loop-control LOOP_CTL_GET_FREE', control, LOOP_CTL_GET_FREE, 0)
+    const path = `/dev/loop${number}`
+    // In a container nobody else may make it.
+    if (!existsSync(path)) makeNode(path, constants.S_IFBLK | 0o660, loopMajor, number)
+    return path
+  } finally {
+    closeSync(control)
+  }
+}
+
+/** Gives a loop device back; fine when it has no file. While it is in use, it goes with its last user. @throws LinuxError */
+export function detachLoop(path: string): void {
+  onDevice(path, (device) => {
+    try {
+      call('ioctl', `${path} LOOP_CLR_FD`, device, LOOP_CLR_FD, 0)
+    } catch (error) {
+      if (!(error instanceof LinuxError && error.code === 'ENXIO')) throw error
+    }
+  })
+}
+
+/** Tells a loop device that its file has another size now. @throws LinuxError */
+export function resizeLoop(path: string): void {
+  onDevice(path, (device) => call('ioctl', `${path} LOOP_SET_CAPACITY`, device, LOOP_SET_CAPACITY, 0))
+}
+
+function onDevice(path: string, work: (device: number) => void): void {
+  const device = openSync(path, 'r')
+  try {
+    work(device)
+  } finally {
+    closeSync(device)
+  }
+}
+
+/** All loop devices that have a file, and the path of that file as the kernel knows it. */
+export function readLoops(): { path: string; file: string }[] {
+  return readdirSync('/sys/block')
+    .filter((name) => /^loop\d+$/.test(name))
+    .flatMap((name) => {
+      const file = backingFile(name)
+      return file === undefined ? [] : [{ path: `/dev/${name}`, file }]
+    })
+}
+
+/** The devices of a file, which is named without symlinks. */
+export const loopsOf = (file: string): string[] =>
+  readLoops().flatMap((loop) => (loop.file === file ? [loop.path] : []))
+
+function backingFile(name: string): string | undefined {
+  try {
+    return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').replace(/\n$/, '')
+  } catch {
+    return undefined // it has none, or lost it just now
+  }
+}
