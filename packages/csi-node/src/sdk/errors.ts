@@ -1,8 +1,8 @@
 // The error that a call of a driver ends with.
 import { status } from '@grpc/grpc-js'
+import type { CsiCode } from '../driver/csi-error.ts'
 
-/** The gRPC status codes, by their names. */
-export type CsiCode = Exclude<keyof typeof status, 'OK'>
+export type { CsiCode } from '../driver/csi-error.ts'
 
 /**
  * A failed call. The code says what the caller does next: `ABORTED`, `UNAVAILABLE`, `RESOURCE_EXHAUSTED` and

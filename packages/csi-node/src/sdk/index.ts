@@ -7,7 +7,7 @@ export type { CsiCode } from './errors.ts'
 export { ensureMounted, ensureTarget, ensureUnmounted, isMounted, removeTarget } from './mounting.ts'
 export type { EnsureMounted } from './mounting.ts'
 export { usageOf } from './usage.ts'
-export type { Logger } from './log.ts'
+export type { Logger } from '../log.ts'
 export type {
   AccessMode,
   Call,

@@ -1,12 +1,4 @@
-/** What a driver says of its work: an event in the past tense, and fields. pino's loggers are such. */
-export interface Logger {
-  debug(fields: object, event: string): void
-  info(fields: object, event: string): void
-  warn(fields: object, event: string): void
-  error(fields: object, event: string): void
-}
-
-export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+// What of a request may be logged.
 
 const secretFields = ['secrets', 'mountFlags']
 const tokens = 'csi.storage.k8s.io/serviceAccount.tokens'

@@ -2,7 +2,7 @@
 import type { handleUnaryCall } from '@grpc/grpc-js'
 import { CsiError, grpcStatusOf } from './errors.ts'
 import type { Locks } from './locks.ts'
-import type { Logger } from './log.ts'
+import type { Logger } from '../log.ts'
 import { masked } from './log.ts'
 import type { Call } from './types.ts'
 

@@ -1,14 +1,8 @@
 // What a driver's functions get and give: plain objects. All sizes are in bytes.
-import type { Logger } from './log.ts'
+import type { AccessMode } from '../driver/access-mode.ts'
+import type { Logger } from '../log.ts'
 
-export type AccessMode =
-  | 'SINGLE_NODE_WRITER'
-  | 'SINGLE_NODE_READER_ONLY'
-  | 'MULTI_NODE_READER_ONLY'
-  | 'MULTI_NODE_SINGLE_WRITER'
-  | 'MULTI_NODE_MULTI_WRITER'
-  | 'SINGLE_NODE_SINGLE_WRITER'
-  | 'SINGLE_NODE_MULTI_WRITER'
+export type { AccessMode } from '../driver/access-mode.ts'
 
 /** How a volume is to be used: as a device or as a file system. */
 export type VolumeCapability = { accessMode: AccessMode } & (
