@@ -19,6 +19,7 @@ export interface LoopOptions {
   autoClear?: boolean
 }
 
+/** Disposing it lets go of an `autoClear` device, and does nothing to one that is to stay. */
 export interface LoopDevice extends Disposable {
   /** For instance `/dev/loop0`. */
   readonly path: string
@@ -41,7 +42,9 @@ export function attachLoop(file: string, { readOnly = false, autoClear = false }
         config.writeUInt32LE((readOnly ? flag.readOnly : 0) | (autoClear ? flag.autoClear : 0), flagsAt)
         config.write(file.slice(-fileNameBytes), fileNameAt, fileNameBytes)
         call('ioctlWith', `${path} LOOP_CONFIGURE ${file}`, device, LOOP_CONFIGURE, config)
-        let open = true
+        // One that is to stay is not held: while it is open it could not be given back.
+        if (!autoClear) closeSync(device)
+        let open = autoClear
         return {
           path,
           [Symbol.dispose]: () => {

@@ -30,7 +30,6 @@ const sectors = (device: string): number => Number(readFileSync(`/sys/block/${ba
 
 test('a file is a device that grows with it, until it is given back', () => {
   const loop = attachLoop(file)
-  loop[Symbol.dispose]()
   expect(loopsOf(file)).toEqual([loop.path])
   expect(readFileSync(loop.path)).toEqual(Buffer.alloc(1 << 20, 7))
   const grown = openSync(file, 'r+')
