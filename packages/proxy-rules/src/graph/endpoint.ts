@@ -1,7 +1,17 @@
 // The endpoints that EndpointSlices give to service ports.
 import type { Endpoint as ApiEndpoint, EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { isSpecial, parseAddress, type IPFamily } from '../net/address.ts'
-import { isLabel, isPort, listOf, objectName, shown, type Problem } from './problem.ts'
+import {
+  hasLabel,
+  isLabel,
+  isObject,
+  isPort,
+  itemsOf,
+  objectName,
+  shown,
+  type Problem,
+  type Report,
+} from './problem.ts'
 import { isProtocol } from './service-port.ts'
 
 /** One address and port behind a service port. */
@@ -29,16 +39,48 @@ export const portKey = (namespace: string, service: string, portName: string, pr
 // Hints for nodes are younger than the published types.
 type Hints = ApiEndpoint['hints'] & { forNodes?: readonly { name: string }[] }
 
-const hintNames = (hints: readonly { name: string }[] | null | undefined): string[] =>
-  listOf(hints).flatMap((hint) => (typeof hint?.name === 'string' ? [hint.name] : []))
+const addressTypes: readonly string[] = ['IPv4', 'IPv6', 'FQDN']
 
+type Kind = 'list' | 'object' | 'boolean' | 'string'
+
+const isKind = (value: unknown, kind: Kind): boolean =>
+  kind === 'list' ? Array.isArray(value) : kind === 'object' ? isObject(value) : typeof value === kind
+
+/** What an endpoint has that is of the wrong kind; null is the same as nothing. */
+function misfit({ addresses, nodeName, conditions, hints }: ApiEndpoint): string | undefined {
+  const { forZones, forNodes }: NonNullable<Hints> = hints ?? {}
+  const fields: [name: string, value: unknown, kind: Kind][] = [
+    ['addresses', addresses, 'list'],
+    ['nodeName', nodeName, 'string'],
+    ['conditions', conditions, 'object'],
+    ['conditions.ready', conditions?.ready, 'boolean'],
+    ['conditions.serving', conditions?.serving, 'boolean'],
+    ['conditions.terminating', conditions?.terminating, 'boolean'],
+    ['hints', hints, 'object'],
+    ['hints.forZones', forZones, 'list'],
+    ['hints.forNodes', forNodes, 'list'],
+  ]
+  for (const [name, value, kind] of fields)
+    if (value !== undefined && value !== null && !isKind(value, kind)) return `${name} ${shown(value)} is no ${kind}`
+  const all = [...(forZones ?? []), ...(forNodes ?? [])]
+  const at = all.findIndex((hint) => typeof hint?.name !== 'string')
+  return at < 0 ? undefined : `hints ${shown(all[at])} has no name`
+}
+
+const hintNames = (hints: readonly { name: string }[] | null | undefined): string[] =>
+  (hints ?? []).map(({ name }) => name)
+
+/** A string says why the endpoint is left out; one without addresses just is no endpoint. */
 function endpointOf(
   endpoint: ApiEndpoint | null,
   family: IPFamily,
   nodeName: string,
 ): Omit<Endpoint, 'text' | 'port'> | string | undefined {
-  const text = listOf(endpoint?.addresses)[0]
-  if (!endpoint || text === undefined) return undefined
+  if (!isObject(endpoint)) return `${shown(endpoint)} is no endpoint; it is left out`
+  const wrong = misfit(endpoint)
+  if (wrong !== undefined) return `${wrong}; the endpoint is left out`
+  const [text] = endpoint.addresses ?? []
+  if (text === undefined) return undefined
   const address = parseAddress(text)
   if (address?.family !== family) return `${shown(text)} is no ${family} address; the endpoint is left out`
   if (isSpecial(address)) return `${address.text} is loopback, link-local or unspecified; the endpoint is left out`
@@ -49,7 +91,7 @@ function endpointOf(
     ready: conditions?.ready ?? true,
     serving: conditions?.serving ?? true,
     terminating: conditions?.terminating === true,
-    local: endpoint.nodeName !== undefined && endpoint.nodeName === nodeName,
+    local: endpoint.nodeName === nodeName,
     zoneHints: hintNames(hints?.forZones),
     nodeHints: hintNames(hints?.forNodes),
   }
@@ -72,28 +114,33 @@ export function addSlice(
   nodeName: string,
   problems: Problem[],
 ): void {
-  const { metadata } = slice
-  const labels = metadata?.labels ?? {}
-  if (slice.addressType !== family || 'service.kubernetes.io/headless' in labels) return
+  const { metadata, addressType } = slice
+  if (hasLabel(metadata, 'service.kubernetes.io/headless')) return
   const object = objectName('EndpointSlice', metadata)
-  const service = labels['kubernetes.io/service-name']
+  const report: Report = (field, message) => problems.push({ object, field, message })
+  if (!addressTypes.includes(addressType)) {
+    report('addressType', `${shown(addressType)} is none of ${addressTypes.join(', ')}; the slice is left out`)
+    return
+  }
+  if (addressType !== family) return
+  const service = metadata?.labels?.['kubernetes.io/service-name']
   const namespace = metadata?.namespace
   if (!isLabel(service) || !isLabel(namespace)) {
     const message = `belongs to no Service (${shown(service)} in namespace ${shown(namespace)}); it is left out`
-    problems.push({ object, field: 'metadata.labels["kubernetes.io/service-name"]', message })
+    report('metadata.labels["kubernetes.io/service-name"]', message)
     return
   }
-  const endpoints = listOf(slice.endpoints).flatMap((item, index) => {
+  const endpoints = itemsOf(slice.endpoints, 'endpoints', report).flatMap((item, index) => {
     const endpoint = endpointOf(item, family, nodeName)
-    if (typeof endpoint === 'string') problems.push({ object, field: `endpoints[${index}]`, message: endpoint })
+    if (typeof endpoint === 'string') report(`endpoints[${index}]`, endpoint)
     return endpoint === undefined || typeof endpoint === 'string' ? [] : [endpoint]
   })
-  for (const [index, item] of listOf(slice.ports).entries()) {
+  for (const [index, item] of itemsOf(slice.ports, 'ports', report).entries()) {
     const port = item?.port
     const protocol = item?.protocol ?? 'TCP'
     if (typeof item?.name !== 'string' || !isPort(port) || !isProtocol(protocol)) {
       const message = `name ${shown(item?.name)}, port ${shown(port)}, ${shown(protocol)}: it is left out`
-      problems.push({ object, field: `ports[${index}]`, message })
+      report(`ports[${index}]`, message)
       continue
     }
     const key = portKey(namespace, service, item.name, protocol)

@@ -4,7 +4,7 @@ import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { IPFamily } from '../net/address.ts'
 import { chooseEndpoints, type Choice, type Place } from './choice.ts'
 import { addSlice, portKey, type Endpoint, type EndpointTable } from './endpoint.ts'
-import type { Problem } from './problem.ts'
+import { isLabel, isObject, shown, type Problem } from './problem.ts'
 import { servicePorts, type ServicePort } from './service-port.ts'
 import { findByKey, withChanges } from './sorted.ts'
 
@@ -62,12 +62,16 @@ const byText =
 const keyOf = ({ namespace, service, portName, protocol }: ServicePort): string =>
   portKey(namespace, service, portName, protocol)
 
+/** What is no name stands in brackets, so that no proper name is the same. */
+const keyPart = (name: unknown): string => (isLabel(name) ? name : `(${shown(name)})`)
+
 /** The key of a Service's objects. It ends as the keys of its nodes go on, so that it sorts as they do. */
-export const serviceKey = ({ metadata }: Service): string => `${metadata?.namespace}/${metadata?.name}/`
+export const serviceKey = ({ metadata }: Service): string =>
+  `${keyPart(metadata?.namespace)}/${keyPart(metadata?.name)}/`
 
 /** The key of the Service that a slice belongs to. */
 export const sliceKey = ({ metadata }: EndpointSlice): string =>
-  `${metadata?.namespace}/${metadata?.labels?.['kubernetes.io/service-name']}/`
+  `${keyPart(metadata?.namespace)}/${keyPart(metadata?.labels?.['kubernetes.io/service-name'])}/`
 
 /** A graph of nothing. */
 export function emptyGraph(family: IPFamily, { nodeName, zone }: Place): ServiceGraph {
@@ -85,8 +89,8 @@ export function serviceGraph(input: GraphInput, previous?: ServiceGraph): Servic
   const { family, nodeName, zone } = input
   const isSame = previous?.family === family && previous.nodeName === nodeName && previous.zone === zone
   const base = isSame ? previous : emptyGraph(family, input)
-  const slices = Map.groupBy(input.endpointSlices, sliceKey)
-  const services = new Map(input.services.map((service) => [serviceKey(service), service]))
+  const slices = Map.groupBy(input.endpointSlices.filter(isObject), sliceKey)
+  const services = new Map(input.services.filter(isObject).map((service) => [serviceKey(service), service]))
   const known = new Map(base.sources.map((source) => [source.key, source]))
   const changes = new Map<string, ServiceObjects>()
   for (const key of new Set([...known.keys(), ...services.keys(), ...slices.keys()])) {
@@ -157,7 +161,7 @@ function sourceOf(
     else ports.set(keyOf(port), port)
   }
   const table: EndpointTable = new Map()
-  const ordered = slices.toSorted(byText((slice) => String(slice.metadata?.name)))
+  const ordered = slices.toSorted(byText((slice) => shown(slice.metadata?.name)))
   for (const slice of ordered) addSlice(table, slice, family, place.nodeName, problems)
   const nodes = [...ports].sort(byText(([text]) => text)).map(([text, port]): ServiceNode => {
     const endpoints = [...(table.get(text)?.values() ?? [])].sort(byText((endpoint) => endpoint.text))

@@ -1,7 +1,17 @@
 // One port of one Service in one address family: the unit that rules are made for.
-import type { Service, ServicePort as ApiPort, ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
+import type { LoadBalancerIngress, Service, ServicePort as ApiPort, ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
 import { isSpecial, parseAddress, parseCidr, type Address, type Cidr, type IPFamily } from '../net/address.ts'
-import { isLabel, isPort, listOf, objectName, shown, type Problem } from './problem.ts'
+import {
+  hasLabel,
+  isLabel,
+  isObject,
+  isPort,
+  itemsOf,
+  objectName,
+  shown,
+  type Problem,
+  type Report,
+} from './problem.ts'
 
 /** A transport protocol that Services know. */
 export type Protocol = 'TCP' | 'UDP' | 'SCTP'
@@ -37,15 +47,34 @@ const defaultAffinitySeconds = 10800
 /** Whether `value` is a protocol that Services know. */
 export const isProtocol = (value: unknown): value is Protocol => typeof value === 'string' && protocols.includes(value)
 
-type Report = (field: string, message: string) => void
+const enumerations = {
+  type: ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'],
+  internalTrafficPolicy: ['Cluster', 'Local'],
+  externalTrafficPolicy: ['Cluster', 'Local'],
+  sessionAffinity: ['None', 'ClientIP'],
+} as const
+
+/** A word that is none of those that a field may have is the same as none, and told. */
+function checkWords(spec: ServiceSpec, report: Report): void {
+  for (const [field, words] of Object.entries(enumerations)) {
+    const value: unknown = spec[field as keyof typeof enumerations] ?? undefined
+    // The API server writes an empty policy for no policy.
+    if (value === undefined || value === '' || (words as readonly unknown[]).includes(value)) continue
+    report(`spec.${field}`, `${shown(value)} is none of ${words.join(', ')}; it is left out`)
+  }
+}
 
 function clusterIPOf(spec: ServiceSpec, family: IPFamily, report: Report): string | undefined {
-  const families = listOf(spec.ipFamilies)
-  const text = families.length > 0 ? listOf(spec.clusterIPs)[families.indexOf(family)] : spec.clusterIP
-  if (!text || text === 'None') return undefined
+  const families = itemsOf(spec.ipFamilies, 'spec.ipFamilies', report)
+  const addresses = itemsOf(spec.clusterIPs, 'spec.clusterIPs', report)
+  const text = families.length > 0 ? addresses[families.indexOf(family)] : spec.clusterIP
+  if (text === undefined || text === null || text === '' || text === 'None') return undefined
   const address = parseAddress(text)
+  if (address?.family === family) return address.text
+  // Without families the one address may be of the other.
   if (!address) report('spec.clusterIPs', `${shown(text)} is no IP address; the Service is left out`)
-  return address?.family === family ? address.text : undefined
+  else if (families.length > 0) report('spec.clusterIPs', `${shown(text)} is no ${family} address; it is left out`)
+  return undefined
 }
 
 function addressesOf(texts: readonly unknown[], family: IPFamily, field: string, report: Report): Address[] {
@@ -58,7 +87,7 @@ function addressesOf(texts: readonly unknown[], family: IPFamily, field: string,
 
 function externalIPsOf(spec: ServiceSpec, family: IPFamily, report: Report): string[] {
   const field = 'spec.externalIPs'
-  return addressesOf(listOf(spec.externalIPs), family, field, report).flatMap((address) => {
+  return addressesOf(itemsOf(spec.externalIPs, field, report), family, field, report).flatMap((address) => {
     if (!isSpecial(address)) return [address.text]
     report(field, `${address.text} is loopback, link-local or unspecified; it is left out`)
     return []
@@ -66,7 +95,7 @@ function externalIPsOf(spec: ServiceSpec, family: IPFamily, report: Report): str
 }
 
 function sourceRangesOf(spec: ServiceSpec, family: IPFamily, report: Report): string[] {
-  const texts = listOf(spec.loadBalancerSourceRanges)
+  const texts = itemsOf(spec.loadBalancerSourceRanges, 'spec.loadBalancerSourceRanges', report)
   const ranges = texts.flatMap((text): Cidr[] => {
     const range = typeof text === 'string' ? parseCidr(text.trim()) : undefined
     if (!range) report('spec.loadBalancerSourceRanges', `${shown(text)} is no CIDR; it is left out`)
@@ -75,10 +104,18 @@ function sourceRangesOf(spec: ServiceSpec, family: IPFamily, report: Report): st
   return ranges.some(({ prefix }) => prefix === 0) ? [] : ranges.map(({ text }) => text)
 }
 
+const ipModes: readonly unknown[] = ['VIP', 'Proxy']
+
 function vipsOf(service: Service, family: IPFamily, report: Report): string[] {
-  const ingress = listOf(service.status?.loadBalancer?.ingress)
-  const ips = ingress.filter((entry) => entry?.ip && (entry.ipMode ?? 'VIP') === 'VIP').map(({ ip }) => ip)
-  return addressesOf(ips, family, 'status.loadBalancer.ingress', report).map(({ text }) => text)
+  const field = 'status.loadBalancer.ingress'
+  const entries = itemsOf(service.status?.loadBalancer?.ingress, field, report)
+  const ips = entries.flatMap((entry: LoadBalancerIngress | null): unknown[] => {
+    const mode: unknown = entry?.ipMode ?? 'VIP'
+    const isKnown = isObject(entry) && ipModes.includes(mode)
+    if (!isKnown) report(field, `${shown(entry)} is no entry with an ipMode of ${ipModes.join(', ')}; it is left out`)
+    return isKnown && mode === 'VIP' && (entry.ip ?? '') !== '' ? [entry.ip] : []
+  })
+  return addressesOf(ips, family, field, report).map(({ text }) => text)
 }
 
 function affinityOf(spec: ServiceSpec, report: Report): number {
@@ -95,7 +132,7 @@ function checkPort(port: ApiPort | null, field: string, report: Report): port is
     isPort(port?.port) ? '' : `port ${shown(port?.port)}`,
     name === '' || isLabel(name) ? '' : `name ${shown(name)}`,
     isProtocol(port?.protocol ?? 'TCP') ? '' : `protocol ${shown(port?.protocol)}`,
-    !port?.nodePort || isPort(port.nodePort) ? '' : `nodePort ${shown(port.nodePort)}`,
+    isPort(port?.nodePort ?? 1) || port?.nodePort === 0 ? '' : `nodePort ${shown(port?.nodePort)}`,
   ].filter(Boolean)
   if (wrong.length > 0) report(field, `${wrong.join(', ')} cannot be used; the port is left out`)
   return wrong.length === 0
@@ -109,16 +146,22 @@ export function servicePorts(service: Service, family: IPFamily, problems: Probl
   const { metadata, spec } = service
   const object = objectName('Service', metadata)
   const report: Report = (field, message) => problems.push({ object, field, message })
-  if (!spec || spec.type === 'ExternalName') return []
-  if (metadata?.labels && 'service.kubernetes.io/service-proxy-name' in metadata.labels) return []
+  if (hasLabel(metadata, 'service.kubernetes.io/service-proxy-name')) return []
+  if (!isObject(spec)) {
+    report('spec', `${shown(spec)} is no object; the Service is left out`)
+    return []
+  }
+  if (spec.type === 'ExternalName') return []
   if (!isLabel(metadata?.name) || !isLabel(metadata?.namespace)) {
     report('metadata', 'name and namespace must be DNS labels; the Service is left out')
     return []
   }
-  if (!spec.clusterIP || spec.clusterIP === 'None') return []
+  if ((spec.clusterIP ?? '') === '' || spec.clusterIP === 'None') return []
   const clusterIP = clusterIPOf(spec, family, report)
   if (clusterIP === undefined) return []
-  const reachable = spec.type === 'LoadBalancer' || spec.type === 'NodePort' || listOf(spec.externalIPs).length > 0
+  checkWords(spec, report)
+  const hasExternalIPs = Array.isArray(spec.externalIPs) && spec.externalIPs.length > 0
+  const reachable = spec.type === 'LoadBalancer' || spec.type === 'NodePort' || hasExternalIPs
   const externalPolicyLocal = reachable && spec.externalTrafficPolicy === 'Local'
   const usesHealthPort = spec.type === 'LoadBalancer' && externalPolicyLocal
   if (usesHealthPort && !isPort(spec.healthCheckNodePort))
@@ -135,7 +178,7 @@ export function servicePorts(service: Service, family: IPFamily, problems: Probl
     internalPolicyLocal: spec.internalTrafficPolicy === 'Local',
     externalPolicyLocal,
   }
-  return listOf(spec.ports).flatMap((port, index): ServicePort[] => {
+  return itemsOf(spec.ports, 'spec.ports', report).flatMap((port, index): ServicePort[] => {
     if (!checkPort(port, `spec.ports[${index}]`, report)) return []
     const portName = port.name ?? ''
     const name = `${common.namespace}/${common.service}${portName && `:${portName}`}`

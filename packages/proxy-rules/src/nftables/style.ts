@@ -26,13 +26,14 @@ export interface Style {
 
 /** An interface's name as long as this cannot be the beginning of a longer one. */
 const longestName = 15
-const bareWord = /^[A-Za-z][\w.-]*$/
+const bareWord = /^[A-Za-z][\w.-]*\*$/
 
 function localMatch(source: LocalSource | undefined, ip: string): Style['local'] {
   if (!source) return undefined
   if ('cidr' in source) return { is: `${ip} saddr ${source.cidr}`, isNot: `${ip} saddr != ${source.cidr}` }
   const pattern = source.isPrefix && source.name.length < longestName ? `${source.name}*` : source.name
-  const name = bareWord.test(source.name) ? pattern : `"${pattern}"`
+  // A whole name may be a word of nft's language, such as `bridge`.
+  const name = bareWord.test(pattern) ? pattern : `"${pattern}"`
   return { is: `iifname ${name}`, isNot: `iifname != ${name}` }
 }
 
