@@ -120,7 +120,8 @@ export function startTracker(options: TrackerOptions): Tracker {
     const [namespace = '', name = ''] = key.split('/')
     return serviceInformer.get({ namespace, name })
   }
-  synced.catch(() => {}) // who does not await it is told of failures by the log
+  // Who does not await it is told of failures by the log: Node would end the process for a rejection that nobody hears.
+  synced.catch(() => {})
   return {
     synced,
     nodeEligible: () => isEligible(nodeInformer.get({ name: nodeName })),

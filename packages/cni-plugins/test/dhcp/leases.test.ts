@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openLeases } from '../../src/plugins/dhcp/leases.ts'
@@ -228,6 +228,19 @@ test('the next life keeps what the last one held, and forgets what is gone', asy
   expect(warnings.join()).toContain('a DHCP lease cannot be read')
   await next.release(one, signal())
   await expect.poll(network.released, { timeout: 5_000 }).toHaveLength(1)
+})
+
+test('a lease whose namespace cannot be looked at is held on to', async () => {
+  await network.serve()
+  const first = open()
+  await first.allocate(requestOf('one'), signal())
+  await first[Symbol.asyncDispose]()
+  const loop = join(network.machine.folder, 'loop')
+  symlinkSync(loop, loop)
+  const second = open({ hostPrefix: loop })
+  await second.releaseOthers('other', [], signal())
+  expect(records()).toHaveLength(1)
+  expect(warnings[1]).toContain('ELOOP')
 })
 
 test('many pods at once get an address each', async () => {

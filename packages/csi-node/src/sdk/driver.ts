@@ -105,7 +105,8 @@ async function serveDriver(options: DriverOptions, serving: ServeDriverOptions):
   await refuseLive(socketPath)
 
   const { promise: ended, resolve, reject } = Promise.withResolvers<void>()
-  ended.catch(() => undefined) // who does not look at it is told by the log
+  // Who does not await it is told by the log: Node would end the process for a rejection that nobody hears.
+  ended.catch(() => undefined)
   await using opening = new AsyncDisposableStack()
   opening.use(await listenOn(server, socketPath))
   let closed: Promise<void> | undefined

@@ -117,7 +117,8 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
   const inTurn: typeof exchange = async (request, take) => {
     if (isClosed) throw new LinuxError('EBADF', request.call, request.path, 'netlink is closed')
     const turn = last.then(async () => exchange(request, take))
-    last = turn.catch(() => {}) // who asked hears of it; the next one goes on
+    // Who asked hears of a failure by `turn`; the next one in line goes on.
+    last = turn.catch(() => {})
     return turn
   }
   return {

@@ -1,6 +1,6 @@
 // Leases of pods: got, kept for as long as their pods are there, and given back. Used by the daemon and in process.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { openNetlink } from '@nodelet/linux'
+import { LinuxError, openNetlink } from '@nodelet/linux'
 import type { Link, NetworkChange } from '@nodelet/linux'
 import { CniError, cniCode } from '../../errors.ts'
 import { createLines } from '../../libcni/lines.ts'
@@ -69,6 +69,8 @@ interface Kept {
 }
 
 const nameOf = ({ containerId, network, ifName }: LeaseKey): string => `${containerId}/${network}/${ifName}`
+/** Of a file of a namespace that is not there, or is no namespace any more. */
+const goneCodes = ['ENOENT', 'EINVAL']
 /** Timers of Node hold no more. */
 const longestSleepMs = 2 ** 31 - 1
 
@@ -81,10 +83,16 @@ export function openLeases(options: LeasesOptions): LeaseHolder & AsyncDisposabl
   const lines = createLines()
   const delayMs = (failures: number): number => retryDelayMs(failures, resendMaxMs, Math.random())
   const netnsOf = ({ netns }: LeaseRequest): string => `${hostPrefix}${netns}`
+  /** Undefined when it is gone, be it with its namespace. @throws LinuxError when that cannot be said */
   const linkOf = async ({ request, link }: HeldLease): Promise<PodLink | undefined> => {
-    // With its namespace a link is gone, too.
-    const found = await findLink(netnsOf(request), request.ifName).catch(() => undefined)
-    return found?.index === link ? found : undefined
+    try {
+      const found = await findLink(netnsOf(request), request.ifName)
+      return found.index === link ? found : undefined
+    } catch (error) {
+      const isGone = error instanceof CniError || (error instanceof LinuxError && goneCodes.includes(error.code))
+      if (isGone) return undefined
+      throw error
+    }
   }
   const clientOf = (request: LeaseRequest, { mac }: PodLink): Client => {
     const provide = new Map(request.provide.map(({ code, value }) => [code, Buffer.from(value)]))
@@ -121,10 +129,10 @@ export function openLeases(options: LeasesOptions): LeaseHolder & AsyncDisposabl
       else if (step.kind === 'wait') await sleepUntil(step.untilMs, signal)
       else if (step.kind === 'expire') return takeDown(one, 'the DHCP lease is over, its link goes down')
       else {
-        const link = await linkOf(one)
-        if (!link) return
         const patience = { timeoutMs: Math.min(timeoutMs, Math.max(1, step.untilMs - Date.now())), signal }
         try {
+          const link = await linkOf(one)
+          if (!link) return
           const how = { lease: one.lease, anybody: step.kind === 'rebind' }
           one.lease = await prolong(link, clientOf(request, link), how, patience)
           failures = undefined
@@ -152,7 +160,8 @@ export function openLeases(options: LeasesOptions): LeaseHolder & AsyncDisposabl
     const done = whileLink(netnsOf(one.request), one.link, ended.signal, async (signal) => keep(one, signal))
     const end = async (): Promise<void> => {
       ended.abort()
-      await done.catch(() => undefined) // that it was ended
+      // That it was ended; of any other end the log is told below.
+      await done.catch(() => undefined)
     }
     const own = { held: one, end }
     kept.set(name, own)
@@ -173,7 +182,6 @@ export function openLeases(options: LeasesOptions): LeaseHolder & AsyncDisposabl
     const one = kept.get(name)
     if (!one) return
     await one.end()
-    kept.delete(name)
     const link = await linkOf(one.held)
     // Without its link there is no way to say so: the server hears nothing more, and takes the address back in time.
     if (link) {
@@ -182,15 +190,29 @@ export function openLeases(options: LeasesOptions): LeaseHolder & AsyncDisposabl
       )
     }
     await records.remove(name)
+    // What failed before is asked for again, and finds it.
+    kept.delete(name)
   }
 
+  const isThere = async (one: HeldLease): Promise<boolean> => {
+    try {
+      return (await linkOf(one)) !== undefined
+    } catch (error) {
+      log.warn(
+        { ...shown(one), err: String(error) },
+        'the link of a DHCP lease cannot be looked for: the lease is held',
+      )
+      return true
+    }
+  }
   const resumed = records.all().then(async (all) => {
     for (const one of all) {
-      if (await linkOf(one)) start(one)
+      if (await isThere(one)) start(one)
       else await records.remove(nameOf(one.request))
     }
   })
-  resumed.catch(() => undefined) // whoever asks for a lease hears of it
+  // Whoever asks for a lease awaits it too, and hears why the records cannot be read.
+  resumed.catch(() => undefined)
   const inLine = async <T>(key: LeaseKey, work: () => Promise<T>): Promise<T> => {
     await resumed
     return lines(nameOf(key), work)
@@ -248,7 +270,8 @@ async function whileLink(
   const gone = new AbortController()
   const watched = AbortSignal.any([signal, over.signal])
   const watching = untilGone(netns, index, watched).then(() => watched.aborted || gone.abort())
-  watching.catch(() => undefined) // without it, the link is looked at when the lease is prolonged
+  // Without it nothing is lost: the link is looked at again when the lease is prolonged.
+  watching.catch(() => undefined)
   try {
     await work(AbortSignal.any([signal, gone.signal]))
   } catch (error) {
