@@ -1,7 +1,5 @@
 // Keeps what a request holds in confidence out of what a driver says about it.
-
-/** The context, or secret, that tokens of service accounts are handed over in. */
-const tokensKey = 'csi.storage.k8s.io/serviceAccount.tokens'
+import { tokensKey } from '../tokens.ts'
 
 export interface Confidential {
   readonly secrets?: Readonly<Record<string, string>> | undefined

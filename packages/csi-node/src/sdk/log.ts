@@ -1,7 +1,7 @@
 // What of a request may be logged.
+import { tokensKey } from '../tokens.ts'
 
 const secretFields = ['secrets', 'mountFlags']
-const tokens = 'csi.storage.k8s.io/serviceAccount.tokens'
 
 /** A request as it may be logged: what is secret, or may be, is only named. */
 export function masked(request: unknown): unknown {
@@ -9,7 +9,7 @@ export function masked(request: unknown): unknown {
   if (typeof request !== 'object' || request === null) return request
   return Object.fromEntries(
     Object.entries(request).map(([key, value]) => {
-      if (key === tokens) return [key, '<masked>']
+      if (key === tokensKey) return [key, '<masked>']
       if (!secretFields.includes(key)) return [key, masked(value)]
       if (Array.isArray(value)) return [key, value.map(() => '<masked>')]
       return [key, Object.fromEntries(Object.keys((value ?? {}) as object).map((name) => [name, '<masked>']))]

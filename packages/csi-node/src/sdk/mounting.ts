@@ -27,7 +27,8 @@ export interface EnsureMounted extends MountOptions {
 }
 
 /**
- * Mounts unless it is mounted so already. A folder as source is bound when no `type` is given.
+ * Mounts unless it is mounted so already. A folder as source is bound when no `type` is given. Of options only read-only is compared
+ * with what is there, since file systems write their own otherwise than they were given.
  * @returns whether it mounted
  * @throws CsiError ALREADY_EXISTS when something else, or the same read-only or not, is mounted there; LinuxError
  */

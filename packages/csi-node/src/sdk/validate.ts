@@ -2,6 +2,7 @@
 import { isAbsolute } from 'node:path'
 import { VolumeCapability_AccessMode_Mode as Mode } from '../gen/csi.ts'
 import type * as wire from '../gen/csi.ts'
+import { tokensKey } from '../tokens.ts'
 import { CsiError } from './errors.ts'
 import type { AccessMode, CapacityRange, ContentSource, StringMap, Topology, VolumeCapability } from './types.ts'
 
@@ -38,15 +39,17 @@ export function path(field: string, value: string): string {
 export const optionalPath = (field: string, value: string): string | undefined =>
   value === '' ? undefined : path(field, value)
 
+/** Kubelets put tokens there that by themselves may be larger: they do not count. */
 export function map(field: string, value: StringMap): StringMap {
-  const size = Object.entries(value).reduce((sum, [key, each]) => sum + sizeOf(key) + sizeOf(each), 0)
+  const counted = Object.entries(value).filter(([key]) => key !== tokensKey)
+  const size = counted.reduce((sum, [key, each]) => sum + sizeOf(key) + sizeOf(each), 0)
   if (size > mapBytes) throw refused(`${field}: ${size} bytes are more than ${mapBytes}`)
   return value
 }
 
 /** Values are never part of a message. */
 export function secrets(value: StringMap): StringMap {
-  const odd = Object.keys(value).find((key) => !/^[A-Za-z0-9._-]+$/.test(key))
+  const odd = Object.keys(value).find((key) => key !== tokensKey && !/^[A-Za-z0-9._-]+$/.test(key))
   if (odd !== undefined)
     throw refused(`secrets: the key ${JSON.stringify(odd)} has other characters than A-Z a-z 0-9 - _ .`)
   return map('secrets', value)

@@ -82,6 +82,12 @@ test.each<[string, object, RegExp]>([
   })
 })
 
+test.each(['volumeContext', 'secrets'])('service account tokens in %s may be many', async (field) => {
+  await using serving = await tmpfs.serve({ rootDir: folder, register: false })
+  const tokens = { 'csi.storage.k8s.io/serviceAccount.tokens': 'x'.repeat(5000) }
+  await publish(nodeOf(serving.socketPath), publishing({ [field]: tokens }))
+})
+
 test('registers, comes back when the folder is wiped, and ends with the words of a kubelet that refuses it', async () => {
   await using serving = await tmpfs.serve({ rootDir: folder })
   const socket = join(folder, 'plugins_registry', `${tmpfs.name}-reg.sock`)
