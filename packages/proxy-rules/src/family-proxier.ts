@@ -48,6 +48,7 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
   let triggers: readonly number[] = []
   let cleaning = false
   let cleanFailed = false
+  let told: ReadonlySet<string> = new Set()
 
   const clean = async (graph: ServiceGraph): Promise<void> => {
     const beganMs = performance.now()
@@ -62,6 +63,13 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
       if (!cleanFailed) log.warn({ err: error, family }, 'stale UDP connections could not be deleted')
       cleanFailed = true
     }
+  }
+  /** Each once, for as long as it stays. */
+  const tellProblems = ({ problems }: ServiceGraph): void => {
+    const now = new Map(problems.map((problem) => [JSON.stringify(problem), problem]))
+    for (const [text, problem] of now)
+      if (!told.has(text)) log.warn({ ...problem }, 'part of an object was left out of the rules')
+    told = new Set(now.keys())
   }
   const currentFacts = (): NodeFacts => ({ ...facts, interfaces: interfacesIn(netns), serviceCIDRs })
   const load = async (graph: ServiceGraph, changed: ReadonlySet<string> | undefined): Promise<void> => {
@@ -79,13 +87,14 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
   return {
     sync: async (update) => {
       known = updateServiceGraph(known, update, update.changes)
-      triggers = [...triggers, ...update.triggers].slice(-mostTriggers)
+      const ours = update.triggers.filter(({ addressType }) => addressType === family).map(({ at }) => at)
+      triggers = [...triggers, ...ours].slice(-mostTriggers)
       const graph = known
       const full = !applied || update.zone !== applied.zone || Date.now() - fullAt > fullPeriodMs
       const changed = full || !applied ? undefined : changedServices(applied, graph)
       cleaning ||= needsCleaning(applied, graph)
       if (!changed || changed.size > 0 || String(update.serviceCIDRs) !== String(serviceCIDRs)) {
-        for (const problem of graph.problems) log.warn({ ...problem }, 'part of an object was left out of the rules')
+        tellProblems(graph)
         // What fails half-way leaves the kernel in an unknown state: the next sync is a full one.
         applied = undefined
         serviceCIDRs = update.serviceCIDRs

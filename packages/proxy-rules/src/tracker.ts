@@ -15,8 +15,15 @@ export interface Update extends Place {
   changes: ReadonlyMap<string, ServiceObjects>
   /** Where cluster IPs come from; none unless they are followed. */
   serviceCIDRs: readonly string[]
-  /** When endpoints of these changes changed, as their slices say, in milliseconds since the epoch. */
-  triggers: readonly number[]
+  /** When endpoints of these changes changed, as their slices say. */
+  triggers: readonly Trigger[]
+}
+
+export interface Trigger {
+  /** Of the slice: only the proxy of this family has its endpoints. */
+  addressType: string
+  /** Milliseconds since the epoch. */
+  at: number
 }
 
 /** Gives one reader what changed since it asked last: at first that is all. */
@@ -78,7 +85,7 @@ export function startTracker(options: TrackerOptions): Tracker {
   /** Keys of Services that changed, for each feed. */
   const marks: Set<string>[] = []
   /** Slice → when what it says now came to be, until it is taken; for each feed. */
-  const triggers: Map<string, number>[] = []
+  const triggers: Map<string, Trigger>[] = []
   const mark = (key: string): void => {
     for (const keys of marks) keys.add(key)
     changed()
@@ -96,7 +103,8 @@ export function startTracker(options: TrackerOptions): Tracker {
     const trigger = (slice: EndpointSlice, previous?: EndpointSlice): void => {
       const at = triggerOf(slice)
       if (!ready || at === undefined || at === triggerOf(previous)) return
-      for (const times of triggers) times.set(`${slice.metadata?.namespace}/${slice.metadata?.name}`, at)
+      const { metadata, addressType } = slice
+      for (const times of triggers) times.set(`${metadata?.namespace}/${metadata?.name}`, { addressType, at })
     }
     sliceInformer.subscribe({
       added: (slice) => {
@@ -127,7 +135,7 @@ export function startTracker(options: TrackerOptions): Tracker {
     nodeEligible: () => isEligible(nodeInformer.get({ name: nodeName })),
     openFeed: () => {
       const keys = new Set<string>()
-      const times = new Map<string, number>()
+      const times = new Map<string, Trigger>()
       marks.push(keys)
       triggers.push(times)
       let lastZone = ''

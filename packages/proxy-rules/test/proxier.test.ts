@@ -174,6 +174,15 @@ test('health check node ports tell of ready endpoints on this node', async () =>
   await eventually(async () => await expect(ask(hostIP)).rejects.toThrow('ECONNREFUSED'))
 })
 
+test('what is left out of an object is told once, not with each load', async () => {
+  putService({ ports: [{ port: 80 }, { name: 'bad', port: 0 }] })
+  putEndpoints(['a'])
+  await start()
+  putEndpoints(['b'])
+  await eventually(async () => expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['b']))
+  expect(world.told.filter((line) => line.includes('spec.ports[1]'))).toHaveLength(1)
+})
+
 test('a proxy says what becomes of a packet', async () => {
   putService({
     type: 'NodePort',
@@ -241,6 +250,7 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   await eventually(async () =>
     expect(await metrics()).toContain('kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"} 1'),
   )
+  expect((await metrics()).join()).not.toContain('programming_duration_seconds_count{ip_family="IPv6"}')
   expect(await metrics()).toEqual(
     expect.arrayContaining([
       'kubeproxy_network_programming_duration_seconds_bucket{le="1",ip_family="IPv4"} 0',

@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { json } from 'node:stream/consumers'
 import type { Inquiry, InquiryAnswer, Proxier } from '@nodelet/proxy-rules'
 import type { Images } from '@nodelet/runtime-runc'
+import { z } from 'zod'
 import { messageOf } from '../errors.ts'
 import { runImageCommand } from './images.ts'
 import { imageRequest, traceRequest } from './protocol.ts'
@@ -46,7 +47,9 @@ async function answer(
   }
   if (request.method === 'POST' && request.url === '/trace') {
     const inquiry = traceRequest.safeParse(await json(request))
-    response.end(JSON.stringify(inquiry.success ? tracedBy(proxier, inquiry.data) : { error: inquiry.error.message }))
+    response.end(
+      JSON.stringify(inquiry.success ? tracedBy(proxier, inquiry.data) : { error: z.prettifyError(inquiry.error) }),
+    )
     return
   }
   const asked = request.url === '/image' ? imageRequest.safeParse(await json(request)) : undefined

@@ -39,6 +39,7 @@ export function serve(answer: RequestListener, { name, address, netns, log }: Se
   const server = createServer(answer)
   let retry: NodeJS.Timeout | undefined
   let told = false
+  let isOver = false
   const listen = (): void => {
     // With an address the socket would be made in a later turn, outside of the network namespace.
     if (netns === undefined) server.listen(port, host)
@@ -50,15 +51,19 @@ export function serve(answer: RequestListener, { name, address, netns, log }: Se
     })
   }
   server.on('error', (error) => {
+    if (isOver) return
     if (!told)
       log.error({ err: error, address: `${host} ${port}` }, `${name} cannot listen: it is tried again each 5 s`)
     told = true
     retry = setTimeout(listen, retryMs)
     retry.unref()
   })
+  // It may come to listen only after it was closed: an address takes a turn to be looked up.
+  server.on('listening', () => isOver && server.close())
   listen()
   return {
     async [Symbol.asyncDispose]() {
+      isOver = true
       clearTimeout(retry)
       if (!server.listening) return
       const closed = new Promise((resolve) => server.once('close', resolve))
