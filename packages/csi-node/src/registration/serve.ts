@@ -66,13 +66,20 @@ export async function serveRegistration(options: RegistrationOptions): Promise<A
     })
   }
 
-  await make()
+  const unwatch = (): void => watchers.forEach((watcher) => watcher.close())
+
+  try {
+    await make()
+  } catch (error) {
+    unwatch()
+    throw error
+  }
   return {
     async [Symbol.asyncDispose]() {
       ended = true
-      for (const watcher of watchers) watcher.close()
+      unwatch()
       await work
-      for (const watcher of watchers) watcher.close()
+      unwatch() // those of the last `make`
       await serving?.[Symbol.asyncDispose]()
     },
   }

@@ -17,7 +17,12 @@ export async function listenOn(server: Server, path: string, graceMs = 0): Promi
       error ? reject(new Error(`cannot listen on ${path}: ${error.message}`, { cause: error })) : resolve(),
     )
   })
-  await chmod(path, 0o660)
+  try {
+    await chmod(path, 0o660)
+  } catch (error) {
+    server.forceShutdown()
+    throw error
+  }
   return {
     async [Symbol.asyncDispose]() {
       if (graceMs > 0) await Promise.race([shutDown(server), sleep(graceMs, undefined, { ref: false })])

@@ -7,7 +7,7 @@ import { readMountInfo, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tmpfs } from '../../../../examples/csi-tmpfs/tmpfs.ts'
 import { NodeClient, NodePublishVolumeRequest, VolumeCapability_AccessMode_Mode as Mode } from '../../src/gen/csi.ts'
-import { type PluginInfo, RegistrationClient } from '../../src/registration/index.ts'
+import { type PluginInfo, RegistrationClient, serveRegistration } from '../../src/registration/index.ts'
 import { createDriver, type PublishRequest } from '../../src/sdk/index.ts'
 import { createLocks } from '../../src/sdk/locks.ts'
 import { masked } from '../../src/sdk/log.ts'
@@ -105,6 +105,16 @@ test('registers, comes back when the folder is wiped, and ends with the words of
     error: 'not here',
   })
   await expect(serving.ended).rejects.toThrow('not here')
+})
+
+test('where no socket can be made, nothing is left that watches', async () => {
+  const watchers = (): number => process.getActiveResourcesInfo().filter((one) => one === 'FSEventWrap').length
+  const before = watchers()
+  const name = 'x'.repeat(100)
+  const info = { type: 'CSIPlugin', name, endpoint: '/x', supportedVersions: ['1.0.0'] }
+  const refused = serveRegistration({ ...info, rootDir: folder, onError: () => {} })
+  await expect(refused).rejects.toThrow(`cannot listen on ${folder}/plugins_registry/${name}-reg.sock`)
+  await expect.poll(watchers).toBe(before)
 })
 
 test('a second call for a volume is ABORTED while the first goes on', async () => {
