@@ -98,8 +98,8 @@ async function busyUntil(ended: Promise<unknown>, work: () => void): Promise<voi
   for (; isRunning; await turn()) work()
 }
 
+// A profile takes half a second, in which a busy machine may let the sampler or the work hardly run: hence the tries.
 it('a profile of this process names what it did', { retry: 4 }, async () => {
-  // On a busy machine V8's sampler may come to run too late: hence the tries.
   const taken = takeProfile('profile', 500, new AbortController().signal)
   await busyUntil(taken, function burnsTime() {
     for (const end = performance.now() + 5; performance.now() < end;);
@@ -116,11 +116,11 @@ const fill = (): object[] => Array.from({ length: 5000 }, (_, at) => ({ at }))
 it.each([
   ['heap', false],
   ['allocs', true],
-] as const)('a profile of memory (%s) has what was dropped: %s', async (name, isAll) => {
+] as const)('a profile of memory (%s) has what was dropped: %s', { retry: 4 }, async (name, isAll) => {
   const kept: object[] = []
   const taken = takeProfile(name, 500, new AbortController().signal)
   function keepsMemory() {
-    if (kept.length < 20) kept.push(fill())
+    if (kept.length < 8) kept.push(fill())
   }
   function dropsMemory() {
     if (fill().length === 0) kept.pop()
@@ -132,7 +132,7 @@ it.each([
   const stacks = stacksOf(gunzipSync(await taken))
   const bytesOf = (name: string): number =>
     stacks.filter(([stack]) => stack.includes(name)).reduce((sum, [, [bytes = 0]]) => sum + bytes, 0)
-  expect(kept).toHaveLength(20)
+  expect(kept).toHaveLength(8)
   expect(bytesOf('keepsMemory')).toBeGreaterThan(1e6)
   expect(bytesOf('dropsMemory') > 5 * bytesOf('keepsMemory')).toBe(isAll)
 })
