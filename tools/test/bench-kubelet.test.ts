@@ -18,4 +18,4 @@ test('the benchmark of the node measures everything and leaves nothing', () => {
   const [, name = '-'] = /nodelet-bench-(\w+)/.exec(stderr) ?? []
   expect(name).toMatch(/^\w{6}$/)
   expect(places.flatMap((place) => readdirSync(place)).filter((entry) => entry.includes(name))).toEqual([])
-})
+}, 120_000)
