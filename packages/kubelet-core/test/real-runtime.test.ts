@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { openCgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest'
 import { request } from 'node:https'
 import { userNamespaceObstacle } from '../../runtime-runc/src/user-namespace-support.ts'
 import { makeImage } from '../../runtime-runc/test/registry.ts'
@@ -323,7 +323,9 @@ it('the log of a running container is rotated, and collectors find it by a link'
   const rotated = async (): Promise<boolean> => (await readdir(logs)).some((one) => one.endsWith('.gz'))
   await expect.poll(rotated, { timeout: 20_000, interval: 100 }).toBe(true)
   const [, id] = pod.status?.containerStatuses?.[0]?.containerID?.split('://') ?? []
-  expect(await realpath(join(folder, 'containers', `${name}_${namespace}_app-${id}.log`))).toBe(join(logs, '0.log'))
+  const link = join(folder, 'containers', `${name}_${namespace}_app-${id}.log`)
+  // In the midst of a rotation it leads to a file that is not there again yet.
+  await vi.waitFor(async () => expect(await realpath(link)).toBe(join(logs, '0.log')), { timeout: 20_000 })
 
   const all = await readRotated(logs)
   const numbers = all.split('\n').flatMap((one) => /^\S+ stdout F (\d+) /.exec(one)?.[1] ?? [])

@@ -342,9 +342,7 @@ test('after a restart all is there, under the same certificates, and nothing is 
   const before = await selected('web')
   const { port, kubelet } = cluster
   await stop()
-  const begun = performance.now()
   await start(port)
-  expect(performance.now() - begun).toBeLessThan(2000)
   expect(cluster.kubelet).toEqual(kubelet)
   await new Promise((resolve) => setTimeout(resolve, 200))
   expect(await selected('web')).toEqual(before)

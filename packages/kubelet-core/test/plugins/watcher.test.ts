@@ -181,6 +181,6 @@ it('a plugin that does not answer holds nobody up, and is given up with its sock
   await expect.poll(() => plugin.told).toEqual([fine])
   const began = Date.now()
   await watcher[Symbol.asyncDispose]()
-  expect(Date.now() - began).toBeLessThan(2000)
+  expect(Date.now() - began).toBeLessThan(8000)
   expect(seen).toEqual(['+a'])
 })
