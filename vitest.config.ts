@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer } from 'vitest/node'
 import type { TestSpecification } from 'vitest/node'
@@ -25,6 +26,8 @@ const config: ReturnType<typeof defineConfig> = defineConfig({
     maxWorkers: 2,
     sequence: { sequencer: GuestsFirst },
     execArgv: ['--conditions=@nodelet/source'],
+    // Programs that tests start from their sources begin in half the time.
+    env: { NODE_COMPILE_CACHE: join(import.meta.dirname, 'node_modules/.cache/compiled') },
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },
