@@ -41,6 +41,7 @@ const testPackages = {
   'qemu-user': ['/usr/bin/qemu-aarch64'],
   python3: ['/usr/bin/python3', '/usr/local/bin/python3'],
   skopeo: ['/usr/bin/skopeo'],
+  xfsprogs: ['/usr/sbin/mkfs.xfs', '/sbin/mkfs.xfs'],
 }
 
 /** What only the tests need, and what would start a service where it is installed: it is unpacked beside them. */

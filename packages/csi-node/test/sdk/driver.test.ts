@@ -1,7 +1,9 @@
 // A real driver on its socket, and a kubelet's side of registration.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { readMountInfo, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -45,6 +47,31 @@ const publishing = (more: object = {}) =>
   })
 const publish = async (node: NodeClient, request: NodePublishVolumeRequest) =>
   ask(node.nodePublishVolume.bind(node) as Unary<NodePublishVolumeRequest, object>, request)
+
+test('the tutorial shows the example as it is, whole and in order', () => {
+  const root = join(import.meta.dirname, '../../../..')
+  const page = readFileSync(join(root, 'docs/csi-driver.md'), 'utf8')
+  const blocks = [...page.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code = '']) => code.trim())
+  const file = readFileSync(join(root, 'examples/csi-tmpfs/tmpfs.ts'), 'utf8')
+  expect(blocks.join('\n\n').split('\n')).toEqual(file.trim().split('\n').slice(1))
+})
+
+test("the tutorial's test runs as it is printed, beside the example", async () => {
+  const root = join(import.meta.dirname, '../../../..')
+  const page = readFileSync(join(root, 'docs/csi-driver.md'), 'utf8')
+  const [, code = ''] = /^```js\n([\s\S]*?)^```$/m.exec(page) ?? []
+  const beside = join(root, 'examples/csi-tmpfs', `tutorial-${process.pid}.test.ts`)
+  writeFileSync(beside, code)
+  try {
+    const args = ['--conditions=@nodelet/source', '--test', '--test-reporter=tap', beside]
+    const { NODE_TEST_CONTEXT: _context, ...env } = process.env
+    const { stdout } = await promisify(execFile)(process.execPath, args, { env })
+    expect(stdout).toMatch(/^# pass [1-9]/m)
+    expect(stdout).toMatch(/^# fail 0$/m)
+  } finally {
+    rmSync(beside)
+  }
+})
 
 test('the example mounts memory of the size, twice alike, and takes it away, twice alike', async () => {
   await using serving = await tmpfs.serve({ rootDir: folder })

@@ -1,0 +1,2 @@
+export { createHostpathDriver } from './driver.ts'
+export type { HostpathOptions } from './options.ts'

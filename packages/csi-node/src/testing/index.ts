@@ -1,0 +1,2 @@
+export { driverSuite } from './suite.ts'
+export type { DriverUnderTest, SuiteCase } from './subject.ts'

@@ -1,0 +1,73 @@
+// The suite for drivers, with volumes of each kind: folders, images with ext4 and xfs, block devices.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createDriver, type NodeFunctions } from '@nodelet/csi-node/sdk'
+import { driverSuite, type DriverUnderTest } from '@nodelet/csi-node/testing'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { maySetResources } from './capability.ts'
+import { openWorld, type World } from './world.ts'
+
+const kinds: Record<string, Omit<DriverUnderTest, 'socketPath' | 'folder'>> = {
+  folder: {},
+  'image with ext4': { parameters: { backing: 'image' }, fsType: 'ext4' },
+  'image with xfs': { parameters: { backing: 'image' }, fsType: 'xfs', sizeBytes: 300 * 2 ** 20 },
+  block: { isBlock: true },
+}
+
+let world: World
+beforeAll(async () => {
+  world = await openWorld({ enableAttach: true })
+})
+afterAll(async () => world[Symbol.asyncDispose]())
+
+for (const [kind, more] of Object.entries(kinds)) {
+  describe(kind, () => {
+    const cases = driverSuite(() => ({ socketPath: world.socketPath, folder: world.folder, ...more }))
+    for (const { name, run } of cases) {
+      // The guest has the privilege: guest.test.ts.
+      const wantsPrivilege = kind.endsWith('ext4') && name.startsWith('NodeExpandVolume: a published volume')
+      test.skipIf(wantsPrivilege && !maySetResources())(name, async () => {
+        expect(await run()).toBe('passed')
+      })
+    }
+  })
+}
+
+describe('of a driver that does little, and that badly', () => {
+  const node: NodeFunctions = { info: () => ({ nodeId: 'n' }), publish: () => undefined, unpublish: () => undefined }
+
+  async function outcomes(functions: NodeFunctions): Promise<Record<string, string>> {
+    const folder = mkdtempSync(join(tmpdir(), 'csi-suite-'))
+    try {
+      const driver = createDriver({ name: 'little.example.com', version: '1', node: functions })
+      await using serving = await driver.serve({ endpoint: join(folder, 'csi.sock'), register: false })
+      const cases = driverSuite(() => ({ socketPath: serving.socketPath, folder }))
+      const ended = await Promise.all(
+        cases.map(async ({ name, run }) => [name, await run().catch((error: Error) => error.message)] as const),
+      )
+      return Object.fromEntries(ended)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  }
+
+  test('what it does not claim is told so, what it must do passes', async () => {
+    const ended = await outcomes(node)
+    expect(ended).toMatchObject({
+      'NodeGetInfo: an id of at most 256 bytes, and a limit that is none or more': 'passed',
+      'NodePublishVolume: what is missing is INVALID_ARGUMENT, an unknown volume NOT_FOUND': 'passed',
+      'CreateVolume: the same again is the same volume': 'not claimed',
+      'NodeGetVolumeStats: how full it is, where it is published': 'not claimed',
+    })
+    expect(Object.values(ended).filter((each) => !['passed', 'not claimed'].includes(each))).toEqual([])
+  })
+
+  test('a lie is found', async () => {
+    const ended = await outcomes({
+      ...node,
+      info: () => ({ nodeId: 'x'.repeat(257) }),
+    })
+    expect(ended['NodeGetInfo: an id of at most 256 bytes, and a limit that is none or more']).toMatch(/node_id/)
+  })
+})
