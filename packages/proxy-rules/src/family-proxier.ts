@@ -32,7 +32,7 @@ export interface FamilyProxier {
   cleanUp(): Promise<void>
 }
 
-/** Full syncs at least this often, in milliseconds. */
+/** Full syncs at least this often, in milliseconds, if the backend wants them. */
 const fullPeriodMs = 60 * 60 * 1000
 /** Of more changes in one load the older ones are not told of. */
 const mostTriggers = 10_000
@@ -90,7 +90,8 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
       const ours = update.triggers.filter(({ addressType }) => addressType === family).map(({ at }) => at)
       triggers = [...triggers, ...ours].slice(-mostTriggers)
       const graph = known
-      const full = !applied || update.zone !== applied.zone || Date.now() - fullAt > fullPeriodMs
+      const isDue = Date.now() - fullAt > fullPeriodMs && backend.isRenewed(graph)
+      const full = !applied || update.zone !== applied.zone || isDue
       const changed = full || !applied ? undefined : changedServices(applied, graph)
       cleaning ||= needsCleaning(applied, graph)
       if (!changed || changed.size > 0 || String(update.serviceCIDRs) !== String(serviceCIDRs)) {

@@ -1,4 +1,5 @@
 export { staleFlows } from './apply/conntrack.ts'
+export type { IptablesVariant } from './apply/iptables-variant.ts'
 export { chainHash } from './chain-hash.ts'
 export { changedServices } from './graph/changes.ts'
 export { chooseEndpoints, type Choice, type Place } from './graph/choice.ts'

@@ -93,6 +93,7 @@ export function createNftablesBackend({ nft, layout, log }: NftablesBackendOptio
       if (changed && committed && (await deleteUnused())) await loadChanges(committed, program)
       else await loadAll(program)
     },
+    isRenewed: () => true,
     wasFlushed: async () => committed !== undefined && (await nft.isFlushed()) === true,
     cleanUp: async () => {
       committed = undefined

@@ -6,7 +6,7 @@ import { masqueradeMark } from '../node/masquerade-mark.ts'
 import { nodePortAddresses, type NodePortAddresses } from '../node/node-port-addresses.ts'
 import { firewallChain, localnetRule } from './localnet.ts'
 import { comment, TableBuilder, type IptablesProgram } from './program.ts'
-import { servicePrefixes } from './names.ts'
+import { isServiceChain } from './names.ts'
 import { addEntrances } from './entrances.ts'
 import { localMatch } from './local-match.ts'
 import { addServiceChains, serviceChains } from './service-chains.ts'
@@ -21,6 +21,10 @@ export interface CompileOptions {
 
 const lastRule = 'kubernetes service nodeports; NOTE: this must be the last rule in this chain'
 const largeCluster = 1000
+
+/** More than 1000 endpoints, each counted for every port that has it: what costs time there and is not needed is left out. */
+export const isLargeCluster = ({ nodes }: ServiceGraph): boolean =>
+  nodes.reduce((sum, { endpoints }) => sum + endpoints.length, 0) > largeCluster
 
 function addNodePortJump(nat: TableBuilder, family: IPFamily, { all, addresses, localhost }: NodePortAddresses): void {
   const chain = 'KUBE-SERVICES'
@@ -65,7 +69,7 @@ export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: 
   const filter = new TableBuilder('filter', nodePorts.localhost ? [...fixed, firewallChain] : fixed)
   const nat = new TableBuilder('nat', ['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ'])
   addFixedNatRules(nat, facts, mark)
-  const comments = nodes.reduce((sum, { endpoints }) => sum + endpoints.length, 0) <= largeCluster
+  const comments = !isLargeCluster(graph)
   const active = new Set<string>()
   for (const { port, choice } of nodes) {
     const chains = serviceChains(port, choice)
@@ -80,8 +84,7 @@ export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: 
       nodeIP: facts.nodeIPs[family],
     })
   }
-  const ours = (chain: string): boolean => servicePrefixes.some((prefix) => chain.startsWith(prefix))
-  const stale = [...new Set(options.existing)].filter((chain) => ours(chain) && !active.has(chain)).sort()
+  const stale = [...new Set(options.existing)].filter((chain) => isServiceChain(chain) && !active.has(chain)).sort()
   addNodePortJump(nat, family, nodePorts)
   addFixedFilterRules(filter, facts, mark, nodePorts.localhost)
   return { family, tables: [filter.build([]), nat.build(stale)] }

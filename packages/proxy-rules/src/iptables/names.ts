@@ -17,7 +17,7 @@ export interface ChainNames {
 }
 
 /** What the names of all per-Service chains begin with. */
-export const servicePrefixes: readonly string[] = ['KUBE-SVC-', 'KUBE-SVL-', 'KUBE-SEP-', 'KUBE-FW-', 'KUBE-EXT-']
+const servicePrefixes: readonly string[] = ['KUBE-SVC-', 'KUBE-SVL-', 'KUBE-SEP-', 'KUBE-FW-', 'KUBE-EXT-']
 
 /** Names as other components look for them: at most 28 characters, stable for a name and protocol. */
 export function chainNames({ name, protocol }: Pick<ServicePort, 'name' | 'protocol'>): ChainNames {
@@ -31,3 +31,6 @@ export function chainNames({ name, protocol }: Pick<ServicePort, 'name' | 'proto
     endpoint: ({ text }) => `KUBE-SEP-${chainHash(key + text)}`,
   }
 }
+
+/** Whether a chain belongs to one service port, by its name. */
+export const isServiceChain = (chain: string): boolean => servicePrefixes.some((prefix) => chain.startsWith(prefix))
