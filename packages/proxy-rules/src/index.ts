@@ -1,5 +1,6 @@
 export { staleFlows } from './apply/conntrack.ts'
 export type { IptablesVariant } from './apply/iptables-variant.ts'
+export type { ProgramRun } from './apply/program.ts'
 export { chainHash } from './chain-hash.ts'
 export { changedServices } from './graph/changes.ts'
 export { chooseEndpoints, type Choice, type Place } from './graph/choice.ts'

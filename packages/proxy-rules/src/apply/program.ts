@@ -1,4 +1,5 @@
 // Runs a program, in another network namespace where one is given.
+import { channel } from 'node:diagnostics_channel'
 import { finished, inNamespace, startProgram } from '@nodelet/linux'
 import type { Program } from '@nodelet/linux'
 
@@ -17,7 +18,19 @@ export interface ProgramResult {
   stderr: string
 }
 
+/** What the channel `nodelet:proxy:program` tells when a program has ended. */
+export interface ProgramRun {
+  program: string
+  /** What it read, at most. */
+  inputBytes: number
+  /** From its start to its end and the end of its output. */
+  ms: number
+  /** Undefined when a signal ended it. */
+  code: number | undefined
+}
+
 const usualTimeoutMs = 60_000
+const runs = channel('nodelet:proxy:program')
 
 /** @throws Error when the program cannot be started, or takes too long */
 export async function runProgram(
@@ -26,11 +39,16 @@ export async function runProgram(
   { netns, input = '', timeoutMs = usualTimeoutMs }: RunOptions = {},
 ): Promise<ProgramResult> {
   const limit = AbortSignal.timeout(timeoutMs)
+  const beganMs = performance.now()
   const child = start(program, args, netns, limit)
   // A program that ends before it has read everything: its exit code says why.
   child.stdin?.on('error', () => {})
   child.stdin?.end(input)
   const { code, stdout, stderr } = await finished(child)
+  if (runs.hasSubscribers) {
+    const ms = performance.now() - beganMs
+    runs.publish({ program, inputBytes: Buffer.byteLength(input), ms, code: code ?? undefined } satisfies ProgramRun)
+  }
   if (code === null && limit.aborted) {
     throw new Error(`${[program, ...args].join(' ')} took more than ${timeoutMs / 1000} s and was killed`)
   }
