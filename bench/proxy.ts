@@ -70,6 +70,7 @@ function clear(): void {
 }
 
 try {
+  tell(`in ${folder}`)
   const all: Measured[] = []
   for (const size of sizes) {
     for (const { name } of present) {

@@ -13,21 +13,28 @@ export interface Place extends AsyncDisposable {
   connect(address: string, port: number, seconds: number): Promise<number>
 }
 
-const server = `require('net').createServer((socket) => socket.on('error', () => {})).listen(${endpointPort}, () => console.log())`
-
-/** Connections are reset, so that none is left to wait for late packets and ports do not run out. */
-const client = `
-const [host, port, ms] = process.argv.slice(1)
-const once = () => new Promise((resolve, reject) => {
-  const socket = require('net').connect({ host, port }, () => { socket.resetAndDestroy(); resolve() }).on('error', reject)
+/** Serves, and connects when asked. Connections are reset: none waits for late packets, and ports do not run out. */
+const peer = `
+const net = require('net')
+const once = (host, port) => new Promise((resolve, reject) => {
+  const socket = net.connect({ host, port }, () => { socket.resetAndDestroy(); resolve() }).on('error', reject)
 })
-;(async () => {
-  for (let count = 0; count < 50; count++) await once()
+const rate = async (host, port, ms) => {
+  for (let count = 0; count < 20; count++) await once(host, port)
   const began = performance.now()
   let count = 0
-  for (; performance.now() - began < ms; count++) await once()
-  console.log(count * 1000 / (performance.now() - began))
-})()`
+  for (; performance.now() - began < ms; count++) await once(host, port)
+  return count * 1000 / (performance.now() - began)
+}
+process.on('message', ({ host, port, ms }) => {
+  rate(host, port, ms).then((rate) => process.send({ rate }), ({ message }) => process.send({ message }))
+})
+net.createServer((socket) => socket.on('error', () => {})).listen(${endpointPort}, () => process.send({}))`
+
+interface Told {
+  rate?: number
+  message?: string
+}
 
 export async function makePlace(netns: string): Promise<Place> {
   pinNamespaces({ paths: { net: netns } })
@@ -39,23 +46,21 @@ export async function makePlace(netns: string): Promise<Place> {
   run('address', 'add', `${nodeIP}/32`, 'dev', 'lo')
   run('route', 'add', 'local', endpointRange, 'dev', 'lo')
   run('route', 'add', serviceRange, 'dev', 'lo', 'src', nodeIP)
-  const start = (...args: string[]) =>
-    inNamespace('net', netns, () => spawn(process.execPath, ['-e', ...args], { stdio: ['ignore', 'pipe', 'inherit'] }))
-  const serving = start(server)
-  await once(serving.stdout, 'data')
+  const stdio = ['ignore', 'ignore', 'inherit', 'ipc'] as const
+  const child = inNamespace('net', netns, () => spawn(process.execPath, ['-e', peer], { stdio: [...stdio] }))
+  const told = async (): Promise<Told> => ((await once(child, 'message')) as [Told])[0]
+  await told()
   return {
     netns,
-    connect: async (address, port, seconds) => {
-      const child = start(client, address, String(port), String(seconds * 1000))
-      const chunks: string[] = []
-      child.stdout.setEncoding('utf8').on('data', (chunk: string) => chunks.push(chunk))
-      const [code] = (await once(child, 'close')) as [number]
-      if (code !== 0) throw new Error(`connections to ${address}:${port} failed`)
-      return Number(chunks.join(''))
+    connect: async (host, port, seconds) => {
+      child.send({ host, port, ms: seconds * 1000 })
+      const { rate, message } = await told()
+      if (rate === undefined) throw new Error(`connections to ${host}:${port} failed: ${message}`)
+      return rate
     },
     async [Symbol.asyncDispose]() {
-      serving.kill('SIGKILL')
-      await once(serving, 'close')
+      child.kill('SIGKILL')
+      await once(child, 'close')
       unpinNamespace(netns)
     },
   }
