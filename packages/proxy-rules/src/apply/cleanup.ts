@@ -1,6 +1,6 @@
 // Takes everything of the proxy, and of the kubelet where it is to go too, out of the kernel.
 import { firewallChain, isLocalnetRule } from '../iptables/localnet.ts'
-import { servicePrefixes } from '../iptables/names.ts'
+import { isServiceChain } from '../iptables/names.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { jumpsInto } from './jumps.ts'
 import { kubeletCanary, kubeletChains } from './kubelet-program.ts'
@@ -27,8 +27,7 @@ export interface CleanupOptions {
 /** The text for iptables-restore that removes our chains and all jumps to them; empty when nothing is there. Pure. */
 export function cleanupText(saved: ReadonlyMap<string, SavedTable>, { kubelet = false }: CleanupOptions = {}): string {
   const fixed = kubelet ? [...proxyChains, ...kubeletChains] : proxyChains
-  const isOurs = (chain: string): boolean =>
-    fixed.includes(chain) || servicePrefixes.some((prefix) => chain.startsWith(prefix))
+  const isOurs = (chain: string): boolean => fixed.includes(chain) || isServiceChain(chain)
   return [...saved].map(([name, table]) => tableText(name, table, isOurs)).join('')
 }
 
