@@ -3,9 +3,9 @@ import type { ServiceGraph } from '../graph/service-graph.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { addEntrances } from './entrances.ts'
 import { isServiceChain } from './names.ts'
-import type { IptablesProgram } from './program.ts'
+import { TableBuilder, type IptablesProgram } from './program.ts'
 import { addServiceChains, serviceChains } from './service-chains.ts'
-import { endTables, startTables } from './shared-part.ts'
+import { sharedPart } from './shared-part.ts'
 import { hasComments, styleOf } from './style.ts'
 
 /** What a compilation may leave out and has to clear away. */
@@ -23,17 +23,21 @@ export interface CompileOptions {
  */
 export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: CompileOptions = {}): IptablesProgram {
   const { family, nodes } = graph
-  const tables = startTables(facts, family)
+  const shared = sharedPart(facts, family)
+  const filter = new TableBuilder('filter', shared.filter.chains)
+  const nat = new TableBuilder('nat', shared.nat.chains)
+  nat.addAll(shared.nat.first)
   const style = { ...styleOf(facts, family), comments: hasComments(graph) }
   const active = new Set<string>()
   for (const { port, choice } of nodes) {
     const chains = serviceChains(port, choice)
-    addEntrances(tables, chains, style)
+    addEntrances({ filter, nat }, chains, style)
     for (const chain of chains.names) active.add(chain)
     if (options.changed && !options.changed.has(`${port.namespace}/${port.service}`)) continue
-    addServiceChains(tables.nat, chains, style)
+    addServiceChains(nat, chains, style)
   }
   const stale = [...new Set(options.existing)].filter((chain) => isServiceChain(chain) && !active.has(chain)).sort()
-  endTables(tables, facts, family)
-  return { family, tables: [tables.filter.build([]), tables.nat.build(stale)] }
+  nat.addAll(shared.nat.last)
+  filter.addAll(shared.filter.last)
+  return { family, tables: [filter.build(), nat.build(stale)] }
 }
