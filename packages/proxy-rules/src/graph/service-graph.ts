@@ -9,7 +9,6 @@ import { isLabel, isObject, shown, type Problem } from './problem.ts'
 import { servicePorts, type ServicePort } from './service-port.ts'
 import { findByKey, withChangesInTurn } from './sorted.ts'
 
-
 /** A service port and what is behind it. */
 export interface ServiceNode {
   /** Namespace, Service, port name and protocol: no other node of the graph has it. */

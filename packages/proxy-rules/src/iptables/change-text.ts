@@ -3,7 +3,7 @@
 import { findByKey, sortedByKey } from '../graph/sorted.ts'
 import { eachInTurn, finish, type Steps } from '../slices.ts'
 import { TextChunks } from '../text-chunks.ts'
-import { findEntry, rulesBefore, rulesIn } from './positions.ts'
+import { findEntry, rulesBefore } from './positions.ts'
 import type { IptablesRuleset } from './ruleset.ts'
 import { entrancesOf, servicePart, sharedChains, textsByChain } from './service-part.ts'
 import type { Entrances, ServicePart, SharedChain } from './service-part.ts'
@@ -27,9 +27,10 @@ interface PartChange {
 const nothing: ServicePart = { filter: [], nat: [], chains: [], rules: [] }
 
 /**
- * A shared chain is written as a whole rather than changed by more rules than these: iptables goes through the chain for each of them.
+ * A shared chain is written as a whole rather than changed by more rules than these: iptables-nft compares all rules of the chain for
+ * each, and that costs as much as to write 5 % of them, however long the chain is.
  */
-const mostChanges = (length: number): number => Math.max(16, length / 64)
+const mostChanges = 16
 
 /**
  * The input for `iptables-restore --noflush --counters` that makes of tables with `previous` what a whole load of `next` makes; empty
@@ -109,8 +110,7 @@ function textsOf({ shared }: IptablesRuleset, table: SharedChain['table']): Map<
   return textsByChain([...first, ...last], chains)
 }
 
-const textsIn = (part: Entrances, { table, chain }: SharedChain): string[] =>
-  textsByChain(part[table]).get(chain) ?? []
+const textsIn = (part: Entrances, { table, chain }: SharedChain): string[] => textsByChain(part[table]).get(chain) ?? []
 
 function* addSharedChain(
   { chains, removals, insertions, additions }: TableChange,
@@ -133,7 +133,7 @@ function* addSharedChain(
   const oldTail = textsOf(previous, table).get(chain) ?? []
   const tail = textsOf(next, table).get(chain) ?? []
   const isTailSame = isSame(oldTail, tail)
-  if (out.length + into.length > mostChanges(rulesIn(next.positions, index))) {
+  if (out.length + into.length > mostChanges) {
     chains.push(chain)
     for (const node of next.nodes) {
       for (const text of textsIn(entrancesOf(node, next.style), shared)) additions.push(`${chain} ${text}`)

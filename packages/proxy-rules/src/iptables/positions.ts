@@ -90,6 +90,3 @@ export function rulesBefore(tree: Positions, key: string, chain: number): number
   }
   return count
 }
-
-/** How many rules all entries have in one of the chains. */
-export const rulesIn = (tree: Positions, chain: number): number => tree?.sums[chain] ?? 0
