@@ -10,20 +10,31 @@ import {
   iptablesRuleset,
   iptablesText,
 } from '@nodelet/proxy-rules'
-import type { IPFamily, NodeFacts, ServiceGraph } from '@nodelet/proxy-rules'
+import type { IPFamily, IptablesRuleset, NodeFacts, ServiceGraph } from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runProgram } from '../src/apply/program.ts'
 import { emptyGraph, updateServiceGraph } from '../src/graph/service-graph.ts'
-import { wholeLoadInTurn, wholeTextInTurn } from '../src/iptables/whole-text.ts'
+import { changeLoadInTurn } from '../src/iptables/change-text.ts'
+import { loadTextsInTurn } from '../src/iptables/load.ts'
+import { completeLoadInTurn, wholeLoadInTurn } from '../src/iptables/whole-load.ts'
 import { finish } from '../src/slices.ts'
 import { crowd, facts, place, stepsOf, type Step } from './changing-cluster.ts'
 import { contents, restore, type Tables } from './iptables-model.ts'
 
+/** Chains of service ports in one text. */
+const few = 7
 const families = fc.constantFrom<IPFamily>('IPv4', 'IPv6')
 const natChains = (tables: Tables): ReadonlySet<string> => new Set(tables.get('nat')?.keys())
-const wholeText = (graph: ServiceGraph, facts: NodeFacts, existing: ReadonlySet<string> = new Set()): string =>
-  finish(wholeTextInTurn(finish(wholeLoadInTurn(graph, facts)), { natChains: existing, insertions: () => [] })).join('')
+function wholeTexts(graph: ServiceGraph, facts: NodeFacts, natChains: Iterable<string>, most = Infinity): string[] {
+  const present = { natChains, insertions: { filter: [], nat: [] } }
+  const load = finish(completeLoadInTurn(finish(wholeLoadInTurn(graph, facts, most)), present))
+  return finish(loadTextsInTurn(load, most)).map((text) => text.join(''))
+}
+const wholeText = (graph: ServiceGraph, facts: NodeFacts, existing: Iterable<string> = []): string =>
+  wholeTexts(graph, facts, existing).join('')
+const changeTexts = (previous: IptablesRuleset, next: IptablesRuleset, most: number): string[] =>
+  finish(loadTextsInTurn(finish(changeLoadInTurn(previous, next, most)), most)).map((text) => text.join(''))
 
 /** To compare texts is faster; a difference is shown in full. */
 function expectSame(actual: Tables, expected: Tables): void {
@@ -31,23 +42,25 @@ function expectSame(actual: Tables, expected: Tables): void {
   if (JSON.stringify(a) !== JSON.stringify(b)) expect(a).toEqual(b)
 }
 
-/** Follows the steps in three ways: by change texts, by partial programs, by whole loads. */
+/** Follows the steps by change texts, in one piece and in several, by partial programs, and by whole loads. */
 function follow(steps: readonly Step[], family: IPFamily, isLarge: boolean): void {
-  const [byChanges, byPrograms]: [Tables, Tables] = [new Map(), new Map()]
+  const [byChanges, inPieces, byPrograms]: [Tables, Tables, Tables] = [new Map(), new Map(), new Map()]
   let graph = emptyGraph(family, place)
   let ruleset = iptablesRuleset(graph, facts)
-  for (const tables of [byChanges, byPrograms]) restore(tables, iptablesText(compileIptables(graph, facts)))
+  for (const tables of [byChanges, inPieces, byPrograms]) restore(tables, iptablesText(compileIptables(graph, facts)))
   for (const step of steps) {
     const nextGraph = updateServiceGraph(graph, place, step)
     const next = iptablesRuleset(nextGraph, facts, { previous: ruleset })
     restore(byChanges, iptablesChangeText(ruleset, next))
+    for (const text of changeTexts(ruleset, next, few)) restore(inPieces, text)
+    expectSame(inPieces, byChanges)
     const changed = changedServices(graph, nextGraph)
     const program = compileIptables(nextGraph, facts, { changed, existing: natChains(byPrograms) })
     restore(byPrograms, iptablesText(program))
     expectSame(byChanges, byPrograms)
     if (!isLarge) {
       const anew: Tables = new Map()
-      restore(anew, wholeText(nextGraph, facts))
+      for (const text of wholeTexts(nextGraph, facts, [], few)) restore(anew, text)
       expectSame(byChanges, anew)
     }
     ;[graph, ruleset] = [nextGraph, next]
@@ -70,11 +83,13 @@ test('in a large cluster what changes loses its comments, and the rest keeps the
   follow([first, crowd(998, 'IPv4'), ...steps, crowd(3, 'IPv4'), ...steps.toReversed()], 'IPv4', true)
 })
 
-test('whole loads are the same text as programs: what is there without being wanted is deleted', () => {
+test('whole loads say the same as programs: what is there without being wanted is deleted', () => {
   const [step] = fc.sample(stepsOf('IPv4', 1), { seed: 5, numRuns: 1 })[0] ?? []
   const graph = updateServiceGraph(emptyGraph('IPv4', place), place, step ?? new Map())
   const existing = new Set(['KUBE-SEP-OLD', 'PREROUTING', 'KUBE-SVC-OLD', 'MINE'])
-  expect(wholeText(graph, facts, existing)).toBe(iptablesText(compileIptables(graph, facts, { existing })))
+  const lines = (text: string): string[] => text.split('\n').sort()
+  const program = compileIptables(graph, facts, { existing })
+  expect(lines(wholeText(graph, facts, existing))).toEqual(lines(iptablesText(program)))
   expect(wholeText(graph, facts, existing)).toContain('-X KUBE-SEP-OLD\n-X KUBE-SVC-OLD\nCOMMIT')
 })
 

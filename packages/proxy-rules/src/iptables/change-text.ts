@@ -2,12 +2,11 @@
 // all share only the rules that differ, each at its place.
 import { findByKey, sortedByKey } from '../graph/sorted.ts'
 import { eachInTurn, finish, type Steps } from '../slices.ts'
-import { TextChunks } from '../text-chunks.ts'
+import { ChainGroups, loadTextsInTurn, type Load, type TableName } from './load.ts'
 import { findEntry, rulesBefore } from './positions.ts'
 import type { IptablesRuleset } from './ruleset.ts'
 import { entrancesOf, servicePart, sharedChains, textsByChain } from './service-part.ts'
 import type { Entrances, ServicePart, SharedChain } from './service-part.ts'
-import { chainLine } from './text.ts'
 
 /** What happens to one table, each list in its order. */
 interface TableChange {
@@ -15,7 +14,6 @@ interface TableChange {
   removals: string[]
   insertions: string[]
   additions: string[]
-  stale: string[]
 }
 
 interface PartChange {
@@ -40,28 +38,41 @@ const mostChanges = 16
  * @throws RangeError when an argument holds quotes, backslashes or control characters.
  */
 export const iptablesChangeText = (previous: IptablesRuleset, next: IptablesRuleset): string =>
-  finish(changeTextInTurn(previous, next)).join('')
+  finish(loadTextsInTurn(finish(changeLoadInTurn(previous, next, Infinity)), Infinity))
+    .flat()
+    .join('')
 
-/** The same in pieces, to be done in slices. */
-export function* changeTextInTurn(previous: IptablesRuleset, next: IptablesRuleset): Steps<readonly string[]> {
+/** What is loaded, to be made in slices. @param most chains of service ports in a group */
+export function* changeLoadInTurn(previous: IptablesRuleset, next: IptablesRuleset, most: number): Steps<Load> {
   const tables = { filter: emptyChange(), nat: emptyChange() }
   const changes: PartChange[] = []
+  const groups = new ChainGroups(most)
+  const stale: string[] = []
   for (const key of keysToCompare(previous, next)) {
     const change = { key, before: partOf(previous, key), after: partOf(next, key) }
     changes.push(change)
-    addOwnChains(tables.nat, change)
+    const { written, unused } = ownChains(change)
+    groups.add(written)
+    stale.push(...unused)
     yield
   }
   for (const table of ['filter', 'nat'] as const) addSharedPart(tables[table], table, previous, next)
   // In the order of their keys: each insertion finds those before it in place.
   const ordered = yield* sortedByKey(changes)
   for (const shared of sharedChains) yield* addSharedChain(tables[shared.table], shared, ordered, previous, next)
-  const text = new TextChunks()
-  for (const table of ['filter', 'nat'] as const) yield* addTable(text, table, tables[table])
-  return text.end()
+  return { filter: linesOf(tables.filter), nat: linesOf(tables.nat), groups: groups.end(), stale }
 }
 
-const emptyChange = (): TableChange => ({ chains: [], removals: [], insertions: [], additions: [], stale: [] })
+const emptyChange = (): TableChange => ({ chains: [], removals: [], insertions: [], additions: [] })
+
+const linesOf = ({ chains, removals, insertions, additions }: TableChange): Load['filter'] => ({
+  chains,
+  lines: [
+    ...removals.map((rule) => `-D ${rule}`),
+    ...insertions.map((rule) => `-I ${rule}`),
+    ...additions.map((rule) => `-A ${rule}`),
+  ],
+})
 
 function keysToCompare(previous: IptablesRuleset, next: IptablesRuleset): Iterable<string> {
   if (next.change?.since === previous.version) return next.change.keys
@@ -81,13 +92,14 @@ function writeChain({ chains, additions }: TableChange, chain: string, texts: re
   for (const text of texts) additions.push(`${chain} ${text}`)
 }
 
-function addOwnChains(nat: TableChange, { before, after }: PartChange): void {
+function ownChains({ before, after }: PartChange): { written: [string, string[]][]; unused: Iterable<string> } {
   const old = textsByChain(before.rules, before.chains)
+  const written: [string, string[]][] = []
   for (const [chain, texts] of textsByChain(after.rules, after.chains)) {
-    if (!isSame(old.get(chain), texts)) writeChain(nat, chain, texts)
+    if (!isSame(old.get(chain), texts)) written.push([chain, texts])
     old.delete(chain)
   }
-  nat.stale.push(...old.keys())
+  return { written, unused: old.keys() }
 }
 
 const isShared = (table: string, chain: string): boolean =>
@@ -96,7 +108,7 @@ const isShared = (table: string, chain: string): boolean =>
 /** Chains that no Service has a part in. What is no longer wanted stays, for others may use it. */
 function addSharedPart(
   change: TableChange,
-  table: SharedChain['table'],
+  table: TableName,
   previous: IptablesRuleset,
   next: IptablesRuleset,
 ): void {
@@ -105,7 +117,7 @@ function addSharedPart(
     if (!isShared(table, chain) && !isSame(old.get(chain), texts)) writeChain(change, chain, texts)
 }
 
-function textsOf({ shared }: IptablesRuleset, table: SharedChain['table']): Map<string, string[]> {
+function textsOf({ shared }: IptablesRuleset, table: TableName): Map<string, string[]> {
   const { chains, first, last } = shared[table]
   return textsByChain([...first, ...last], chains)
 }
@@ -145,16 +157,4 @@ function* addSharedChain(
     if (isTailSame) return
   }
   for (const text of tail) additions.push(`${chain} ${text}`)
-}
-
-function* addTable(text: TextChunks, table: string, change: TableChange): Steps<void> {
-  const { chains, removals, insertions, additions, stale } = change
-  if (Object.values(change).every((list: string[]) => list.length === 0)) return
-  text.add(`*${table}`)
-  for (const list of [chains, stale]) yield* eachInTurn(list, (chain) => text.add(chainLine(chain)))
-  yield* eachInTurn(removals, (rule) => text.add(`-D ${rule}`))
-  yield* eachInTurn(insertions, (rule) => text.add(`-I ${rule}`))
-  yield* eachInTurn(additions, (rule) => text.add(`-A ${rule}`))
-  yield* eachInTurn(stale, (chain) => text.add(`-X ${chain}`))
-  text.add('COMMIT')
 }
