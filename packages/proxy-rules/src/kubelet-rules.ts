@@ -50,7 +50,7 @@ function createKeeper(family: IPFamily, netns: string | undefined, log: Logger):
       if (isMade && !(await wasFlushed(iptables, kubeletCanary))) return
       if (isMade) log.warn({ family }, 'somebody has flushed the rules of the kubelet: they are made again')
       isMade = false
-      await iptables.update((saved) => iptablesText(kubeletProgram(family, saved)) + canaryText(kubeletCanary))
+      await iptables.update((saved) => [iptablesText(kubeletProgram(family, saved)) + canaryText(kubeletCanary)])
       isMade = true
       isTold = false
     } catch (error) {

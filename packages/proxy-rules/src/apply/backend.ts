@@ -7,10 +7,16 @@ export interface RuleBackend {
   family: IPFamily
   /**
    * Brings the kernel to the graph. With `changed`, `namespace/name` of the Services that differ from the graph before, only these
-   * are written. After a failure the kernel's state is unknown: the next load has to be a whole one.
-   * @throws Error when the kernel refuses
+   * are written. After a failure the kernel's state is unknown: the next load has to be a whole one. What is not handed to the
+   * kernel yet ends with the signal.
+   * @throws Error when the kernel refuses; the signal's reason when aborted
    */
-  load(graph: ServiceGraph, facts: NodeFacts, changed: ReadonlySet<string> | undefined): Promise<void>
+  load(
+    graph: ServiceGraph,
+    facts: NodeFacts,
+    changed: ReadonlySet<string> | undefined,
+    signal?: AbortSignal,
+  ): Promise<void>
   /** Whether somebody has removed the rules. */
   wasFlushed(): Promise<boolean>
   /** Removes all rules. Safe to run again. */

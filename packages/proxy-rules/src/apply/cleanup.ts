@@ -4,7 +4,7 @@ import { isServiceChain } from '../iptables/names.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { jumpsInto } from './jumps.ts'
 import { kubeletCanary, kubeletChains } from './kubelet-program.ts'
-import type { SavedTable } from './saved.ts'
+import type { SavedTable, SavedTables } from './saved.ts'
 
 export const canary = 'KUBE-PROXY-CANARY'
 
@@ -25,7 +25,7 @@ export interface CleanupOptions {
 }
 
 /** The text for iptables-restore that removes our chains and all jumps to them; empty when nothing is there. Pure. */
-export function cleanupText(saved: ReadonlyMap<string, SavedTable>, { kubelet = false }: CleanupOptions = {}): string {
+export function cleanupText(saved: SavedTables, { kubelet = false }: CleanupOptions = {}): string {
   const fixed = kubelet ? [...proxyChains, ...kubeletChains] : proxyChains
   const isOurs = (chain: string): boolean => fixed.includes(chain) || isServiceChain(chain)
   return [...saved].map(([name, table]) => tableText(name, table, isOurs)).join('')
@@ -50,5 +50,5 @@ function tableText(name: string, { chains, rules }: SavedTable, isOurs: (chain: 
 
 /** Safe to run again. @throws Error when iptables refuses */
 export async function cleanUp(iptables: Iptables, options: CleanupOptions = {}): Promise<void> {
-  await iptables.update((saved) => cleanupText(saved, options))
+  await iptables.update((saved) => [cleanupText(saved, options)])
 }

@@ -1,9 +1,12 @@
 // Loads programs into the kernel, and reads what is there.
 import type { IPFamily } from '../net/address.ts'
+import { inSlices, type Steps } from '../slices.ts'
 import { runProgram } from './program.ts'
 import type { ProgramResult } from './program.ts'
-import { parseSaved } from './saved.ts'
-import type { SavedTable } from './saved.ts'
+import { createSavedReader, type SavedTables } from './saved.ts'
+
+/** In one string or in pieces, each of whole lines. */
+export type RestoreText = string | readonly string[]
 
 /** The iptables of one family in one network namespace. */
 export interface Iptables {
@@ -11,12 +14,12 @@ export interface Iptables {
   /** `--random-fully` is known (1.6.2 and later). */
   randomFully: boolean
   /** Loads a text in one transaction per table. @throws Error with the line that was refused and its neighbours */
-  restore(text: string): Promise<void>
+  restore(text: RestoreText): Promise<void>
   /**
-   * Loads what is made from a look at the tables, unless it is empty. One after the other in this process: of two that look
-   * before either loads, both would put in what they miss.
+   * Loads what is made from a look at the tables, one text after the other; an empty one is left out. One after the other in this
+   * process: of two that look before either loads, both would put in what they miss.
    */
-  update(textOf: (saved: ReadonlyMap<string, SavedTable>) => string): Promise<void>
+  update(textsOf: (saved: SavedTables) => Iterable<RestoreText> | Promise<Iterable<RestoreText>>): Promise<void>
   /** Whether the chain is there; undefined when the kernel was too busy to tell. */
   hasChain(table: string, chain: string): Promise<boolean | undefined>
 }
@@ -30,8 +33,7 @@ const updates = new Map<string, Promise<unknown>>()
 /** @throws Error when the programs are not there or too old, or the kernel has no such tables */
 export async function openIptables(family: IPFamily, netns?: string): Promise<Iptables> {
   const name = family === 'IPv4' ? 'iptables' : 'ip6tables'
-  const run = (program: string, args: readonly string[], input = ''): Promise<ProgramResult> =>
-    runProgram(program, args, { netns, input })
+  const run = (program: string, args: readonly string[]): Promise<ProgramResult> => runProgram(program, args, { netns })
   const version = (await run(name, ['--version'])).stdout.trim()
   const numbers = /v(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number)
   if (!numbers || isOlder(numbers)) throw new Error(`${name} is ${JSON.stringify(version)}: 1.6.2 or later is needed`)
@@ -39,25 +41,27 @@ export async function openIptables(family: IPFamily, netns?: string): Promise<Ip
   if (probe.code !== 0) {
     throw new Error(`${name} cannot read the nat table (${probe.stderr.trim()}): needs root and the nat table`)
   }
-  const restore = async (text: string): Promise<void> => {
+  const restore = async (text: RestoreText): Promise<void> => {
+    const pieces = typeof text === 'string' ? [text] : text
     const args = [...wait, '--noflush', '--counters']
-    const { code, stderr } = await run(`${name}-restore`, args, text)
-    if (code !== 0) throw new Error(`${name}-restore failed with ${code}: ${explain(stderr, text)}`)
+    const { code, stderr } = await runProgram(`${name}-restore`, args, { netns, input: pieces })
+    if (code === 0) return
+    throw new Error(`${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`)
   }
-  const save = async (): Promise<Map<string, SavedTable>> => {
-    const { code, stdout, stderr } = await run(`${name}-save`, [])
+  const save = async (): Promise<SavedTables> => {
+    const reader = createSavedReader()
+    const { code, stderr } = await runProgram(`${name}-save`, [], { netns, onOutput: reader.add })
     if (code !== 0) throw new Error(`${name}-save failed with ${code}: ${stderr.trim()}`)
-    return parseSaved(stdout)
+    return reader.end()
   }
   return {
     family,
     randomFully: true,
     restore,
-    update: async (textOf) => {
+    update: async (textsOf) => {
       const key = `${family} ${netns}`
       const update = (updates.get(key) ?? Promise.resolve()).then(async () => {
-        const text = textOf(await save())
-        if (text !== '') await restore(text)
+        for (const text of await textsOf(await save())) if (text.length > 0) await restore(text)
       })
       // The caller hears of it.
       const quiet = update.catch(() => undefined)
@@ -76,14 +80,21 @@ function isOlder(version: readonly number[]): boolean {
   return index >= 0 && (version[index] ?? 0) < (oldest[index] ?? 0)
 }
 
+/** Lines before and after the one that was refused. */
+const linesAround = 3
+
 /** What iptables-restore said, with the lines around the one that it names. */
-export function explain(stderr: string, text: string): string {
+function* explainInTurn(stderr: string, pieces: readonly string[]): Steps<string> {
   const said = stderr.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('Try `'))
-  const number = Number(/line:? (\d+)/.exec(stderr)?.[1] ?? 0)
-  const lines = text.split('\n')
-  const near = lines
-    .map((line, index) => ({ line, number: index + 1 }))
-    .filter((line) => number > 0 && Math.abs(line.number - number) <= 3 && line.line !== '')
-    .map((line) => `${line.number === number ? '>' : ' '} ${line.number}: ${line.line}`)
+  const refused = Number(/line:? (\d+)/.exec(stderr)?.[1] ?? 0)
+  const near: string[] = []
+  let number = 0
+  for (const piece of refused > 0 ? pieces : []) {
+    for (const line of piece.trimEnd().split('\n')) {
+      number += 1
+      if (Math.abs(number - refused) <= linesAround) near.push(`${number === refused ? '>' : ' '} ${number}: ${line}`)
+    }
+    yield
+  }
   return [...said, ...near].join('\n')
 }
