@@ -21,15 +21,20 @@ export function finish<Result>(steps: Steps<Result>): Result {
  * @throws the signal's reason when aborted
  */
 export async function inSlices<Result>(steps: Steps<Result>, signal?: AbortSignal): Promise<Result> {
-  signal?.throwIfAborted()
   let end = performance.now() + sliceMs
-  for (;;) {
-    const { done, value } = steps.next()
-    if (done) return value
-    if (performance.now() < end) continue
-    await turn()
+  try {
     signal?.throwIfAborted()
-    end = performance.now() + sliceMs
+    for (;;) {
+      const { done, value } = steps.next()
+      if (done) return value
+      if (performance.now() < end) continue
+      await turn()
+      signal?.throwIfAborted()
+      end = performance.now() + sliceMs
+    }
+  } finally {
+    // Steps that were not done to their end put back what they took.
+    steps.return(undefined as Result)
   }
 }
 
