@@ -25,6 +25,7 @@ import type { NftablesLayout } from './nftables/style.ts'
 import type { LocalTraffic, NodeFacts } from './node/facts.ts'
 import { nodePortAddresses } from './node/node-port-addresses.ts'
 import { createRunner, type Runner } from './runner.ts'
+import { inSlices } from './slices.ts'
 import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry.ts'
 import { startTracker } from './tracker.ts'
 
@@ -102,10 +103,11 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts: base, netns, metrics, log }))
   const runners = proxiers.map((proxier, index) =>
     createRunner({
-      work: async () => {
-        const update = feeds[index]?.take()
+      work: async (signal) => {
+        const feed = feeds[index]
+        const update = feed && (await inSlices(feed.takeInTurn(), signal))
         metrics.taken()
-        if (update) await proxier.sync(update)
+        if (update) await proxier.sync(update, signal)
         health.update(proxiers.flatMap((one) => one.graph() ?? []))
       },
       pauseMs: minSyncPeriodMs,

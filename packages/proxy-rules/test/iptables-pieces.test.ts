@@ -4,18 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pinNamespaces, unpinNamespace } from '@nodelet/linux'
 import { changedServices, compileIptables, iptablesText, serviceGraph } from '@nodelet/proxy-rules'
-import type { IptablesProgram, NodeFacts, ServiceGraph } from '@nodelet/proxy-rules'
-import fc from 'fast-check'
+import type { NodeFacts, ServiceGraph } from '@nodelet/proxy-rules'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createIptablesBackend } from '../src/apply/iptables-backend.ts'
-import { createIptables, type Iptables } from '../src/apply/iptables-restore.ts'
+import { createIptables, type Iptables, type RestoreText } from '../src/apply/iptables-restore.ts'
 import { openIptables } from '../src/apply/iptables-tools.ts'
 import { variantsInOrder } from '../src/apply/iptables-variant.ts'
 import { runProgram } from '../src/apply/program.ts'
 import { createFamilyProxier } from '../src/family-proxier.ts'
-import { inPieces } from '../src/iptables/pieces.ts'
 import { silentLogger } from '../src/log.ts'
-import { cases, graphOf } from './trace/cluster.ts'
 
 const facts: NodeFacts = {
   nodeIPs: { IPv4: '192.0.2.1' },
@@ -78,44 +75,6 @@ test.each([
     expect(variantsInOrder(found)[0]?.variant).toBe(expected)
 })
 
-/** Chains of the nat table with their rules after these loads; refuses what the kernel would. */
-function loaded(programs: readonly IptablesProgram[], chains = new Map<string, string[]>()): Map<string, string[]> {
-  for (const { tables } of programs) {
-    const nat = tables.find(({ table }) => table === 'nat')
-    for (const chain of nat?.chains ?? []) chains.set(chain, [])
-    for (const { chain, args } of nat?.rules ?? []) chains.get(chain)?.push(args.join(' '))
-    const targets = new Set([...chains.values()].flat().flatMap((rule) => /-j (KUBE-\S+)$/.exec(rule)?.[1] ?? []))
-    const gone = new Set(nat?.deletions)
-    for (const target of targets) if (!chains.has(target) || gone.has(target)) throw new Error(`${target} is missed`)
-    for (const chain of gone) chains.delete(chain)
-  }
-  return chains
-}
-
-test('pieces come to the same as the whole, each leads to what is there, and all but one leave other tables alone', () => {
-  const most = 2
-  let parted = 0
-  fc.assert(
-    fc.property(cases, cases, (one, next) => {
-      const whole = compileIptables(graphOf(one, 'IPv4'), one.facts)
-      const before = loaded([whole])
-      const existing = [...before.keys()]
-      const then = compileIptables(graphOf(next, 'IPv4'), next.facts, { existing })
-      const pieces = inPieces(then, most)
-      parted += Number(pieces.length > 2)
-      expect(pieces.filter(({ tables }) => tables.length > 1)).toHaveLength(1)
-      const texts = pieces.map(iptablesText).join('').split('\n')
-      for (const line of iptablesText(then).split('\n')) expect(texts).toContain(line)
-      const at = (programs: readonly IptablesProgram[]) => loaded(programs, new Map(before))
-      expect(Object.fromEntries(at(pieces))).toEqual(Object.fromEntries(at([then])))
-    }),
-    { numRuns: 200 },
-  )
-  expect(parted).toBeGreaterThan(50)
-  const small = compileIptables(graphWith(3, 2), facts)
-  expect(inPieces(small, 500)).toEqual([small])
-})
-
 describe('in a network namespace', () => {
   let netns: string
   beforeEach(() => {
@@ -134,18 +93,25 @@ describe('in a network namespace', () => {
     const after = graphWith(250, 3, 7)
     const nft = await openIptables('IPv4', { netns, variant: 'nft' })
     let loads = 0
-    const restore = async (text: string): Promise<void> => {
+    // What the backend's loads in pieces go through; clean-ups take a way of their own.
+    const update: Iptables['update'] = async (textsOf) =>
+      nft.update(async (saved) => Iterator.from(await textsOf(saved)).map((text) => ((loads += 1), text)))
+    const restore = async (text: RestoreText): Promise<void> => {
       loads += 1
       await nft.restore(text)
     }
-    const backend = createIptablesBackend({ ...nft, restore })
+    const backend = createIptablesBackend({ ...nft, restore, update })
     await backend.load(before, facts, undefined)
+    expect(loads).toBeGreaterThan(2)
+    loads = 0
     await backend.load(after, facts, changedServices(before, after))
     expect(loads).toBeGreaterThan(2)
     const partly = await rules()
     await backend.load(after, facts, undefined)
     expect(await rules()).toEqual(partly)
+    loads = 0
     await backend.cleanUp()
+    expect(loads).toBeGreaterThan(2)
     expect((await rules()).join('\n')).not.toContain('KUBE')
     const canary = ':KUBE-PROXY-CANARY'
     await backend.load(none, facts, undefined)
@@ -166,12 +132,14 @@ describe('each hour', () => {
   ])('all of a cluster %s', async (_, count, renewed) => {
     vi.useFakeTimers({ toFake: ['Date'] })
     const texts: string[] = []
-    const restore = async (text: string): Promise<void> => void texts.push(text)
+    const restore = async (text: RestoreText): Promise<void> => void texts.push([text].flat().join(''))
     const iptables: Pick<Iptables, 'family' | 'variant' | 'restore' | 'update'> = {
       family: 'IPv4',
       variant: 'legacy',
       restore,
-      update: async (textsOf) => void texts.push(...textsOf(new Map())),
+      update: async (textsOf) => {
+        for (const text of await textsOf(new Map())) await restore(text)
+      },
     }
     const proxier = createFamilyProxier({
       backend: createIptablesBackend(iptables as Iptables),

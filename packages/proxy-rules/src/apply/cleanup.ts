@@ -1,11 +1,12 @@
 // Takes everything of the proxy, and of the kubelet where it is to go too, out of the kernel.
 import { firewallChain, isLocalnetRule } from '../iptables/localnet.ts'
 import { isServiceChain } from '../iptables/names.ts'
-import { chainsAtOnce, deletableInPieces } from '../iptables/pieces.ts'
+import { deletableInPieces } from '../iptables/load.ts'
 import type { Iptables } from './iptables-restore.ts'
+import { chainsAtOnce } from './iptables-variant.ts'
 import { jumpsInto } from './jumps.ts'
 import { kubeletCanary, kubeletChains } from './kubelet-program.ts'
-import type { SavedTable } from './saved.ts'
+import type { SavedTable, SavedTables } from './saved.ts'
 
 export const canary = 'KUBE-PROXY-CANARY'
 
@@ -35,7 +36,7 @@ export interface CleanupLimits {
  * The first of several takes all traffic off the chains that the others delete. Pure.
  */
 export function cleanupTexts(
-  saved: ReadonlyMap<string, SavedTable>,
+  saved: SavedTables,
   { kubelet = false, most = Infinity }: CleanupOptions & CleanupLimits = {},
 ): string[] {
   const fixed = kubelet ? [...proxyChains, ...kubeletChains] : proxyChains
@@ -44,7 +45,7 @@ export function cleanupTexts(
 }
 
 /** How many rules neither belong to a proxy or a kubelet nor lead to their chains. Pure. */
-export function othersRules(saved: ReadonlyMap<string, SavedTable>): number {
+export function othersRules(saved: SavedTables): number {
   const isOurs = (chain: string): boolean =>
     [...proxyChains, ...kubeletChains, firewallChain].includes(chain) || isServiceChain(chain)
   const tables = [...saved.values()]

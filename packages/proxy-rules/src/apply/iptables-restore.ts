@@ -1,11 +1,14 @@
 // Loads programs into the kernel with one variant of iptables, and reads what is there.
 import { readFileSync } from 'node:fs'
 import type { IPFamily } from '../net/address.ts'
+import { inSlices, type Steps } from '../slices.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
 import { inNetns, runProgram } from './program.ts'
 import type { ProgramResult } from './program.ts'
-import { parseSaved } from './saved.ts'
-import type { SavedTable } from './saved.ts'
+import { createSavedReader, type SavedTables } from './saved.ts'
+
+/** In one string or in pieces, each of whole lines. */
+export type RestoreText = string | readonly string[]
 
 /** The iptables of one family in one network namespace. */
 export interface Iptables {
@@ -14,14 +17,14 @@ export interface Iptables {
   /** `--random-fully` is known (1.6.2 and later). */
   randomFully: boolean
   /** Loads a text in one transaction per table. @throws Error with the line that was refused and its neighbours */
-  restore(text: string): Promise<void>
+  restore(text: RestoreText): Promise<void>
   /**
-   * Loads what is made from a look at the tables, one text after the other, unless it is empty. One after the other in this
+   * Loads what is made from a look at the tables, one text after the other; an empty one is left out. One after the other in this
    * process: of two that look before either loads, both would put in what they miss.
    */
-  update(textsOf: (saved: ReadonlyMap<string, SavedTable>) => Iterable<string>): Promise<void>
+  update(textsOf: (saved: SavedTables) => Iterable<RestoreText> | Promise<Iterable<RestoreText>>): Promise<void>
   /** What is there: of one table, or of all. Makes no table that was not there. */
-  save(table?: string): Promise<Map<string, SavedTable>>
+  save(table?: string): Promise<SavedTables>
   /** Whether the chain is there; undefined when the kernel was too busy to tell. */
   hasChain(table: string, chain: string): Promise<boolean | undefined>
   /**
@@ -50,20 +53,23 @@ const busy = 4
 const updates = new Map<string, Promise<unknown>>()
 
 export function createIptables({ family, variant, name }: IptablesTool, netns?: string): Iptables {
-  const run = (program: string, args: readonly string[], input = ''): Promise<ProgramResult> =>
-    runProgram(program, args, { netns, input })
-  const restore = async (text: string): Promise<void> => {
+  const run = (program: string, args: readonly string[]): Promise<ProgramResult> => runProgram(program, args, { netns })
+  const restore = async (text: RestoreText): Promise<void> => {
+    const pieces = typeof text === 'string' ? [text] : text
     const args = [...wait, '--noflush', '--counters']
-    const { code, stderr } = await run(`${name}-restore`, args, text)
-    if (code !== 0) throw new Error(`${name}-restore failed with ${code}: ${explain(stderr, text)}`)
+    const { code, stderr } = await runProgram(`${name}-restore`, args, { netns, input: pieces })
+    if (code === 0) return
+    throw new Error(`${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`)
   }
-  const save = async (table?: string): Promise<Map<string, SavedTable>> => {
+  const save = async (table?: string): Promise<SavedTables> => {
     // The legacy program makes a table that it is asked for by name.
     const present = variant === 'legacy' ? legacyTables(family, netns) : undefined
     if (present && !(table === undefined ? present.length > 0 : present.includes(table))) return new Map()
-    const { code, stdout, stderr } = await run(`${name}-save`, table === undefined ? [] : ['-t', table])
+    const reader = createSavedReader()
+    const args = table === undefined ? [] : ['-t', table]
+    const { code, stderr } = await runProgram(`${name}-save`, args, { netns, onOutput: reader.add })
     if (code !== 0) throw new Error(`${name}-save failed with ${code}: ${stderr.trim()}`)
-    return parseSaved(stdout)
+    return reader.end()
   }
   return {
     family,
@@ -74,7 +80,7 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
     update: async (textsOf) => {
       const key = `${family} ${variant} ${netns}`
       const update = (updates.get(key) ?? Promise.resolve()).then(async () => {
-        for (const text of textsOf(await save())) if (text !== '') await restore(text)
+        for (const text of await textsOf(await save())) if (text.length > 0) await restore(text)
       })
       // The caller hears of it.
       const quiet = update.catch(() => undefined)
@@ -106,14 +112,21 @@ function legacyTables(family: IPFamily, netns: string | undefined): string[] {
   }
 }
 
+/** Lines before and after the one that was refused. */
+const linesAround = 3
+
 /** What iptables-restore said, with the lines around the one that it names. */
-export function explain(stderr: string, text: string): string {
+function* explainInTurn(stderr: string, pieces: readonly string[]): Steps<string> {
   const said = stderr.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('Try `'))
-  const number = Number(/line:? (\d+)/.exec(stderr)?.[1] ?? 0)
-  const lines = text.split('\n')
-  const near = lines
-    .map((line, index) => ({ line, number: index + 1 }))
-    .filter((line) => number > 0 && Math.abs(line.number - number) <= 3 && line.line !== '')
-    .map((line) => `${line.number === number ? '>' : ' '} ${line.number}: ${line.line}`)
+  const refused = Number(/line:? (\d+)/.exec(stderr)?.[1] ?? 0)
+  const near: string[] = []
+  let number = 0
+  for (const piece of refused > 0 ? pieces : []) {
+    for (const line of piece.trimEnd().split('\n')) {
+      number += 1
+      if (Math.abs(number - refused) <= linesAround) near.push(`${number === refused ? '>' : ' '} ${number}: ${line}`)
+    }
+    yield
+  }
   return [...said, ...near].join('\n')
 }

@@ -6,7 +6,7 @@ import { createIptables, UnusableIptables, type Iptables, type IptablesTool } fr
 import { iptablesVariants, variantsInOrder, type IptablesVariant, type VariantFacts } from './iptables-variant.ts'
 import { kubeletChains } from './kubelet-program.ts'
 import { runProgram } from './program.ts'
-import type { SavedTable } from './saved.ts'
+import type { SavedTables } from './saved.ts'
 
 export interface OpenIptablesOptions {
   /** A pinned network namespace; default: the own. */
@@ -113,5 +113,5 @@ async function familyFacts(iptables: Iptables): Promise<{ hasKubelet: boolean; o
   }
 }
 
-const hasKubelet = (saved: ReadonlyMap<string, SavedTable>): boolean =>
+const hasKubelet = (saved: SavedTables): boolean =>
   kubeletChains.some((chain) => saved.get('mangle')?.chains.has(chain))

@@ -26,3 +26,9 @@ export function variantsInOrder<Facts extends VariantFacts>(found: readonly Fact
     (a, b) => first(a.hasKubelet, b.hasKubelet) || b.others - a.others || first(a.isUsual, b.isUsual),
   )
 }
+
+/**
+ * Chains of service ports in one load. `iptables-nft-restore` looks for each chain among all of its input, one by one: its time
+ * grows with the square of their number. With `legacy` each load replaces the whole table, so that it is always one.
+ */
+export const chainsAtOnce: Readonly<Record<IptablesVariant, number>> = { nft: 500, legacy: Infinity }

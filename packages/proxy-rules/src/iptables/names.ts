@@ -19,6 +19,9 @@ export interface ChainNames {
 /** What the names of all per-Service chains begin with. */
 const servicePrefixes: readonly string[] = ['KUBE-SVC-', 'KUBE-SVL-', 'KUBE-SEP-', 'KUBE-FW-', 'KUBE-EXT-']
 
+/** Whether a chain belongs to a service port, be it of today or of an earlier time. */
+export const isServiceChain = (chain: string): boolean => servicePrefixes.some((prefix) => chain.startsWith(prefix))
+
 /** Names as other components look for them: at most 28 characters, stable for a name and protocol. */
 export function chainNames({ name, protocol }: Pick<ServicePort, 'name' | 'protocol'>): ChainNames {
   const key = name + protocol.toLowerCase()
@@ -31,6 +34,3 @@ export function chainNames({ name, protocol }: Pick<ServicePort, 'name' | 'proto
     endpoint: ({ text }) => `KUBE-SEP-${chainHash(key + text)}`,
   }
 }
-
-/** Whether a chain belongs to one service port, by its name. */
-export const isServiceChain = (chain: string): boolean => servicePrefixes.some((prefix) => chain.startsWith(prefix))
