@@ -1,6 +1,7 @@
 // What the service proxy costs, from an event of the API to the kernel, and what its rules cost connections: `npm run bench:proxy`.
 // Needs root, and the tools of the modes. All happens in namespaces of its own, and nothing of it stays.
 import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -49,14 +50,24 @@ const wanted = values.modes.split(',').map((name) => {
 })
 const present = wanted.filter(({ name, mode }) => isInstalled(mode) || !tell(`${name}: ${mode.loader[0]} is not here`))
 const folder = mkdtempSync(join(tmpdir(), 'nodelet-bench-'))
+let ending: NodeJS.Signals | undefined
+let running: ChildProcess | undefined
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    ending = signal
+    running?.kill('SIGKILL')
+  })
+}
 
 async function measure(input: CaseInput): Promise<CaseFigures> {
   const child = fork(join(import.meta.dirname, 'proxy/case.ts'), [JSON.stringify(input)], {
     execArgv: process.execArgv,
   })
+  running = child
   let figures: CaseFigures | undefined
   child.on('message', (message: CaseFigures) => (figures = message))
   const [code] = (await once(child, 'close')) as [number]
+  if (ending) throw new Error(`ended by ${ending}`)
   if (!figures) throw new Error(`${input.mode} with ${sizeText(input.size)} ended with ${code} and told nothing`)
   return figures
 }
