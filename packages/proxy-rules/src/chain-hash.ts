@@ -2,9 +2,17 @@
 import { hash } from 'node:crypto'
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
+const hashedBytes = 10
 
 /** The first 16 characters of the base32 text (RFC 4648) of the SHA-256 of `text`. */
 export function chainHash(text: string): string {
-  const bits = BigInt(`0x${hash('sha256', text, 'hex').slice(0, 20)}`)
-  return Array.from({ length: 16 }, (_, i) => alphabet[Number((bits >> BigInt(75 - 5 * i)) & 31n)]).join('')
+  const bytes = hash('sha256', text, 'buffer')
+  let name = ''
+  let bits = 0
+  let count = 0
+  for (let at = 0; at < hashedBytes; at += 1) {
+    bits = ((bits & 31) << 8) | (bytes[at] ?? 0)
+    for (count += 8; count >= 5; count -= 5) name += alphabet[(bits >> (count - 5)) & 31]
+  }
+  return name
 }

@@ -4,11 +4,12 @@ import type { RuleBackend } from './apply/backend.ts'
 import { cleanFlows, needsCleaning } from './apply/conntrack.ts'
 import { inNetns } from './apply/program.ts'
 import { changedServices } from './graph/changes.ts'
-import { emptyGraph, updateServiceGraph, type ServiceGraph } from './graph/service-graph.ts'
+import { emptyGraph, updateGraphInTurn, type ServiceGraph, type ServiceObjects } from './graph/service-graph.ts'
 import type { Logger } from './log.ts'
 import type { ProxyMetrics } from './metrics/proxy-metrics.ts'
 import { parseAddress } from './net/address.ts'
 import type { NodeFacts } from './node/facts.ts'
+import { inSlices } from './slices.ts'
 import type { Update } from './tracker.ts'
 
 /** What stays the same while the proxy runs. */
@@ -21,8 +22,11 @@ export interface FamilyContext {
 }
 
 export interface FamilyProxier {
-  /** Brings the kernel to what all updates so far say: only changed Services after the first time. */
-  sync(update: Update): Promise<void>
+  /**
+   * Brings the kernel to what all updates so far say: only changed Services after the first time. Work that is not in the kernel's
+   * hands yet ends with the signal; the update is not lost by that.
+   */
+  sync(update: Update, signal?: AbortSignal): Promise<void>
   /** What the kernel was brought to last; undefined before the first time. */
   graph(): ServiceGraph | undefined
   /** What rules are compiled with at this moment. */
@@ -32,7 +36,7 @@ export interface FamilyProxier {
   cleanUp(): Promise<void>
 }
 
-/** Full syncs at least this often, in milliseconds. */
+/** Full syncs at least this often, in milliseconds, if the backend wants them. */
 const fullPeriodMs = 60 * 60 * 1000
 /** Of more changes in one load the older ones are not told of. */
 const mostTriggers = 10_000
@@ -42,6 +46,10 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
   let known = emptyGraph(family, { nodeName: '', zone: '' })
   let applied: ServiceGraph | undefined
   let latest: ServiceGraph | undefined
+  /** What is not in the graph yet. */
+  let waiting: ReadonlyMap<string, ServiceObjects> = new Map()
+  /** Seen since the last load began. */
+  let isFlushed = false
   let serviceCIDRs: readonly string[] = []
   let fullAt = -Infinity
   /** When endpoints changed that the kernel does not have yet; a failed load leaves them for the next. */
@@ -49,6 +57,7 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
   let cleaning = false
   let cleanFailed = false
   let told: ReadonlySet<string> = new Set()
+  let toldOf: ServiceGraph['problems'] = []
 
   const clean = async (graph: ServiceGraph): Promise<void> => {
     const beganMs = performance.now()
@@ -66,39 +75,49 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
   }
   /** Each once, for as long as it stays. */
   const tellProblems = ({ problems }: ServiceGraph): void => {
+    if (problems === toldOf) return
+    toldOf = problems
     const now = new Map(problems.map((problem) => [JSON.stringify(problem), problem]))
     for (const [text, problem] of now)
       if (!told.has(text)) log.warn({ ...problem }, 'part of an object was left out of the rules')
     told = new Set(now.keys())
   }
   const currentFacts = (): NodeFacts => ({ ...facts, interfaces: interfacesIn(netns), serviceCIDRs })
-  const load = async (graph: ServiceGraph, changed: ReadonlySet<string> | undefined): Promise<void> => {
+  const load = async (
+    graph: ServiceGraph,
+    changed: ReadonlySet<string> | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> => {
     const beganMs = performance.now()
     const tell = (succeeded: boolean): void =>
       metrics.synced({ family, full: !changed, seconds: (performance.now() - beganMs) / 1000, succeeded })
     try {
-      await backend.load(graph, currentFacts(), changed)
+      await backend.load(graph, currentFacts(), changed, signal)
       tell(true)
     } catch (error) {
-      tell(false)
+      if (!signal?.aborted) tell(false)
       throw error
     }
   }
   return {
-    sync: async (update) => {
-      known = updateServiceGraph(known, update, update.changes)
+    sync: async (update, signal) => {
+      waiting = new Map([...waiting, ...update.changes])
       const ours = update.triggers.filter(({ addressType }) => addressType === family).map(({ at }) => at)
       triggers = [...triggers, ...ours].slice(-mostTriggers)
-      const graph = known
-      const full = !applied || update.zone !== applied.zone || Date.now() - fullAt > fullPeriodMs
+      const graph = await inSlices(updateGraphInTurn(known, update, waiting), signal)
+      known = graph
+      waiting = new Map()
+      const isDue = Date.now() - fullAt > fullPeriodMs && backend.isRenewed(graph)
+      const full = isFlushed || !applied || update.zone !== applied.zone || isDue
       const changed = full || !applied ? undefined : changedServices(applied, graph)
       cleaning ||= needsCleaning(applied, graph)
       if (!changed || changed.size > 0 || String(update.serviceCIDRs) !== String(serviceCIDRs)) {
         tellProblems(graph)
         // What fails half-way leaves the kernel in an unknown state: the next sync is a full one.
         applied = undefined
+        isFlushed = false
         serviceCIDRs = update.serviceCIDRs
-        await load(graph, changed)
+        await load(graph, changed, signal)
         if (!changed) fullAt = Date.now()
         log.debug({ family, services: changed?.size ?? 'all' }, 'loaded rules')
       }
@@ -111,8 +130,9 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
     graph: () => latest,
     facts: currentFacts,
     wasFlushed: async () => {
-      if (!applied || !(await backend.wasFlushed())) return false
-      applied = undefined
+      if (!applied || isFlushed || !(await backend.wasFlushed())) return false
+      // A load that goes on meanwhile may have put back a part of it.
+      isFlushed = true
       return true
     },
     cleanUp: async () => {

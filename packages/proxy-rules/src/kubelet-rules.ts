@@ -1,7 +1,9 @@
 // The rules of a kubelet (`makeIPTablesUtilChains`): made, and made again when somebody has flushed them.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { canaryText, wasFlushed } from './apply/canary.ts'
-import { openIptables, type Iptables } from './apply/iptables-restore.ts'
+import type { Iptables } from './apply/iptables-restore.ts'
+import { openIptables } from './apply/iptables-tools.ts'
+import type { IptablesVariant } from './apply/iptables-variant.ts'
 import { kubeletCanary, kubeletProgram } from './apply/kubelet-program.ts'
 import { iptablesText } from './iptables/text.ts'
 import { silentLogger, type Logger } from './log.ts'
@@ -10,6 +12,8 @@ import type { IPFamily } from './net/address.ts'
 export interface KubeletRulesOptions {
   /** A pinned network namespace that stands for the host; default: the own. */
   netns?: string
+  /** Which iptables; default: that which has other rules, else what the machine's `iptables` is. */
+  iptablesVariant?: IptablesVariant
   /** Milliseconds between looks whether somebody has flushed the rules; default 1 minute. */
   periodMs?: number
   log?: Logger
@@ -21,10 +25,10 @@ export interface KubeletRulesOptions {
  * and tried again each period. Needs root and `iptables` 1.6.2 or later.
  */
 export async function keepKubeletRules(options: KubeletRulesOptions = {}): Promise<AsyncDisposable> {
-  const { netns, periodMs = 60_000, log = silentLogger } = options
+  const { periodMs = 60_000 } = options
   const closing = new AbortController()
   const { signal } = closing
-  const keepers = (['IPv4', 'IPv6'] as const).map((family) => createKeeper(family, netns, log))
+  const keepers = (['IPv4', 'IPv6'] as const).map((family) => createKeeper(family, options))
   const keep = async (): Promise<void> => void (await Promise.all(keepers.map((one) => one())))
   await keep()
   const turns = (async () => {
@@ -40,17 +44,20 @@ export async function keepKubeletRules(options: KubeletRulesOptions = {}): Promi
 }
 
 /** Makes what is not there. Never rejects. */
-function createKeeper(family: IPFamily, netns: string | undefined, log: Logger): () => Promise<void> {
+function createKeeper(
+  family: IPFamily,
+  { netns, iptablesVariant: variant, log = silentLogger }: KubeletRulesOptions,
+): () => Promise<void> {
   let iptables: Iptables | undefined
   let isMade = false
   let isTold = false
   return async () => {
     try {
-      iptables ??= await openIptables(family, netns)
+      iptables ??= await openIptables(family, { netns, variant })
       if (isMade && !(await wasFlushed(iptables, kubeletCanary))) return
       if (isMade) log.warn({ family }, 'somebody has flushed the rules of the kubelet: they are made again')
       isMade = false
-      await iptables.update((saved) => iptablesText(kubeletProgram(family, saved)) + canaryText(kubeletCanary))
+      await iptables.update((saved) => [iptablesText(kubeletProgram(family, saved)) + canaryText(kubeletCanary)])
       isMade = true
       isTold = false
     } catch (error) {

@@ -4,10 +4,11 @@ import type { RequestListener } from 'node:http'
 import type { KubeClient } from '@nodelet/kube-client'
 import type { RuleBackend } from './apply/backend.ts'
 import { createIptablesBackend } from './apply/iptables-backend.ts'
-import { openIptables } from './apply/iptables-restore.ts'
+import { openIptables } from './apply/iptables-tools.ts'
+import { iptablesVariants, type IptablesVariant } from './apply/iptables-variant.ts'
 import { openNft } from './apply/nft.ts'
 import { createNftablesBackend } from './apply/nftables-backend.ts'
-import { removeOtherMode } from './apply/other-mode.ts'
+import { removeOtherModes, type Kept } from './apply/other-mode.ts'
 import { inNetns } from './apply/program.ts'
 import { readSysctl, setConntrack, writeSysctl } from './apply/sysctls.ts'
 import { createFamilyProxier, interfacesIn } from './family-proxier.ts'
@@ -24,6 +25,7 @@ import type { NftablesLayout } from './nftables/style.ts'
 import type { LocalTraffic, NodeFacts } from './node/facts.ts'
 import { nodePortAddresses } from './node/node-port-addresses.ts'
 import { createRunner, type Runner } from './runner.ts'
+import { inSlices } from './slices.ts'
 import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry.ts'
 import { startTracker } from './tracker.ts'
 
@@ -35,6 +37,11 @@ export interface ProxierOptions {
   localTraffic: LocalTraffic
   /** Default `iptables`. What another mode left is removed. */
   mode?: ProxyMode
+  /**
+   * Which iptables has the rules, in iptables mode. Default: that with a kubelet's chains, else that with more rules of others,
+   * else what the machine's `iptables` is.
+   */
+  iptablesVariant?: IptablesVariant
   /** How nftables rules are written; default `fast`; `compat` is as the Go proxy writes them. */
   nftablesLayout?: NftablesLayout
   /** A pinned network namespace that stands for the host; default: the own. */
@@ -91,15 +98,16 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const backends = await openFamilies(options, mode, log)
   if (mode === 'nftables') tellOfLoopback(base, log)
   prepareKernel({ ...base, interfaces: {} }, log, netns)
-  await removeOtherMode(mode, log, netns)
+  await removeOtherModes(keptBy(mode, backends), log, netns)
   const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
   const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts: base, netns, metrics, log }))
   const runners = proxiers.map((proxier, index) =>
     createRunner({
-      work: async () => {
-        const update = feeds[index]?.take()
+      work: async (signal) => {
+        const feed = feeds[index]
+        const update = feed && (await inSlices(feed.takeInTurn(), signal))
         metrics.taken()
-        if (update) await proxier.sync(update)
+        if (update) await proxier.sync(update, signal)
         health.update(proxiers.flatMap((one) => one.graph() ?? []))
       },
       pauseMs: minSyncPeriodMs,
@@ -170,6 +178,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     cleanup: async () => {
       await close()
       await Promise.all(proxiers.map((proxier) => proxier.cleanUp()))
+      await removeOtherModes(keptBy(mode, backends), log, netns)
     },
   }
 }
@@ -189,6 +198,18 @@ function modeOf({ mode = 'iptables' }: ProxierOptions): ProxyMode {
   throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables or nftables`)
 }
 
+function variantOf({ iptablesVariant: variant }: ProxierOptions): IptablesVariant | undefined {
+  if (variant === undefined || iptablesVariants.includes(variant)) return variant
+  throw new RangeError(`iptablesVariant: ${JSON.stringify(variant)} is none; use nft or legacy`)
+}
+
+function keptBy(mode: ProxyMode, backends: readonly RuleBackend[]): Kept {
+  return {
+    nftables: mode === 'nftables',
+    iptables: Object.fromEntries(backends.map(({ family, iptables }) => [family, iptables])),
+  }
+}
+
 async function openFamilies(options: ProxierOptions, mode: ProxyMode, log: Logger): Promise<RuleBackend[]> {
   const { nodeIPs, netns } = options
   const primary = parseAddress(nodeIPs[0])?.family
@@ -206,11 +227,14 @@ async function openFamilies(options: ProxierOptions, mode: ProxyMode, log: Logge
 
 async function openBackend(
   family: IPFamily,
-  { netns, nftablesLayout: layout = 'fast' }: ProxierOptions,
+  options: ProxierOptions,
   mode: ProxyMode,
   log: Logger,
 ): Promise<RuleBackend> {
-  if (mode === 'iptables') return createIptablesBackend(await openIptables(family, netns))
+  const { netns, nftablesLayout: layout = 'fast' } = options
+  if (mode === 'iptables') {
+    return createIptablesBackend(await openIptables(family, { netns, variant: variantOf(options), log }))
+  }
   return createNftablesBackend({ nft: await openNft(family, netns), layout, log })
 }
 

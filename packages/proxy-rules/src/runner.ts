@@ -14,7 +14,8 @@ export interface Runner {
 }
 
 export interface RunnerOptions {
-  work(): Promise<void>
+  /** @param signal aborted when the runner is closed: what has not begun in earnest may end then */
+  work(signal: AbortSignal): Promise<void>
   /** Milliseconds between the end of a run and the next. */
   pauseMs: number
   /** Milliseconds after a first failure, unless a request comes before; doubles up to `longestRetryMs`. */
@@ -39,13 +40,13 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
   let pause: NodeJS.Timeout | undefined
   let retry: NodeJS.Timeout | undefined
   let failures = 0
-  let closed = false
+  const closing = new AbortController()
   let waiters: Waiter[] = []
   let since: number | undefined
   let succeeded: number | undefined
 
   const pump = (): void => {
-    if (closed || running || pause || requests === served) return
+    if (closing.signal.aborted || running || pause || requests === served) return
     clearTimeout(retry)
     running = run()
   }
@@ -53,19 +54,20 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
     const [begun, serving] = [Date.now(), requests]
     let delay: number | undefined
     try {
-      await work()
+      await work(closing.signal)
       failures = 0
       served = serving
       succeeded = Date.now()
       since = requests > served ? begun : undefined
     } catch (error) {
-      onFailure(error)
+      // What the closing ended has not failed.
+      if (!closing.signal.aborted) onFailure(error)
       delay = Math.min(retryMs * 2 ** failures, longestRetryMs)
       failures += 1
     }
     running = undefined
     release()
-    if (!closed) rest(serving, delay)
+    if (!closing.signal.aborted) rest(serving, delay)
   }
   /** @param tried how many requests the run has heard; @param retryAfterMs undefined: it has succeeded */
   const rest = (tried: number, retryAfterMs: number | undefined): void => {
@@ -96,7 +98,7 @@ export function createRunner({ work, pauseMs, retryMs, longestRetryMs, onFailure
     waitingSince: () => since,
     succeededAt: () => succeeded,
     close: async () => {
-      closed = true
+      closing.abort(new Error('the proxy was closed'))
       clearTimeout(pause)
       clearTimeout(retry)
       await running

@@ -8,6 +8,7 @@ import type { Place } from './graph/choice.ts'
 import { serviceKey, sliceKey, type ServiceObjects } from './graph/service-graph.ts'
 import type { Logger } from './log.ts'
 import { parseCidr } from './net/address.ts'
+import type { Steps } from './slices.ts'
 
 /** What is known at a moment, as far as it changed. */
 export interface Update extends Place {
@@ -28,7 +29,11 @@ export interface Trigger {
 
 /** Gives one reader what changed since it asked last: at first that is all. */
 export interface Feed {
-  take(): Update
+  /**
+   * To be done in slices. What an object is when its turn comes is what is given; one that changes later, be it before the last
+   * slice, is given the next time, as is all of this when it does not come to its end.
+   */
+  takeInTurn(): Steps<Update>
 }
 
 export interface Tracker extends AsyncDisposable {
@@ -140,17 +145,31 @@ export function startTracker(options: TrackerOptions): Tracker {
       triggers.push(times)
       let lastZone = ''
       return {
-        take: () => {
+        *takeInTurn() {
           const zone = zoneOf(nodeInformer.get({ name: nodeName }))
-          if (zone !== lastZone)
-            for (const key of [...serviceInformer.list().map(serviceKey), ...slices.keys()]) keys.add(key)
-          lastZone = zone
-          const changes = new Map([...keys].map((key) => [key, { service: serviceOf(key), slices: slices.of(key) }]))
-          const triggered = [...times.values()]
+          const taken = new Set(keys)
+          const triggered = new Map(times)
           keys.clear()
           times.clear()
-          const ranges = rangesOf(rangeInformer?.list() ?? [])
-          return { nodeName, zone, changes, serviceCIDRs: ranges, triggers: triggered }
+          let isDone = false
+          try {
+            if (zone !== lastZone)
+              for (const key of [...serviceInformer.list().map(serviceKey), ...slices.keys()]) taken.add(key)
+            const changes = new Map<string, ServiceObjects>()
+            for (const key of taken) {
+              changes.set(key, { service: serviceOf(key), slices: slices.of(key) })
+              yield
+            }
+            isDone = true
+            lastZone = zone
+            const serviceCIDRs = rangesOf(rangeInformer?.list() ?? [])
+            return { nodeName, zone, changes, serviceCIDRs, triggers: [...triggered.values()] }
+          } finally {
+            if (!isDone) {
+              for (const key of taken) keys.add(key)
+              for (const [slice, one] of triggered) if (!times.has(slice)) times.set(slice, one)
+            }
+          }
         },
       }
     },

@@ -7,9 +7,9 @@ import type { Flow, FlowProtocol } from '@nodelet/linux'
 import { compileIptables, iptablesText, serviceGraph, staleFlows } from '@nodelet/proxy-rules'
 import type { Protocol } from '@nodelet/proxy-rules'
 import { afterEach, expect, test, vi } from 'vitest'
-import { cleanupText } from '../src/apply/cleanup.ts'
+import { cleanupTexts } from '../src/apply/cleanup.ts'
 import { needsCleaning } from '../src/apply/conntrack.ts'
-import { openIptables } from '../src/apply/iptables-restore.ts'
+import { openIptables } from '../src/apply/iptables-tools.ts'
 import { withMissingJumps } from '../src/apply/jumps.ts'
 import { runProgram } from '../src/apply/program.ts'
 import { parseSaved } from '../src/apply/saved.ts'
@@ -53,13 +53,13 @@ test('only jumps that are missing are put in, each at the head', () => {
 })
 
 test('cleaning takes the shared firewall chain only when nobody else uses it', () => {
-  expect(cleanupText(parseSaved(saved))).toContain('-X KUBE-FIREWALL')
+  expect(cleanupTexts(parseSaved(saved)).join('')).toContain('-X KUBE-FIREWALL')
   const withOthers = saved.replace('COMMIT', '-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP\nCOMMIT')
-  const text = cleanupText(parseSaved(withOthers))
+  const text = cleanupTexts(parseSaved(withOthers)).join('')
   expect(text).not.toContain('-X KUBE-FIREWALL')
   expect(text).not.toContain('-j KUBE-FIREWALL')
   expect(text).toContain('-D KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8')
-  expect(cleanupText(parseSaved('*nat\n:INPUT ACCEPT [0:0]\nCOMMIT\n'))).toBe('')
+  expect(cleanupTexts(parseSaved('*nat\n:INPUT ACCEPT [0:0]\nCOMMIT\n'))).toEqual([])
 })
 
 const graphOf = (addresses: readonly string[], protocol: Protocol = 'UDP') =>
@@ -120,7 +120,7 @@ test('a refused line is told with its neighbours; a missing program with a remed
   const netns = join(folder, 'net')
   try {
     pinNamespaces({ paths: { net: netns } })
-    const iptables = await openIptables('IPv4', netns)
+    const iptables = await openIptables('IPv4', { netns })
     const text = '*nat\n:MINE - [0:0]\n-A MINE -s 10.0.0.1 -j RETURN\n-A MINE --nonsense\nCOMMIT\n'
     await expect(iptables.restore(text)).rejects.toThrow(/unknown option "--nonsense"[^]*\n> 4: -A MINE --nonsense\n/)
     expect(await iptables.hasChain('nat', 'MINE')).toBe(false)

@@ -285,13 +285,13 @@ it('the layout fast has a rule for each of a few endpoints, with equal chances, 
     'meta l4proto tcp numgen random mod 2 0 dnat to 10.99.1.2:8080',
     'meta l4proto tcp dnat to 10.99.1.3:8080',
   ])
-  for (const rules of [policy(10), policy(10, 'ClientIP').slice(10)]) {
+  for (const rules of [policy(16), policy(16, 'ClientIP').slice(16)]) {
     const probabilities = [...chances(rules).values()]
-    expect(probabilities).toHaveLength(10)
-    for (const probability of probabilities) expect(probability).toBeCloseTo(0.1)
+    expect(probabilities).toHaveLength(16)
+    for (const probability of probabilities) expect(probability).toBeCloseTo(1 / 16)
   }
-  expect(policy(11)).toEqual([expect.stringContaining('numgen random mod 11 map { 0 : 10.99.1.10 . 8080 , ')])
-  expect(policy(11, 'ClientIP').slice(11)).toEqual([expect.stringContaining('numgen random mod 11 vmap { 0 : goto ')])
+  expect(policy(17)).toEqual([expect.stringContaining('numgen random mod 17 map { 0 : 10.99.1.10 . 8080 , ')])
+  expect(policy(17, 'ClientIP').slice(17)).toEqual([expect.stringContaining('numgen random mod 17 vmap { 0 : goto ')])
 })
 
 it('malformed facts are refused by name', () => {

@@ -2,7 +2,7 @@
 import type { Node, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { keepKubeletRules, removeNodeRules } from '@nodelet/proxy-rules'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { clusterIP, eventually, useProxier } from './proxier-world.ts'
 import { hostIP, podIPs, podIPv6s } from './small-host.ts'
 
@@ -283,4 +283,63 @@ test('Services of another proxy are not ours', async () => {
   await start()
   expect(await world.host.rules()).toContain('10.96.0.10')
   expect(await world.host.rules()).not.toContain('10.96.0.77')
+})
+
+describe('the two variants of iptables', () => {
+  const mentions = async (variant: 'nft' | 'legacy'): Promise<number> => {
+    const saved = `${await world.host.run(`iptables-${variant}-save`)}${await world.host.run(`ip6tables-${variant}-save`)}`
+    return saved.split('KUBE-').length - 1
+  }
+  const other = { nft: 'legacy', legacy: 'nft' } as const
+  const variants = ['legacy', 'nft'] as const
+  const usual = async (): Promise<string> =>
+    (await world.host.run('iptables', '--version')).includes('(nf_tables)') ? 'nft' : 'legacy'
+
+  test('each can be asked for; a switch leaves nothing in the old one, nor does cleaning up', async () => {
+    putService()
+    putEndpoints(['a'])
+    for (const variant of [...variants, 'legacy'] as const) {
+      const proxier = await start({ iptablesVariant: variant })
+      expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['a'])
+      expect([await mentions(variant), await mentions(other[variant])]).toEqual([expect.toSatisfy(Boolean), 0])
+      await proxier.close()
+    }
+    await removeNodeRules({ netns: world.host.netns })
+    await (await start({ iptablesVariant: 'legacy' })).cleanup()
+    expect([await mentions('nft'), await mentions('legacy')]).toEqual([0, 0])
+    await expect(start({ iptablesVariant: 'both' as 'nft' })).rejects.toThrow('iptablesVariant: "both" is none')
+  })
+
+  test('nftables mode leaves nothing in either', async () => {
+    putService()
+    for (const variant of variants) await (await start({ iptablesVariant: variant })).close()
+    await start({ mode: 'nftables' })
+    expect([await mentions('nft'), await mentions('legacy')]).toEqual([0, 0])
+    await world.proxier?.cleanup()
+  })
+
+  test.each(variants)(
+    'rules go to %s where a kubelet has its chains, or others have more of theirs',
+    async (variant) => {
+      putService()
+      const run = async (...args: string[]): Promise<string> => world.host.run(`iptables-${variant}`, ...args)
+      const used = async (): Promise<boolean[]> => {
+        await start()
+        const found = await Promise.all(variants.map(async (each) => (await mentions(each)) > 10))
+        await world.proxier?.cleanup()
+        return found
+      }
+      const only = (one: string): boolean[] => variants.map((each) => each === one)
+      // Whatever tests before have left.
+      for (const each of variants) await world.host.run(`iptables-${each}`, '-t', 'nat', '-F')
+      for (const each of variants) await world.host.run(`iptables-${each}`, '-F')
+      await run('-t', 'mangle', '-N', 'KUBE-IPTABLES-HINT')
+      expect(await used()).toEqual(only(variant))
+      await run('-t', 'mangle', '-X', 'KUBE-IPTABLES-HINT')
+      await run('-A', 'INPUT', '-s', '203.0.113.7', '-j', 'DROP')
+      expect(await used()).toEqual(only(variant))
+      await run('-F', 'INPUT')
+      expect(await used()).toEqual(only(await usual()))
+    },
+  )
 })

@@ -1,42 +1,64 @@
-// Keeps the rules in iptables, one run of iptables-restore for each load.
+// Keeps the rules in iptables: what is committed is known from memory, and a load carries what changed.
 import type { ServiceGraph } from '../graph/service-graph.ts'
-import { compileIptables } from '../iptables/compile.ts'
-import type { IptablesProgram } from '../iptables/program.ts'
-import { iptablesText } from '../iptables/text.ts'
+import { changeLoadInTurn } from '../iptables/change-text.ts'
+import { loadTextsInTurn } from '../iptables/load.ts'
+import { rulesetInTurn, type IptablesRuleset } from '../iptables/ruleset.ts'
+import { hasComments } from '../iptables/style.ts'
+import { completeLoadInTurn, wholeLoadInTurn } from '../iptables/whole-load.ts'
 import type { NodeFacts } from '../node/facts.ts'
+import { inSlices } from '../slices.ts'
 import type { RuleBackend } from './backend.ts'
 import { canaryText, wasFlushed } from './canary.ts'
 import { canary, cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
-import { withMissingJumps } from './jumps.ts'
+import { chainsAtOnce } from './iptables-variant.ts'
+import { missingJumps } from './jumps.ts'
 
 export function createIptablesBackend(iptables: Iptables): RuleBackend {
-  /** Chains that the nat table has. */
-  let known: ReadonlySet<string> = new Set()
-  const loadAll = async (graph: ServiceGraph, facts: NodeFacts): Promise<void> => {
-    let chains = known
-    await iptables.update((saved) => {
-      const existing = saved.get('nat')?.chains ?? new Set()
-      const program = compileIptables(graph, facts, { existing })
-      chains = natChainsAfter(existing, program)
-      return canaryText(canary) + iptablesText(withMissingJumps(program, saved))
+  const most = chainsAtOnce[iptables.variant]
+  /** What the kernel has; undefined when that is not known. */
+  let committed: IptablesRuleset | undefined
+
+  const loadAll = async (graph: ServiceGraph, facts: NodeFacts, signal: AbortSignal | undefined): Promise<void> => {
+    committed = undefined
+    const whole = await inSlices(wholeLoadInTurn(graph, facts, most), signal)
+    await iptables.update(async (saved) => {
+      const natChains = saved.get('nat')?.chains ?? []
+      const insertions = {
+        filter: missingJumps('filter', whole.filter.chains, saved),
+        nat: missingJumps('nat', whole.nat.chains, saved),
+      }
+      const load = await inSlices(completeLoadInTurn(whole, { natChains, insertions }), signal)
+      const [first = [], ...others] = await inSlices(loadTextsInTurn(load, most), signal)
+      return [[canaryText(canary), ...first], ...others]
     })
-    known = chains
+    committed = whole.ruleset
+  }
+  const loadChanges = async (
+    previous: IptablesRuleset,
+    graph: ServiceGraph,
+    facts: NodeFacts,
+    signal: AbortSignal | undefined,
+  ): Promise<void> => {
+    committed = undefined
+    const next = await inSlices(rulesetInTurn(graph, facts, { previous }), signal)
+    const load = await inSlices(changeLoadInTurn(previous, next, most), signal)
+    for (const text of await inSlices(loadTextsInTurn(load, most), signal)) await iptables.restore(text)
+    committed = next
   }
   return {
     family: iptables.family,
-    load: async (graph, facts, changed) => {
-      if (!changed) return loadAll(graph, facts)
-      const program = compileIptables(graph, facts, { existing: known, changed })
-      await iptables.restore(iptablesText(program))
-      known = natChainsAfter(known, program)
+    iptables: iptables.variant,
+    load: async (graph, facts, changed, signal) => {
+      if (changed && committed) await loadChanges(committed, graph, facts, signal)
+      else await loadAll(graph, facts, signal)
     },
+    // As large as a cluster is for which rules have no comments.
+    isRenewed: hasComments,
     wasFlushed: () => wasFlushed(iptables, canary),
-    cleanUp: () => cleanUp(iptables),
+    cleanUp: async () => {
+      committed = undefined
+      await cleanUp(iptables)
+    },
   }
-}
-
-function natChainsAfter(before: ReadonlySet<string>, { tables }: IptablesProgram): ReadonlySet<string> {
-  const nat = tables.find(({ table }) => table === 'nat')
-  return new Set([...before, ...(nat?.chains ?? [])]).difference(new Set(nat?.deletions))
 }

@@ -1,63 +1,86 @@
-// Loads programs into the kernel, and reads what is there.
+// Loads programs into the kernel with one variant of iptables, and reads what is there.
+import { readFileSync } from 'node:fs'
 import type { IPFamily } from '../net/address.ts'
-import { runProgram } from './program.ts'
+import { inSlices, type Steps } from '../slices.ts'
+import type { IptablesVariant } from './iptables-variant.ts'
+import { inNetns, runProgram } from './program.ts'
 import type { ProgramResult } from './program.ts'
-import { parseSaved } from './saved.ts'
-import type { SavedTable } from './saved.ts'
+import { createSavedReader, type SavedTables } from './saved.ts'
+
+/** In one string or in pieces, each of whole lines. */
+export type RestoreText = string | readonly string[]
 
 /** The iptables of one family in one network namespace. */
 export interface Iptables {
   family: IPFamily
+  variant: IptablesVariant
   /** `--random-fully` is known (1.6.2 and later). */
   randomFully: boolean
   /** Loads a text in one transaction per table. @throws Error with the line that was refused and its neighbours */
-  restore(text: string): Promise<void>
+  restore(text: RestoreText): Promise<void>
   /**
-   * Loads what is made from a look at the tables, unless it is empty. One after the other in this process: of two that look
-   * before either loads, both would put in what they miss.
+   * Loads what is made from a look at the tables, one text after the other; an empty one is left out. One after the other in this
+   * process: of two that look before either loads, both would put in what they miss.
    */
-  update(textOf: (saved: ReadonlyMap<string, SavedTable>) => string): Promise<void>
+  update(textsOf: (saved: SavedTables) => Iterable<RestoreText> | Promise<Iterable<RestoreText>>): Promise<void>
+  /** What is there: of one table, or of all. Makes no table that was not there. */
+  save(table?: string): Promise<SavedTables>
   /** Whether the chain is there; undefined when the kernel was too busy to tell. */
   hasChain(table: string, chain: string): Promise<boolean | undefined>
+  /**
+   * Whether it works at all; undefined when the kernel was too busy to tell. The legacy tables come to be by this.
+   * @throws Error with what it says when it does not
+   */
+  probe(): Promise<void>
+}
+
+/** The programs of one variant: `iptables-nft`, `iptables-nft-save` and `iptables-nft-restore`, for instance. */
+export interface IptablesTool {
+  family: IPFamily
+  variant: IptablesVariant
+  /** What the names of all three begin with. */
+  name: string
+}
+
+/** The kernel has no such table, or this user may not see it. */
+export class UnusableIptables extends Error {
+  override readonly name = 'UnusableIptables'
 }
 
 const wait = ['-w', '5']
-const oldest = [1, 6, 2]
 const busy = 4
-/** Family and network namespace → the update that was asked for last. */
+/** Family, variant and network namespace → the update that was asked for last. */
 const updates = new Map<string, Promise<unknown>>()
 
-/** @throws Error when the programs are not there or too old, or the kernel has no such tables */
-export async function openIptables(family: IPFamily, netns?: string): Promise<Iptables> {
-  const name = family === 'IPv4' ? 'iptables' : 'ip6tables'
-  const run = (program: string, args: readonly string[], input = ''): Promise<ProgramResult> =>
-    runProgram(program, args, { netns, input })
-  const version = (await run(name, ['--version'])).stdout.trim()
-  const numbers = /v(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number)
-  if (!numbers || isOlder(numbers)) throw new Error(`${name} is ${JSON.stringify(version)}: 1.6.2 or later is needed`)
-  const probe = await run(name, [...wait, '-S', 'POSTROUTING', '-t', 'nat'])
-  if (probe.code !== 0) {
-    throw new Error(`${name} cannot read the nat table (${probe.stderr.trim()}): needs root and the nat table`)
-  }
-  const restore = async (text: string): Promise<void> => {
+export function createIptables({ family, variant, name }: IptablesTool, netns?: string): Iptables {
+  const run = (program: string, args: readonly string[]): Promise<ProgramResult> => runProgram(program, args, { netns })
+  const restore = async (text: RestoreText): Promise<void> => {
+    const pieces = typeof text === 'string' ? [text] : text
     const args = [...wait, '--noflush', '--counters']
-    const { code, stderr } = await run(`${name}-restore`, args, text)
-    if (code !== 0) throw new Error(`${name}-restore failed with ${code}: ${explain(stderr, text)}`)
+    const { code, stderr } = await runProgram(`${name}-restore`, args, { netns, input: pieces })
+    if (code === 0) return
+    throw new Error(`${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`)
   }
-  const save = async (): Promise<Map<string, SavedTable>> => {
-    const { code, stdout, stderr } = await run(`${name}-save`, [])
+  const save = async (table?: string): Promise<SavedTables> => {
+    // The legacy program makes a table that it is asked for by name.
+    const present = variant === 'legacy' ? legacyTables(family, netns) : undefined
+    if (present && !(table === undefined ? present.length > 0 : present.includes(table))) return new Map()
+    const reader = createSavedReader()
+    const args = table === undefined ? [] : ['-t', table]
+    const { code, stderr } = await runProgram(`${name}-save`, args, { netns, onOutput: reader.add })
     if (code !== 0) throw new Error(`${name}-save failed with ${code}: ${stderr.trim()}`)
-    return parseSaved(stdout)
+    return reader.end()
   }
   return {
     family,
+    variant,
     randomFully: true,
     restore,
-    update: async (textOf) => {
-      const key = `${family} ${netns}`
+    save,
+    update: async (textsOf) => {
+      const key = `${family} ${variant} ${netns}`
       const update = (updates.get(key) ?? Promise.resolve()).then(async () => {
-        const text = textOf(await save())
-        if (text !== '') await restore(text)
+        for (const text of await textsOf(await save())) if (text.length > 0) await restore(text)
       })
       // The caller hears of it.
       const quiet = update.catch(() => undefined)
@@ -68,22 +91,42 @@ export async function openIptables(family: IPFamily, netns?: string): Promise<Ip
       const { code } = await run(name, [...wait, '-S', chain, '-t', table])
       return code === busy ? undefined : code === 0
     },
+    probe: async () => {
+      const { code, stderr } = await run(name, [...wait, '-S', 'POSTROUTING', '-t', 'nat'])
+      if (code === 0) return
+      const text = `${name} cannot read the nat table (${stderr.trim()}): needs root and the nat table`
+      throw code === busy ? new Error(text) : new UnusableIptables(text)
+    },
   }
 }
 
-function isOlder(version: readonly number[]): boolean {
-  const index = oldest.findIndex((part, at) => part !== version[at])
-  return index >= 0 && (version[index] ?? 0) < (oldest[index] ?? 0)
+/** Tables that the legacy interface has in a network namespace; those not used yet are not there. */
+function legacyTables(family: IPFamily, netns: string | undefined): string[] {
+  const file = family === 'IPv4' ? 'ip_tables_names' : 'ip6_tables_names'
+  try {
+    const text = inNetns(netns, () => readFileSync(`/proc/thread-self/net/${file}`, 'utf8'))
+    return text.split('\n').filter((line) => line !== '')
+  } catch {
+    // The kernel has no such interface.
+    return []
+  }
 }
 
+/** Lines before and after the one that was refused. */
+const linesAround = 3
+
 /** What iptables-restore said, with the lines around the one that it names. */
-export function explain(stderr: string, text: string): string {
+function* explainInTurn(stderr: string, pieces: readonly string[]): Steps<string> {
   const said = stderr.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('Try `'))
-  const number = Number(/line:? (\d+)/.exec(stderr)?.[1] ?? 0)
-  const lines = text.split('\n')
-  const near = lines
-    .map((line, index) => ({ line, number: index + 1 }))
-    .filter((line) => number > 0 && Math.abs(line.number - number) <= 3 && line.line !== '')
-    .map((line) => `${line.number === number ? '>' : ' '} ${line.number}: ${line.line}`)
+  const refused = Number(/line:? (\d+)/.exec(stderr)?.[1] ?? 0)
+  const near: string[] = []
+  let number = 0
+  for (const piece of refused > 0 ? pieces : []) {
+    for (const line of piece.trimEnd().split('\n')) {
+      number += 1
+      if (Math.abs(number - refused) <= linesAround) near.push(`${number === refused ? '>' : ' '} ${number}: ${line}`)
+    }
+    yield
+  }
   return [...said, ...near].join('\n')
 }

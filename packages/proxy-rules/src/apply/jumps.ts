@@ -1,6 +1,6 @@
 // The jumps from the kernel's own chains to ours. Pure.
 import { comment, type IptablesProgram, type Rule } from '../iptables/program.ts'
-import type { SavedTable } from './saved.ts'
+import type { SavedTables } from './saved.ts'
 
 interface Jump {
   table: 'filter' | 'nat'
@@ -42,7 +42,7 @@ const jumps: readonly Jump[] = [
 ]
 
 /** The program with the jumps that are not there yet; only those to chains that it declares. */
-export function withMissingJumps(program: IptablesProgram, saved: ReadonlyMap<string, SavedTable>): IptablesProgram {
+export function withMissingJumps(program: IptablesProgram, saved: SavedTables): IptablesProgram {
   const tables = program.tables.map((table) => ({
     ...table,
     insertions: missingJumps(table.table, table.chains, saved),
@@ -51,11 +51,7 @@ export function withMissingJumps(program: IptablesProgram, saved: ReadonlyMap<st
 }
 
 /** The jumps to these chains that a table does not have yet. */
-export function missingJumps(
-  table: string,
-  targets: readonly string[],
-  saved: ReadonlyMap<string, SavedTable>,
-): Rule[] {
+export function missingJumps(table: string, targets: readonly string[], saved: SavedTables): Rule[] {
   const present = saved.get(table)?.rules ?? []
   return jumps
     .filter((wanted) => wanted.table === table && targets.includes(wanted.target))

@@ -3,7 +3,7 @@ import { firewallChain, isLocalnetRule, localnetRule } from '../iptables/localne
 import type { IptablesProgram } from '../iptables/program.ts'
 import type { IPFamily } from '../net/address.ts'
 import { missingJumps } from './jumps.ts'
-import type { SavedTable } from './saved.ts'
+import type { SavedTables } from './saved.ts'
 
 export const kubeletCanary = 'KUBE-KUBELET-CANARY'
 /** Others look for it to learn which of iptables' two kernel interfaces this machine uses. */
@@ -11,7 +11,7 @@ const hint = 'KUBE-IPTABLES-HINT'
 export const kubeletChains: readonly string[] = [hint, kubeletCanary]
 
 /** What is not there yet. What others have in the shared chain stays. */
-export function kubeletProgram(family: IPFamily, saved: ReadonlyMap<string, SavedTable>): IptablesProgram {
+export function kubeletProgram(family: IPFamily, saved: SavedTables): IptablesProgram {
   const filter = saved.get('filter')
   const firewall = {
     table: 'filter',

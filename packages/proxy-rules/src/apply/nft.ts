@@ -14,8 +14,8 @@ export interface NftObject {
 /** The table of one family in one network namespace. */
 export interface Nft {
   family: IPFamily
-  /** Loads a text: all of it or nothing. @throws Error with the first lines that were refused */
-  run(text: string): Promise<void>
+  /** Loads a text, in one string or in pieces: all of it or nothing. @throws Error with the first lines that were refused */
+  run(text: string | readonly string[]): Promise<void>
   /** Names of all that the table holds; none when it is not there. */
   objects(): Promise<NftObject[]>
   /** Whether somebody has removed the table or its rules; undefined when the kernel did not tell. */
@@ -33,7 +33,7 @@ const mostErrors = 3
 
 /** @throws Error when the program is not there or too old, or the kernel is */
 export async function openNft(family: IPFamily, netns?: string): Promise<Nft> {
-  const run = (args: readonly string[], input = '') =>
+  const run = (args: readonly string[], input: string | readonly string[] = []) =>
     runProgram('nft', args, { netns, input, timeoutMs: loadTimeoutMs })
   const version = (await run(['--version'])).stdout.trim()
   if (isOlder(numbersOf(version), oldestNft))

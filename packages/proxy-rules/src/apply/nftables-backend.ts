@@ -2,11 +2,12 @@
 import type { ServiceGraph } from '../graph/service-graph.ts'
 import type { Logger } from '../log.ts'
 import type { NodeFacts } from '../node/facts.ts'
-import { compileNftables } from '../nftables/compile.ts'
+import { compileInTurn } from '../nftables/compile.ts'
 import { createLedger, type Difference, type Ledger } from '../nftables/ledger.ts'
 import type { NftablesProgram } from '../nftables/program.ts'
 import type { NftablesLayout } from '../nftables/style.ts'
-import { changeText, cleanupText, deletionText, fullText } from '../nftables/text.ts'
+import { changeTextInTurn, cleanupText, deletionText, fullTextInTurn } from '../nftables/text.ts'
+import { inSlices } from '../slices.ts'
 import type { RuleBackend } from './backend.ts'
 import type { Nft, NftObject } from './nft.ts'
 
@@ -45,29 +46,35 @@ export function createNftablesBackend({ nft, layout, log }: NftablesBackendOptio
   }
   const emptied = (): string[] => [...unused.values()].filter(({ kind }) => kind === 'chain').map(({ name }) => name)
 
-  const loadAll = async (program: NftablesProgram): Promise<void> => {
+  const loadAll = async (program: NftablesProgram, signal: AbortSignal | undefined): Promise<void> => {
     committed = undefined
     unused = new Map()
     const ledger = createLedger()
-    const difference = ledger.update(program)
+    const difference = await inSlices(ledger.updateInTurn(program), signal)
     if (!refused) note(leftovers(await nft.objects(), difference))
     const present = { resetBaseChains: !ownBaseChains, rebuild: refused }
+    const text = await inSlices(fullTextInTurn(family, difference, emptied(), present), signal)
     // Until it has succeeded: the next try starts from nothing.
     refused = true
-    await nft.run(fullText(family, difference, emptied(), present))
+    await nft.run(text)
     refused = false
     ownBaseChains = true
     committed = { program, ledger }
   }
-  const loadChanges = async ({ ledger }: Committed, program: NftablesProgram): Promise<void> => {
+  const loadChanges = async (
+    { ledger }: Committed,
+    program: NftablesProgram,
+    signal: AbortSignal | undefined,
+  ): Promise<void> => {
     committed = undefined
-    const difference = ledger.update(program)
+    const difference = await inSlices(ledger.updateInTurn(program), signal)
     for (const { name } of [...difference.chains, ...difference.containers]) unused.delete(name)
     const stale = difference.staleChains.map((name) => ({ kind: 'chain', name }) as const)
     note([...stale, ...difference.staleContainers])
     // In the other layout those that were emptied once are not emptied again.
-    const text = changeText(family, difference, layout === 'compat' ? emptied() : difference.staleChains)
-    if (text !== '') await nft.run(text)
+    const toEmpty = layout === 'compat' ? emptied() : difference.staleChains
+    const text = await inSlices(changeTextInTurn(family, difference, toEmpty), signal)
+    if (text.length > 0) await nft.run(text)
     committed = { program, ledger }
   }
   /** Says whether it went well. */
@@ -88,11 +95,12 @@ export function createNftablesBackend({ nft, layout, log }: NftablesBackendOptio
   }
   return {
     family,
-    load: async (graph: ServiceGraph, facts: NodeFacts, changed) => {
-      const program = compileNftables(graph, facts, { layout, previous: committed?.program })
-      if (changed && committed && (await deleteUnused())) await loadChanges(committed, program)
-      else await loadAll(program)
+    load: async (graph: ServiceGraph, facts: NodeFacts, changed, signal) => {
+      const program = await inSlices(compileInTurn(graph, facts, { layout, previous: committed?.program }), signal)
+      if (changed && committed && (await deleteUnused())) await loadChanges(committed, program, signal)
+      else await loadAll(program, signal)
     },
+    isRenewed: () => true,
     wasFlushed: async () => committed !== undefined && (await nft.isFlushed()) === true,
     cleanUp: async () => {
       committed = undefined

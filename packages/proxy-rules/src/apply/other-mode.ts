@@ -1,22 +1,36 @@
-// What another mode of the proxy left in the kernel.
-import type { ProxyMode } from '../mode.ts'
+// What another mode of the proxy left in the kernel, or the same mode with the other iptables.
 import type { Logger } from '../log.ts'
 import type { IPFamily } from '../net/address.ts'
 import { cleanupText } from '../nftables/text.ts'
-import { cleanUp } from './cleanup.ts'
-import { openIptables } from './iptables-restore.ts'
+import { cleanUp, type CleanupOptions } from './cleanup.ts'
+import { openAllIptables } from './iptables-tools.ts'
+import type { IptablesVariant } from './iptables-variant.ts'
 import { openNft } from './nft.ts'
+
+/** What stays in the kernel. */
+export interface Kept extends CleanupOptions {
+  nftables: boolean
+  /** Of each family; what is in the other variants goes, and so does all of a family that is not named. */
+  iptables: Partial<Record<IPFamily, IptablesVariant>>
+}
 
 const families: readonly IPFamily[] = ['IPv4', 'IPv6']
 
-/** Removes it for both families. Where the tools of that mode are not there, nothing can be left. */
-export async function removeOtherMode(mode: ProxyMode, log: Logger, netns?: string): Promise<void> {
-  for (const family of families) {
+/** Removes the rest, for both families. Where a tool is not there, or its tables are not, nothing can be left. */
+export async function removeOtherModes(kept: Kept, log: Logger, netns?: string): Promise<void> {
+  const tryTo = async (family: IPFamily, work: () => Promise<void>): Promise<void> => {
     try {
-      if (mode === 'nftables') await cleanUp(await openIptables(family, netns))
-      else await (await openNft(family, netns)).run(cleanupText(family))
+      await work()
     } catch (error) {
-      log.debug({ err: error, family }, 'nothing was removed of the other mode of the proxy')
+      log.debug({ err: error, family }, 'nothing was removed of the other modes of the proxy')
     }
+  }
+  for (const family of families) {
+    if (!kept.nftables) await tryTo(family, async () => (await openNft(family, netns)).run(cleanupText(family)))
+    await tryTo(family, async () => {
+      for (const iptables of await openAllIptables(family, netns)) {
+        if (iptables.variant !== kept.iptables[family]) await tryTo(family, async () => cleanUp(iptables, kept))
+      }
+    })
   }
 }

@@ -1,28 +1,59 @@
 // What iptables-save prints, as far as the proxy looks at it. Pure.
+import { isServiceChain } from '../iptables/names.ts'
+import { sharedChains } from '../iptables/service-part.ts'
 
 /** One table as the kernel has it. */
 export interface SavedTable {
   chains: ReadonlySet<string>
-  /** Without `-A`: the chain, then the rule as iptables prints it. */
+  /** Without `-A`: the chain, then the rule as iptables prints it. None of the chains that hold rules of Services: these are too many. */
   rules: readonly { chain: string; text: string }[]
 }
 
-/** Table name → table. Lines that are not understood are passed over. */
-export function parseSaved(text: string): Map<string, SavedTable> {
+/** Table name → table. */
+export type SavedTables = ReadonlyMap<string, SavedTable>
+
+/** Takes the text in pieces, as it comes. */
+export interface SavedReader {
+  add(text: string): void
+  /** Once all has come. */
+  end(): SavedTables
+}
+
+const ofServices = new Set<string>(sharedChains.map(({ chain }) => chain))
+
+/** Lines that are not understood are passed over. */
+export function createSavedReader(): SavedReader {
   const tables = new Map<string, SavedTable>()
   let chains = new Set<string>()
   let rules: { chain: string; text: string }[] = []
-  for (const line of text.split('\n')) {
-    const [, name] = /^\*(\S+)/.exec(line) ?? []
-    if (name !== undefined) {
+  let rest = ''
+  const addLine = (line: string): void => {
+    if (line.startsWith('*')) {
       chains = new Set()
       rules = []
-      tables.set(name, { chains, rules })
+      tables.set(line.slice(1).trimEnd(), { chains, rules })
+    } else if (line.startsWith(':')) chains.add(line.slice(1).split(' ', 1)[0] ?? '')
+    else {
+      const [, chain, text] = /^(?:\[\d+:\d+\] )?-A (\S+) (.*)$/.exec(line) ?? []
+      if (chain === undefined || text === undefined || isServiceChain(chain) || ofServices.has(chain)) return
+      rules.push({ chain, text })
     }
-    const [, chain] = /^:(\S+)/.exec(line) ?? []
-    if (chain !== undefined) chains.add(chain)
-    const [, parent, rule] = /^(?:\[\d+:\d+\] )?-A (\S+) (.*)$/.exec(line) ?? []
-    if (parent !== undefined && rule !== undefined) rules.push({ chain: parent, text: rule })
   }
-  return tables
+  return {
+    add: (text) => {
+      const lines = (rest + text).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) addLine(line)
+    },
+    end: () => {
+      addLine(rest)
+      return tables
+    },
+  }
+}
+
+export function parseSaved(text: string): SavedTables {
+  const reader = createSavedReader()
+  reader.add(text)
+  return reader.end()
 }

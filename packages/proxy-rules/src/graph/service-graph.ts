@@ -2,11 +2,12 @@
 import type { Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { IPFamily } from '../net/address.ts'
+import { finish, type Steps } from '../slices.ts'
 import { chooseEndpoints, type Choice, type Place } from './choice.ts'
 import { addSlice, portKey, type Endpoint, type EndpointTable } from './endpoint.ts'
 import { isLabel, isObject, shown, type Problem } from './problem.ts'
 import { servicePorts, type ServicePort } from './service-port.ts'
-import { findByKey, withChanges } from './sorted.ts'
+import { findByKey, withChangesInTurn } from './sorted.ts'
 
 /** A service port and what is behind it. */
 export interface ServiceNode {
@@ -27,6 +28,10 @@ export interface ServiceGraph extends Place {
   problems: readonly Problem[]
   /** What was made of the objects of each Service, in the order of the nodes. */
   sources: readonly ServiceSource[]
+  /** Those of them that have problems. */
+  troubled: readonly ServiceSource[]
+  /** Of all nodes together, ready or not. */
+  endpointCount: number
   /** This graph, without keeping it in memory. */
   version: object
   /** Of which graph it is a change, and the keys of the nodes that are new, gone or other ones. */
@@ -76,7 +81,8 @@ export const sliceKey = ({ metadata }: EndpointSlice): string =>
 /** A graph of nothing. */
 export function emptyGraph(family: IPFamily, { nodeName, zone }: Place): ServiceGraph {
   const change = { since: {}, keys: new Set<string>() }
-  return { family, nodeName, zone, nodes: [], problems: [], sources: [], version: {}, change }
+  const nothing = { nodes: [], problems: [], sources: [], troubled: [], endpointCount: 0 }
+  return { family, nodeName, zone, ...nothing, version: {}, change }
 }
 
 /**
@@ -106,38 +112,55 @@ export function serviceGraph(input: GraphInput, previous?: ServiceGraph): Servic
  * @param place that of `previous`, or else all Services have to be among the changes
  * @param changes what the Services with these keys have now
  */
-export function updateServiceGraph(
+export const updateServiceGraph = (
+  previous: ServiceGraph,
+  place: Place,
+  changes: ReadonlyMap<string, ServiceObjects>,
+): ServiceGraph => finish(updateGraphInTurn(previous, place, changes))
+
+/** The same for many changes, to be done in slices. */
+export function* updateGraphInTurn(
   previous: ServiceGraph,
   { nodeName, zone }: Place,
   changes: ReadonlyMap<string, ServiceObjects>,
-): ServiceGraph {
+): Steps<ServiceGraph> {
   const { family } = previous
   const place = { nodeName, zone }
   const changed = new Map<string, ServiceSource | undefined>()
+  const troubles = new Map<string, ServiceSource | undefined>()
   const nodes = new Map<string, ServiceNode | undefined>()
-  let hasProblems = previous.problems.length > 0
+  let { endpointCount } = previous
   for (const [key, objects] of changes) {
     const before = findByKey(previous.sources, key)
     const isGone = !objects.service && objects.slices.length === 0
     const after = isGone ? undefined : sourceOf(key, objects, family, place, before?.nodes ?? [])
     changed.set(key, after)
-    hasProblems ||= after !== undefined && after.problems.length > 0
+    if (hasProblems(before) || hasProblems(after)) troubles.set(key, hasProblems(after) ? after : undefined)
+    endpointCount += endpointsOf(after) - endpointsOf(before)
     const known = new Set(before?.nodes)
     for (const node of after?.nodes ?? []) if (!known.delete(node)) nodes.set(node.key, node)
     for (const { key: gone } of known) if (!nodes.has(gone)) nodes.set(gone, undefined)
+    yield
   }
-  const sources = withChanges(previous.sources, changed)
+  const troubled = yield* withChangesInTurn(previous.troubled, troubles)
   return {
     family,
     nodeName,
     zone,
-    sources,
-    nodes: withChanges(previous.nodes, nodes),
-    problems: hasProblems ? sources.flatMap((source) => source.problems) : [],
+    sources: yield* withChangesInTurn(previous.sources, changed),
+    nodes: yield* withChangesInTurn(previous.nodes, nodes),
+    troubled,
+    problems: troubles.size === 0 ? previous.problems : troubled.flatMap(({ problems }) => problems),
+    endpointCount,
     version: {},
     change: { since: previous.version, keys: new Set(nodes.keys()) },
   }
 }
+
+const hasProblems = (source: ServiceSource | undefined): boolean => source !== undefined && source.problems.length > 0
+
+const endpointsOf = (source: ServiceSource | undefined): number =>
+  source?.nodes.reduce((sum, { endpoints }) => sum + endpoints.length, 0) ?? 0
 
 const isMadeOf = (source: ServiceSource | undefined, { service, slices }: ServiceObjects): boolean =>
   source !== undefined &&

@@ -2,8 +2,10 @@
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import { inNetns } from '../apply/program.ts'
-import type { ServiceGraph } from '../graph/service-graph.ts'
+import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
+import { findByPrefix } from '../graph/sorted.ts'
 import type { Logger } from '../log.ts'
+import type { IPFamily } from '../net/address.ts'
 
 /** What a load balancer is told of one Service. */
 export interface ServiceHealth {
@@ -14,8 +16,8 @@ export interface ServiceHealth {
   localEndpoints: number
 }
 
-/** The Services of a graph that have a health check node port. Pure. */
-export function serviceHealth({ nodes }: ServiceGraph): Map<string, ServiceHealth> {
+/** The Services of these nodes that have a health check node port, by `namespace/name`. Pure. */
+function serviceHealth(nodes: readonly ServiceNode[]): Map<string, ServiceHealth> {
   const addresses = new Map<string, Set<string>>()
   const found = new Map<string, ServiceHealth>()
   for (const { port, endpoints } of nodes) {
@@ -66,27 +68,46 @@ interface Listener {
   health: ServiceHealth
 }
 
+/** What is known of one family. */
+interface FamilyHealth {
+  /** Of the graph. */
+  version: object
+  services: Map<string, ServiceHealth>
+}
+
 export function createHealthServers(options: HealthServerOptions): HealthServers {
   const listeners = new Map<string, Listener>()
+  const families = new Map<IPFamily, FamilyHealth>()
+  /** Services whose port could not be opened. */
+  const failed = new Set<string>()
   const drop = (key: string): void => {
     const listener = listeners.get(key)
     listeners.delete(key)
     listener?.server.close()
     listener?.server.closeAllConnections()
   }
+  const wanted = (key: string): ServiceHealth | undefined =>
+    merge([...families.values()].flatMap(({ services }) => services.get(key) ?? []))
+  const listen = (key: string): void => {
+    const health = wanted(key)
+    const present = listeners.get(key)
+    if (present && health) present.health = health
+    else if (health)
+      listeners.set(
+        key,
+        open(health, options, () => {
+          listeners.delete(key)
+          failed.add(key)
+        }),
+      )
+  }
   return {
     update: (graphs) => {
-      const wanted = merge(graphs)
-      for (const [key, { health }] of listeners) if (wanted.get(key)?.port !== health.port) drop(key)
-      for (const [key, health] of wanted) {
-        const present = listeners.get(key)
-        if (present) present.health = health
-        else
-          listeners.set(
-            key,
-            open(health, options, () => listeners.delete(key)),
-          )
-      }
+      const touched = new Set(failed)
+      failed.clear()
+      for (const graph of graphs) for (const key of follow(families, graph)) touched.add(key)
+      for (const key of touched) if (wanted(key)?.port !== listeners.get(key)?.health.port) drop(key)
+      for (const key of touched) listen(key)
     },
     close: async () => {
       const closed = [...listeners.values()].map(
@@ -98,13 +119,30 @@ export function createHealthServers(options: HealthServerOptions): HealthServers
   }
 }
 
-function merge(graphs: readonly ServiceGraph[]): Map<string, ServiceHealth> {
-  const merged = new Map<string, ServiceHealth>()
-  for (const [key, health] of graphs.flatMap((graph) => [...serviceHealth(graph)])) {
-    const localEndpoints = Math.max(health.localEndpoints, merged.get(key)?.localEndpoints ?? 0)
-    merged.set(key, { ...health, localEndpoints })
+/** Takes over what a graph has otherwise than the one of its family before, and says for which Services that may matter. */
+function follow(families: Map<IPFamily, FamilyHealth>, { family, nodes, version, change }: ServiceGraph): Set<string> {
+  const known = families.get(family)
+  if (known?.version === version) return new Set()
+  if (known?.version !== change.since) {
+    const services = serviceHealth(nodes)
+    families.set(family, { version, services })
+    return new Set([...services.keys(), ...(known?.services.keys() ?? [])])
   }
-  return merged
+  const changed = new Set([...change.keys].map((key) => key.split('/', 2).join('/')))
+  for (const key of changed) {
+    const health = serviceHealth(findByPrefix(nodes, `${key}/`)).get(key)
+    if (health) known.services.set(key, health)
+    else known.services.delete(key)
+  }
+  known.version = version
+  return changed
+}
+
+/** One listener answers for all families. */
+const merge = (all: readonly ServiceHealth[]): ServiceHealth | undefined => {
+  const localEndpoints = Math.max(...all.map((health) => health.localEndpoints))
+  const last = all.at(-1)
+  return last && { ...last, localEndpoints }
 }
 
 function open(health: ServiceHealth, options: HealthServerOptions, onFailure: () => void): Listener {

@@ -17,7 +17,10 @@ export interface ChainNames {
 }
 
 /** What the names of all per-Service chains begin with. */
-export const servicePrefixes: readonly string[] = ['KUBE-SVC-', 'KUBE-SVL-', 'KUBE-SEP-', 'KUBE-FW-', 'KUBE-EXT-']
+const servicePrefixes: readonly string[] = ['KUBE-SVC-', 'KUBE-SVL-', 'KUBE-SEP-', 'KUBE-FW-', 'KUBE-EXT-']
+
+/** Whether a chain belongs to a service port, be it of today or of an earlier time. */
+export const isServiceChain = (chain: string): boolean => servicePrefixes.some((prefix) => chain.startsWith(prefix))
 
 /** Names as other components look for them: at most 28 characters, stable for a name and protocol. */
 export function chainNames({ name, protocol }: Pick<ServicePort, 'name' | 'protocol'>): ChainNames {

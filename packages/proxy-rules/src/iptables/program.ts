@@ -32,7 +32,7 @@ export class TableBuilder {
   readonly #chains = new Set<string>()
   readonly #rules: Rule[] = []
 
-  constructor(table: 'filter' | 'nat', chains: readonly string[]) {
+  constructor(table: 'filter' | 'nat', chains: readonly string[] = []) {
     this.table = table
     for (const chain of chains) this.#chains.add(chain)
   }
@@ -45,7 +45,11 @@ export class TableBuilder {
     this.#rules.push({ chain, args })
   }
 
-  build(deletions: readonly string[]): TableProgram {
+  addAll(rules: readonly Rule[]): void {
+    for (const rule of rules) this.#rules.push(rule)
+  }
+
+  build(deletions: readonly string[] = []): TableProgram {
     return { table: this.table, chains: [...this.#chains, ...deletions], rules: this.#rules, deletions }
   }
 }

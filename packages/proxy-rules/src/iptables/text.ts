@@ -2,20 +2,34 @@
 import type { IptablesProgram, Rule, TableProgram } from './program.ts'
 
 const forbidden = /["'\\\p{Cc}]/u
+/** Most arguments: nothing in them has to be looked at more closely. */
+const plain = /^[\w.:/,!@=+-]+$/
 
 const quoted = (arg: string): string => {
+  if (plain.test(arg)) return arg
   if (arg === '' || forbidden.test(arg))
     throw new RangeError(`iptables rule: the argument ${JSON.stringify(arg)} cannot be written; remove its quotes`)
   return arg.includes(' ') ? `"${arg}"` : arg
 }
 
-const written = ({ chain, args }: Rule): string => `${chain} ${args.map(quoted).join(' ')}`
+/** A rule's arguments. @throws RangeError when one holds quotes, backslashes or control characters */
+export function argsText(args: readonly string[]): string {
+  let text = ''
+  for (const arg of args) text += text === '' ? quoted(arg) : ` ${quoted(arg)}`
+  return text
+}
+
+/** What stands behind `-A` or another command. */
+export const ruleText = ({ chain, args }: Rule): string => `${chain} ${argsText(args)}`
+
+/** Makes a chain, or empties it. */
+export const chainLine = (chain: string): string => `:${chain} - [0:0]`
 
 const tableLines = ({ table, chains, rules, insertions = [], deletions }: TableProgram): string[] => [
   `*${table}`,
-  ...chains.map((chain) => `:${chain} - [0:0]`),
-  ...rules.map((rule) => `-A ${written(rule)}`),
-  ...insertions.map((rule) => `-I ${written(rule)}`),
+  ...chains.map(chainLine),
+  ...rules.map((rule) => `-A ${ruleText(rule)}`),
+  ...insertions.map((rule) => `-I ${ruleText(rule)}`),
   ...deletions.map((chain) => `-X ${chain}`),
   'COMMIT',
 ]

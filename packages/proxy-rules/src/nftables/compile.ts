@@ -1,7 +1,8 @@
 // The service graph as an nftables program.
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
-import { findByKey, withChanges } from '../graph/sorted.ts'
+import { findByKey, withChangesInTurn } from '../graph/sorted.ts'
 import type { NodeFacts } from '../node/facts.ts'
+import { finish, type Steps } from '../slices.ts'
 import { entrances, servedBy } from './entrances.ts'
 import { nftablesNames } from './names.ts'
 import type { Chain, NftablesProgram, ServicePart } from './program.ts'
@@ -22,11 +23,18 @@ export interface NftablesOptions {
  *
  * @throws RangeError for malformed facts: mark bit, CIDRs, interface names.
  */
-export function compileNftables(
+export const compileNftables = (
+  graph: ServiceGraph,
+  facts: NodeFacts,
+  options: NftablesOptions = {},
+): NftablesProgram => finish(compileInTurn(graph, facts, options))
+
+/** The same, to be done in slices. */
+export function* compileInTurn(
   graph: ServiceGraph,
   facts: NodeFacts,
   { layout = 'fast', previous }: NftablesOptions = {},
-): NftablesProgram {
+): Steps<NftablesProgram> {
   const style = styleOf(facts, graph.family, layout)
   const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
   const { version: graphVersion, change } = graph
@@ -40,17 +48,21 @@ export function compileNftables(
   }
   const known = previous?.style === styleText ? previous : undefined
   if (known?.graphVersion === change.since) {
-    const parts = [...change.keys].map((key) => {
+    const parts = new Map<string, ServicePart | undefined>()
+    for (const key of change.keys) {
       const node = findByKey(graph.nodes, key)
-      return [key, node && servicePart(node, style)] as const
-    })
-    const services = withChanges(known.services, new Map(parts))
+      parts.set(key, node && servicePart(node, style))
+      yield
+    }
+    const services = yield* withChangesInTurn(known.services, parts)
     return { ...common, services, change: { since: known.version, keys: change.keys } }
   }
-  const services = graph.nodes.map((node) => {
+  const services: ServicePart[] = []
+  for (const node of graph.nodes) {
     const before = known && findByKey(known.services, node.key)
-    return before?.node === node ? before : servicePart(node, style)
-  })
+    services.push(before?.node === node ? before : servicePart(node, style))
+    yield
+  }
   return { ...common, services, change: undefined }
 }
 

@@ -1,5 +1,6 @@
 // What the table holds, and who asked for each of its elements: two service ports may ask for the same one.
 import { findByKey, findByPrefix } from '../graph/sorted.ts'
+import { eachInTurn, finish, type Steps } from '../slices.ts'
 import type { Chain, Container, Element, NftablesProgram, Part } from './program.ts'
 
 /** What brings a table from one program to the next. */
@@ -19,6 +20,8 @@ export interface Difference {
 export interface Ledger {
   /** What `next` has otherwise than the program before, or, the first time, than an empty table. */
   update(next: NftablesProgram): Difference
+  /** The same, to be done in slices. One that is not done to its end leaves the ledger useless. */
+  updateInTurn(next: NftablesProgram): Steps<Difference>
 }
 
 const nothing: Part = { chains: [], containers: [], elements: [] }
@@ -39,23 +42,23 @@ interface Change {
 export function createLedger(): Ledger {
   const claims = new Map<string, readonly Claim[]>()
   let current: NftablesProgram | undefined
-  return {
-    update: (next) => {
-      const changes = changedParts(current, next)
-      const written = next.layout === 'compat' ? ofSameServices(changes, next) : changes
-      current = next
-      return { ...objectDifference(written), ...elementDifference(claims, changes) }
-    },
+  function* updateInTurn(next: NftablesProgram): Steps<Difference> {
+    const changes = yield* changedPartsInTurn(current, next)
+    const written = next.layout === 'compat' ? yield* ofSameServicesInTurn(changes, next) : changes
+    current = next
+    const objects = yield* objectDifferenceInTurn(written)
+    return { ...objects, ...(yield* elementDifferenceInTurn(claims, changes)) }
   }
+  return { update: (next) => finish(updateInTurn(next)), updateInTurn }
 }
 
-function changedParts(previous: NftablesProgram | undefined, next: NftablesProgram): Change[] {
+function* changedPartsInTurn(previous: NftablesProgram | undefined, next: NftablesProgram): Steps<Change[]> {
   const changes: Change[] = [{ key: sharedKey, before: previous?.shared ?? nothing, after: next.shared }]
-  for (const key of keysToCompare(previous, next)) {
+  yield* eachInTurn(keysToCompare(previous, next), (key) => {
     const before = (previous && findByKey(previous.services, key)) ?? nothing
     const after = findByKey(next.services, key) ?? nothing
     if (before !== after) changes.push({ key, before, after })
-  }
+  })
   return changes
 }
 
@@ -65,14 +68,21 @@ function keysToCompare(previous: NftablesProgram | undefined, next: NftablesProg
 }
 
 /** The Go proxy writes all chains of a Service when anything of it changes: here they count as new. */
-function ofSameServices([shared, ...others]: readonly Change[], next: NftablesProgram): Change[] {
-  const rewritten = new Map(
-    others.map((change) => [change.key, { ...change, before: without(change.before, change.after) }]),
-  )
+function* ofSameServicesInTurn(
+  [shared, ...others]: readonly Change[],
+  next: NftablesProgram,
+): Steps<readonly Change[]> {
+  const rewritten = new Map<string, Change>()
   // Namespace and name.
-  const services = new Set(others.map(({ key }) => `${key.split('/', 2).join('/')}/`))
-  for (const after of [...services].flatMap((prefix) => findByPrefix(next.services, prefix)))
-    if (!rewritten.has(after.key)) rewritten.set(after.key, { key: after.key, before: nothing, after })
+  const services = new Set<string>()
+  yield* eachInTurn(others, (change) => {
+    rewritten.set(change.key, { ...change, before: without(change.before, change.after) })
+    services.add(`${change.key.split('/', 2).join('/')}/`)
+  })
+  yield* eachInTurn(services, (prefix) => {
+    for (const after of findByPrefix(next.services, prefix))
+      if (!rewritten.has(after.key)) rewritten.set(after.key, { key: after.key, before: nothing, after })
+  })
   return [...(shared ? [shared] : []), ...rewritten.values()]
 }
 
@@ -93,12 +103,12 @@ const byName = <T extends { name: string }>(objects: readonly T[]): Map<string, 
 const sameRules = (a: Chain | undefined, b: Chain): boolean =>
   a !== undefined && a.rules.length === b.rules.length && b.rules.every((rule, index) => rule === a.rules[index])
 
-function objectDifference(changes: readonly Change[]): Omit<Difference, 'removals' | 'additions'> {
+function* objectDifferenceInTurn(changes: readonly Change[]): Steps<Omit<Difference, 'removals' | 'additions'>> {
   const containers: Container[] = []
   const chains: Chain[] = []
   const staleChains: string[] = []
   const staleContainers: Container[] = []
-  for (const { before, after } of changes) {
+  yield* eachInTurn(changes, ({ before, after }) => {
     const oldChains = byName(before.chains)
     const oldContainers = byName(before.containers)
     for (const chain of after.chains) {
@@ -112,7 +122,7 @@ function objectDifference(changes: readonly Change[]): Omit<Difference, 'removal
     }
     staleChains.push(...oldChains.keys())
     staleContainers.push(...oldContainers.values())
-  }
+  })
   return { containers, chains, staleChains, staleContainers }
 }
 
@@ -120,17 +130,17 @@ function objectDifference(changes: readonly Change[]): Omit<Difference, 'removal
 const winner = (claims: readonly Claim[] = []): Element | undefined =>
   claims.reduce<Claim | undefined>((best, claim) => (best && best.key > claim.key ? best : claim), undefined)?.element
 
-function elementDifference(
+function* elementDifferenceInTurn(
   claims: Map<string, readonly Claim[]>,
   changes: readonly Change[],
-): Pick<Difference, 'removals' | 'additions'> {
+): Steps<Pick<Difference, 'removals' | 'additions'>> {
   const touched = new Map<string, Element | undefined>()
   const touch = (element: Element): string => {
     const id = `${element.container} ${element.key}`
     if (!touched.has(id)) touched.set(id, winner(claims.get(id)))
     return id
   }
-  for (const { key, before, after } of changes) {
+  yield* eachInTurn(changes, ({ key, before, after }) => {
     for (const element of before.elements) {
       const id = touch(element)
       const rest = claims.get(id)?.filter((claim) => claim.key !== key) ?? []
@@ -141,15 +151,15 @@ function elementDifference(
       const id = touch(element)
       claims.set(id, [...(claims.get(id) ?? []), { key, element }])
     }
-  }
+  })
   const removals: Element[] = []
   const additions: Element[] = []
-  for (const [id, before] of touched) {
+  yield* eachInTurn(touched, ([id, before]) => {
     const after = winner(claims.get(id))
-    if (before && after && before.verdict === after.verdict && before.comment === after.comment) continue
+    if (before && after && before.verdict === after.verdict && before.comment === after.comment) return
     // The kernel does not overwrite what a map holds.
     if (before) removals.push(before)
     if (after) additions.push(after)
-  }
+  })
   return { removals, additions }
 }

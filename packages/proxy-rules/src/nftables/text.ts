@@ -1,5 +1,7 @@
 // The text that `nft -f` reads: each text is one transaction, of which all or nothing happens.
 import type { IPFamily } from '../net/address.ts'
+import { eachInTurn, finish, type Steps } from '../slices.ts'
+import { TextChunks } from '../text-chunks.ts'
 import { createLedger, type Difference } from './ledger.ts'
 import { tableName } from './names.ts'
 import { comment, type Chain, type Container, type Element, type NftablesProgram } from './program.ts'
@@ -32,50 +34,54 @@ const added = (place: string, { container, key, verdict, comment: note }: Elemen
 const removed = (place: string, { container, key }: Element): string =>
   `delete element ${place} ${container} { ${key} }`
 
-const chainLines = (place: string, chains: readonly Chain[]): string[] => [
-  ...chains.map((chain) => declareChain(place, chain)),
-  ...chains.flatMap(({ name, rules }) => [
-    `flush chain ${place} ${name}`,
-    ...rules.map((rule) => `add rule ${place} ${name} ${rule}`),
-  ]),
-]
+function* addChains(text: TextChunks, place: string, chains: readonly Chain[]): Steps<void> {
+  yield* eachInTurn(chains, (chain) => text.add(declareChain(place, chain)))
+  yield* eachInTurn(chains, ({ name, rules }) => {
+    text.add(`flush chain ${place} ${name}`)
+    for (const rule of rules) text.add(`add rule ${place} ${name} ${rule}`)
+  })
+}
 
 const lines = (all: readonly string[]): string => (all.length > 0 ? `${all.join('\n')}\n` : '')
 
-/** A whole program, from its difference to an empty table; chains in `stale` are emptied. */
-export function fullText(
+/** A whole program in pieces, from its difference to an empty table; chains in `stale` are emptied. To be made in slices. */
+export function* fullTextInTurn(
   family: IPFamily,
   { containers, chains, additions }: Difference,
   stale: readonly string[],
   { resetBaseChains, rebuild }: Present,
-): string {
+): Steps<readonly string[]> {
   const place = at(family)
+  const text = new TextChunks()
   const baseChains = resetBaseChains ? chains.filter(({ hook }) => hook !== undefined) : []
-  return lines([
-    table(family),
-    ...(rebuild ? [`delete table ${place}`, table(family)] : []),
-    ...baseChains.flatMap((chain) => [declareChain(place, chain), `delete chain ${place} ${chain.name}`]),
-    ...containers.flatMap((container) => [
-      declareContainer(place, container),
-      ...(container.timeoutSeconds === undefined ? [`flush ${container.kind} ${place} ${container.name}`] : []),
-    ]),
-    ...chainLines(place, chains),
-    ...stale.map((name) => `flush chain ${place} ${name}`),
-    ...additions.map((element) => added(place, element)),
-  ])
+  text.add(table(family))
+  if (rebuild) for (const line of [`delete table ${place}`, table(family)]) text.add(line)
+  for (const chain of baseChains)
+    for (const line of [declareChain(place, chain), `delete chain ${place} ${chain.name}`]) text.add(line)
+  yield* eachInTurn(containers, (container) => {
+    text.add(declareContainer(place, container))
+    if (container.timeoutSeconds === undefined) text.add(`flush ${container.kind} ${place} ${container.name}`)
+  })
+  yield* addChains(text, place, chains)
+  yield* eachInTurn(stale, (name) => text.add(`flush chain ${place} ${name}`))
+  yield* eachInTurn(additions, (element) => text.add(added(place, element)))
+  return text.end()
 }
 
-/** What changed; chains in `stale` are emptied. Empty when there is nothing. */
-export function changeText(family: IPFamily, difference: Difference, stale: readonly string[]): string {
+/** What changed, in pieces; chains in `stale` are emptied. None when there is nothing. To be made in slices. */
+export function* changeTextInTurn(
+  family: IPFamily,
+  { containers, chains, removals, additions }: Difference,
+  stale: readonly string[],
+): Steps<readonly string[]> {
   const place = at(family)
-  const { containers, chains, removals, additions } = difference
-  return lines([
-    ...containers.map((container) => declareContainer(place, container)),
-    ...chainLines(place, chains),
-    ...stale.map((name) => `flush chain ${place} ${name}`),
-    ...removals.map((element) => removed(place, element)),
-    ...additions.map((element) => added(place, element)),
-  ])
+  const text = new TextChunks()
+  yield* eachInTurn(containers, (container) => text.add(declareContainer(place, container)))
+  yield* addChains(text, place, chains)
+  yield* eachInTurn(stale, (name) => text.add(`flush chain ${place} ${name}`))
+  yield* eachInTurn(removals, (element) => text.add(removed(place, element)))
+  yield* eachInTurn(additions, (element) => text.add(added(place, element)))
+  return text.end()
 }
 
 /** Deletes chains that are empty, and sets and maps that no rule names. */
@@ -99,8 +105,10 @@ export const cleanupText = (family: IPFamily): string =>
 export const probeText = (family: IPFamily): string => lines([`delete map ${at(family)} service-ips`])
 
 /** The whole program as one transaction; elements that rules added stay in the sets of a table that is there already. */
-export const nftablesText = (program: NftablesProgram): string =>
-  fullText(program.family, createLedger().update(program), [], { resetBaseChains: false, rebuild: false })
+export const nftablesText = (program: NftablesProgram): string => {
+  const present = { resetBaseChains: false, rebuild: false }
+  return finish(fullTextInTurn(program.family, createLedger().update(program), [], present)).join('')
+}
 
 /**
  * The transaction that brings the table from one program to the next; empty when they are the same. Chains that are no longer
@@ -115,5 +123,5 @@ export function nftablesChangeText(
   const ledger = createLedger()
   ledger.update(previous)
   const difference = ledger.update(next)
-  return changeText(next.family, difference, [...waiting, ...difference.staleChains])
+  return finish(changeTextInTurn(next.family, difference, [...waiting, ...difference.staleChains])).join('')
 }

@@ -1,0 +1,157 @@
+// One size in one mode, in a process of its own: its memory and event loop are those of this proxy alone. Forked by proxy.ts.
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { serviceGraph, startProxier } from '@nodelet/proxy-rules'
+import type { Proxier, ServiceGraph } from '@nodelet/proxy-rules'
+import { median } from '../figures.ts'
+import { memoryOf } from '../runtime/processes.ts'
+import { clusterIP, endpointIP, endpointPort, servicePort, sliceOf, startApi, type Size } from './cluster.ts'
+import { measureGo, type GoFigures } from './go.ts'
+import { measured, nextLoad, type Load } from './loads.ts'
+import { facts, modes } from './modes.ts'
+import { makePlace, nodeIP, type Place } from './place.ts'
+
+export interface CaseInput {
+  mode: string
+  size: Size
+  /** Where the network namespaces are pinned. */
+  folder: string
+  /** Of one endpoint each. */
+  changes: number
+  /** For each kind of connection. */
+  seconds: number
+  /** For each load of the Go proxy's texts; 0: none. */
+  limitSeconds: number
+}
+
+/** Milliseconds, bytes, MiB. */
+export interface CaseFigures {
+  /** Of the whole program, by themselves. */
+  compileMs: number
+  textMs: number
+  /** From the start of the proxy on. */
+  whole: Load
+  /** Each from the event of the API on. */
+  changes: Load[]
+  /** How late the event loop came. */
+  lateMs: { whole: number; changes: number }
+  residentMiB: number
+  connections: Connections
+  go?: GoFigures
+}
+
+/** A second: without rules, and to the Services that are first and last in them. */
+export interface Connections {
+  plain: number
+  first: number
+  last: number
+}
+
+const loopResolutionMs = 1
+/** Longer than any rest of the proxy between two syncs. */
+const restMs = 30
+const slices = 3
+const compilations = 3
+
+const { mode: name, size, folder, changes, seconds, limitSeconds } = JSON.parse(process.argv[2] ?? '') as CaseInput
+const mode = modes[name]
+if (!mode) throw new RangeError(`mode: ${JSON.stringify(name)} is none`)
+const api = startApi(size)
+const half = size.services >> 1
+/** The numbers from here on are of no endpoint. */
+const unused = size.services * size.endpoints
+const delay = monitorEventLoopDelay({ resolution: loopResolutionMs })
+
+async function late(work: () => Promise<void>): Promise<number> {
+  delay.reset()
+  delay.enable()
+  await work()
+  delay.disable()
+  return Math.max(0, delay.max / 1e6 - loopResolutionMs)
+}
+
+async function start(netns: string): Promise<Proxier> {
+  const { client } = api
+  const { localTraffic } = facts
+  const options = { client, nodeName: 'bench', nodeIPs: [nodeIP], localTraffic, netns, minSyncPeriodMs: 1 }
+  const proxier = await startProxier({ ...options, ...mode?.options })
+  await proxier.synced()
+  return proxier
+}
+
+async function change(proxier: Proxier, at: number): Promise<Load> {
+  await sleep(restMs)
+  const index = Math.floor((at * size.services) / changes)
+  return measured(async () => {
+    const loaded = nextLoad()
+    api.change(sliceOf(index, size, unused + at))
+    await loaded
+    await proxier.synced()
+  })
+}
+
+/** In turns: what else the machine does meets all alike. */
+async function connect(place: Place, bare: Place): Promise<Connections> {
+  const asked = [
+    { from: bare, address: endpointIP(0), port: endpointPort },
+    { from: place, address: clusterIP(0), port: servicePort },
+    { from: place, address: clusterIP(size.services - 1), port: servicePort },
+  ]
+  const rates: number[][] = asked.map(() => [])
+  for (let slice = 0; slice < slices; slice += 1) {
+    for (const [index, { from, address, port }] of asked.entries())
+      rates[index]?.push(await from.connect(address, port, seconds / slices))
+  }
+  const [plain = Number.NaN, first = Number.NaN, last = Number.NaN] = rates.map((all) => median(all))
+  return { plain, first, last }
+}
+
+function compile(graph: ServiceGraph): Pick<CaseFigures, 'compileMs' | 'textMs'> {
+  const all = Array.from({ length: compilations }, () => {
+    const began = performance.now()
+    const program = mode?.compile(graph)
+    const compiled = performance.now()
+    mode?.text(program as never)
+    return { compileMs: compiled - began, textMs: performance.now() - compiled }
+  })
+  return { compileMs: median(all.map((one) => one.compileMs)), textMs: median(all.map((one) => one.textMs)) }
+}
+
+function graphs(): { before: ServiceGraph; after: ServiceGraph } {
+  const { services, endpointSlices } = api
+  const input = { family: 'IPv4', nodeName: 'bench', zone: '', services } as const
+  const before = serviceGraph({ ...input, endpointSlices })
+  const changed = endpointSlices.with(half, sliceOf(half, size, unused))
+  return { before, after: serviceGraph({ ...input, endpointSlices: changed }, before) }
+}
+
+async function measure(): Promise<CaseFigures> {
+  await using place = await makePlace(`${folder}/proxy`)
+  await using bare = await makePlace(`${folder}/bare`)
+  let proxier: Proxier | undefined
+  let whole: Load = { ms: 0, toolMs: 0, bytes: 0 }
+  const lateAtStart = await late(async () => {
+    whole = await measured(async () => void (proxier = await start(place.netns)))
+  })
+  const told: Load[] = []
+  const lateThen = await late(async () => {
+    for (let at = 0; at < changes && proxier; at += 1) told.push(await change(proxier, at))
+  })
+  const { resident } = memoryOf([process.pid])
+  const connections = await connect(place, bare)
+  await proxier?.close()
+  const { before, after } = graphs()
+  const input = { netns: bare.netns, before, after, times: 6, limitSeconds }
+  return {
+    ...compile(before),
+    whole,
+    changes: told,
+    lateMs: { whole: lateAtStart, changes: lateThen },
+    residentMiB: resident,
+    connections,
+    ...(limitSeconds > 0 && mode && { go: measureGo({ ...input, mode }) }),
+  }
+}
+
+process.send?.(await measure())
+process.exit()

@@ -1,0 +1,79 @@
+// The tables of what the proxy costs.
+import { median, number, quantile, table } from '../figures.ts'
+import type { CaseFigures } from './case.ts'
+import { sizeText, type Size } from './cluster.ts'
+import type { Load } from './loads.ts'
+
+/** One size in one mode, as often as it was measured. */
+export interface Measured {
+  mode: string
+  size: Size
+  rounds: readonly CaseFigures[]
+}
+
+const kilobytes = (bytes: number): string => number(bytes / 1000)
+/** What went over the limit was of no known length, but longer. */
+const ratio = (ours: number, base: number | undefined): string =>
+  base === undefined || Number.isNaN(base) ? '–' : (ours / base).toFixed(2)
+const duration = (ms: number | undefined): string => (ms === Number.POSITIVE_INFINITY ? 'too long' : number(ms))
+
+export function print(all: readonly Measured[]): void {
+  const rows = all.map(({ mode, size, rounds }) => {
+    const one = (of: (figures: CaseFigures) => number): number => median(rounds.map(of))
+    const changes = rounds.flatMap((round) => round.changes)
+    const ofChange = (of: (load: Load) => number, at = 0.5): number => quantile(changes.map(of), at)
+    const go = rounds.every((round) => round.go) && {
+      whole: one(({ go: figures }) => figures?.wholeMs ?? Number.NaN),
+      change: one(({ go: figures }) => figures?.changeMs ?? Number.NaN),
+    }
+    const whole = one((round) => round.whole.ms)
+    const tool = one((round) => round.whole.toolMs)
+    const change = ofChange(({ ms }) => ms)
+    const plain = one(({ connections }) => connections.plain)
+    const first = one(({ connections }) => connections.first)
+    const last = one(({ connections }) => connections.last)
+    return {
+      name: `  ${sizeText(size)}, ${mode}`,
+      load: [
+        number(one((round) => round.compileMs)),
+        number(one((round) => round.textMs)),
+        number(whole),
+        number(tool),
+        duration(go ? go.whole : undefined),
+        ratio(whole, go ? go.whole : undefined),
+        kilobytes(one((round) => round.whole.bytes)),
+        number(one(({ lateMs }) => lateMs.whole)),
+        number(one((round) => round.residentMiB)),
+      ],
+      change: [
+        number(change),
+        number(ofChange(({ ms }) => ms, 0.9)),
+        number(ofChange(({ toolMs }) => toolMs)),
+        number(go ? go.change : undefined),
+        ratio(change, go ? go.change : undefined),
+        kilobytes(ofChange(({ bytes }) => bytes)),
+        number(one(({ lateMs }) => lateMs.changes)),
+      ],
+      connections: [number(plain), number(first), number(last), ratio(first, plain), ratio(last, plain)],
+    }
+  })
+  const [size] = all
+  const ofGo = ['Go text', 'ratio']
+  console.log(
+    table([
+      ['start to synced, ms', 'compile', 'text', 'all', 'tool', ...ofGo, 'kB', 'loop late', 'RSS MiB'],
+      ...rows.map(({ name, load }) => [name, ...load]),
+      [],
+      ['one endpoint changes, ms', 'p50', 'p90', 'tool', ...ofGo, 'kB', 'loop late'],
+      ...rows.map(({ name, change }) => [name, ...change]),
+      [],
+      ['connections a second', 'plain', 'first', 'last', 'first/plain', 'last/plain'],
+      ...rows.map(({ name, connections }) => [name, ...connections]),
+    ]),
+  )
+  console.log(`
+medians of ${size?.rounds.length} rounds; ${size?.rounds[0]?.changes.length} changes in each; compile and text: of the whole program, by themselves
+tool: while programs ran; kB: what they read; loop late: longest block of the event loop, ms
+Go text: the time of the same tool alone for what the Go proxy writes; ratio: all of ours to that
+plain: to an endpoint, where there are no rules; first, last: to the Services that are first and last in the rules`)
+}
