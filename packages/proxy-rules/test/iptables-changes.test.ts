@@ -197,7 +197,9 @@ test('the backend carries changes in pieces; where somebody has meddled it refus
     expect((await runProgram('iptables', ['-t', 'nat', '-F', 'KUBE-SERVICES'], { netns })).code).toBe(0)
     const all = new Map([...first, ...second].map(([key]) => [key, { service: undefined, slices: [] }]))
     graph = updateServiceGraph(graph, place, all)
-    await expect(backend.load(graph, facts, none)).rejects.toThrow(/iptables-restore failed[^]*\n> \d+: -D KUBE-SERVICES/)
+    await expect(backend.load(graph, facts, none)).rejects.toThrow(
+      /iptables-restore failed[^]*\n> \d+: -D KUBE-SERVICES/,
+    )
     const closing = new AbortController()
     closing.abort(new Error('closed'))
     await expect(backend.load(graph, facts, undefined, closing.signal)).rejects.toThrow('closed')

@@ -39,7 +39,12 @@ test('others have their turn after each slice, and an abort ends the work betwee
   const closing = new AbortController()
   const reason = new Error('enough')
   setImmediate(() => closing.abort(reason))
-  await expect(inSlices(slow(1000, () => (ends += 1)), closing.signal)).rejects.toBe(reason)
+  await expect(
+    inSlices(
+      slow(1000, () => (ends += 1)),
+      closing.signal,
+    ),
+  ).rejects.toBe(reason)
   expect(ends).toBe(2)
   const untouched = slow(1, () => {})
   await expect(inSlices(untouched, closing.signal)).rejects.toBe(reason)

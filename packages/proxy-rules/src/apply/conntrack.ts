@@ -79,6 +79,7 @@ export async function cleanFlows(
   const flows = await netlink.conntrack.list({ family: graph.family === 'IPv4' ? 4 : 6, protocol: 'udp' })
   let count = 0
   // One may have ended by itself meanwhile.
-  for (const flow of await inSlices(staleFlowsInTurn(flows, graph, ownAddresses))) count += await netlink.conntrack.delete(flow)
+  for (const flow of await inSlices(staleFlowsInTurn(flows, graph, ownAddresses)))
+    count += await netlink.conntrack.delete(flow)
   return count
 }

@@ -51,11 +51,7 @@ export function withMissingJumps(program: IptablesProgram, saved: SavedTables): 
 }
 
 /** The jumps to these chains that a table does not have yet. */
-export function missingJumps(
-  table: string,
-  targets: readonly string[],
-  saved: SavedTables,
-): Rule[] {
+export function missingJumps(table: string, targets: readonly string[], saved: SavedTables): Rule[] {
   const present = saved.get(table)?.rules ?? []
   return jumps
     .filter((wanted) => wanted.table === table && targets.includes(wanted.target))

@@ -106,12 +106,7 @@ const isShared = (table: string, chain: string): boolean =>
   sharedChains.some((shared) => shared.table === table && shared.chain === chain)
 
 /** Chains that no Service has a part in. What is no longer wanted stays, for others may use it. */
-function addSharedPart(
-  change: TableChange,
-  table: TableName,
-  previous: IptablesRuleset,
-  next: IptablesRuleset,
-): void {
+function addSharedPart(change: TableChange, table: TableName, previous: IptablesRuleset, next: IptablesRuleset): void {
   const old = textsOf(previous, table)
   for (const [chain, texts] of textsOf(next, table))
     if (!isShared(table, chain) && !isSame(old.get(chain), texts)) writeChain(change, chain, texts)

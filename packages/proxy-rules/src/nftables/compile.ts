@@ -23,8 +23,11 @@ export interface NftablesOptions {
  *
  * @throws RangeError for malformed facts: mark bit, CIDRs, interface names.
  */
-export const compileNftables = (graph: ServiceGraph, facts: NodeFacts, options: NftablesOptions = {}): NftablesProgram =>
-  finish(compileInTurn(graph, facts, options))
+export const compileNftables = (
+  graph: ServiceGraph,
+  facts: NodeFacts,
+  options: NftablesOptions = {},
+): NftablesProgram => finish(compileInTurn(graph, facts, options))
 
 /** The same, to be done in slices. */
 export function* compileInTurn(
