@@ -8,7 +8,7 @@ import type { Place } from './graph/choice.ts'
 import { serviceKey, sliceKey, type ServiceObjects } from './graph/service-graph.ts'
 import type { Logger } from './log.ts'
 import { parseCidr } from './net/address.ts'
-import type { Steps } from './slices.ts'
+import { eachInTurn, inSlices, type Steps } from './slices.ts'
 
 /** What is known at a moment, as far as it changed. */
 export interface Update extends Place {
@@ -96,11 +96,22 @@ export function startTracker(options: TrackerOptions): Tracker {
     changed()
   }
   const slices = createSliceIndex()
-  const synced = Promise.all([serviceInformer.synced, sliceInformer.synced]).then(() => {
-    follow(serviceInformer, (service) => {
-      if (ready) options.changed?.('service', serviceKey(service))
-      mark(serviceKey(service))
-    })
+  const closing = new AbortController()
+  /** What the informers tell waits in line until all that was listed has been looked at, which is much at once. */
+  let line: (() => void)[] | undefined = []
+  const inLine = (work: () => void): void => void (line ? line.push(work) : work())
+  function* clearLine(): Steps<void> {
+    yield* eachInTurn(line ?? [], (work) => work())
+    line = undefined
+    ready = true
+  }
+  const synced = Promise.all([serviceInformer.synced, sliceInformer.synced]).then(async () => {
+    follow(serviceInformer, (service) =>
+      inLine(() => {
+        if (ready) options.changed?.('service', serviceKey(service))
+        mark(serviceKey(service))
+      }),
+    )
     const markSlice = (key: string): void => {
       if (ready) options.changed?.('endpoint', key)
       mark(key)
@@ -112,21 +123,23 @@ export function startTracker(options: TrackerOptions): Tracker {
       for (const times of triggers) times.set(`${metadata?.namespace}/${metadata?.name}`, { addressType, at })
     }
     sliceInformer.subscribe({
-      added: (slice) => {
-        trigger(slice)
-        markSlice(slices.put(slice))
-      },
-      updated: (slice, previous) => {
-        trigger(slice, previous)
-        // It may have gone from one Service to another.
-        if (sliceKey(slice) !== sliceKey(previous)) markSlice(slices.remove(previous))
-        markSlice(slices.put(slice))
-      },
-      deleted: (slice) => markSlice(slices.remove(slice)),
+      added: (slice) =>
+        inLine(() => {
+          trigger(slice)
+          markSlice(slices.put(slice))
+        }),
+      updated: (slice, previous) =>
+        inLine(() => {
+          trigger(slice, previous)
+          // It may have gone from one Service to another.
+          if (sliceKey(slice) !== sliceKey(previous)) markSlice(slices.remove(previous))
+          markSlice(slices.put(slice))
+        }),
+      deleted: (slice) => inLine(() => markSlice(slices.remove(slice))),
     })
     followZone(nodeInformer, changed)
     if (rangeInformer) follow(rangeInformer, changed)
-    ready = true
+    await inSlices(clearLine(), closing.signal)
     onChange()
   })
   const serviceOf = (key: string): Service | undefined => {
@@ -174,6 +187,7 @@ export function startTracker(options: TrackerOptions): Tracker {
       }
     },
     [Symbol.asyncDispose]: async () => {
+      closing.abort(new Error('the proxy was closed'))
       await Promise.all([serviceInformer.stop(), sliceInformer.stop(), nodeInformer.stop(), rangeInformer?.stop()])
     },
   }
