@@ -14,7 +14,7 @@ import type { IPFamily, IptablesRuleset, NodeFacts, ServiceGraph } from '@nodele
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createIptablesBackend } from '../src/apply/iptables-backend.ts'
-import { openIptables } from '../src/apply/iptables-restore.ts'
+import { openIptables } from '../src/apply/iptables-tools.ts'
 import { runProgram } from '../src/apply/program.ts'
 import { emptyGraph, updateServiceGraph } from '../src/graph/service-graph.ts'
 import { changeLoadInTurn } from '../src/iptables/change-text.ts'
@@ -180,7 +180,10 @@ for (const [tool, family] of tools) {
 
 test('the backend carries changes in pieces; where somebody has meddled it refuses, and a whole load mends it', () =>
   inTwoPlaces(async (netns, other) => {
-    const [iptables, reference] = await Promise.all([openIptables('IPv4', netns), openIptables('IPv4', other)])
+    const [iptables, reference] = await Promise.all([
+      openIptables('IPv4', { netns }),
+      openIptables('IPv4', { netns: other }),
+    ])
     const backend = createIptablesBackend(iptables, few)
     const none: ReadonlySet<string> = new Set()
     const [first = new Map(), second = new Map()] = fc.sample(stepsOf('IPv4', 2), { seed: 21, numRuns: 1 })[0] ?? []

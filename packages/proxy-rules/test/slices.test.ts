@@ -127,6 +127,7 @@ function createGate(): { backend: RuleBackend; loaded: ServiceGraph[]; asked: Pr
       signal?.throwIfAborted()
       loaded.push(graph)
     },
+    isRenewed: () => true,
     wasFlushed: () => Promise.resolve(true),
     cleanUp: () => Promise.resolve(),
   }

@@ -14,8 +14,11 @@ import type { Iptables } from './iptables-restore.ts'
 import { chainsAtOnce } from './iptables-variant.ts'
 import { missingJumps } from './jumps.ts'
 
-export function createIptablesBackend(iptables: Iptables): RuleBackend {
-  const most = chainsAtOnce[iptables.variant]
+/** @param most chains of service ports in one text */
+export function createIptablesBackend(
+  iptables: Iptables,
+  most: number = chainsAtOnce[iptables.variant],
+): RuleBackend {
   /** What the kernel has; undefined when that is not known. */
   let committed: IptablesRuleset | undefined
 
