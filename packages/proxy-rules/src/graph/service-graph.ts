@@ -133,7 +133,7 @@ export function* updateGraphInTurn(
   for (const [key, objects] of changes) {
     const before = findByKey(previous.sources, key)
     const isGone = !objects.service && objects.slices.length === 0
-    const after = isGone ? undefined : sourceOf(key, objects, family, place, before?.nodes ?? [])
+    const after = isGone ? undefined : yield* sourceOf(key, objects, family, place, before?.nodes ?? [])
     changed.set(key, after)
     if (hasProblems(before) || hasProblems(after)) troubles.set(key, hasProblems(after) ? after : undefined)
     endpointCount += endpointsOf(after) - endpointsOf(before)
@@ -168,13 +168,13 @@ const isMadeOf = (source: ServiceSource | undefined, { service, slices }: Servic
   source.slices.length === slices.length &&
   slices.every((slice, index) => slice === source.slices[index])
 
-function sourceOf(
+function* sourceOf(
   key: string,
   { service, slices }: ServiceObjects,
   family: IPFamily,
   place: Place,
   before: readonly ServiceNode[],
-): ServiceSource {
+): Steps<ServiceSource> {
   const problems: Problem[] = []
   const ports = new Map<string, ServicePort>()
   for (const port of service ? servicePorts(service, family, problems) : []) {
@@ -185,12 +185,17 @@ function sourceOf(
   }
   const table: EndpointTable = new Map()
   const ordered = slices.toSorted(byText((slice) => shown(slice.metadata?.name)))
-  for (const slice of ordered) addSlice(table, slice, family, place.nodeName, problems)
-  const nodes = [...ports].sort(byText(([text]) => text)).map(([text, port]): ServiceNode => {
+  for (const slice of ordered) {
+    addSlice(table, slice, family, place.nodeName, problems)
+    yield
+  }
+  const nodes: ServiceNode[] = []
+  for (const [text, port] of [...ports].sort(byText(([one]) => one))) {
     const endpoints = [...(table.get(text)?.values() ?? [])].sort(byText((endpoint) => endpoint.text))
     const node = { key: text, port, endpoints, choice: chooseEndpoints(port, endpoints, place) }
     const old = before.find((candidate) => candidate.key === text)
-    return old && JSON.stringify(old) === JSON.stringify(node) ? old : node
-  })
+    nodes.push(old && JSON.stringify(old) === JSON.stringify(node) ? old : node)
+    yield
+  }
   return { key, service, slices, nodes, problems }
 }

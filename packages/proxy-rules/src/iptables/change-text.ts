@@ -5,7 +5,7 @@ import { eachInTurn, finish, type Steps } from '../slices.ts'
 import { ChainGroups, loadTextsInTurn, type Load, type TableName } from './load.ts'
 import { findEntry, rulesBefore } from './positions.ts'
 import type { IptablesRuleset } from './ruleset.ts'
-import { entrancesOf, servicePart, sharedChains, textsByChain } from './service-part.ts'
+import { entrancesOf, servicePartInTurn, sharedChains, textsByChain } from './service-part.ts'
 import type { Entrances, ServicePart, SharedChain } from './service-part.ts'
 
 /** What happens to one table, each list in its order. */
@@ -49,7 +49,7 @@ export function* changeLoadInTurn(previous: IptablesRuleset, next: IptablesRules
   const groups = new ChainGroups(most)
   const stale: string[] = []
   for (const key of keysToCompare(previous, next)) {
-    const change = { key, before: partOf(previous, key), after: partOf(next, key) }
+    const change = { key, before: yield* partInTurn(previous, key), after: yield* partInTurn(next, key) }
     changes.push(change)
     const { written, unused } = ownChains(change)
     groups.add(written)
@@ -79,9 +79,9 @@ function keysToCompare(previous: IptablesRuleset, next: IptablesRuleset): Iterab
   return new Set([...previous.nodes, ...next.nodes].map(({ key }) => key))
 }
 
-function partOf({ nodes, positions, style }: IptablesRuleset, key: string): ServicePart {
+function* partInTurn({ nodes, positions, style }: IptablesRuleset, key: string): Steps<ServicePart> {
   const node = findByKey(nodes, key)
-  return node ? servicePart(node, style, findEntry(positions, key)?.comments ?? true) : nothing
+  return node ? yield* servicePartInTurn(node, style, findEntry(positions, key)?.comments ?? true) : nothing
 }
 
 const isSame = (a: readonly string[] | undefined, b: readonly string[]): boolean =>

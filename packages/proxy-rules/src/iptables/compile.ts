@@ -1,10 +1,11 @@
 // The service graph as an iptables program.
 import type { ServiceGraph } from '../graph/service-graph.ts'
 import type { NodeFacts } from '../node/facts.ts'
+import { finish } from '../slices.ts'
 import { addEntrances } from './entrances.ts'
 import { isServiceChain } from './names.ts'
 import { TableBuilder, type IptablesProgram } from './program.ts'
-import { addServiceChains, serviceChains } from './service-chains.ts'
+import { addServiceChainsInTurn, serviceChains } from './service-chains.ts'
 import { sharedPart } from './shared-part.ts'
 import { hasComments, styleOf } from './style.ts'
 
@@ -34,7 +35,7 @@ export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: 
     addEntrances({ filter, nat }, chains, style)
     for (const chain of chains.names) active.add(chain)
     if (options.changed && !options.changed.has(`${port.namespace}/${port.service}`)) continue
-    addServiceChains(nat, chains, style)
+    finish(addServiceChainsInTurn(nat, chains, style))
   }
   const stale = [...new Set(options.existing)].filter((chain) => isServiceChain(chain) && !active.has(chain)).sort()
   nat.addAll(shared.nat.last)

@@ -6,7 +6,7 @@ import type { IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { finish, type Steps } from '../slices.ts'
 import { findEntry, withEntry, withoutEntry, type Positions } from './positions.ts'
-import { ruleCounts, servicePart, type ServicePart } from './service-part.ts'
+import { ruleCounts, servicePartInTurn, type ServicePart } from './service-part.ts'
 import { sharedPart, type SharedPart } from './shared-part.ts'
 import { hasComments, styleOf, type Style } from './style.ts'
 
@@ -55,7 +55,7 @@ export function* rulesetInTurn(
   let positions = isNext ? previous.positions : undefined
   for (const key of keys) {
     const node = findByKey(nodes, key)
-    const part = node && servicePart(node, style, comments)
+    const part = node && (yield* servicePartInTurn(node, style, comments))
     if (part) visit(part)
     positions = part ? withEntry(positions, { key, counts: ruleCounts(part), comments }) : withoutEntry(positions, key)
     yield

@@ -3,6 +3,7 @@ import type { Choice } from '../graph/choice.ts'
 import type { Endpoint } from '../graph/endpoint.ts'
 import { externallyAccessible, type ServicePort } from '../graph/service-port.ts'
 import { cidrContains, parseAddress, parseCidr } from '../net/address.ts'
+import { eachInTurn, type Steps } from '../slices.ts'
 import type { LocalMatch } from './local-match.ts'
 import { chainNames } from './names.ts'
 import { comment, type TableBuilder } from './program.ts'
@@ -91,13 +92,13 @@ function addFirewall(nat: TableBuilder, chain: string, { port, external }: Servi
   nat.add(chain, ...comment(`other traffic to ${port.name} will be dropped by KUBE-PROXY-FIREWALL`))
 }
 
-function addPolicy(
+function* addPolicy(
   nat: TableBuilder,
   chain: string,
   endpoints: readonly Endpoint[],
   chains: ServiceChains,
   remark: (text: string) => string[],
-): void {
+): Steps<void> {
   const { port } = chains
   const targets = endpoints.map((endpoint) => ({
     sep: chains.endpoints.get(endpoint) ?? '',
@@ -105,17 +106,19 @@ function addPolicy(
   }))
   if (port.affinitySeconds > 0) {
     const seen = ['--rcheck', '--seconds', String(port.affinitySeconds), '--reap']
-    for (const { sep, note } of targets) nat.add(chain, ...note, '-m', 'recent', '--name', sep, ...seen, '-j', sep)
+    yield* eachInTurn(targets, ({ sep, note }) =>
+      nat.add(chain, ...note, '-m', 'recent', '--name', sep, ...seen, '-j', sep),
+    )
   }
-  for (const [index, { sep, note }] of targets.entries()) {
+  yield* eachInTurn(targets.entries(), ([index, { sep, note }]) => {
     const left = targets.length - index
     const probability = ['-m', 'statistic', '--mode', 'random', '--probability', (1 / left).toFixed(10)]
     nat.add(chain, ...note, ...(left > 1 ? probability : []), '-j', sep)
-  }
+  })
 }
 
-/** Declares and fills the chains of a service port in the nat table. */
-export function addServiceChains(nat: TableBuilder, chains: ServiceChains, style: ChainStyle): void {
+/** Declares and fills the chains of a service port in the nat table; to be done in slices, for it may have thousands of endpoints. */
+export function* addServiceChainsInTurn(nat: TableBuilder, chains: ServiceChains, style: ChainStyle): Steps<void> {
   const { port, choice, internalPolicy } = chains
   const remark = (text: string): string[] => (style.comments ? comment(text) : [])
   for (const name of chains.names) nat.declare(name)
@@ -126,13 +129,13 @@ export function addServiceChains(nat: TableBuilder, chains: ServiceChains, style
   }
   if (chains.external !== undefined) addExternal(nat, chains.external, chains, style)
   if (chains.firewall !== undefined) addFirewall(nat, chains.firewall, chains, style.nodeIP)
-  if (choice.cluster.length > 0) addPolicy(nat, chains.cluster, choice.cluster, chains, remark)
-  if (choice.local.length > 0) addPolicy(nat, chains.local, choice.local, chains, remark)
+  if (choice.cluster.length > 0) yield* addPolicy(nat, chains.cluster, choice.cluster, chains, remark)
+  if (choice.local.length > 0) yield* addPolicy(nat, chains.local, choice.local, chains, remark)
   const p = port.protocol.toLowerCase()
-  for (const [endpoint, sep] of chains.endpoints) {
+  yield* eachInTurn(chains.endpoints, ([endpoint, sep]) => {
     nat.add(sep, ...remark(port.name), '-s', endpoint.address, '-j', 'KUBE-MARK-MASQ')
     const remember = port.affinitySeconds > 0 ? ['-m', 'recent', '--name', sep, '--set'] : []
     const translate = ['-m', p, '-p', p, '-j', 'DNAT', '--to-destination', endpoint.text]
     nat.add(sep, ...remark(port.name), ...remember, ...translate)
-  }
+  })
 }

@@ -1,8 +1,9 @@
 // All that one service port has in the tables.
 import type { ServiceNode } from '../graph/service-graph.ts'
+import type { Steps } from '../slices.ts'
 import { addEntrances } from './entrances.ts'
 import { TableBuilder, type Rule } from './program.ts'
-import { addServiceChains, serviceChains, type ServiceChains } from './service-chains.ts'
+import { addServiceChainsInTurn, serviceChains, type ServiceChains } from './service-chains.ts'
 import type { Style } from './style.ts'
 import { argsText } from './text.ts'
 
@@ -33,11 +34,11 @@ export type SharedChain = (typeof sharedChains)[number]
 export const entrancesOf = ({ port, choice }: ServiceNode, style: Style): Entrances =>
   written(serviceChains(port, choice), style)
 
-/** @param comments whether its own chains have some */
-export function servicePart({ port, choice }: ServiceNode, style: Style, comments: boolean): ServicePart {
+/** To be made in slices. @param comments whether its own chains have some */
+export function* servicePartInTurn({ port, choice }: ServiceNode, style: Style, comments: boolean): Steps<ServicePart> {
   const chains = serviceChains(port, choice)
   const own = new TableBuilder('nat')
-  addServiceChains(own, chains, { ...style, comments })
+  yield* addServiceChainsInTurn(own, chains, { ...style, comments })
   const { chains: names, rules } = own.build()
   return { ...written(chains, style), chains: names, rules }
 }
