@@ -1,5 +1,5 @@
 // An IPVS program as data: all that one family has on the dummy device, in IPVS, in IP sets and in iptables.
-import type { ServiceNode } from '../graph/service-graph.ts'
+import type { NodePart, Parts } from '../graph/parts.ts'
 import type { Protocol } from '../graph/service-port.ts'
 import type { IptablesProgram, Rule } from '../iptables/program.ts'
 import type { Cidr, IPFamily } from '../net/address.ts'
@@ -55,8 +55,9 @@ export interface SetEntry {
   set: string
   /** All but bitmaps. */
   address?: string
-  /** All but hash:ip; with bitmaps it is not part of the entry. */
+  /** The types with `hash:ip,port`. */
   protocol?: Protocol
+  /** All but hash:ip. */
   port?: number
   /** The last dimension of hash:ip,port,ip. */
   source?: string
@@ -65,11 +66,7 @@ export interface SetEntry {
 }
 
 /** What one service port asks for. Several may ask for the same thing: {@link createIpvsLedger} knows who prevails. */
-export interface IpvsPart {
-  /** That of its node. */
-  key: string
-  /** What it was compiled from. */
-  node: ServiceNode
+export interface IpvsPart extends NodePart {
   virtualServers: readonly VirtualServer[]
   /** For the dummy device, as /32 or /128. */
   addresses: readonly string[]
@@ -79,14 +76,12 @@ export interface IpvsPart {
 }
 
 /** All that one family has. */
-export interface IpvsProgram {
+export interface IpvsProgram extends Parts<IpvsPart> {
   family: IPFamily
   /** What the node facts give to each service port, to tell whether parts can be used again. */
   style: string
   /** All of them, those without entries too. */
   sets: readonly IpSet[]
-  /** In the order of their keys. */
-  services: readonly IpvsPart[]
   /**
    * The rules of iptables that mark, accept and refuse by these sets: always whole, all of its chains are written again. Needs the
    * sets that it names, and the jumps to its chains (`withMissingJumps` with `ipvsJumps`).
@@ -96,16 +91,11 @@ export interface IpvsProgram {
   excluded: readonly Cidr[]
   /** How many entries the parts ask for in each set, and the parts that have rules: what the glue depends on. */
   demand: Demand
-  /** This program, and the graph that it was made of, without keeping them in memory. */
-  version: object
-  graphVersion: object
-  /** Of which program it is a change, and the keys of the parts that are new, gone or other ones; undefined when any may be. */
-  change: { since: object; keys: ReadonlySet<string> } | undefined
 }
 
 /** What the glue depends on besides the node. */
 export interface Demand {
-  /** By name of the set. */
+  /** By name of the set; none of those without. */
   entries: ReadonlyMap<string, number>
   /** In the order of their keys. */
   withRules: readonly IpvsPart[]
