@@ -1,6 +1,6 @@
 // One meaning: what compiled programs do with packets is what the service graph says.
-import { compileIptables, compileNftables, packetMeaning, traceService } from '@nodelet/proxy-rules'
-import type { Meaning, Outcome, ProxyMode, ServiceGraph, Trace } from '@nodelet/proxy-rules'
+import { compileIptables, compileIpvs, compileNftables, packetMeaning, traceService } from '@nodelet/proxy-rules'
+import type { Meaning, Outcome, RuleMode, ServiceGraph, Trace } from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseCidr, parseAddress, cidrContains } from '../../src/net/address.ts'
@@ -27,7 +27,7 @@ const evenly = ({ outcomes }: Meaning): (Outcome & { probability: number })[] =>
 
 interface Tried {
   program: string
-  mode: ProxyMode
+  mode: RuleMode
   traces: Trace[]
 }
 
@@ -41,6 +41,7 @@ function tryAll({ facts, packet }: Case, graph: ServiceGraph): Tried[] {
       mode: 'nftables' as const,
       traces: traceService(program, packet, facts),
     })),
+    { program: 'ipvs', mode: 'ipvs', traces: traceService(compileIpvs(graph, facts), packet, facts) },
   ]
 }
 
@@ -51,7 +52,7 @@ test('every program sends a packet where the graph says, and spreads evenly', { 
       const graph = graphOf(one, one.family)
       for (const { program, mode, traces } of tryAll(one, graph)) {
         const meaning = packetMeaning(graph, one.facts, one.packet, mode)
-        if (!meaning) return
+        if (!meaning) continue
         const expected = distribution(evenly(meaning))
         const actual = distribution(traces)
         const told = `${program}, ${meaning.front} of ${meaning.service}`
