@@ -37,7 +37,8 @@ export interface TraceOptions {
   choice?: 'all' | number
 }
 
-type Program = IptablesProgram | NftablesProgram | IpvsProgram
+/** What a compiler makes. */
+export type Program = IptablesProgram | NftablesProgram | IpvsProgram
 
 const machines = new WeakMap<Program, Machine>()
 

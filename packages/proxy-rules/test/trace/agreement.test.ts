@@ -115,7 +115,9 @@ const toIpvs: Departures = {
   'the external policy Local binds pods and the node too': (one, graph, of) =>
     isExternal(of) && nodesOf(graph, of, one).some(({ port }) => port.externalPolicyLocal),
   'external addresses without endpoints are refused for the node itself': ({ packet }, _, of) =>
-    isExternal(of) && packet.inputInterface === undefined && of.outcomes[0]?.translation === undefined,
+    isExternal(of) &&
+    packet.inputInterface === undefined &&
+    of.outcomes.some(({ verdict, translation }) => verdict === 'accept' && translation === undefined),
   'node ports are nothing where they are not served': ({ packet }, _, { front, outcomes }) =>
     front === 'node port' && isNodePort(packet.destinationPort) && outcomes[0]?.verdict !== 'accept',
   'node ports are on loopback addresses never, and anybody may send there': ({ packet }) =>
