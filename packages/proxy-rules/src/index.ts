@@ -2,6 +2,7 @@ export { staleFlows } from './apply/conntrack.ts'
 export type { IptablesVariant } from './apply/iptables-variant.ts'
 export type { ProgramRun } from './apply/program.ts'
 export { chainHash } from './chain-hash.ts'
+export type { Change } from './graph/claims.ts'
 export { changedServices } from './graph/changes.ts'
 export { chooseEndpoints, type Choice, type Place } from './graph/choice.ts'
 export type { Endpoint } from './graph/endpoint.ts'
@@ -14,6 +15,20 @@ export { chainNames, type ChainNames } from './iptables/names.ts'
 export type { IptablesProgram, Rule, TableProgram } from './iptables/program.ts'
 export { iptablesRuleset, type IptablesRuleset, type RulesetOptions } from './iptables/ruleset.ts'
 export { iptablesText } from './iptables/text.ts'
+export { compileIpvs, type IpvsOptions } from './ipvs/compile.ts'
+export { createIpvsLedger, type Exchange, type IpvsDifference, type IpvsLedger } from './ipvs/ledger.ts'
+export type {
+  Demand,
+  IpSet,
+  IpSetType,
+  IpvsPart,
+  IpvsProgram,
+  RealServer,
+  SetEntry,
+  VirtualServer,
+} from './ipvs/program.ts'
+export type { IpvsSettings } from './ipvs/style.ts'
+export { dummyAddresses, ipsetText, ipvsadmText } from './ipvs/text.ts'
 export { compileNftables, type NftablesOptions } from './nftables/compile.ts'
 export type { Chain, Container, Element, Hook, NftablesProgram, Part, ServicePart } from './nftables/program.ts'
 export type { NftablesLayout } from './nftables/style.ts'
@@ -26,6 +41,7 @@ export type { LocalTraffic, NodeFacts } from './node/facts.ts'
 export { startProxier, type Proxier, type ProxierOptions } from './proxier.ts'
 export { removeNodeRules } from './remove-rules.ts'
 export type { Inquiry, InquiryAnswer } from './trace/inquiry.ts'
-export { packetMeaning, type Front, type Meaning } from './trace/meaning.ts'
+export { packetMeaning, type RuleMode } from './trace/meaning.ts'
 export type { ConnectionState, Packet, PassedRule } from './trace/packet.ts'
+export type { Front, Meaning } from './trace/scene.ts'
 export { traceService, type Outcome, type Trace, type TraceOptions } from './trace/trace-service.ts'

@@ -12,7 +12,7 @@ import { canaryText, wasFlushed } from './canary.ts'
 import { canary, cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { chainsAtOnce } from './iptables-variant.ts'
-import { missingJumps } from './jumps.ts'
+import { iptablesJumps, missingJumps } from './jumps.ts'
 
 /** @param most chains of service ports in one text */
 export function createIptablesBackend(
@@ -28,8 +28,8 @@ export function createIptablesBackend(
     await iptables.update(async (saved) => {
       const natChains = saved.get('nat')?.chains ?? []
       const insertions = {
-        filter: missingJumps('filter', whole.filter.chains, saved),
-        nat: missingJumps('nat', whole.nat.chains, saved),
+        filter: missingJumps('filter', whole.filter.chains, saved, iptablesJumps),
+        nat: missingJumps('nat', whole.nat.chains, saved, iptablesJumps),
       }
       const load = await inSlices(completeLoadInTurn(whole, { natChains, insertions }), signal)
       const [first = [], ...others] = await inSlices(loadTextsInTurn(load, most), signal)

@@ -3,6 +3,7 @@ import type { IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { masqueradeMark } from '../node/masquerade-mark.ts'
 import { nodePortAddresses, type NodePortAddresses } from '../node/node-port-addresses.ts'
+import { forwardRules, masqueradeRules, rule } from './fixed-rules.ts'
 import { firewallChain, localnetRule } from './localnet.ts'
 import { comment, type Rule } from './program.ts'
 
@@ -28,7 +29,7 @@ export function sharedPart(facts: NodeFacts, family: IPFamily): SharedPart {
     filter: {
       chains: localhost ? [...fixed, firewallChain] : fixed,
       first: [],
-      last: [...(localhost ? [localnetRule] : []), ...forwardRules(facts, mark)],
+      last: [...(localhost ? [localnetRule] : []), ...invalidRules(facts), ...forwardRules(mark)],
     },
     nat: {
       chains: ['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ'],
@@ -38,8 +39,6 @@ export function sharedPart(facts: NodeFacts, family: IPFamily): SharedPart {
   }
 }
 
-const rule = (chain: string, ...args: readonly string[]): Rule => ({ chain, args })
-
 function nodePortJumps(family: IPFamily, { all, addresses, localhost }: NodePortAddresses): Rule[] {
   const chain = 'KUBE-SERVICES'
   const jump = ['-j', 'KUBE-NODEPORTS']
@@ -48,25 +47,8 @@ function nodePortJumps(family: IPFamily, { all, addresses, localhost }: NodePort
   return [rule(chain, ...comment(lastRule), '-m', 'addrtype', '--dst-type', 'LOCAL', ...not, ...jump)]
 }
 
-function forwardRules({ nfacct, conntrackLiberal }: NodeFacts, mark: string): Rule[] {
-  const chain = 'KUBE-FORWARD'
+function invalidRules({ nfacct, conntrackLiberal }: NodeFacts): Rule[] {
+  if (conntrackLiberal) return []
   const count = nfacct ? ['-m', 'nfacct', '--nfacct-name', 'ct_state_invalid_dropped_pkts'] : []
-  const marked = ['-m', 'mark', '--mark', `${mark}/${mark}`]
-  const known = ['-m', 'conntrack', '--ctstate', 'RELATED,ESTABLISHED']
-  return [
-    ...(conntrackLiberal ? [] : [rule(chain, '-m', 'conntrack', '--ctstate', 'INVALID', ...count, '-j', 'DROP')]),
-    rule(chain, ...comment('kubernetes forwarding rules'), ...marked, '-j', 'ACCEPT'),
-    rule(chain, ...comment('kubernetes forwarding conntrack rule'), ...known, '-j', 'ACCEPT'),
-  ]
-}
-
-function masqueradeRules({ randomFully }: NodeFacts, mark: string): Rule[] {
-  const chain = 'KUBE-POSTROUTING'
-  const random = randomFully ? ['--random-fully'] : []
-  return [
-    rule(chain, '-m', 'mark', '!', '--mark', `${mark}/${mark}`, '-j', 'RETURN'),
-    rule(chain, '-j', 'MARK', '--xor-mark', mark),
-    rule(chain, ...comment('kubernetes service traffic requiring SNAT'), '-j', 'MASQUERADE', ...random),
-    rule('KUBE-MARK-MASQ', '-j', 'MARK', '--or-mark', mark),
-  ]
+  return [rule('KUBE-FORWARD', '-m', 'conntrack', '--ctstate', 'INVALID', ...count, '-j', 'DROP')]
 }

@@ -1,6 +1,6 @@
 // The service graph as an nftables program.
+import { partsInTurn } from '../graph/parts.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
-import { findByKey, withChangesInTurn } from '../graph/sorted.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { finish, type Steps } from '../slices.ts'
 import { entrances, servedBy } from './entrances.ts'
@@ -37,33 +37,9 @@ export function* compileInTurn(
 ): Steps<NftablesProgram> {
   const style = styleOf(facts, graph.family, layout)
   const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
-  const { version: graphVersion, change } = graph
-  const common = {
-    family: graph.family,
-    layout,
-    style: styleText,
-    shared: sharedPart(facts, style),
-    version: {},
-    graphVersion,
-  }
   const known = previous?.style === styleText ? previous : undefined
-  if (known?.graphVersion === change.since) {
-    const parts = new Map<string, ServicePart | undefined>()
-    for (const key of change.keys) {
-      const node = findByKey(graph.nodes, key)
-      parts.set(key, node && servicePart(node, style))
-      yield
-    }
-    const services = yield* withChangesInTurn(known.services, parts)
-    return { ...common, services, change: { since: known.version, keys: change.keys } }
-  }
-  const services: ServicePart[] = []
-  for (const node of graph.nodes) {
-    const before = known && findByKey(known.services, node.key)
-    services.push(before?.node === node ? before : servicePart(node, style))
-    yield
-  }
-  return { ...common, services, change: undefined }
+  const parts = yield* partsInTurn(graph, known, (node) => servicePart(node, style))
+  return { family: graph.family, layout, style: styleText, shared: sharedPart(facts, style), ...parts }
 }
 
 function servicePart(node: ServiceNode, style: Style): ServicePart {

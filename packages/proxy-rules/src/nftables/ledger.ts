@@ -1,5 +1,7 @@
 // What the table holds, and who asked for each of its elements: two service ports may ask for the same one.
-import { findByKey, findByPrefix } from '../graph/sorted.ts'
+import { createClaims, type Claims } from '../graph/claims.ts'
+import { changedPartsInTurn } from '../graph/parts.ts'
+import { findByPrefix } from '../graph/sorted.ts'
 import { eachInTurn, finish, type Steps } from '../slices.ts'
 import type { Chain, Container, Element, NftablesProgram, Part } from './program.ts'
 
@@ -27,12 +29,6 @@ export interface Ledger {
 const nothing: Part = { chains: [], containers: [], elements: [] }
 const sharedKey = ''
 
-interface Claim {
-  /** Of which part. */
-  key: string
-  element: Element
-}
-
 interface Change {
   key: string
   before: Part
@@ -40,10 +36,10 @@ interface Change {
 }
 
 export function createLedger(): Ledger {
-  const claims = new Map<string, readonly Claim[]>()
+  const claims = createClaims<Element>(({ container, key }) => `${container} ${key}`)
   let current: NftablesProgram | undefined
   function* updateInTurn(next: NftablesProgram): Steps<Difference> {
-    const changes = yield* changedPartsInTurn(current, next)
+    const changes = yield* allChangesInTurn(current, next)
     const written = next.layout === 'compat' ? yield* ofSameServicesInTurn(changes, next) : changes
     current = next
     const objects = yield* objectDifferenceInTurn(written)
@@ -52,19 +48,11 @@ export function createLedger(): Ledger {
   return { update: (next) => finish(updateInTurn(next)), updateInTurn }
 }
 
-function* changedPartsInTurn(previous: NftablesProgram | undefined, next: NftablesProgram): Steps<Change[]> {
+function* allChangesInTurn(previous: NftablesProgram | undefined, next: NftablesProgram): Steps<Change[]> {
   const changes: Change[] = [{ key: sharedKey, before: previous?.shared ?? nothing, after: next.shared }]
-  yield* eachInTurn(keysToCompare(previous, next), (key) => {
-    const before = (previous && findByKey(previous.services, key)) ?? nothing
-    const after = findByKey(next.services, key) ?? nothing
-    if (before !== after) changes.push({ key, before, after })
-  })
+  const parts = yield* changedPartsInTurn(previous, next)
+  yield* eachInTurn(parts, ({ key, before = nothing, after = nothing }) => void changes.push({ key, before, after }))
   return changes
-}
-
-function keysToCompare(previous: NftablesProgram | undefined, next: NftablesProgram): Iterable<string> {
-  if (previous && next.change?.since === previous.version) return next.change.keys
-  return new Set([...(previous?.services ?? []), ...next.services].map(({ key }) => key))
 }
 
 /** The Go proxy writes all chains of a Service when anything of it changes: here they count as new. */
@@ -126,36 +114,14 @@ function* objectDifferenceInTurn(changes: readonly Change[]): Steps<Omit<Differe
   return { containers, chains, staleChains, staleContainers }
 }
 
-/** Of several parts that ask for one element the last one, by key, has its way: it does not depend on who came first. */
-const winner = (claims: readonly Claim[] = []): Element | undefined =>
-  claims.reduce<Claim | undefined>((best, claim) => (best && best.key > claim.key ? best : claim), undefined)?.element
-
 function* elementDifferenceInTurn(
-  claims: Map<string, readonly Claim[]>,
+  claims: Claims<Element>,
   changes: readonly Change[],
 ): Steps<Pick<Difference, 'removals' | 'additions'>> {
-  const touched = new Map<string, Element | undefined>()
-  const touch = (element: Element): string => {
-    const id = `${element.container} ${element.key}`
-    if (!touched.has(id)) touched.set(id, winner(claims.get(id)))
-    return id
-  }
-  yield* eachInTurn(changes, ({ key, before, after }) => {
-    for (const element of before.elements) {
-      const id = touch(element)
-      const rest = claims.get(id)?.filter((claim) => claim.key !== key) ?? []
-      if (rest.length > 0) claims.set(id, rest)
-      else claims.delete(id)
-    }
-    for (const element of after.elements) {
-      const id = touch(element)
-      claims.set(id, [...(claims.get(id) ?? []), { key, element }])
-    }
-  })
+  const asked = changes.map(({ key, before, after }) => ({ key, before: before.elements, after: after.elements }))
   const removals: Element[] = []
   const additions: Element[] = []
-  yield* eachInTurn(touched, ([id, before]) => {
-    const after = winner(claims.get(id))
+  yield* eachInTurn(yield* claims.updateInTurn(asked), ({ before, after }) => {
     if (before && after && before.verdict === after.verdict && before.comment === after.comment) return
     // The kernel does not overwrite what a map holds.
     if (before) removals.push(before)
