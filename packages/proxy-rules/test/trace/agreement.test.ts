@@ -98,6 +98,7 @@ const has = ({ facts }: Case, address: string): boolean =>
 const nodesOf = (graph: ServiceGraph, { service }: Meaning, { packet }: Case): ServiceNode[] =>
   graph.nodes.filter(({ port }) => port.name === service && port.protocol === packet.protocol)
 const isExternal = ({ front }: Meaning): boolean => front !== undefined && front !== 'cluster IP'
+const isServed = ({ outcomes }: Meaning): boolean => outcomes.some(({ translation }) => translation !== undefined)
 const isOfServices = (graph: ServiceGraph, address: string): boolean =>
   graph.nodes.some(({ port }) => [port.clusterIP, ...port.externalIPs, ...port.loadBalancerVIPs].includes(address))
 
@@ -110,10 +111,14 @@ const toIpvs: Departures = {
   'endpoints elsewhere stand in for local ones': (one, graph, of) =>
     nodesOf(graph, of, one).some(
       ({ port, choice }) =>
-        (isExternal(of) ? port.externalPolicyLocal : port.internalPolicyLocal) && choice.local.length === 0,
+        (isExternal(of) ? port.externalPolicyLocal : port.internalPolicyLocal) &&
+        choice.local.length === 0 &&
+        choice.cluster.length > 0,
     ),
+  'nothing stands in where only the internal policy Local is asked for: it is refused': (one, graph, of) =>
+    nodesOf(graph, of, one).some(({ choice }) => choice.hasAny && choice.cluster.length + choice.local.length === 0),
   'the external policy Local binds pods and the node too': (one, graph, of) =>
-    isExternal(of) && nodesOf(graph, of, one).some(({ port }) => port.externalPolicyLocal),
+    isExternal(of) && isServed(of) && nodesOf(graph, of, one).some(({ port }) => port.externalPolicyLocal),
   'external addresses without endpoints are refused for the node itself': ({ packet }, _, of) =>
     isExternal(of) &&
     packet.inputInterface === undefined &&
