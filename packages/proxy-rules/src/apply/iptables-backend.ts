@@ -2,6 +2,7 @@
 import type { ServiceGraph } from '../graph/service-graph.ts'
 import { compileIptables } from '../iptables/compile.ts'
 import type { IptablesProgram } from '../iptables/program.ts'
+import { createRuleCounter, type TableCount } from '../iptables/rule-count.ts'
 import { iptablesText } from '../iptables/text.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import type { RuleBackend } from './backend.ts'
@@ -10,18 +11,26 @@ import { canary, cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { withMissingJumps } from './jumps.ts'
 
-export function createIptablesBackend(iptables: Iptables): RuleBackend {
+/** @param counted told how many rules there are after each load */
+export function createIptablesBackend(
+  iptables: Iptables,
+  counted: (counts: readonly TableCount[]) => void = () => {},
+): RuleBackend {
+  const counter = createRuleCounter()
   /** Chains that the nat table has. */
   let known: ReadonlySet<string> = new Set()
   const loadAll = async (graph: ServiceGraph, facts: NodeFacts): Promise<void> => {
     let chains = known
+    let loaded: IptablesProgram | undefined
     await iptables.update((saved) => {
       const existing = saved.get('nat')?.chains ?? new Set()
       const program = compileIptables(graph, facts, { existing })
       chains = natChainsAfter(existing, program)
+      loaded = program
       return canaryText(canary) + iptablesText(withMissingJumps(program, saved))
     })
     known = chains
+    if (loaded) counted(counter.loaded(loaded, true))
   }
   return {
     family: iptables.family,
@@ -30,6 +39,7 @@ export function createIptablesBackend(iptables: Iptables): RuleBackend {
       const program = compileIptables(graph, facts, { existing: known, changed })
       await iptables.restore(iptablesText(program))
       known = natChainsAfter(known, program)
+      counted(counter.loaded(program, false))
     },
     wasFlushed: () => wasFlushed(iptables, canary),
     cleanUp: () => cleanUp(iptables),

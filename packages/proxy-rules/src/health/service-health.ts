@@ -3,7 +3,9 @@ import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import { inNetns } from '../apply/program.ts'
 import type { ServiceGraph } from '../graph/service-graph.ts'
+import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
+import { parseAddress, type IPFamily } from '../net/address.ts'
 
 /** What a load balancer is told of one Service. */
 export interface ServiceHealth {
@@ -13,6 +15,9 @@ export interface ServiceHealth {
   /** Ready endpoints on this node, each address once. */
   localEndpoints: number
 }
+
+/** The same of each family that the Service has. */
+type FamilyHealth = Partial<Record<IPFamily, ServiceHealth>>
 
 /** The Services of a graph that have a health check node port. Pure. */
 export function serviceHealth({ nodes }: ServiceGraph): Map<string, ServiceHealth> {
@@ -53,17 +58,20 @@ export interface HealthServers {
 }
 
 export interface HealthServerOptions {
+  nodeName: string
   netns: string | undefined
   /** Whether rules are being loaded in time. */
   isHealthy(): boolean
   /** Whether node ports answer on this address. */
   answersOn(address: string): boolean
+  events: Pick<EventRecorder, 'onService'>
   log: Logger
 }
 
 interface Listener {
   server: Server
-  health: ServiceHealth
+  port: number
+  health: FamilyHealth
 }
 
 export function createHealthServers(options: HealthServerOptions): HealthServers {
@@ -76,8 +84,11 @@ export function createHealthServers(options: HealthServerOptions): HealthServers
   }
   return {
     update: (graphs) => {
-      const wanted = merge(graphs)
-      for (const [key, { health }] of listeners) if (wanted.get(key)?.port !== health.port) drop(key)
+      const wanted = byFamily(graphs)
+      for (const [key, { port }] of listeners) {
+        const health = wanted.get(key)
+        if (!health || portOf(health) !== port) drop(key)
+      }
       for (const [key, health] of wanted) {
         const present = listeners.get(key)
         if (present) present.health = health
@@ -98,39 +109,51 @@ export function createHealthServers(options: HealthServerOptions): HealthServers
   }
 }
 
-function merge(graphs: readonly ServiceGraph[]): Map<string, ServiceHealth> {
-  const merged = new Map<string, ServiceHealth>()
-  for (const [key, health] of graphs.flatMap((graph) => [...serviceHealth(graph)])) {
-    const localEndpoints = Math.max(health.localEndpoints, merged.get(key)?.localEndpoints ?? 0)
-    merged.set(key, { ...health, localEndpoints })
-  }
-  return merged
+function byFamily(graphs: readonly ServiceGraph[]): Map<string, FamilyHealth> {
+  const found = new Map<string, FamilyHealth>()
+  for (const graph of graphs)
+    for (const [key, health] of serviceHealth(graph)) found.set(key, { ...found.get(key), [graph.family]: health })
+  return found
 }
 
-function open(health: ServiceHealth, options: HealthServerOptions, onFailure: () => void): Listener {
-  const { netns, isHealthy, answersOn, log } = options
-  const listener: Listener = { health, server: createServer() }
-  const { server } = listener
+/** It is the Service's, and so the same for all families. */
+const anyOf = ({ IPv4, IPv6 }: FamilyHealth): ServiceHealth | undefined => IPv4 ?? IPv6
+const portOf = (health: FamilyHealth): number => anyOf(health)?.port ?? 0
+
+function open(health: FamilyHealth, options: HealthServerOptions, onFailure: () => void): Listener {
+  const { nodeName, netns, isHealthy, answersOn, events, log } = options
+  const listener: Listener = { health, port: portOf(health), server: createServer() }
+  const { server, port } = listener
+  const healthAt = (address: string | undefined): ServiceHealth | undefined =>
+    listener.health[parseAddress(address)?.family ?? 'IPv4']
   server.on('request', (request, response) => {
     request.resume()
+    const own = healthAt(request.socket.localAddress)
+    if (!own) return void response.destroy()
     const healthy = isHealthy()
-    const { localEndpoints } = listener.health
-    response.writeHead(healthy && localEndpoints > 0 ? 200 : 503, {
+    response.writeHead(healthy && own.localEndpoints > 0 ? 200 : 503, {
       'content-type': 'application/json',
       'x-content-type-options': 'nosniff',
-      'x-load-balancing-endpoint-weight': String(localEndpoints),
+      'x-load-balancing-endpoint-weight': String(own.localEndpoints),
     })
-    response.end(healthBody(listener.health, healthy))
+    response.end(healthBody(own, healthy))
   })
   server.on('connection', (socket) => {
-    if (!answersOn(socket.localAddress?.replace(/^::ffff:/, '') ?? '')) socket.destroy()
+    const address = socket.localAddress?.replace(/^::ffff:/, '') ?? ''
+    if (!healthAt(address) || !answersOn(address)) socket.destroy()
   })
   server.on('error', (error) => {
-    const { namespace, name, port } = health
+    const { namespace = '', name = '' } = anyOf(listener.health) ?? {}
     log.warn({ err: error, namespace, name, port }, 'node port for health checks cannot be opened: it is tried again')
+    events.onService(namespace, name, {
+      type: 'Warning',
+      reason: 'FailedToStartServiceHealthcheck',
+      action: 'Listen',
+      note: `node ${nodeName} failed to start healthcheck "${namespace}/${name}" on port ${port}: ${error.message}`,
+    })
     onFailure()
   })
   // Without an address the socket is made in this very call, so that it belongs to the network namespace.
-  inNetns(netns, () => server.listen(health.port))
+  inNetns(netns, () => server.listen(port))
   return listener
 }
