@@ -8,7 +8,7 @@ import type { RuleBackend } from './backend.ts'
 import { canaryText, wasFlushed } from './canary.ts'
 import { canary, cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
-import { withMissingJumps } from './jumps.ts'
+import { iptablesJumps, withMissingJumps } from './jumps.ts'
 
 export function createIptablesBackend(iptables: Iptables): RuleBackend {
   /** Chains that the nat table has. */
@@ -19,7 +19,7 @@ export function createIptablesBackend(iptables: Iptables): RuleBackend {
       const existing = saved.get('nat')?.chains ?? new Set()
       const program = compileIptables(graph, facts, { existing })
       chains = natChainsAfter(existing, program)
-      return canaryText(canary) + iptablesText(withMissingJumps(program, saved))
+      return canaryText(canary) + iptablesText(withMissingJumps(program, saved, iptablesJumps))
     })
     known = chains
   }
