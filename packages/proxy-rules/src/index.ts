@@ -1,5 +1,6 @@
 export { staleFlows } from './apply/conntrack.ts'
 export { chainHash } from './chain-hash.ts'
+export type { Change } from './graph/claims.ts'
 export { changedServices } from './graph/changes.ts'
 export { chooseEndpoints, type Choice, type Place } from './graph/choice.ts'
 export type { Endpoint } from './graph/endpoint.ts'
@@ -10,6 +11,20 @@ export { compileIptables, type CompileOptions } from './iptables/compile.ts'
 export { chainNames, type ChainNames } from './iptables/names.ts'
 export type { IptablesProgram, Rule, TableProgram } from './iptables/program.ts'
 export { iptablesText } from './iptables/text.ts'
+export { compileIpvs, type IpvsOptions } from './ipvs/compile.ts'
+export { createIpvsLedger, type Exchange, type IpvsDifference, type IpvsLedger } from './ipvs/ledger.ts'
+export type {
+  Demand,
+  IpSet,
+  IpSetType,
+  IpvsPart,
+  IpvsProgram,
+  RealServer,
+  SetEntry,
+  VirtualServer,
+} from './ipvs/program.ts'
+export type { IpvsSettings } from './ipvs/style.ts'
+export { dummyAddresses, ipsetText, ipvsadmText } from './ipvs/text.ts'
 export { compileNftables, type NftablesOptions } from './nftables/compile.ts'
 export type { Chain, Container, Element, Hook, NftablesProgram, Part, ServicePart } from './nftables/program.ts'
 export type { NftablesLayout } from './nftables/style.ts'

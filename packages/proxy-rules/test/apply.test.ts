@@ -10,7 +10,7 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { cleanupText } from '../src/apply/cleanup.ts'
 import { needsCleaning } from '../src/apply/conntrack.ts'
 import { openIptables } from '../src/apply/iptables-restore.ts'
-import { withMissingJumps } from '../src/apply/jumps.ts'
+import { iptablesJumps, withMissingJumps } from '../src/apply/jumps.ts'
 import { runProgram } from '../src/apply/program.ts'
 import { parseSaved } from '../src/apply/saved.ts'
 import { createRunner } from '../src/runner.ts'
@@ -43,7 +43,7 @@ test('saved rules are read with and without counters', () => {
 test('only jumps that are missing are put in, each at the head', () => {
   const { facts, list } = readExample('01-clusterip-three-endpoints')
   const program = compileIptables(exampleGraph(facts, list.items, 'IPv4'), nodeFacts(facts))
-  const lines = iptablesText(withMissingJumps(program, parseSaved(saved))).split('\n')
+  const lines = iptablesText(withMissingJumps(program, parseSaved(saved), iptablesJumps)).split('\n')
   const inserted = lines.filter((line) => line.startsWith('-I'))
   expect(inserted).toHaveLength(program.tables[0]?.chains.includes('KUBE-FIREWALL') ? 12 : 11)
   expect(inserted).not.toContainEqual(expect.stringContaining('health check service ports'))

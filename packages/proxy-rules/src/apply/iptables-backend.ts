@@ -9,7 +9,7 @@ import type { RuleBackend } from './backend.ts'
 import { canaryText, wasFlushed } from './canary.ts'
 import { canary, cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
-import { withMissingJumps } from './jumps.ts'
+import { iptablesJumps, withMissingJumps } from './jumps.ts'
 
 /** @param counted told how many rules there are after each load */
 export function createIptablesBackend(
@@ -27,7 +27,7 @@ export function createIptablesBackend(
       const program = compileIptables(graph, facts, { existing })
       chains = natChainsAfter(existing, program)
       loaded = program
-      return canaryText(canary) + iptablesText(withMissingJumps(program, saved))
+      return canaryText(canary) + iptablesText(withMissingJumps(program, saved, iptablesJumps))
     })
     known = chains
     if (loaded) counted(counter.loaded(loaded, true))

@@ -2,7 +2,8 @@
 import { comment, type IptablesProgram, type Rule } from '../iptables/program.ts'
 import type { SavedTable } from './saved.ts'
 
-interface Jump {
+/** A jump from one of the kernel's chains to one of ours. */
+export interface Jump {
   table: 'filter' | 'nat'
   parent: string
   target: string
@@ -23,8 +24,8 @@ const outside = 'kubernetes externally-visible service portals'
 const portals = 'kubernetes service portals'
 const firewall = 'kubernetes load balancer firewall'
 
-/** In the order in which they are put at the head of their parents. */
-const jumps: readonly Jump[] = [
+/** Those of the mode iptables, in the order in which they are put at the head of their parents. */
+export const iptablesJumps: readonly Jump[] = [
   jump('filter', 'INPUT', 'KUBE-EXTERNAL-SERVICES', true, outside),
   jump('filter', 'FORWARD', 'KUBE-EXTERNAL-SERVICES', true, outside),
   jump('filter', 'INPUT', 'KUBE-NODEPORTS', false, 'kubernetes health check service ports'),
@@ -41,11 +42,31 @@ const jumps: readonly Jump[] = [
   jump('filter', 'OUTPUT', 'KUBE-FIREWALL', false, ''),
 ]
 
-/** The program with the jumps that are not there yet; only those to chains that it declares. */
-export function withMissingJumps(program: IptablesProgram, saved: ReadonlyMap<string, SavedTable>): IptablesProgram {
+const access = 'kubernetes ipvs access filter'
+const proxyFirewall = 'kube-proxy firewall rules'
+
+/** Those of the mode ipvs, likewise. */
+export const ipvsJumps: readonly Jump[] = [
+  jump('nat', 'OUTPUT', 'KUBE-SERVICES', false, portals),
+  jump('nat', 'PREROUTING', 'KUBE-SERVICES', false, portals),
+  jump('nat', 'POSTROUTING', 'KUBE-POSTROUTING', false, 'kubernetes postrouting rules'),
+  jump('filter', 'FORWARD', 'KUBE-FORWARD', false, 'kubernetes forwarding rules'),
+  jump('filter', 'INPUT', 'KUBE-NODE-PORT', false, 'kubernetes health check rules'),
+  jump('filter', 'INPUT', 'KUBE-PROXY-FIREWALL', false, proxyFirewall),
+  jump('filter', 'FORWARD', 'KUBE-PROXY-FIREWALL', false, proxyFirewall),
+  jump('filter', 'INPUT', 'KUBE-IPVS-FILTER', false, access),
+  jump('filter', 'OUTPUT', 'KUBE-IPVS-OUT-FILTER', false, access),
+]
+
+/** The program with the jumps of its mode that are not there yet; only those to chains that it declares. */
+export function withMissingJumps(
+  program: IptablesProgram,
+  saved: ReadonlyMap<string, SavedTable>,
+  jumps: readonly Jump[],
+): IptablesProgram {
   const tables = program.tables.map((table) => ({
     ...table,
-    insertions: missingJumps(table.table, table.chains, saved),
+    insertions: missingJumps(table.table, table.chains, saved, jumps),
   }))
   return { ...program, tables }
 }
@@ -55,6 +76,7 @@ export function missingJumps(
   table: string,
   targets: readonly string[],
   saved: ReadonlyMap<string, SavedTable>,
+  jumps: readonly Jump[],
 ): Rule[] {
   const present = saved.get(table)?.rules ?? []
   return jumps

@@ -2,7 +2,7 @@
 import { firewallChain, isLocalnetRule, localnetRule } from '../iptables/localnet.ts'
 import type { IptablesProgram } from '../iptables/program.ts'
 import type { IPFamily } from '../net/address.ts'
-import { missingJumps } from './jumps.ts'
+import { iptablesJumps, missingJumps } from './jumps.ts'
 import type { SavedTable } from './saved.ts'
 
 export const kubeletCanary = 'KUBE-KUBELET-CANARY'
@@ -17,7 +17,7 @@ export function kubeletProgram(family: IPFamily, saved: ReadonlyMap<string, Save
     table: 'filter',
     chains: filter?.chains.has(firewallChain) ? [] : [firewallChain],
     rules: filter?.rules.some(isLocalnetRule) ? [] : [localnetRule],
-    insertions: missingJumps('filter', [firewallChain], saved),
+    insertions: missingJumps('filter', [firewallChain], saved, iptablesJumps),
     deletions: [],
   } as const
   const hints = { table: 'mangle', chains: [hint], rules: [], deletions: [] } as const

@@ -4,6 +4,7 @@ import type { IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { masqueradeMark } from '../node/masquerade-mark.ts'
 import { nodePortAddresses, type NodePortAddresses } from '../node/node-port-addresses.ts'
+import { addForwardRules, addMasqueradeRules } from './fixed-rules.ts'
 import { firewallChain, localnetRule } from './localnet.ts'
 import { comment, TableBuilder, type IptablesProgram } from './program.ts'
 import { servicePrefixes } from './names.ts'
@@ -36,19 +37,7 @@ function addFixedFilterRules(filter: TableBuilder, facts: NodeFacts, mark: strin
   const forward = 'KUBE-FORWARD'
   const count = facts.nfacct ? ['-m', 'nfacct', '--nfacct-name', 'ct_state_invalid_dropped_pkts'] : []
   if (!facts.conntrackLiberal) filter.add(forward, '-m', 'conntrack', '--ctstate', 'INVALID', ...count, '-j', 'DROP')
-  const marked = ['-m', 'mark', '--mark', `${mark}/${mark}`]
-  filter.add(forward, ...comment('kubernetes forwarding rules'), ...marked, '-j', 'ACCEPT')
-  const known = ['-m', 'conntrack', '--ctstate', 'RELATED,ESTABLISHED']
-  filter.add(forward, ...comment('kubernetes forwarding conntrack rule'), ...known, '-j', 'ACCEPT')
-}
-
-function addFixedNatRules(nat: TableBuilder, facts: NodeFacts, mark: string): void {
-  const post = 'KUBE-POSTROUTING'
-  nat.add(post, '-m', 'mark', '!', '--mark', `${mark}/${mark}`, '-j', 'RETURN')
-  nat.add(post, '-j', 'MARK', '--xor-mark', mark)
-  const random = facts.randomFully ? ['--random-fully'] : []
-  nat.add(post, ...comment('kubernetes service traffic requiring SNAT'), '-j', 'MASQUERADE', ...random)
-  nat.add('KUBE-MARK-MASQ', '-j', 'MARK', '--or-mark', mark)
+  addForwardRules(filter, mark)
 }
 
 /**
@@ -64,7 +53,7 @@ export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: 
   const fixed = ['KUBE-SERVICES', 'KUBE-EXTERNAL-SERVICES', 'KUBE-FORWARD', 'KUBE-NODEPORTS', 'KUBE-PROXY-FIREWALL']
   const filter = new TableBuilder('filter', nodePorts.localhost ? [...fixed, firewallChain] : fixed)
   const nat = new TableBuilder('nat', ['KUBE-SERVICES', 'KUBE-NODEPORTS', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ'])
-  addFixedNatRules(nat, facts, mark)
+  addMasqueradeRules(nat, facts, mark)
   const comments = nodes.reduce((sum, { endpoints }) => sum + endpoints.length, 0) <= largeCluster
   const active = new Set<string>()
   for (const { port, choice } of nodes) {

@@ -1,12 +1,15 @@
 // The text that iptables-restore reads.
 import type { IptablesProgram, Rule, TableProgram } from './program.ts'
 
-const forbidden = /["'\\\p{Cc}]/u
+const forbidden = /["\\\p{Cc}]/u
 
+/** iptables-restore knows double quotes and backslashes; a single quote is a letter to it, as are all within double quotes. */
 const quoted = (arg: string): string => {
   if (arg === '' || forbidden.test(arg))
-    throw new RangeError(`iptables rule: the argument ${JSON.stringify(arg)} cannot be written; remove its quotes`)
-  return arg.includes(' ') ? `"${arg}"` : arg
+    throw new RangeError(
+      `iptables rule: the argument ${JSON.stringify(arg)} cannot be written; remove quotes and backslashes`,
+    )
+  return /[ ']/.test(arg) ? `"${arg}"` : arg
 }
 
 const written = ({ chain, args }: Rule): string => `${chain} ${args.map(quoted).join(' ')}`
@@ -23,7 +26,7 @@ const tableLines = ({ table, chains, rules, insertions = [], deletions }: TableP
 /**
  * The input for `iptables-restore --noflush --counters`.
  *
- * @throws RangeError when an argument holds quotes, backslashes or control characters.
+ * @throws RangeError when an argument holds double quotes, backslashes or control characters.
  */
 export function iptablesText({ tables }: IptablesProgram): string {
   return tables.flatMap(tableLines).join('\n') + '\n'

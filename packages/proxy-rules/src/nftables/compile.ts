@@ -1,6 +1,6 @@
 // The service graph as an nftables program.
+import { partsOf } from '../graph/parts.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
-import { findByKey, withChanges } from '../graph/sorted.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { entrances, servedBy } from './entrances.ts'
 import { nftablesNames } from './names.ts'
@@ -29,29 +29,10 @@ export function compileNftables(
 ): NftablesProgram {
   const style = styleOf(facts, graph.family, layout)
   const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
-  const { version: graphVersion, change } = graph
-  const common = {
-    family: graph.family,
-    layout,
-    style: styleText,
-    shared: sharedPart(facts, style),
-    version: {},
-    graphVersion,
-  }
+  const shared = sharedPart(facts, style)
   const known = previous?.style === styleText ? previous : undefined
-  if (known?.graphVersion === change.since) {
-    const parts = [...change.keys].map((key) => {
-      const node = findByKey(graph.nodes, key)
-      return [key, node && servicePart(node, style)] as const
-    })
-    const services = withChanges(known.services, new Map(parts))
-    return { ...common, services, change: { since: known.version, keys: change.keys } }
-  }
-  const services = graph.nodes.map((node) => {
-    const before = known && findByKey(known.services, node.key)
-    return before?.node === node ? before : servicePart(node, style)
-  })
-  return { ...common, services, change: undefined }
+  const parts = partsOf(graph, known, (node) => servicePart(node, style))
+  return { family: graph.family, layout, style: styleText, shared, ...parts }
 }
 
 function servicePart(node: ServiceNode, style: Style): ServicePart {

@@ -1,5 +1,7 @@
 // What the table holds, and who asked for each of its elements: two service ports may ask for the same one.
-import { findByKey, findByPrefix } from '../graph/sorted.ts'
+import { createClaims, type ClaimChange, type Claims } from '../graph/claims.ts'
+import { changedParts } from '../graph/parts.ts'
+import { findByPrefix } from '../graph/sorted.ts'
 import type { Chain, Container, Element, NftablesProgram, Part } from './program.ts'
 
 /** What brings a table from one program to the next. */
@@ -24,12 +26,6 @@ export interface Ledger {
 const nothing: Part = { chains: [], containers: [], elements: [] }
 const sharedKey = ''
 
-interface Claim {
-  /** Of which part. */
-  key: string
-  element: Element
-}
-
 interface Change {
   key: string
   before: Part
@@ -37,11 +33,11 @@ interface Change {
 }
 
 export function createLedger(): Ledger {
-  const claims = new Map<string, readonly Claim[]>()
+  const claims = createClaims<Element>(({ container, key }) => `${container} ${key}`)
   let current: NftablesProgram | undefined
   return {
     update: (next) => {
-      const changes = changedParts(current, next)
+      const changes = allChanges(current, next)
       const written = next.layout === 'compat' ? ofSameServices(changes, next) : changes
       current = next
       return { ...objectDifference(written), ...elementDifference(claims, changes) }
@@ -49,19 +45,10 @@ export function createLedger(): Ledger {
   }
 }
 
-function changedParts(previous: NftablesProgram | undefined, next: NftablesProgram): Change[] {
-  const changes: Change[] = [{ key: sharedKey, before: previous?.shared ?? nothing, after: next.shared }]
-  for (const key of keysToCompare(previous, next)) {
-    const before = (previous && findByKey(previous.services, key)) ?? nothing
-    const after = findByKey(next.services, key) ?? nothing
-    if (before !== after) changes.push({ key, before, after })
-  }
-  return changes
-}
-
-function keysToCompare(previous: NftablesProgram | undefined, next: NftablesProgram): Iterable<string> {
-  if (previous && next.change?.since === previous.version) return next.change.keys
-  return new Set([...(previous?.services ?? []), ...next.services].map(({ key }) => key))
+function allChanges(previous: NftablesProgram | undefined, next: NftablesProgram): Change[] {
+  const shared = { key: sharedKey, before: previous?.shared ?? nothing, after: next.shared }
+  const parts = changedParts(previous, next)
+  return [shared, ...parts.map(({ key, before = nothing, after = nothing }) => ({ key, before, after }))]
 }
 
 /** The Go proxy writes all chains of a Service when anything of it changes: here they count as new. */
@@ -116,36 +103,18 @@ function objectDifference(changes: readonly Change[]): Omit<Difference, 'removal
   return { containers, chains, staleChains, staleContainers }
 }
 
-/** Of several parts that ask for one element the last one, by key, has its way: it does not depend on who came first. */
-const winner = (claims: readonly Claim[] = []): Element | undefined =>
-  claims.reduce<Claim | undefined>((best, claim) => (best && best.key > claim.key ? best : claim), undefined)?.element
-
 function elementDifference(
-  claims: Map<string, readonly Claim[]>,
+  claims: Claims<Element>,
   changes: readonly Change[],
 ): Pick<Difference, 'removals' | 'additions'> {
-  const touched = new Map<string, Element | undefined>()
-  const touch = (element: Element): string => {
-    const id = `${element.container} ${element.key}`
-    if (!touched.has(id)) touched.set(id, winner(claims.get(id)))
-    return id
-  }
-  for (const { key, before, after } of changes) {
-    for (const element of before.elements) {
-      const id = touch(element)
-      const rest = claims.get(id)?.filter((claim) => claim.key !== key) ?? []
-      if (rest.length > 0) claims.set(id, rest)
-      else claims.delete(id)
-    }
-    for (const element of after.elements) {
-      const id = touch(element)
-      claims.set(id, [...(claims.get(id) ?? []), { key, element }])
-    }
-  }
+  const asked = changes.map(({ key, before, after }): ClaimChange<Element> => ({
+    key,
+    before: before.elements,
+    after: after.elements,
+  }))
   const removals: Element[] = []
   const additions: Element[] = []
-  for (const [id, before] of touched) {
-    const after = winner(claims.get(id))
+  for (const { before, after } of claims.update(asked)) {
     if (before && after && before.verdict === after.verdict && before.comment === after.comment) continue
     // The kernel does not overwrite what a map holds.
     if (before) removals.push(before)

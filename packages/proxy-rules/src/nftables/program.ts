@@ -1,5 +1,5 @@
 // An nftables program as data: all that the table of one family holds.
-import type { ServiceNode } from '../graph/service-graph.ts'
+import type { NodePart, Parts } from '../graph/parts.ts'
 import type { IPFamily } from '../net/address.ts'
 import type { NftablesLayout } from './style.ts'
 
@@ -48,28 +48,16 @@ export interface Part {
 }
 
 /** The part of one service port. */
-export interface ServicePart extends Part {
-  /** That of its node. */
-  key: string
-  /** What it was compiled from. */
-  node: ServiceNode
-}
+export interface ServicePart extends Part, NodePart {}
 
 /** All that one family's table holds. */
-export interface NftablesProgram {
+export interface NftablesProgram extends Parts<ServicePart> {
   family: IPFamily
   layout: NftablesLayout
   /** What the node facts give to each service port, to tell whether parts can be used again. */
   style: string
   /** Base chains, shared chains, sets and maps. */
   shared: Part
-  /** In the order of their keys. */
-  services: readonly ServicePart[]
-  /** This program, and the graph that it was made of, without keeping them in memory. */
-  version: object
-  graphVersion: object
-  /** Of which program it is a change, and the keys of the parts that are new, gone or other ones; undefined when any may be. */
-  change: { since: object; keys: ReadonlySet<string> } | undefined
 }
 
 const longestComment = 128

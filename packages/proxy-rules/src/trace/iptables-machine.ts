@@ -1,5 +1,5 @@
 // Runs packets through an iptables program.
-import { withMissingJumps } from '../apply/jumps.ts'
+import { iptablesJumps, withMissingJumps } from '../apply/jumps.ts'
 import type { IptablesProgram, Rule } from '../iptables/program.ts'
 import { parseIptablesRule, type ParsedRule, type RuleSurroundings } from './iptables-rule.ts'
 import type { InFlight } from './packet.ts'
@@ -32,15 +32,17 @@ const loaded = ({ args }: Rule): LoadedRule => ({ args, text: args.map(quoted).j
 
 /** The program in an empty kernel, with the jumps from the kernel's chains. */
 function load(program: IptablesProgram): Map<string, Table> {
-  const tables = withMissingJumps(program, new Map()).tables.map(({ table, chains, rules, insertions = [] }) => {
-    if (table === 'mangle') throw new RangeError('iptables program: the tracer knows the tables nat and filter only')
-    const byName = new Map<string, LoadedRule[]>()
-    for (const chain of chains) byName.set(chain, [])
-    for (const hook of Object.keys(tablesAt)) byName.set(hook.toUpperCase(), [])
-    for (const rule of rules) chainOf(byName, rule.chain).push(loaded(rule))
-    for (const rule of insertions) chainOf(byName, rule.chain).unshift(loaded(rule))
-    return [table, { name: table, chains: byName }] as const
-  })
+  const tables = withMissingJumps(program, new Map(), iptablesJumps).tables.map(
+    ({ table, chains, rules, insertions = [] }) => {
+      if (table === 'mangle') throw new RangeError('iptables program: the tracer knows the tables nat and filter only')
+      const byName = new Map<string, LoadedRule[]>()
+      for (const chain of chains) byName.set(chain, [])
+      for (const hook of Object.keys(tablesAt)) byName.set(hook.toUpperCase(), [])
+      for (const rule of rules) chainOf(byName, rule.chain).push(loaded(rule))
+      for (const rule of insertions) chainOf(byName, rule.chain).unshift(loaded(rule))
+      return [table, { name: table, chains: byName }] as const
+    },
+  )
   return new Map(tables)
 }
 

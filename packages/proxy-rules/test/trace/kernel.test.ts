@@ -6,7 +6,7 @@ import { compileIptables, compileNftables, iptablesText, nftablesText, traceServ
 import type { NodeFacts, Outcome, Packet } from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { withMissingJumps } from '../../src/apply/jumps.ts'
+import { iptablesJumps, withMissingJumps } from '../../src/apply/jumps.ts'
 import { runProgram } from '../../src/apply/program.ts'
 import { writeSysctl } from '../../src/apply/sysctls.ts'
 import { silentLogger } from '../../src/log.ts'
@@ -173,7 +173,7 @@ const rows = sampled.flatMap((cluster, number) => programs.map((kind) => ({ clus
 test.each(rows)('cluster $number, $kind: packets fare as traced', async ({ cluster, kind }) => {
   const { facts } = cluster
   const graph = graphOf(cluster, 'IPv4')
-  const iptables = withMissingJumps(compileIptables(graph, facts), new Map())
+  const iptables = withMissingJumps(compileIptables(graph, facts), new Map(), iptablesJumps)
   const nftables = compileNftables(graph, facts, { layout: kind === 'compat' ? 'compat' : 'fast' })
   const [tool, args, input] =
     kind === 'iptables'

@@ -2,7 +2,7 @@
 import { compileIptables, compileNftables, packetMeaning, traceService } from '@nodelet/proxy-rules'
 import type { Packet } from '@nodelet/proxy-rules'
 import { describe, expect, it, test } from 'vitest'
-import { withMissingJumps } from '../../src/apply/jumps.ts'
+import { iptablesJumps, withMissingJumps } from '../../src/apply/jumps.ts'
 import { parseIptablesRule } from '../../src/trace/iptables-rule.ts'
 import { parseNftablesRule } from '../../src/trace/nftables-rule.ts'
 import { exampleGraph, exampleNames, nodeFacts, readExample } from '../example.ts'
@@ -18,7 +18,7 @@ const examples = exampleNames().flatMap((name) => {
 })
 
 test.each(examples)('every rule of $name, $family, is known', ({ facts, graph, family }) => {
-  const { tables } = withMissingJumps(compileIptables(graph, facts), new Map())
+  const { tables } = withMissingJumps(compileIptables(graph, facts), new Map(), iptablesJumps)
   for (const { rules, insertions = [] } of tables)
     for (const { args } of [...rules, ...insertions]) expect(() => parseIptablesRule(args)).not.toThrow()
   for (const layout of ['compat', 'fast'] as const) {
