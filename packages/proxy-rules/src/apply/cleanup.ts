@@ -8,6 +8,7 @@ import type { SavedTable } from './saved.ts'
 
 export const canary = 'KUBE-PROXY-CANARY'
 
+/** Of the modes iptables and IPVS. */
 const proxyChains: readonly string[] = [
   'KUBE-SERVICES',
   'KUBE-EXTERNAL-SERVICES',
@@ -16,6 +17,11 @@ const proxyChains: readonly string[] = [
   'KUBE-PROXY-FIREWALL',
   'KUBE-POSTROUTING',
   'KUBE-MARK-MASQ',
+  'KUBE-LOAD-BALANCER',
+  'KUBE-NODE-PORT',
+  'KUBE-SOURCE-RANGES-FIREWALL',
+  'KUBE-IPVS-FILTER',
+  'KUBE-IPVS-OUT-FILTER',
   canary,
 ]
 

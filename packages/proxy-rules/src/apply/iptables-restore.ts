@@ -5,9 +5,14 @@ import type { ProgramResult } from './program.ts'
 import { parseSaved } from './saved.ts'
 import type { SavedTable } from './saved.ts'
 
+/** The two that a machine may have side by side, each with rules of its own. */
+export type IptablesFlavour = 'legacy' | 'nft'
+
 /** The iptables of one family in one network namespace. */
 export interface Iptables {
   family: IPFamily
+  /** Which of the kernel's mechanisms it keeps its rules in. */
+  flavour: IptablesFlavour
   /** `--random-fully` is known (1.6.2 and later). */
   randomFully: boolean
   /** Loads a text in one transaction per table. @throws Error with the line that was refused and its neighbours */
@@ -24,12 +29,15 @@ export interface Iptables {
 const wait = ['-w', '5']
 const oldest = [1, 6, 2]
 const busy = 4
-/** Family and network namespace → the update that was asked for last. */
+/** Program and network namespace → the update that was asked for last. */
 const updates = new Map<string, Promise<unknown>>()
 
-/** @throws Error when the programs are not there or too old, or the kernel has no such tables */
-export async function openIptables(family: IPFamily, netns?: string): Promise<Iptables> {
-  const name = family === 'IPv4' ? 'iptables' : 'ip6tables'
+/**
+ * @param flavour default: the one that the machine uses
+ * @throws Error when the programs are not there or too old, or the kernel has no such tables
+ */
+export async function openIptables(family: IPFamily, netns?: string, flavour?: IptablesFlavour): Promise<Iptables> {
+  const name = (family === 'IPv4' ? 'iptables' : 'ip6tables') + (flavour === undefined ? '' : `-${flavour}`)
   const run = (program: string, args: readonly string[], input = ''): Promise<ProgramResult> =>
     runProgram(program, args, { netns, input })
   const version = (await run(name, ['--version'])).stdout.trim()
@@ -51,10 +59,11 @@ export async function openIptables(family: IPFamily, netns?: string): Promise<Ip
   }
   return {
     family,
+    flavour: version.includes('nf_tables') ? 'nft' : 'legacy',
     randomFully: true,
     restore,
     update: async (textOf) => {
-      const key = `${family} ${netns}`
+      const key = `${name} ${netns}`
       const update = (updates.get(key) ?? Promise.resolve()).then(async () => {
         const text = textOf(await save())
         if (text !== '') await restore(text)

@@ -2,10 +2,10 @@
 import type { ProxyMode } from '../mode.ts'
 import type { Logger } from '../log.ts'
 import type { IPFamily } from '../net/address.ts'
-import { cleanupText } from '../nftables/text.ts'
 import { cleanUp } from './cleanup.ts'
+import { removeIpvs } from './remove-ipvs.ts'
 import { openIptables } from './iptables-restore.ts'
-import { openNft } from './nft.ts'
+import { removeTable } from './nft.ts'
 
 const families: readonly IPFamily[] = ['IPv4', 'IPv6']
 
@@ -14,9 +14,12 @@ export async function removeOtherMode(mode: ProxyMode, log: Logger, netns?: stri
   for (const family of families) {
     try {
       if (mode === 'nftables') await cleanUp(await openIptables(family, netns))
-      else await (await openNft(family, netns)).run(cleanupText(family))
+      else await removeTable(family, netns)
     } catch (error) {
       log.debug({ err: error, family }, 'nothing was removed of the other mode of the proxy')
     }
   }
+  if (mode !== 'nftables') return
+  for (const error of await removeIpvs({ netns, onlyWithLink: true }))
+    log.debug({ err: error }, 'not all of IPVS was removed')
 }
