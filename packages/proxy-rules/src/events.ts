@@ -1,6 +1,14 @@
 // Events that the proxy writes: on the Node, and on Services.
 import { hostname } from 'node:os'
-import { defineResource, mergePatch, type KubeClient, type KubeObject } from '@nodelet/kube-client'
+import {
+  defineResource,
+  events as coreEvents,
+  isNotFound,
+  mergePatch,
+  type KubeClient,
+  type KubeObject,
+} from '@nodelet/kube-client'
+import type { Event as CoreEvent } from 'kubernetes-types/core/v1.d.ts'
 import type { Logger } from './log.ts'
 
 export interface ProxyEvent {
@@ -67,6 +75,8 @@ export function createRecorder({ client, nodeName, log, now = Date.now }: Record
   const known = new Map<string, Known>()
   let serial = 0
   let waiting = 0
+  /** The server has no `events.k8s.io`: the older kind of event is written. */
+  let isOld = false
   const closing = new AbortController()
   const { signal } = closing
   let writing = Promise.resolve()
@@ -109,7 +119,17 @@ export function createRecorder({ client, nodeName, log, now = Date.now }: Record
       note: event.note.slice(0, 1024),
       type: event.type,
     }
-    write(event.reason, async (to) => to.create(events, object, { signal }))
+    write(event.reason, async (to) => create(to, object))
+  }
+  const create = async (to: Pick<KubeClient, 'create'>, object: ApiEvent): Promise<unknown> => {
+    if (isOld) return to.create(coreEvents, coreEvent(object), { signal })
+    try {
+      return await to.create(events, object, { signal })
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+      isOld = true
+      return create(to, object)
+    }
   }
   const again = (before: Known, reason: string, nowMs: number): void => {
     before.count += 1
@@ -118,7 +138,9 @@ export function createRecorder({ client, nodeName, log, now = Date.now }: Record
     before.writtenMs = nowMs
     const { name, namespace } = before
     const series = { count: before.count, lastObservedTime: microTime(nowMs) }
-    write(reason, async (to) => to.patch(events, { name, namespace }, mergePatch({ series }), { signal }))
+    write(reason, async (to) =>
+      to.patch<KubeObject>(isOld ? coreEvents : events, { name, namespace }, mergePatch({ series }), { signal }),
+    )
   }
   return {
     onNode: (event) => emit({ kind: 'Node', name: nodeName, uid: nodeName }, event),
@@ -133,3 +155,15 @@ export function createRecorder({ client, nodeName, log, now = Date.now }: Record
 
 /** As Kubernetes writes a MicroTime. */
 const microTime = (ms: number): string => new Date(ms).toISOString().replace('Z', '000Z')
+
+function coreEvent({ metadata, regarding, note, reportingController, ...rest }: ApiEvent): CoreEvent {
+  return {
+    ...rest,
+    apiVersion: 'v1',
+    kind: 'Event',
+    metadata: metadata ?? {},
+    involvedObject: regarding,
+    message: note,
+    reportingComponent: reportingController,
+  }
+}

@@ -41,7 +41,7 @@ export type { KubeProxyConfiguration, KubeProxyConfigurationInput } from './conf
 export { idleProxySettings, type IdleWhen } from './configuration/unsupported.ts'
 export { usualConntrack, type ConntrackSettings } from './apply/conntrack-settings.ts'
 export { readOwnNode, type OwnNode, type OwnNodeOptions } from './node/own-node.ts'
-export { startProxier, type Proxier, type ProxierOptions } from './proxier.ts'
+export { prepareKernel, startProxier, type Proxier, type ProxierOptions } from './proxier.ts'
 export { removeNodeRules, removeProxyRules, type RemoveOptions } from './remove-rules.ts'
 export type { Inquiry, InquiryAnswer } from './trace/inquiry.ts'
 export { packetMeaning, type Front, type Meaning } from './trace/meaning.ts'

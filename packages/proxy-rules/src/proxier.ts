@@ -110,9 +110,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const backends = await openFamilies(options, mode, metrics, log)
   if (mode === 'nftables') tellOfLoopback(base, log)
   await removeOtherMode(mode, log, netns)
-  setConntrack(options.conntrack ?? usualConntrack, log, netns)
-  const facts = { ...base, conntrackLiberal: isConntrackLiberal(netns) }
-  allowLocalhostNodePorts(facts, log, netns)
+  const facts = { ...base, conntrackLiberal: prepareKernel(options) }
   const { create, patch } = client
   const events = createRecorder({ client: create && patch && { create, patch }, nodeName, log })
   const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts, netns, metrics, log }))
@@ -212,7 +210,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
 
 const modes: readonly unknown[] = ['iptables', 'nftables'] satisfies ProxyMode[]
 
-function modeOf({ mode = 'iptables' }: ProxierOptions): ProxyMode {
+function modeOf({ mode = 'iptables' }: Pick<ProxierOptions, 'mode'>): ProxyMode {
   if (modes.includes(mode)) return mode
   throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables or nftables`)
 }
@@ -255,11 +253,10 @@ function hasIPv6(netns: string | undefined): boolean {
   return present && readSysctl('net/ipv6/conf/all/disable_ipv6', netns) === '0'
 }
 
-/** Packets that conntrack cannot place are let through. */
-const isConntrackLiberal = (netns: string | undefined): boolean =>
-  (readSysctl('net/netfilter/nf_conntrack_tcp_be_liberal', netns) ?? '0') !== '0'
-
-function factsOf(options: ProxierOptions, mode: ProxyMode): Omit<NodeFacts, 'interfaces' | 'conntrackLiberal'> {
+function factsOf(
+  options: Omit<ProxierOptions, 'client'>,
+  mode: ProxyMode,
+): Omit<NodeFacts, 'interfaces' | 'conntrackLiberal'> {
   const addresses = options.nodeIPs.map((text) => parseAddress(text)).filter((address) => address !== undefined)
   const nodeIPs = Object.fromEntries(addresses.toReversed().map(({ family, text }) => [family, text]))
   const { nodePortAddresses: selection = [] } = options
@@ -283,9 +280,19 @@ function tellOfLoopback({ nodePortAddresses: selection }: Pick<NodeFacts, 'nodeP
   if (lost.length > 0) log.error({ nodePortAddresses: lost }, 'in nftables mode node ports never answer on loopback')
 }
 
-function allowLocalhostNodePorts(facts: Omit<NodeFacts, 'interfaces'>, log: Logger, netns: string | undefined): void {
-  if (nodePortAddresses({ ...facts, interfaces: {} }, 'IPv4').localhost)
-    writeSysctl('net/ipv4/conf/all/route_localnet', 1, log, netns)
+/**
+ * Sets what a proxier needs of the kernel's settings: what `kube-proxy --init-only` does. What the kernel refuses is told
+ * to the log.
+ *
+ * @returns whether packets that conntrack cannot place are let through
+ * @throws RangeError for malformed options
+ */
+export function prepareKernel(options: Omit<ProxierOptions, 'client'>): boolean {
+  const { netns, conntrack = usualConntrack, log = silentLogger } = options
+  setConntrack(conntrack, log, netns)
+  const facts = { ...factsOf(options, modeOf(options)), interfaces: {}, conntrackLiberal: false }
+  if (nodePortAddresses(facts, 'IPv4').localhost) writeSysctl('net/ipv4/conf/all/route_localnet', 1, log, netns)
+  return (readSysctl('net/netfilter/nf_conntrack_tcp_be_liberal', netns) ?? '0') !== '0'
 }
 
 /** Tells once when the Node's pods get other addresses than those that rules are made for. */
