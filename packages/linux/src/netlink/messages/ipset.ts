@@ -10,15 +10,16 @@ import type { Attribute } from './message.ts'
 
 const NFNL_SUBSYS_IPSET = 6
 const command = (number: number): number => (NFNL_SUBSYS_IPSET << 8) | number
-export const IPSET_CMD = {
-  PROTOCOL: command(1),
-  CREATE: command(2),
-  DESTROY: command(3),
-  FLUSH: command(4),
-  LIST: command(7),
-  ADD: command(9),
-  DEL: command(10),
-}
+export const IPSET_CMD: Readonly<Record<'PROTOCOL' | 'CREATE' | 'DESTROY' | 'FLUSH' | 'LIST' | 'ADD' | 'DEL', number>> =
+  {
+    PROTOCOL: command(1),
+    CREATE: command(2),
+    DESTROY: command(3),
+    FLUSH: command(4),
+    LIST: command(7),
+    ADD: command(9),
+    DEL: command(10),
+  }
 /** The oldest that all kernels speak; newer ones add no message that is used here. */
 const protocolVersion = 6
 const ATTR = {
