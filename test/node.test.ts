@@ -77,7 +77,12 @@ test('npm start -- --once shows the app and leaves nothing', async () => {
 }, 120_000)
 
 test('kubectl sees the node and its system', async () => {
-  agent = await machine.up()
+  const proxyConfig = join(machine.folder, 'proxy.yaml')
+  writeFileSync(
+    proxyConfig,
+    'enableProfiling: true\nconntrack: {udpTimeout: 77s}\nmetricsBindAddress: 127.0.0.1:20249\n',
+  )
+  agent = await machine.up('--proxy-config', proxyConfig)
   await machine.kubectl('wait', '--for=condition=Ready', 'node', '--all', '--timeout=20s')
   expect(await machine.kubectl('get', 'nodes', '-o', 'wide')).toMatch(
     /Ready +\S+ +\d+s +v\S+ +192\.0\.2\.10 .*nodelet:\/\//,
@@ -85,6 +90,18 @@ test('kubectl sees the node and its system', async () => {
   expect(await machine.kubectl('describe', 'node')).toMatch(/KubeletReady/)
   expect(await machine.kubectl('get', 'pods', '-A', '-o', 'wide')).toBe('')
   expect((await machine.run('iptables', '-t', 'mangle', '-S')).stdout).toContain('-N KUBE-KUBELET-CANARY')
+  const get = async (url: string): Promise<string> =>
+    (await machine.run('busybox', 'wget', '-q', '-O', '-', `http://127.0.0.1:${url}`)).stdout
+  expect(await get('20249/proxyMode')).toBe('iptables')
+  expect(JSON.parse(await get('20249/configz'))).toMatchObject({
+    'kubeproxy.config.k8s.io': { clusterCIDR: '10.88.0.0/16', iptables: { minSyncPeriod: '100ms' } },
+  })
+  expect(await get('10256/healthz')).toContain('"nodeEligible":true,"healthy":true')
+  expect(await get('20249/debug/pprof/cmdline')).toContain('proxy.yaml')
+  expect((await machine.run('cat', '/proc/sys/net/netfilter/nf_conntrack_udp_timeout')).stdout).toBe('77\n')
+  expect(await machine.kubectl('get', 'events', '--field-selector', 'reason=Starting')).toMatch(
+    /Normal +Starting +node\//,
+  )
   const firewall = (await machine.run('iptables', '-S')).stdout
     .split('\n')
     .filter((line) => line.includes('KUBE-FIREWALL'))
@@ -265,6 +282,10 @@ test('SIGTERM leaves containers running; reset removes everything', async () => 
   expect(code).toBe(0)
   const left = ours(await machineState(machine), machine.folder)
   expect(left.mounts).not.toEqual([])
+  expect(await machine.nodelet('proxy', '--cleanup')).toMatchObject({ code: 0, stderr: '' })
+  const rules = (await machine.run('iptables-save')).stdout
+  // What is the kubelet's stays.
+  expect([rules.includes('KUBE-SERVICES'), rules.includes('KUBE-IPTABLES-HINT')]).toEqual([false, true])
   const reset = await machine.nodelet('reset', ...machine.flags)
   expect(reset.stderr).toBe('')
   expect(reset.stdout).toContain('✓ nothing of nodelet is left')

@@ -32,6 +32,8 @@ export type { AddressFilter, Addresses } from './netlink/addresses.ts'
 export type { Bridge } from './netlink/bridge.ts'
 export type { Conntrack } from './netlink/conntrack.ts'
 export type { Features } from './netlink/features.ts'
+export type { IpsetChange, Ipsets } from './netlink/ipsets.ts'
+export type { Ipvs, IpvsChange, IpvsRefusal } from './netlink/ipvs.ts'
 export type { LinkFilter, Links } from './netlink/links.ts'
 export type { NeighbourFilter, Neighbours } from './netlink/neighbours.ts'
 export type { NftFamily, Nftables } from './netlink/nftables.ts'
@@ -57,11 +59,23 @@ export type {
   NewLink,
   NewPeer,
 } from './netlink/messages/link.ts'
+export type { Ipset, ListedIpset } from './netlink/messages/ipset.ts'
+export { canonicalEntry, type IpsetType } from './netlink/messages/ipset-entry.ts'
 export type { LinkDetails, VlanProtocol } from './netlink/messages/link-kinds.ts'
 export type { ForwardingEntry, Neighbour, NeighbourState } from './netlink/messages/neighbour.ts'
 export type { NewQdisc, Qdisc, QdiscDetails } from './netlink/messages/qdisc.ts'
 export type { NewRoute, NextHop, Route, RouteFilter, RouteProtocol, RouteType } from './netlink/messages/route.ts'
 export type { Rule, RuleAction } from './netlink/messages/rule.ts'
+export type {
+  Forwarding,
+  IpvsTimeouts,
+  NewRealServer,
+  RealServer,
+  RealServerKey,
+  VirtualProtocol,
+  VirtualServer,
+  VirtualServerKey,
+} from './netlink/messages/virtual-server.ts'
 export { followKernelLog } from './kernel-log.ts'
 export type { KernelLogOptions, KernelRecord } from './kernel-log.ts'
 export { notifyService } from './notify.ts'

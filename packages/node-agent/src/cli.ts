@@ -2,11 +2,14 @@
 // The nodelet command.
 import { realpathSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
+import { proxyFlags } from '@nodelet/proxy-rules'
 import type { Inquiry } from '@nodelet/proxy-rules'
 import { Command, Option } from 'commander'
 import { demo } from './commands/demo.ts'
 import { image } from './commands/image.ts'
 import type { ImageOptions } from './commands/image.ts'
+import { proxy } from './commands/proxy.ts'
+import type { ProxyCommand } from './commands/proxy.ts'
 import { reset } from './commands/reset.ts'
 import { version } from './commands/session.ts'
 import { trace } from './commands/trace.ts'
@@ -30,6 +33,7 @@ interface Flags {
   podCidr?: string
   cgroupRoot?: string
   proxyMode?: string
+  proxyConfig?: string
   manifests?: string
   kubeletConfig?: string
   logLevel?: string
@@ -56,8 +60,8 @@ const configOf = async (flags: Flags): Promise<NodeConfig> => {
 
 const pickKnown = (flags: Flags): Partial<NodeConfigInput> => {
   const { root, run, nodeName, kubeconfig, bootstrapKubeconfig, serviceCidr, podCidr } = flags
-  const { cgroupRoot, manifests, kubeletConfig } = flags
-  const joining = { kubeconfig, bootstrapKubeconfig, kubeletConfig }
+  const { cgroupRoot, manifests, kubeletConfig, proxyConfig } = flags
+  const joining = { kubeconfig, bootstrapKubeconfig, kubeletConfig, proxyConfig }
   const said = { root, run, nodeName, ...joining, serviceCidr, podCidr, cgroupRoot, manifests }
   return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined))
 }
@@ -85,10 +89,39 @@ const withNode = (command: Command): Command =>
     .option('--api-port <port>', 'the API server (default: 6443)')
     .option('--kubelet-port <port>', "the kubelet's HTTPS server (default: 10250)")
     .option('--service-cidr <cidr>', 'addresses of Services (default: 10.96.0.0/16)')
-    .addOption(new Option('--proxy-mode <mode>', 'default: iptables').choices(['iptables', 'nftables']))
+    .addOption(new Option('--proxy-mode <mode>', 'default: iptables').choices(['iptables', 'ipvs', 'nftables']))
     .option('--manifests <folder>', 'static pods (default: manifests below the root)')
     .option('--kubelet-config <file>', 'KubeletConfiguration, YAML or JSON')
+    .option('--proxy-config <file>', 'KubeProxyConfiguration, YAML or JSON')
     .option('--down', 'remove all pods at the end; without it containers keep running')
+
+/** Of a switch that may be said to be on or off, as Go's flags may. */
+const isOn = (text: string): boolean => !['false', '0', 'f', 'F', 'FALSE', 'False'].includes(text)
+
+const withProxyFlags = (command: Command): Command => {
+  command
+    .option('--config <file>', 'KubeProxyConfiguration, YAML or JSON; flags override it')
+    .option('--write-config-to <file>', 'write the configuration there, and end')
+    .option('--cleanup [value]', 'remove all rules of all modes, and end', isOn)
+    .option('--init-only [value]', 'set what needs all rights of root, and end', isOn)
+    .option('--master <url>', 'the API server, whatever the kubeconfig says')
+  for (const { name, kind, help, deprecated } of proxyFlags) {
+    const value = kind === 'bool' ? '[value]' : '<value>'
+    const flags = name === 'v' ? `-v, --v ${value}` : `--${name} ${value}`
+    command.addOption(new Option(flags, help).hideHelp(deprecated !== undefined))
+  }
+  return command
+}
+
+/** What commander has read, by the names that the flags have. */
+function proxyCommandOf(options: Record<string, string | true>): ProxyCommand {
+  const { config, writeConfigTo, cleanup, initOnly, master } = options as unknown as Omit<ProxyCommand, 'flags'>
+  const said = proxyFlags.flatMap(({ name }): [string, string][] => {
+    const value = options[new Option(`--${name}`).attributeName()]
+    return value === undefined ? [] : [[name, value === true ? '' : value]]
+  })
+  return { config, writeConfigTo, cleanup, initOnly, master, flags: Object.fromEntries(said) }
+}
 
 /** The command line. */
 export function createCli(): Command {
@@ -117,6 +150,9 @@ export function createCli(): Command {
     .action(async (to: string, { from, interface: inputInterface, protocol, json, ...flags }: TraceFlags) =>
       trace(await configOf(flags), { to, from, inputInterface, protocol }, { json: json ?? false }),
     )
+  withProxyFlags(
+    cli.command('proxy').description('the service proxy alone, with the flags of kube-proxy, until Ctrl-C'),
+  ).action(async (options: Record<string, string | true>) => proxy(proxyCommandOf(options)))
   const images = cli.command('image').description('the images of this node')
   withPlaces(images.command('pull <reference>').description('fetch from a registry')).action(
     async (reference: string, flags: Flags) => image(await configOf(flags), { command: 'pull', reference }),
@@ -173,7 +209,8 @@ export async function runCli(args: readonly string[]): Promise<number> {
       return error.exitCode
     }
     if (error instanceof CommandError) console.error(`✗ ${error.message}\n→ ${error.remedy}`)
-    else if (error instanceof ConfigError) console.error(`✗ ${error.message}\n→ nodelet up --help tells what there is`)
+    else if (error instanceof ConfigError)
+      console.error(`✗ ${error.message}\n→ nodelet ${args[0] === 'proxy' ? 'proxy' : 'up'} --help tells what there is`)
     else console.error(`✗ ${process.env.NODELET_STACK ? ((error as Error).stack ?? '') : messageOf(error)}`)
     return 1
   }

@@ -9,14 +9,22 @@ import { bootstrapClient, createKubelet } from '@nodelet/kubelet-core'
 import type { Kubelet } from '@nodelet/kubelet-core'
 import { startCluster } from '@nodelet/local-cluster'
 import type { Cluster } from '@nodelet/local-cluster'
-import { keepKubeletRules, startProxier } from '@nodelet/proxy-rules'
-import type { Proxier } from '@nodelet/proxy-rules'
+import { keepKubeletRules } from '@nodelet/proxy-rules'
+import type { KubeProxyConfiguration, Proxier } from '@nodelet/proxy-rules'
 import { createStreamAdapters, openImages, openRuntime, openStreaming, serveRuntime } from '@nodelet/runtime-runc'
 import type { Images, Runtime } from '@nodelet/runtime-runc'
 import type { Logger } from 'pino'
-import { foldersOf, imagesOptionsOf, readCredentialProviders, readKubeletConfig } from './config.ts'
+import {
+  ConfigError,
+  foldersOf,
+  imagesOptionsOf,
+  readCredentialProviders,
+  readKubeletConfig,
+  readProxyConfig,
+} from './config.ts'
 import type { NodeConfig, Part } from './config.ts'
 import { defaultNodeIPs } from './machine.ts'
+import { startNodeProxy } from './proxy.ts'
 
 /** The name of the bridge that pods are on: ours alone, so that a reset can remove it. */
 export const bridgeName = 'nodelet0'
@@ -40,7 +48,7 @@ export interface StartOptions {
   signal?: AbortSignal | undefined
   /** Whether this process does nothing else: a kubelet then limits it, and tells its service manager. Default false. */
   ownProcess?: boolean | undefined
-  /** Told when the kubelet cannot go on. */
+  /** Told when the kubelet or the proxy cannot go on. */
   failed?: ((error: Error) => void) | undefined
 }
 
@@ -82,19 +90,29 @@ export async function startNode(
   const client = await connect(cluster?.kubeconfigs.kubelet ?? config.kubeconfig)
 
   let proxier: Proxier | undefined
-  const proxyClient = runs('proxy') ? await connect(cluster?.kubeconfigs.proxy ?? config.kubeconfig) : undefined
-  if (proxyClient) {
-    proxier = await startProxier({
+  const proxyConfiguration = runs('proxy') ? await readProxyConfig(config) : undefined
+  const startProxy = async (configuration: KubeProxyConfiguration): Promise<void> => {
+    const own = configuration.clientConnection.kubeconfig
+    const proxyClient = await connect(cluster?.kubeconfigs.proxy ?? (own || config.kubeconfig))
+    if (!proxyClient)
+      throw new ConfigError(
+        `${config.proxyConfig}: clientConnection.kubeconfig: the proxy needs one, or this node does`,
+      )
+    proxier = await startNodeProxy({
+      configuration,
       client: proxyClient,
-      nodeName: config.nodeName,
+      nodeName: configuration.hostnameOverride || config.nodeName,
       nodeIPs,
-      minSyncPeriodMs: 100,
-      mode: config.proxyMode,
-      localTraffic: { mode: 'ClusterCIDR', cidrs: [config.podCidr] },
+      madeWith: { ownProcess: ownProcess && !runs('kubelet'), ownClient: !cluster },
+      failed,
+      signal,
       log: log.child({ part: 'proxy' }),
     })
     starting.defer(async () => proxier?.close())
   }
+  // One that goes by the Node waits for it, and the kubelet makes it.
+  const waitsForNode = proxyConfiguration?.detectLocalMode === 'NodeCIDR'
+  if (proxyConfiguration && !waitsForNode) await startProxy(proxyConfiguration)
 
   let kubelet: Kubelet | undefined
   if (runs('kubelet')) {
@@ -125,6 +143,7 @@ export async function startNode(
     starting.defer(async () => kubelet?.close())
     await kubelet.start(signal)
   }
+  if (proxyConfiguration && waitsForNode) await startProxy(proxyConfiguration)
 
   const running = starting.move()
   const close = async (): Promise<void> => running.disposeAsync()

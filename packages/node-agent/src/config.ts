@@ -5,7 +5,8 @@ import { dirname, join, resolve } from 'node:path'
 import { packageNamePattern } from '@nodelet/cni-plugins'
 import { parseKubeletConfiguration } from '@nodelet/kubelet-core'
 import type { KubeletConfigurationInput } from '@nodelet/kubelet-core'
-import type { ProxyMode } from '@nodelet/proxy-rules'
+import { parseKubeProxyConfiguration } from '@nodelet/proxy-rules'
+import type { KubeProxyConfiguration, ProxyFlagValues } from '@nodelet/proxy-rules'
 import type { ImagesOptions } from '@nodelet/runtime-runc'
 import { parse } from 'yaml'
 import { z } from 'zod'
@@ -43,8 +44,10 @@ export interface NodeConfig {
   /** Default `cluster.local`. */
   clusterDomain: string
   clusterDns: string[]
-  /** What the service proxy makes its rules of, as the field `mode` of a KubeProxyConfiguration; default `iptables`. */
-  proxyMode: ProxyMode
+  /** What the service proxy makes its rules of; wins over the field `mode` of `proxyConfig`. Default `iptables`. */
+  proxyMode?: 'iptables' | 'ipvs' | 'nftables' | undefined
+  /** A KubeProxyConfiguration file, YAML or JSON: what it says wins over what this node would say itself. */
+  proxyConfig?: string | undefined
   /** Static pods; default: `manifests` below the root, and `/etc/kubernetes/manifests` when joining a cluster. */
   manifests?: string | undefined
   /** A KubeletConfiguration file, YAML or JSON: what it says wins over what this node would say itself. */
@@ -102,7 +105,8 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   podCidr: cidr.default('10.88.0.0/16'),
   clusterDomain: z.string().default('cluster.local'),
   clusterDns: z.array(z.string()).default([]),
-  proxyMode: z.enum(['iptables', 'nftables']).default('iptables'),
+  proxyMode: z.enum(['iptables', 'ipvs', 'nftables']).optional(),
+  proxyConfig: path.optional(),
   manifests: path.optional(),
   kubeletConfig: path.optional(),
   imageCredentialProviderConfig: path.optional(),
@@ -148,7 +152,8 @@ export function parseConfig(input: unknown, source: string): NodeConfig {
     throw new ConfigError(`${source}:\n${problems.join('\n')}`)
   }
   const config = result.data
-  if (!config.parts.includes('cluster') && !config.kubeconfig && config.parts.includes('proxy')) {
+  const { kubeconfig, proxyConfig } = config
+  if (!config.parts.includes('cluster') && !kubeconfig && !proxyConfig && config.parts.includes('proxy')) {
     throw new ConfigError(`${source}: the proxy needs a cluster: give a kubeconfig, or run the part "cluster" too`)
   }
   if (config.parts.includes('cluster') && config.kubeconfig) {
@@ -217,6 +222,47 @@ export async function readKubeletConfig(config: NodeConfig): Promise<KubeletConf
   } catch (error) {
     throw error instanceof RangeError ? new ConfigError(error.message, { cause: error }) : error
   }
+}
+
+/**
+ * A KubeProxyConfiguration from a file, if one is named, with flags over it.
+ * @param own what this node says where the file does not
+ * @throws ConfigError
+ */
+export async function readProxyFile(
+  file: string | undefined,
+  flags: ProxyFlagValues = {},
+  own: Readonly<Record<string, unknown>> = {},
+): Promise<KubeProxyConfiguration> {
+  const said = file === undefined ? {} : await readYaml(file)
+  try {
+    return parseKubeProxyConfiguration(overlay(own, said), file ?? 'flags', flags)
+  } catch (error) {
+    throw error instanceof RangeError ? new ConfigError(error.message, { cause: error }) : error
+  }
+}
+
+/** What this node says of its service proxy, and over that what the user's file says. @throws ConfigError */
+export async function readProxyConfig({
+  proxyConfig,
+  proxyMode,
+  podCidr,
+}: Pick<NodeConfig, 'proxyConfig' | 'proxyMode' | 'podCidr'>): Promise<KubeProxyConfiguration> {
+  // A machine of its own has few Services: they need not wait for more.
+  const minSyncPeriod = '100ms'
+  const own = { clusterCIDR: podCidr, iptables: { minSyncPeriod }, nftables: { minSyncPeriod } }
+  return readProxyFile(proxyConfig, proxyMode === undefined ? {} : { 'proxy-mode': proxyMode }, own)
+}
+
+/** Sections are laid over each other field by field. */
+function overlay(under: Readonly<Record<string, unknown>>, over: object | null): Record<string, unknown> {
+  const result: Record<string, unknown> = { ...under }
+  for (const [key, value] of Object.entries(over ?? {})) {
+    const isSection = (one: unknown): one is object => typeof one === 'object' && one !== null && !Array.isArray(one)
+    const below = result[key]
+    result[key] = isSection(below) && isSection(value) ? { ...below, ...value } : value
+  }
+  return result
 }
 
 /** Where the parts keep what they know. */

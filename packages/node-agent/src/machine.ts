@@ -11,11 +11,16 @@ const programs: Record<string, string> = {
   'iptables-restore': 'iptables',
 }
 
-/** @throws CommandError when not root or a program is missing */
-export function checkMachine({ parts }: Pick<NodeConfig, 'parts'>): void {
+/** @throws CommandError when not root */
+export function checkRoot(): void {
   if (process.getuid?.() !== 0) {
     throw new CommandError('a node needs root: it makes namespaces, mounts and rules', 'run it again with sudo')
   }
+}
+
+/** @throws CommandError when not root or a program is missing */
+export function checkMachine({ parts }: Pick<NodeConfig, 'parts'>): void {
+  checkRoot()
   const needed = { ...(parts.includes('runtime') && ofRuntime), ...programs }
   const missing = Object.entries(needed).filter(([program]) => !onPath(program))
   if (missing.length === 0) return

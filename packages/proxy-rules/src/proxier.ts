@@ -2,7 +2,9 @@
 import { existsSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import type { KubeClient } from '@nodelet/kube-client'
+import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import type { RuleBackend } from './apply/backend.ts'
+import { setConntrack, usualConntrack, type ConntrackSettings } from './apply/conntrack-settings.ts'
 import { createIptablesBackend } from './apply/iptables-backend.ts'
 import { openIptables } from './apply/iptables-tools.ts'
 import { iptablesVariants, type IptablesVariant } from './apply/iptables-variant.ts'
@@ -10,15 +12,15 @@ import { openNft } from './apply/nft.ts'
 import { createNftablesBackend } from './apply/nftables-backend.ts'
 import { removeOtherModes, type Kept } from './apply/other-mode.ts'
 import { inNetns } from './apply/program.ts'
-import { readSysctl, setConntrack, writeSysctl } from './apply/sysctls.ts'
+import { readSysctl, writeSysctl } from './apply/sysctls.ts'
+import { createRecorder } from './events.ts'
 import { createFamilyProxier, interfacesIn } from './family-proxier.ts'
 import type { FamilyProxier } from './family-proxier.ts'
-import { healthEndpoints, metricsEndpoints } from './health/endpoints.ts'
-import { parseListenAddress, serve, type ListenAddress } from './health/http.ts'
 import { isInTime, type FamilyWork } from './health/proxy-health.ts'
+import { planServers } from './health/servers.ts'
 import { createHealthServers } from './health/service-health.ts'
 import { silentLogger, type Logger } from './log.ts'
-import { createProxyMetrics } from './metrics/proxy-metrics.ts'
+import { createProxyMetrics, type ProxyMetrics } from './metrics/proxy-metrics.ts'
 import type { ProxyMode } from './mode.ts'
 import { isLoopback, parseAddress, type IPFamily } from './net/address.ts'
 import type { NftablesLayout } from './nftables/style.ts'
@@ -30,7 +32,8 @@ import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry
 import { startTracker } from './tracker.ts'
 
 export interface ProxierOptions {
-  client: Pick<KubeClient, 'list' | 'watch'>
+  /** Without `create` and `patch` it writes no events. */
+  client: Pick<KubeClient, 'list' | 'watch'> & Partial<Pick<KubeClient, 'create' | 'patch'>>
   nodeName: string
   /** The node's own addresses; the first one decides which family must work. */
   nodeIPs: readonly string[]
@@ -60,8 +63,25 @@ export interface ProxierOptions {
   localhostNodePorts?: boolean
   /** Where `/healthz` and `/livez` answer, for instance `0.0.0.0:10256`; default: nowhere. */
   healthzBindAddress?: string
-  /** Where `/metrics`, `/healthz` and `/proxyMode` answer, for instance `127.0.0.1:10249`; default: nowhere. */
+  /** Where `/metrics`, `/healthz`, `/proxyMode` and more answer, for instance `127.0.0.1:10249`; default: nowhere. */
   metricsBindAddress?: string
+  /** A server that cannot listen is the end of the proxy: `failed` is told. Default false: it is tried again each 5 s. */
+  bindAddressHardFail?: boolean
+  /** Connections that the kernel tracks; default as kube-proxy's. What the kernel refuses stays as it is. */
+  conntrack?: ConntrackSettings
+  /** What `/configz` shows; default: there is no such page. */
+  configuration?: object
+  /** Answer `/debug/pprof/` and `/debug/flags/v` where `/metrics` is; default false. */
+  enableProfiling?: boolean
+  /** Answers `/debug/pprof/…`; without it these answer 501. */
+  profiles?: RequestListener
+  /** Makes the log tell as much as `PUT /debug/flags/v` says; without it that answers 501. */
+  setVerbosity?: (verbosity: number) => void
+  /**
+   * Told when the proxy has to be started anew: a server cannot listen and `bindAddressHardFail` is set, or the ranges of
+   * the Node's pods are not those of `localTraffic` any more in mode `NodeCIDR`. Default: the log says so.
+   */
+  failed?: (error: Error) => void
   log?: Logger
 }
 
@@ -91,16 +111,16 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const { client, nodeName, netns, minSyncPeriodMs = 1000, syncPeriodMs = 30_000, log = silentLogger } = options
   const mode = modeOf(options)
   const base = factsOf(options, mode)
-  const healthzAddress = addressOf('healthzBindAddress', options)
-  const metricsAddress = addressOf('metricsBindAddress', options)
-  const serveAt = (address: ListenAddress | undefined, name: string, answer: RequestListener): AsyncDisposable[] =>
-    address ? [serve(answer, { name, address, netns, log })] : []
-  const backends = await openFamilies(options, mode, log)
-  if (mode === 'nftables') tellOfLoopback(base, log)
-  prepareKernel({ ...base, interfaces: {} }, log, netns)
-  await removeOtherModes(keptBy(mode, backends), log, netns)
+  const openServers = planServers(options)
+  const failed = options.failed ?? ((error) => log.error({ err: error }, 'the proxy has to be started anew'))
   const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
-  const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts: base, netns, metrics, log }))
+  const backends = await openFamilies(options, mode, metrics, log)
+  if (mode === 'nftables') tellOfLoopback(base, log)
+  await removeOtherModes(keptBy(mode, backends), log, netns)
+  const facts = { ...base, conntrackLiberal: prepareKernel(options) }
+  const { create, patch } = client
+  const events = createRecorder({ client: create && patch && { create, patch }, nodeName, log })
+  const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts, netns, metrics, log }))
   const runners = proxiers.map((proxier, index) =>
     createRunner({
       work: async (signal) => {
@@ -127,9 +147,11 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       waitingSince: runner.waitingSince(),
     }))
   const health = createHealthServers({
+    nodeName,
     netns,
     isHealthy: () => work().every((one) => isInTime(one, Date.now(), timeoutMs)),
-    answersOn: nodePortFilter(base, netns),
+    answersOn: nodePortFilter(facts, netns),
+    events,
     log,
   })
   const requestAll = (): void => {
@@ -142,14 +164,25 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     followServiceCIDRs: mode === 'nftables',
     log,
     changed: (kind, key) => metrics.changed(kind, key),
+    nodeChanged: podRangeGuard(options.localTraffic, failed),
     onChange: requestAll,
   })
   const feeds = backends.map(() => tracker.openFeed())
-  const context = { mode, work, nodeEligible: () => tracker.nodeEligible(), timeoutMs, metrics }
-  const servers = [
-    ...serveAt(healthzAddress, 'the health server', healthEndpoints(context)),
-    ...serveAt(metricsAddress, 'the metrics server', metricsEndpoints(context)),
-  ]
+  const servers = openServers(
+    {
+      mode,
+      work,
+      nodeEligible: () => tracker.nodeEligible(),
+      timeoutMs,
+      metrics,
+      configuration: options.configuration,
+      enableProfiling: options.enableProfiling ?? false,
+      profiles: options.profiles,
+      setVerbosity: options.setVerbosity,
+    },
+    { netns, events, hardFail: options.bindAddressHardFail ? failed : undefined, log },
+  )
+  events.onNode({ type: 'Normal', reason: 'Starting', action: 'StartKubeProxy', note: '' })
   let looking: Promise<void> | undefined
   const look = (): void => {
     looking ??= lookForFlush(proxiers, runners, log).finally(() => (looking = undefined))
@@ -163,6 +196,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     await tracker[Symbol.asyncDispose]()
     await Promise.all(runners.map((runner) => runner.close()))
     await health.close()
+    await events.close()
   }
   return {
     synced: async () => {
@@ -170,9 +204,9 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       await Promise.all(runners.map((runner) => runner.settled()))
     },
     trace: (inquiry) => {
-      const facts = proxiers[0]?.facts() ?? { ...base, interfaces: interfacesIn(netns) }
+      const current = proxiers[0]?.facts() ?? { ...facts, interfaces: interfacesIn(netns) }
       const graphs = proxiers.flatMap((one) => one.graph() ?? [])
-      return answerInquiry(inquiry, { mode, layout: options.nftablesLayout ?? 'fast', graphs, facts })
+      return answerInquiry(inquiry, { mode, layout: options.nftablesLayout ?? 'fast', graphs, facts: current })
     },
     close,
     cleanup: async () => {
@@ -183,17 +217,9 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   }
 }
 
-function addressOf(
-  field: 'healthzBindAddress' | 'metricsBindAddress',
-  options: ProxierOptions,
-): ListenAddress | undefined {
-  const text = options[field]
-  return text === undefined ? undefined : parseListenAddress(field, text)
-}
-
 const modes: readonly unknown[] = ['iptables', 'nftables'] satisfies ProxyMode[]
 
-function modeOf({ mode = 'iptables' }: ProxierOptions): ProxyMode {
+function modeOf({ mode = 'iptables' }: Pick<ProxierOptions, 'mode'>): ProxyMode {
   if (modes.includes(mode)) return mode
   throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables or nftables`)
 }
@@ -210,15 +236,20 @@ function keptBy(mode: ProxyMode, backends: readonly RuleBackend[]): Kept {
   }
 }
 
-async function openFamilies(options: ProxierOptions, mode: ProxyMode, log: Logger): Promise<RuleBackend[]> {
+async function openFamilies(
+  options: ProxierOptions,
+  mode: ProxyMode,
+  metrics: ProxyMetrics,
+  log: Logger,
+): Promise<RuleBackend[]> {
   const { nodeIPs, netns } = options
   const primary = parseAddress(nodeIPs[0])?.family
   if (!primary) throw new RangeError(`nodeIPs: ${JSON.stringify(nodeIPs)} does not begin with an IP address`)
   const other: IPFamily = primary === 'IPv4' ? 'IPv6' : 'IPv4'
-  const first = await openBackend(primary, options, mode, log)
+  const first = await openBackend(primary, options, mode, metrics, log)
   if (other === 'IPv6' && !hasIPv6(netns)) return [first]
   try {
-    return [first, await openBackend(other, options, mode, log)]
+    return [first, await openBackend(other, options, mode, metrics, log)]
   } catch (error) {
     log.info({ err: error }, `there are no rules for ${other}`)
     return [first]
@@ -229,13 +260,16 @@ async function openBackend(
   family: IPFamily,
   options: ProxierOptions,
   mode: ProxyMode,
+  metrics: ProxyMetrics,
   log: Logger,
 ): Promise<RuleBackend> {
   const { netns, nftablesLayout: layout = 'fast' } = options
   if (mode === 'iptables') {
-    return createIptablesBackend(await openIptables(family, { netns, variant: variantOf(options), log }))
+    const iptables = await openIptables(family, { netns, variant: variantOf(options), log })
+    return createIptablesBackend(iptables, { counted: (counts) => metrics.counted(family, counts) })
   }
-  return createNftablesBackend({ nft: await openNft(family, netns), layout, log })
+  const cleanupFailed = (): void => metrics.cleanupFailed(family)
+  return createNftablesBackend({ nft: await openNft(family, netns), layout, cleanupFailed, log })
 }
 
 function hasIPv6(netns: string | undefined): boolean {
@@ -243,7 +277,10 @@ function hasIPv6(netns: string | undefined): boolean {
   return present && readSysctl('net/ipv6/conf/all/disable_ipv6', netns) === '0'
 }
 
-function factsOf(options: ProxierOptions, mode: ProxyMode): Omit<NodeFacts, 'interfaces'> {
+function factsOf(
+  options: Omit<ProxierOptions, 'client'>,
+  mode: ProxyMode,
+): Omit<NodeFacts, 'interfaces' | 'conntrackLiberal'> {
   const addresses = options.nodeIPs.map((text) => parseAddress(text)).filter((address) => address !== undefined)
   const nodeIPs = Object.fromEntries(addresses.toReversed().map(({ family, text }) => [family, text]))
   const { nodePortAddresses: selection = [] } = options
@@ -256,11 +293,10 @@ function factsOf(options: ProxierOptions, mode: ProxyMode): Omit<NodeFacts, 'int
     localTraffic: options.localTraffic,
     randomFully: true,
     nfacct: false,
-    conntrackLiberal: (readSysctl('net/netfilter/nf_conntrack_tcp_be_liberal', options.netns) ?? '0') !== '0',
   }
 }
 
-function tellOfLoopback({ nodePortAddresses: selection }: Omit<NodeFacts, 'interfaces'>, log: Logger): void {
+function tellOfLoopback({ nodePortAddresses: selection }: Pick<NodeFacts, 'nodePortAddresses'>, log: Logger): void {
   const lost = selection.filter((text) => {
     const address = parseAddress(text.split('/')[0])
     return address !== undefined && isLoopback(address)
@@ -268,9 +304,31 @@ function tellOfLoopback({ nodePortAddresses: selection }: Omit<NodeFacts, 'inter
   if (lost.length > 0) log.error({ nodePortAddresses: lost }, 'in nftables mode node ports never answer on loopback')
 }
 
-function prepareKernel(facts: NodeFacts, log: Logger, netns: string | undefined): void {
-  setConntrack(log, netns)
+/**
+ * Sets what a proxier needs of the kernel's settings: what `kube-proxy --init-only` does. What the kernel refuses is told
+ * to the log.
+ *
+ * @returns whether packets that conntrack cannot place are let through
+ * @throws RangeError for malformed options
+ */
+export function prepareKernel(options: Omit<ProxierOptions, 'client'>): boolean {
+  const { netns, conntrack = usualConntrack, log = silentLogger } = options
+  setConntrack(conntrack, log, netns)
+  const facts = { ...factsOf(options, modeOf(options)), interfaces: {}, conntrackLiberal: false }
   if (nodePortAddresses(facts, 'IPv4').localhost) writeSysctl('net/ipv4/conf/all/route_localnet', 1, log, netns)
+  return (readSysctl('net/netfilter/nf_conntrack_tcp_be_liberal', netns) ?? '0') !== '0'
+}
+
+/** Tells once when the Node's pods get other addresses than those that rules are made for. */
+function podRangeGuard(traffic: LocalTraffic, failed: (error: Error) => void): (node: Node) => void {
+  let isTold = false
+  return ({ metadata, spec }) => {
+    if (traffic.mode !== 'NodeCIDR' || isTold) return
+    const [now, before] = [spec?.podCIDRs ?? [], traffic.cidrs]
+    if (String(now) === String(before)) return
+    isTold = true
+    failed(new Error(`the podCIDRs of Node ${metadata?.name} were [${before}] and are [${now}] now`))
+  }
 }
 
 /** Whether node ports answer on an address, by the interfaces of the moment. */

@@ -53,6 +53,8 @@ export interface TrackerOptions {
   log: Logger
   /** Told of each change of an object. */
   changed?(kind: 'service' | 'endpoint', key: string): void
+  /** Told of the Node as it comes and changes. */
+  nodeChanged?(node: Node): void
   /** Called once both lists are there, and on each change after that. */
   onChange(): void
 }
@@ -83,6 +85,8 @@ export function startTracker(options: TrackerOptions): Tracker {
   const rangeInformer = options.followServiceCIDRs
     ? startInformer(client, serviceCIDRs, { onError: onceOnly(log) })
     : undefined
+  const { nodeChanged } = options
+  if (nodeChanged) nodeInformer.subscribe({ added: nodeChanged, updated: nodeChanged })
   let ready = false
   const changed = (): void => {
     if (ready) onChange()

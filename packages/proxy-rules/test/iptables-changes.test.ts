@@ -184,7 +184,7 @@ test('the backend carries changes in pieces; where somebody has meddled it refus
       openIptables('IPv4', { netns }),
       openIptables('IPv4', { netns: other }),
     ])
-    const backend = createIptablesBackend(iptables, few)
+    const backend = createIptablesBackend(iptables, { most: few })
     const none: ReadonlySet<string> = new Set()
     const [first = new Map(), second = new Map()] = fc.sample(stepsOf('IPv4', 2), { seed: 21, numRuns: 1 })[0] ?? []
     let graph = updateServiceGraph(emptyGraph('IPv4', place), place, first)

@@ -19,6 +19,7 @@ export const clusterIP = '10.96.0.10'
 export interface World {
   host: SmallHost
   server: ApiServer
+  client: KubeClient
   proxier: Proxier | undefined
   /** Warnings and errors. */
   told: string[]
@@ -40,7 +41,6 @@ export const eventually = (look: () => Promise<void>): Promise<void> =>
 /** The host is made once, server and proxy for each test. Pods a and b answer on port 8080. */
 export function useProxier(options: Partial<ProxierOptions> = {}): World {
   let certificates: Certificates
-  let client: KubeClient
   const world = { told: [] as string[] } as World
   const tell = (fields: object, message: string): void =>
     void world.told.push(`${message} ${JSON.stringify(fields, errorText)}`)
@@ -58,18 +58,18 @@ export function useProxier(options: Partial<ProxierOptions> = {}): World {
     world.told = []
     world.server = await startApiServer(certificates)
     world.server.tokens.add('t')
-    client = createKubeClient({ server: world.server.url, ca: { pem: certificates.pem('ca.crt') }, token: 't' })
+    world.client = createKubeClient({ server: world.server.url, ca: { pem: certificates.pem('ca.crt') }, token: 't' })
   })
   afterEach(async () => {
     await world.proxier?.cleanup()
     world.proxier = undefined
-    await client.close()
+    await world.client.close()
     await world.server.close()
   })
   return Object.assign(world, {
     start: async (rest: Partial<ProxierOptions> = {}) => {
       world.proxier = await startProxier({
-        client,
+        client: world.client,
         nodeName: 'node',
         nodeIPs: [hostIP],
         localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.99.0.0/16'] },

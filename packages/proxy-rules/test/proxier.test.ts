@@ -1,7 +1,13 @@
 // The proxy as a whole: an API server, the kernel's rules, and packets.
 import type { Node, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
-import { keepKubeletRules, removeNodeRules } from '@nodelet/proxy-rules'
+import {
+  keepKubeletRules,
+  parseKubeProxyConfiguration,
+  readOwnNode,
+  removeNodeRules,
+  usualConntrack,
+} from '@nodelet/proxy-rules'
 import { describe, expect, test } from 'vitest'
 import { clusterIP, eventually, useProxier } from './proxier-world.ts'
 import { hostIP, podIPs, podIPv6s } from './small-host.ts'
@@ -170,6 +176,20 @@ test('health check node ports tell of ready endpoints on this node', async () =>
   )
   putEndpoints([])
   await eventually(async () => expect((await ask('127.0.0.1')).status).toBe(503))
+  // Of IPv6 it has no cluster IP, and so nothing to say.
+  await expect(ask('[::1]')).rejects.toThrow()
+  await world.host.serve('host', 8081)
+  putService({ ...spec, ports: [{ port: 80, nodePort: 30080 }], healthCheckNodePort: 8081 })
+  await eventually(async () => expect(eventsOf(world.server.seen)).toHaveLength(2))
+  expect(eventsOf(world.server.seen)[1]).toMatchObject({
+    type: 'Warning',
+    reason: 'FailedToStartServiceHealthcheck',
+    action: 'Listen',
+    regarding: { kind: 'Service', namespace: 'shop', name: 'web', uid: 'shop/web' },
+    metadata: { namespace: 'shop' },
+    note: 'node node failed to start healthcheck "shop/web" on port 8081: listen EADDRINUSE: address already in use :::8081',
+  })
+  world.host.stopServing('host')
   putService({ ports: [{ port: 80 }] })
   await eventually(async () => await expect(ask(hostIP)).rejects.toThrow('ECONNREFUSED'))
 })
@@ -214,10 +234,34 @@ test('a proxy says what becomes of a packet', async () => {
   }
 })
 
+/** Events that were written, in their order. */
+const eventsOf = (seen: typeof world.server.seen): unknown[] =>
+  seen.filter(({ method, url }) => method === 'POST' && url.includes('/apis/events.k8s.io/v1/')).map(({ body }) => body)
+
 test('healthz, livez, metrics and mode answer over HTTP', async () => {
   putService({ ports: [{ port: 80 }], internalTrafficPolicy: 'Local' })
   putEndpoints(['a'], 'web', 'TCP', 'elsewhere')
-  await start({ healthzBindAddress: '0.0.0.0:10256', metricsBindAddress: `${hostIP}:10249` })
+  const verbosities: number[] = []
+  await start({
+    healthzBindAddress: '0.0.0.0:10256',
+    metricsBindAddress: `${hostIP}:10249`,
+    configuration: parseKubeProxyConfiguration({ clusterCIDR: '10.99.0.0/16' }, 'test'),
+    enableProfiling: true,
+    setVerbosity: (verbosity) => verbosities.push(verbosity),
+  })
+  await eventually(async () => expect(eventsOf(world.server.seen)).toHaveLength(1))
+  expect(eventsOf(world.server.seen)[0]).toMatchObject({
+    apiVersion: 'events.k8s.io/v1',
+    kind: 'Event',
+    metadata: { namespace: 'default' },
+    type: 'Normal',
+    reason: 'Starting',
+    action: 'StartKubeProxy',
+    note: '',
+    regarding: { kind: 'Node', name: 'node', uid: 'node' },
+    reportingController: 'kube-proxy',
+    eventTime: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/),
+  })
   const healthz = () => world.host.get(`http://${hostIP}:10256/healthz`)
   // The node is not known.
   expect((await healthz()).status).toBe(503)
@@ -242,7 +286,26 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   const ask = (path: string) => world.host.get(`http://${hostIP}:10249${path}`)
   expect((await ask('/proxyMode')).body).toBe('iptables')
   expect((await ask('/healthz')).body).toBe('ok')
+  expect((await ask('/healthz?verbose')).body).toBe('[+]ping ok\nhealthz check passed\n')
   expect((await ask('/nothing')).status).toBe(404)
+  expect(JSON.parse((await ask('/configz')).body)).toEqual({
+    'kubeproxy.config.k8s.io': parseKubeProxyConfiguration({ clusterCIDR: '10.99.0.0/16' }, 'test'),
+  })
+  expect((await ask('/metrics/slis')).body).toContain(
+    'kubernetes_healthchecks_total{name="ping",type="healthz",status="success"} 2',
+  )
+  expect(await ask('/debug/pprof/')).toMatchObject({ status: 501, body: expect.stringContaining('makes profiles') })
+  expect(await ask('/debug/flags/v')).toMatchObject({ status: 406, body: 'unsupported http method\n' })
+  const put = (text: string) =>
+    world.host.run(
+      'busybox',
+      'sh',
+      '-c',
+      `printf 'PUT /debug/flags/v HTTP/1.0\\r\\nContent-Length: ${text.length}\\r\\n\\r\\n${text}' | busybox nc ${hostIP} 10249`,
+    )
+  expect(await put('4')).toContain('successfully set klog.logging.verbosity to 4')
+  expect(await put('x')).toContain('failed set klog.logging.verbosity "x"')
+  expect(verbosities).toEqual([4])
   await expect(world.host.get('http://127.0.0.1:10249/healthz')).rejects.toThrow()
   const changedAt = new Date(Date.now() - 2000).toISOString()
   putEndpoints(['a', 'b'], 'web', 'TCP', 'elsewhere', { 'endpoints.kubernetes.io/last-change-trigger-time': changedAt })
@@ -261,7 +324,111 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
       'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1',
       'kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1',
       'kubeproxy_proxy_livez_total{code="200"} 1',
+      // What is in the tables, without jumps: the Service has no endpoint here, so no chain of its own in use.
+      `kubeproxy_sync_proxy_rules_iptables_total{table="filter",ip_family="IPv4"} ${await rulesOf('filter')}`,
+      `kubeproxy_sync_proxy_rules_iptables_total{table="nat",ip_family="IPv4"} ${await rulesOf('nat')}`,
+      `kubeproxy_sync_proxy_rules_iptables_last{table="nat",ip_family="IPv4"} ${await rulesOf('nat')}`,
     ]),
+  )
+})
+
+const rulesOf = async (table: string): Promise<number> =>
+  (await world.host.run('iptables', '-t', table, '-S')).split('\n').filter((line) => line.startsWith('-A KUBE-')).length
+
+test('a load of what changed counts the rules that it left alone', async () => {
+  putService()
+  putService({ clusterIP: '10.96.0.11' }, 'other')
+  putEndpoints(['a', 'b'])
+  putEndpoints(['a'], 'other')
+  await start({ metricsBindAddress: `${hostIP}:10249` })
+  const value = async (name: string, table: string): Promise<number> => {
+    const { body } = await world.host.get(`http://${hostIP}:10249/metrics`)
+    const line = `kubeproxy_sync_proxy_rules_iptables_${name}{table="${table}",ip_family="IPv4"}`
+    return Number(
+      body
+        .split('\n')
+        .find((one) => one.startsWith(line))
+        ?.split(' ')[1],
+    )
+  }
+  // 5 fixed ones, and 2 + 3n for each Service of n endpoints.
+  expect(await value('total', 'nat')).toBe(5 + 8 + 5)
+  expect([await value('total', 'filter'), await rulesOf('filter'), await rulesOf('nat')]).toEqual([4, 4, 18])
+  putEndpoints(['b'])
+  await eventually(async () => expect(await value('total', 'nat')).toBe(5 + 5 + 5))
+  expect([await rulesOf('nat'), await value('last', 'nat'), await value('last', 'filter')]).toEqual([15, 5 + 1 + 5, 4])
+})
+
+test('connection tracking is set as configured; what the kernel refuses is told once', async () => {
+  const sysctl = async (name: string) =>
+    Number(await world.host.run('cat', `/proc/sys/net/netfilter/nf_conntrack_${name}`))
+  const before = await sysctl('udp_timeout')
+  const most = Math.floor((2 ** 31 - 1) / 1000)
+  const conntrack = {
+    ...usualConntrack,
+    tcpEstablishedSeconds: 7 * 24 * 3600,
+    tcpCloseWaitSeconds: 2 ** 40,
+    tcpBeLiberal: true,
+    udpStreamSeconds: 77,
+  }
+  await start({ conntrack })
+  expect(await sysctl('tcp_timeout_established')).toBe(7 * 24 * 3600)
+  expect(await sysctl('tcp_timeout_close_wait')).toBe(most)
+  expect([await sysctl('tcp_be_liberal'), await sysctl('udp_timeout_stream')]).toEqual([1, 77])
+  expect(await sysctl('udp_timeout')).toBe(before)
+  // So packets of unknown connections are let through.
+  expect(await world.host.rules()).not.toContain('--ctstate INVALID')
+  expect(world.told).toEqual([])
+  await world.proxier?.cleanup()
+  await start({ conntrack: { ...usualConntrack, udpSeconds: 0.5, udpStreamSeconds: 1.5 } })
+  expect(world.told).toEqual([expect.stringMatching(/refused settings of connection tracking.*udp_timeout.*_stream/)])
+  expect(await sysctl('tcp_timeout_established')).toBe(24 * 3600)
+  await world.host.run('sh', '-c', 'echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal')
+})
+
+test('a server that cannot listen ends the proxy where that is wanted, and is told of on the Node', async () => {
+  await world.host.serve('host', 8090)
+  const failed = Promise.withResolvers<Error>()
+  await start({ healthzBindAddress: '0.0.0.0:8090', bindAddressHardFail: true, failed: failed.resolve })
+  const { message } = await failed.promise
+  expect(message).toMatch(/^failed to start proxier healthz on 0\.0\.0\.0:8090: listen EADDRINUSE/)
+  await eventually(async () =>
+    expect(eventsOf(world.server.seen)).toContainEqual(
+      expect.objectContaining({ reason: 'FailedToStartProxierHealthcheck', type: 'Warning', note: message }),
+    ),
+  )
+  world.host.stopServing('host')
+})
+
+test('the Node says where it is; pods that get other addresses end a proxy that goes by them', async () => {
+  const log = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} }
+  const read = () => readOwnNode({ client: world.client, nodeName: 'node', needsIPs: true, needsPodCIDRs: true, log })
+  const reading = read()
+  const node = (podCIDRs: string[]): Node => ({
+    metadata: { name: 'node' },
+    spec: { podCIDRs },
+    status: {
+      addresses: [
+        { type: 'Hostname', address: 'node' },
+        { type: 'ExternalIP', address: '203.0.113.1' },
+        { type: 'InternalIP', address: '192.0.2.1' },
+        { type: 'InternalIP', address: '192.0.2.2' },
+        { type: 'ExternalIP', address: '2001:db8::1' },
+      ],
+    },
+  })
+  world.server.put('/api/v1/nodes/node', node([]))
+  world.server.put('/api/v1/nodes/node', node(['10.99.0.0/16']))
+  expect(await reading).toEqual({ nodeIPs: ['192.0.2.1', '2001:db8::1'], podCIDRs: ['10.99.0.0/16'] })
+  const ended = AbortSignal.abort(new Error('enough'))
+  await expect(
+    readOwnNode({ client: world.client, nodeName: 'none', needsIPs: true, needsPodCIDRs: false, signal: ended, log }),
+  ).rejects.toThrow('enough')
+  const failed = Promise.withResolvers<Error>()
+  await start({ localTraffic: { mode: 'NodeCIDR', cidrs: ['10.99.0.0/16'] }, failed: failed.resolve })
+  world.server.put('/api/v1/nodes/node', node(['10.98.0.0/16']))
+  expect((await failed.promise).message).toBe(
+    'the podCIDRs of Node node were [10.99.0.0/16] and are [10.98.0.0/16] now',
   )
 })
 

@@ -26,7 +26,7 @@ export interface SmallHost {
   /** Answers TCP and UDP on a port of a pod, or of the host, with its name. */
   serve(place: Pod | 'host', port: number): Promise<void>
   /** Ends what serves there. */
-  stopServing(pod: Pod): void
+  stopServing(place: Pod | 'host'): void
   /** What one connection after another is answered, or the error code. */
   ask(
     from: Pod | 'host',
@@ -84,7 +84,7 @@ export async function startSmallHost(): Promise<SmallHost> {
   const folder = mkdtempSync(join(tmpdir(), 'nodelet-proxy-'))
   const at = (name: string): string => join(folder, name)
   const pods = Object.keys(podIPs) as Pod[]
-  const servers = new Map<Pod | 'host', ChildProcess>()
+  const servers: { place: Pod | 'host'; child: ChildProcess }[] = []
   const host: SmallHost = {
     netns: at('host'),
     run: async (program, ...args) => must(await runProgram(program, args, { netns: at('host') }), program, args),
@@ -94,10 +94,12 @@ export async function startSmallHost(): Promise<SmallHost> {
       const child = inNetns(at(place), () =>
         spawn(process.execPath, ['-e', server, place, String(port)], { stdio: 'pipe' }),
       )
-      servers.set(place, child)
+      servers.push({ place, child })
       await new Promise((resolve) => child.stdout.once('data', resolve))
     },
-    stopServing: (pod) => void servers.get(pod)?.kill('SIGKILL'),
+    stopServing: (place) => {
+      for (const one of servers) if (one.place === place) one.child.kill('SIGKILL')
+    },
     ask: async (from, protocol, address, times, sourcePort = 0) => {
       const [, ip = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? []
       const script = protocol === 'tcp' ? tcpClient : udpClient
@@ -115,7 +117,7 @@ export async function startSmallHost(): Promise<SmallHost> {
         .map((line) => line.replace(/ \[\d+:\d+\]$/, ''))
         .join('\n'),
     end: () => {
-      for (const child of servers.values()) child.kill('SIGKILL')
+      for (const { child } of servers) child.kill('SIGKILL')
       for (const name of ['host', ...pods]) if (isNamespacePinned(at(name))) unpinNamespace(at(name))
       rmSync(folder, { recursive: true })
     },

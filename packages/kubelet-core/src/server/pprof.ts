@@ -1,7 +1,7 @@
 // GET /debug/pprof/: profiles of this process, as `go tool pprof` asks for them.
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type ProfileName, ProfilerBusy, takeProfile } from '../profiling/profiles.ts'
-import { HttpError } from './http-error.ts'
+import { HttpError, urlOf } from './http-error.ts'
 
 const profiles: Readonly<Record<ProfileName, string>> = {
   profile: 'CPU time, for ?seconds=N (30)',
@@ -29,7 +29,7 @@ export async function servePprof(
     return void response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' }).end(line)
   }
   if (others.has(name))
-    throw new HttpError(501, `${name}: this kubelet runs on Node.js, not on Go: it has no such profile`)
+    throw new HttpError(501, `${name}: this process runs on Node.js, not on Go: it has no such profile`)
   if (!isProfile(name)) throw new HttpError(404, 'Unknown profile')
   const packed = await takeProfile(name, secondsOf(query) * 1000, signal).catch((error: unknown) => {
     throw error instanceof ProfilerBusy ? new HttpError(500, error.message) : error
@@ -41,6 +41,24 @@ export async function servePprof(
       'X-Content-Type-Options': 'nosniff',
     })
     .end(packed)
+}
+
+/** Answers `/debug/pprof/…` on any server; who may ask is its own matter. */
+export function answerPprof(request: IncomingMessage, response: ServerResponse): void {
+  const left = new AbortController()
+  response.on('close', () => left.abort())
+  request.resume()
+  const answer = async (): Promise<void> => {
+    const { pathname, searchParams } = urlOf(request)
+    await servePprof(pathname.replace(/^\/debug\/pprof\/?/, ''), response, searchParams, left.signal)
+  }
+  answer().catch((error: unknown) => {
+    if (left.signal.aborted) return
+    const status = error instanceof HttpError ? error.status : 500
+    response
+      .writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8', 'X-Content-Type-Options': 'nosniff' })
+      .end(`${(error as Error).message}\n`)
+  })
 }
 
 const isProfile = (name: string): name is ProfileName => Object.hasOwn(profiles, name)

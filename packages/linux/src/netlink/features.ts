@@ -1,11 +1,9 @@
 // Features of links: what is left to the hardware. @see ethtool(8)
-import { LinuxError } from '../errors.ts'
-import { decodeFamily, decodeFeatures, encodeFamilyQuestion, GENL_ID_CTRL } from './messages/feature.ts'
-import { encodeFeatureChange, encodeFeatureQuestion } from './messages/feature.ts'
+import { familyOf } from './generic.ts'
+import { decodeFeatures, encodeFeatureChange, encodeFeatureQuestion } from './messages/feature.ts'
 import type { Feature } from './messages/feature.ts'
 import type { LinkRef } from './messages/link.ts'
 import { NETLINK_GENERIC, openSocket } from './socket.ts'
-import type { NetlinkSocket } from './socket.ts'
 
 export interface Features {
   list(link: LinkRef): Promise<Feature[]>
@@ -38,12 +36,4 @@ export function createFeatures(netns: string | undefined): Features {
       await set(link, Object.fromEntries(checksums.map(({ name }) => [name, on])))
     },
   }
-}
-
-async function familyOf(socket: NetlinkSocket, name: string): Promise<number> {
-  const request = { type: GENL_ID_CTRL, call: 'find netlink family', path: name, body: encodeFamilyQuestion(name) }
-  const [answer] = await socket.ask(request)
-  const found = answer && decodeFamily(answer.data)
-  if (found === undefined) throw new LinuxError('ENOENT', request.call, name)
-  return found
 }

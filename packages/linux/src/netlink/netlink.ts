@@ -7,6 +7,10 @@ import { createConntrack } from './conntrack.ts'
 import type { Conntrack } from './conntrack.ts'
 import { createFeatures } from './features.ts'
 import type { Features } from './features.ts'
+import { createIpsets } from './ipsets.ts'
+import type { Ipsets } from './ipsets.ts'
+import { createIpvs } from './ipvs.ts'
+import type { Ipvs } from './ipvs.ts'
 import { createLinks } from './links.ts'
 import type { Links } from './links.ts'
 import { createNeighbours } from './neighbours.ts'
@@ -33,6 +37,8 @@ export interface Netlink extends Disposable {
   readonly features: Features
   readonly conntrack: Conntrack
   readonly nftables: Nftables
+  readonly ipvs: Ipvs
+  readonly ipsets: Ipsets
   readonly watch: Watch
 }
 
@@ -50,6 +56,8 @@ export function openNetlink({ netns }: { netns?: string | undefined } = {}): Net
     features: createFeatures(netns),
     conntrack: createConntrack(netns),
     nftables: createNftables(netns),
+    ipvs: createIpvs(netns),
+    ipsets: createIpsets(netns),
     watch: createWatch(netns),
     [Symbol.dispose]: () => socket[Symbol.dispose](),
   }

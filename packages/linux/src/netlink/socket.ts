@@ -23,6 +23,9 @@ export const NETLINK_GENERIC = 16
 const packetBytes = 65_536
 /** How often a list is read that changes while it is read. */
 const dumpTries = 50
+/** Requests in one packet: refusals of them all fit into what a socket may have waiting. */
+const requestsAtOnce = 100
+const bytesAtOnce = 32_768
 const one = Buffer.from([1, 0, 0, 0])
 /** For what is read and copied at once. */
 const sharedPacket = Buffer.alloc(packetBytes)
@@ -37,6 +40,8 @@ export interface Request {
   call: string
   /** On what, for instance `cni0`. */
   path: string
+  /** What the kernel's refusal is told as, where its number alone does not say it. */
+  refusal?(errno: number, answer: Message): LinuxError
 }
 
 export interface NetlinkSocket extends Disposable {
@@ -44,6 +49,11 @@ export interface NetlinkSocket extends Disposable {
   readonly netns: string | undefined
   /** What the kernel answers beside its acknowledgement. @throws LinuxError */
   ask(request: Request): Promise<Message[]>
+  /**
+   * Many requests that have no answer, few packets for all. The kernel does them in their order and goes on after one that
+   * it refuses. @returns for each request what it was refused with, or undefined @throws LinuxError when asking fails
+   */
+  askAll(requests: readonly Request[]): Promise<(LinuxError | undefined)[]>
   /** A whole list, read again when it changed meanwhile. @throws LinuxError; EAGAIN when it never stood still */
   dump(request: Request): Promise<Message[]>
   /** Each of a list that may be long and that changes all the time: it is read once. */
@@ -91,10 +101,8 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
     if (size > packet.length) throw new LinuxError('EMSGSIZE', 'recv', path)
     return unframe(Buffer.from(packet.subarray(0, size)))
   }
-  const exchange = async (
-    { type, flags = 0, body, call: tried, path }: Request,
-    take: (message: Message) => void,
-  ): Promise<{ isInterrupted: boolean }> => {
+  const exchange = async (asked: Request, take: (message: Message) => void): Promise<{ isInterrupted: boolean }> => {
+    const { type, flags = 0, body, call: tried, path } = asked
     sequence += 1
     const own = sequence
     const wanted = flags | NLM_F.REQUEST | NLM_F.ACK
@@ -107,16 +115,38 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
         isInterrupted ||= (message.flags & NLM_F.DUMP_INTR) !== 0
         if (message.type !== NLMSG_ERROR && message.type !== NLMSG_DONE) take(message)
         else {
-          const { errno, text } = outcomeOf(message)
-          if (errno !== 0) throw new LinuxError(errnoName(errno), tried, path, text)
+          const refused = refusalOf(asked, message)
+          if (refused) throw refused
           return { isInterrupted }
         }
       }
     }
   }
-  const inTurn: typeof exchange = async (request, take) => {
-    if (isClosed) throw new LinuxError('EBADF', request.call, request.path, 'netlink is closed')
-    const turn = last.then(async () => exchange(request, take))
+  /** Only the last one is acknowledged; of the others the kernel tells those that it refuses. */
+  const exchangeAll = async (requests: readonly Request[]): Promise<(LinuxError | undefined)[]> => {
+    const refusals = requests.map((): LinuxError | undefined => undefined)
+    const first = sequence + 1
+    sequence += requests.length
+    const end = sequence
+    const frames = requests.map(({ type, flags = 0, body }, index) => {
+      const wanted = flags | NLM_F.REQUEST | (first + index === end ? NLM_F.ACK : 0)
+      return frame({ type, flags: wanted, sequence: first + index, data: body })
+    })
+    const packets = Buffer.concat(frames.flatMap((one) => [one, Buffer.alloc(-one.length & 3)]))
+    const { call: tried = '', path = '' } = requests[0] ?? {}
+    if ((await callSlowly('send', fd, packets, packets.length, 0)) < 0) throw new LinuxError('EIO', tried, path)
+    for (;;) {
+      for (const message of await receive(path, slowDumps)) {
+        const request = requests[message.sequence - first]
+        if (!request || message.type !== NLMSG_ERROR) continue
+        refusals[message.sequence - first] = refusalOf(request, message)
+        if (message.sequence === end) return refusals
+      }
+    }
+  }
+  const inTurn = async <Answer>({ call: tried, path }: Request, work: () => Promise<Answer>): Promise<Answer> => {
+    if (isClosed) throw new LinuxError('EBADF', tried, path, 'netlink is closed')
+    const turn = last.then(work)
     // Who asked hears of a failure by `turn`; the next one in line goes on.
     last = turn.catch(() => {})
     return turn
@@ -125,19 +155,28 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
     netns,
     async ask(request) {
       const answers: Message[] = []
-      await inTurn(request, (message) => answers.push(message))
+      await inTurn(request, async () => exchange(request, (message) => answers.push(message)))
       return answers
+    },
+    async askAll(requests) {
+      const refusals: (LinuxError | undefined)[] = []
+      for (const some of packetsOf(requests)) {
+        const [head] = some
+        if (head) refusals.push(...(await inTurn(head, async () => exchangeAll(some))))
+      }
+      return refusals
     },
     async dump(request) {
       for (let tries = 1; tries <= dumpTries; tries += 1) {
         const answers: Message[] = []
-        const { isInterrupted } = await inTurn({ ...request, flags: NLM_F.DUMP }, (message) => answers.push(message))
+        const dump = { ...request, flags: NLM_F.DUMP }
+        const { isInterrupted } = await inTurn(dump, async () => exchange(dump, (message) => answers.push(message)))
         if (!isInterrupted) return answers
       }
       throw new LinuxError('EAGAIN', request.call, request.path, 'it changed each time while it was read')
     },
     async each(request, take) {
-      await inTurn({ ...request, flags: NLM_F.DUMP }, take)
+      await inTurn(request, async () => exchange({ ...request, flags: NLM_F.DUMP }, take))
     },
     [Symbol.dispose]() {
       isClosed = true
@@ -149,4 +188,26 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
       })
     },
   }
+}
+
+function refusalOf(request: Request, answer: Message): LinuxError | undefined {
+  const { errno, text } = outcomeOf(answer)
+  if (errno === 0) return undefined
+  return request.refusal?.(errno, answer) ?? new LinuxError(errnoName(errno), request.call, request.path, text)
+}
+
+/** Requests in their order, as many at once as go into a packet. */
+function* packetsOf(requests: readonly Request[]): Generator<Request[]> {
+  let some: Request[] = []
+  let bytes = 0
+  for (const request of requests) {
+    if (some.length === requestsAtOnce || bytes + request.body.length > bytesAtOnce) {
+      yield some
+      some = []
+      bytes = 0
+    }
+    some.push(request)
+    bytes += request.body.length
+  }
+  yield some
 }

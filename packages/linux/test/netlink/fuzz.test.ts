@@ -4,9 +4,12 @@ import { expect, test } from 'vitest'
 import { decodeAddress, encodeAddress } from '../../src/netlink/messages/address.ts'
 import { decodePort, encodePort } from '../../src/netlink/messages/bridge-port.ts'
 import { decodeVlans, encodeVlans } from '../../src/netlink/messages/bridge-vlan.ts'
-import { decodeFamily, decodeFeatures } from '../../src/netlink/messages/feature.ts'
+import { decodeFeatures } from '../../src/netlink/messages/feature.ts'
 import { decodeRedirect, encodeRedirect } from '../../src/netlink/messages/filter.ts'
 import { decodeFlow } from '../../src/netlink/messages/flow.ts'
+import { decodeFamily } from '../../src/netlink/messages/generic.ts'
+import { decodeSets, encodeEntries, encodeNewSet } from '../../src/netlink/messages/ipset.ts'
+import { decodeEntry, encodeEntry } from '../../src/netlink/messages/ipset-entry.ts'
 import { decodeLink } from '../../src/netlink/messages/link.ts'
 import { encodeNewLink } from '../../src/netlink/messages/link-request.ts'
 import { decode, encode } from '../../src/netlink/messages/message.ts'
@@ -20,8 +23,18 @@ import {
 import { decodeQdisc, encodeQdisc } from '../../src/netlink/messages/qdisc.ts'
 import { decodeRoute, encodeRoute } from '../../src/netlink/messages/route.ts'
 import { decodeRule, encodeRule } from '../../src/netlink/messages/rule.ts'
+import {
+  decodeRealServer,
+  decodeTimeouts,
+  decodeVersion,
+  decodeVirtualServer,
+  encodeRealServer,
+  encodeVirtualServer,
+} from '../../src/netlink/messages/virtual-server.ts'
 
 const mac = '02:00:00:00:00:01'
+const server = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'rr' } as const
+const ipset = { name: 'x', type: 'hash:ip,port,net', family: 4 } as const
 const hops = [{ link: 1, gateway: '10.0.0.1' }, { link: 2 }]
 /** Attributes within attributes, of all numbers that there may be. */
 const nests: fc.Arbitrary<Attribute[]> = fc.letrec<{ list: Attribute[] }>((tie) => ({
@@ -87,6 +100,21 @@ const decoders: Record<string, { good: readonly Buffer[]; read: (data: Buffer) =
   flows: { good: [], read: decodeFlow },
   families: { good: [], read: decodeFamily },
   features: { good: [], read: decodeFeatures },
+  'virtual servers': { good: [encodeVirtualServer(1, server)], read: decodeVirtualServer },
+  'real servers': {
+    good: [encodeRealServer(1, server, { address: '10.0.0.2', port: 8080 })],
+    read: (data) => decodeRealServer(data, server),
+  },
+  'time limits of virtual servers': { good: [], read: decodeTimeouts },
+  'the version of IPVS': { good: [], read: decodeVersion },
+  'IP sets': {
+    good: [encodeNewSet(ipset), encodeEntries(ipset, ['10.0.0.1,tcp:80,10.0.0.0/8'])],
+    read: (data) => decodeSets([encodeNewSet(ipset), data]),
+  },
+  'entries of IP sets': {
+    good: [encode(encodeEntry('hash:ip,port,net', '10.0.0.1,tcp:80,10.0.0.0/8'))],
+    read: (data) => decodeEntry('hash:ip,port,net', data),
+  },
 }
 
 test.each(Object.entries(decoders))('%s', (_, { good, read }) => {

@@ -2,14 +2,15 @@
 import fc from 'fast-check'
 import type { Arbitrary } from 'fast-check'
 import { expect, test } from 'vitest'
-import { addressText } from '../../src/netlink/ip.ts'
+import { addressBytes, addressText, isWithin } from '../../src/netlink/ip.ts'
 import { decodeAddress, encodeAddress } from '../../src/netlink/messages/address.ts'
 import { decodePort, encodePort } from '../../src/netlink/messages/bridge-port.ts'
 import { decodeVlans, encodeVlans } from '../../src/netlink/messages/bridge-vlan.ts'
 import { decodeRedirect, encodeRedirect } from '../../src/netlink/messages/filter.ts'
-import type { RouteProtocol, Scope } from '../../src/index.ts'
+import type { RouteProtocol, Scope, VirtualServer } from '../../src/index.ts'
 import { decodeDetails, encodeDetails } from '../../src/netlink/messages/link-kinds.ts'
 import type { LinkDetails } from '../../src/netlink/messages/link-kinds.ts'
+import { canonicalEntry } from '../../src/netlink/messages/ipset-entry.ts'
 import { decodeLink } from '../../src/netlink/messages/link.ts'
 import { encodeNewLink } from '../../src/netlink/messages/link-request.ts'
 import { decode, decodeAll, encode, frame, outcomeOf, unframe } from '../../src/netlink/messages/message.ts'
@@ -22,6 +23,12 @@ import {
 import { decodeQdisc, encodeQdisc } from '../../src/netlink/messages/qdisc.ts'
 import { decodeRoute, encodeRoute } from '../../src/netlink/messages/route.ts'
 import { decodeRule, encodeRule } from '../../src/netlink/messages/rule.ts'
+import {
+  decodeRealServer,
+  decodeVirtualServer,
+  encodeRealServer,
+  encodeVirtualServer,
+} from '../../src/netlink/messages/virtual-server.ts'
 
 const u16 = fc.nat(0xffff)
 const u32 = fc.nat(0xffff_ffff)
@@ -232,6 +239,46 @@ test('qdiscs and redirects', () => {
   )
   const redirect = fc.record({ index, priority: fc.integer({ min: 1, max: 0xffff }), to: index })
   holds(redirect, (given) => decodeRedirect(encodeRedirect(given)))
+})
+
+test('virtual servers and real servers', () => {
+  const persistent = (most: number): Arbitrary<object> =>
+    fc.record({ seconds: u32, prefixLength: fc.integer({ min: 1, max: most }) })
+  const set = fc.constant<true>(true)
+  const settings = { onePacket: set, fallback: set, sourcePort: set, schedulerFlag3: set }
+  const server = (address: Arbitrary<string>, most: number): Arbitrary<VirtualServer> => {
+    const protocol = fc.constantFrom('tcp', 'udp', 'sctp')
+    const key = fc.record({ protocol, address, port: u16, scheduler: fc.stringMatching(/^[a-z]{1,15}$/) })
+    return fc
+      .tuple(key, some({ ...settings, persistent: persistent(most) }))
+      .map(([fixed, given]) => ({ ...fixed, ...given }) as VirtualServer)
+  }
+  holds(fc.oneof(server(ip4, 32), server(ip6, 128)), (given) => decodeVirtualServer(encodeVirtualServer(1, given)))
+  const forwarding = fc.constantFrom('masquerade', 'local', 'tunnel', 'route', 'bypass')
+  const real = { port: u16, weight: fc.nat(65_535), forwarding, upperThreshold: u32, lowerThreshold: u32 }
+  fc.assert(
+    fc.property(server(ip, 32), fc.record({ address: ip, ...real }), (of, given) => {
+      expect(decodeRealServer(encodeRealServer(5, of, given), of)).toMatchObject(given)
+    }),
+  )
+})
+
+test('entries of IP sets keep their text; networks lose what their length leaves out', () => {
+  const port = fc.tuple(fc.constantFrom('tcp', 'udp', 'sctp'), u16).map(([protocol, number]) => `${protocol}:${number}`)
+  const entry = (...parts: Arbitrary<string>[]): Arbitrary<string> => fc.tuple(...parts).map((all) => all.join(','))
+  holds(ip, (given) => canonicalEntry('hash:ip', given))
+  holds(entry(ip, port), (given) => canonicalEntry('hash:ip,port', given))
+  holds(entry(ip, port, ip), (given) => canonicalEntry('hash:ip,port,ip', given))
+  holds(u16.map(String), (given) => canonicalEntry('bitmap:port', given))
+  fc.assert(
+    fc.property(ip4, port, prefix4, (address, at, prefix) => {
+      const [first, second, network = ''] = canonicalEntry('hash:ip,port,net', `${address},${at},${prefix}`).split(',')
+      expect([first, second]).toEqual([address, at])
+      expect(isWithin(prefix.split('/')[0] ?? '', network)).toBe(true)
+      const bits = addressBytes(network.split('/')[0] ?? '').reduce((sum, byte) => sum * 256 + byte, 0)
+      expect(bits % 2 ** (32 - Number(prefix.split('/')[1]))).toBe(0)
+    }),
+  )
 })
 
 test('frames and attributes, whole and cut anywhere', () => {

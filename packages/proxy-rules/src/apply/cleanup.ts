@@ -10,6 +10,7 @@ import type { SavedTable, SavedTables } from './saved.ts'
 
 export const canary = 'KUBE-PROXY-CANARY'
 
+/** Of the modes iptables and IPVS. */
 const proxyChains: readonly string[] = [
   'KUBE-SERVICES',
   'KUBE-EXTERNAL-SERVICES',
@@ -18,6 +19,11 @@ const proxyChains: readonly string[] = [
   'KUBE-PROXY-FIREWALL',
   'KUBE-POSTROUTING',
   'KUBE-MARK-MASQ',
+  'KUBE-LOAD-BALANCER',
+  'KUBE-NODE-PORT',
+  'KUBE-SOURCE-RANGES-FIREWALL',
+  'KUBE-IPVS-FILTER',
+  'KUBE-IPVS-OUT-FILTER',
   canary,
 ]
 

@@ -3,6 +3,7 @@ import type { ServiceGraph } from '../graph/service-graph.ts'
 import { changeLoadInTurn } from '../iptables/change-text.ts'
 import { loadTextsInTurn } from '../iptables/load.ts'
 import { rulesetInTurn, type IptablesRuleset } from '../iptables/ruleset.ts'
+import { ruleCount, type TableCount } from '../iptables/rule-count.ts'
 import { hasComments } from '../iptables/style.ts'
 import { completeLoadInTurn, wholeLoadInTurn } from '../iptables/whole-load.ts'
 import type { NodeFacts } from '../node/facts.ts'
@@ -14,10 +15,16 @@ import type { Iptables } from './iptables-restore.ts'
 import { chainsAtOnce } from './iptables-variant.ts'
 import { iptablesJumps, missingJumps } from './jumps.ts'
 
-/** @param most chains of service ports in one text */
+export interface IptablesBackendOptions {
+  /** Chains of service ports in one text; default: as many as the variant bears. */
+  most?: number
+  /** Told how many rules there are after each load. */
+  counted?(this: void, counts: readonly TableCount[]): void
+}
+
 export function createIptablesBackend(
   iptables: Iptables,
-  most: number = chainsAtOnce[iptables.variant],
+  { most = chainsAtOnce[iptables.variant], counted = () => {} }: IptablesBackendOptions = {},
 ): RuleBackend {
   /** What the kernel has; undefined when that is not known. */
   let committed: IptablesRuleset | undefined
@@ -36,6 +43,7 @@ export function createIptablesBackend(
       return [[canaryText(canary), ...first], ...others]
     })
     committed = whole.ruleset
+    counted(ruleCount(whole.ruleset, whole))
   }
   const loadChanges = async (
     previous: IptablesRuleset,
@@ -48,6 +56,7 @@ export function createIptablesBackend(
     const load = await inSlices(changeLoadInTurn(previous, next, most), signal)
     for (const text of await inSlices(loadTextsInTurn(load, most), signal)) await iptables.restore(text)
     committed = next
+    counted(ruleCount(next, load))
   }
   return {
     family: iptables.family,

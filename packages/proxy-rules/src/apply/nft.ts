@@ -1,8 +1,9 @@
 // Runs the program nft: a transaction for each text, and a look at what the table is made of.
 import { release } from 'node:os'
+import { openNetlink } from '@nodelet/linux'
 import type { IPFamily } from '../net/address.ts'
 import { tableName } from '../nftables/names.ts'
-import { probeText } from '../nftables/text.ts'
+import { cleanupText, probeText } from '../nftables/text.ts'
 import { runProgram } from './program.ts'
 
 /** A chain, set or map of the table. */
@@ -65,6 +66,13 @@ export async function openNft(family: IPFamily, netns?: string): Promise<Nft> {
       return stderr.includes('Device or resource busy') ? false : undefined
     },
   }
+}
+
+/** Removes our table of a family where it is there. @throws Error when that is refused, or there is no program nft */
+export async function removeTable(family: IPFamily, netns?: string): Promise<void> {
+  using netlink = openNetlink({ netns })
+  if (!(await netlink.nftables.hasTable(family === 'IPv4' ? 'ip' : 'ip6', tableName))) return
+  await (await openNft(family, netns)).run(cleanupText(family))
 }
 
 function numbersOf(version: string): number[] {

@@ -14,6 +14,8 @@ import type { Nft, NftObject } from './nft.ts'
 export interface NftablesBackendOptions {
   nft: Nft
   layout: NftablesLayout
+  /** Told when nft refuses to delete what is not used any more. */
+  cleanupFailed?: () => void
   log: Logger
 }
 
@@ -31,7 +33,8 @@ interface Unused extends NftObject {
 /** Kernels before 6.2 count a reference from a map for a moment after it is gone. */
 const unusedMs = 1000
 
-export function createNftablesBackend({ nft, layout, log }: NftablesBackendOptions): RuleBackend {
+export function createNftablesBackend(options: NftablesBackendOptions): RuleBackend {
+  const { nft, layout, cleanupFailed, log } = options
   const { family } = nft
   let committed: Committed | undefined
   let unused = new Map<string, Unused>()
@@ -89,6 +92,7 @@ export function createNftablesBackend({ nft, layout, log }: NftablesBackendOptio
       await nft.run(deletionText(family, chains, containers))
       return true
     } catch (error) {
+      cleanupFailed?.()
       log.warn({ err: error, family }, 'unused chains could not be deleted: all rules are loaded again')
       return false
     }

@@ -1,11 +1,11 @@
 // What another mode of the proxy left in the kernel, or the same mode with the other iptables.
 import type { Logger } from '../log.ts'
 import type { IPFamily } from '../net/address.ts'
-import { cleanupText } from '../nftables/text.ts'
 import { cleanUp, type CleanupOptions } from './cleanup.ts'
 import { openAllIptables } from './iptables-tools.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
-import { openNft } from './nft.ts'
+import { removeTable } from './nft.ts'
+import { removeIpvs } from './remove-ipvs.ts'
 
 /** What stays in the kernel. */
 export interface Kept extends CleanupOptions {
@@ -26,11 +26,13 @@ export async function removeOtherModes(kept: Kept, log: Logger, netns?: string):
     }
   }
   for (const family of families) {
-    if (!kept.nftables) await tryTo(family, async () => (await openNft(family, netns)).run(cleanupText(family)))
+    if (!kept.nftables) await tryTo(family, async () => removeTable(family, netns))
     await tryTo(family, async () => {
       for (const iptables of await openAllIptables(family, netns)) {
         if (iptables.variant !== kept.iptables[family]) await tryTo(family, async () => cleanUp(iptables, kept))
       }
     })
   }
+  for (const error of await removeIpvs({ netns, onlyWithLink: true }))
+    log.debug({ err: error }, 'not all of IPVS was removed')
 }

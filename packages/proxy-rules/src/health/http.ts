@@ -1,5 +1,5 @@
 // Small HTTP servers of the proxy.
-import { createServer, type RequestListener } from 'node:http'
+import { createServer, type RequestListener, type ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
 import { inNetns } from '../apply/program.ts'
 import type { Logger } from '../log.ts'
@@ -31,10 +31,13 @@ export interface ServeOptions {
   address: ListenAddress
   netns: string | undefined
   log: Logger
+  /** Told of each failure to listen. @returns whether that is the end: it is not tried again */
+  failed?: (error: Error) => boolean
 }
 
 /** Serves until closed. An address that is taken is told to the log once, and tried again each 5 s. */
-export function serve(answer: RequestListener, { name, address, netns, log }: ServeOptions): AsyncDisposable {
+export function serve(answer: RequestListener, options: ServeOptions): AsyncDisposable {
+  const { name, address, netns, log, failed } = options
   const { host, port } = address
   const server = createServer(answer)
   let retry: NodeJS.Timeout | undefined
@@ -52,6 +55,10 @@ export function serve(answer: RequestListener, { name, address, netns, log }: Se
   }
   server.on('error', (error) => {
     if (isOver) return
+    if (failed?.(error)) {
+      isOver = true
+      return
+    }
     if (!told)
       log.error({ err: error, address: `${host} ${port}` }, `${name} cannot listen: it is tried again each 5 s`)
     told = true
@@ -72,4 +79,12 @@ export function serve(answer: RequestListener, { name, address, netns, log }: Se
       await closed
     },
   }
+}
+
+/** Of a request, without what it asks. */
+export const pathOf = (url = '/'): string => url.split('?', 1)[0] ?? '/'
+
+/** As Go's servers say it. */
+export function notFound(response: ServerResponse): void {
+  response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('404 page not found\n')
 }

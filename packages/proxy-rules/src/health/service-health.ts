@@ -2,10 +2,11 @@
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import { inNetns } from '../apply/program.ts'
+import type { EventRecorder } from '../events.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import { findByPrefix } from '../graph/sorted.ts'
 import type { Logger } from '../log.ts'
-import type { IPFamily } from '../net/address.ts'
+import { parseAddress, type IPFamily } from '../net/address.ts'
 
 /** What a load balancer is told of one Service. */
 export interface ServiceHealth {
@@ -15,6 +16,9 @@ export interface ServiceHealth {
   /** Ready endpoints on this node, each address once. */
   localEndpoints: number
 }
+
+/** The same of each family that the Service has. */
+type FamilyHealth = Partial<Record<IPFamily, ServiceHealth>>
 
 /** The Services of these nodes that have a health check node port, by `namespace/name`. Pure. */
 function serviceHealth(nodes: readonly ServiceNode[]): Map<string, ServiceHealth> {
@@ -55,21 +59,24 @@ export interface HealthServers {
 }
 
 export interface HealthServerOptions {
+  nodeName: string
   netns: string | undefined
   /** Whether rules are being loaded in time. */
   isHealthy(): boolean
   /** Whether node ports answer on this address. */
   answersOn(address: string): boolean
+  events: Pick<EventRecorder, 'onService'>
   log: Logger
 }
 
 interface Listener {
   server: Server
-  health: ServiceHealth
+  port: number
+  health: FamilyHealth
 }
 
 /** What is known of one family. */
-interface FamilyHealth {
+interface KnownFamily {
   /** Of the graph. */
   version: object
   services: Map<string, ServiceHealth>
@@ -77,7 +84,7 @@ interface FamilyHealth {
 
 export function createHealthServers(options: HealthServerOptions): HealthServers {
   const listeners = new Map<string, Listener>()
-  const families = new Map<IPFamily, FamilyHealth>()
+  const families = new Map<IPFamily, KnownFamily>()
   /** Services whose port could not be opened. */
   const failed = new Set<string>()
   const drop = (key: string): void => {
@@ -86,8 +93,13 @@ export function createHealthServers(options: HealthServerOptions): HealthServers
     listener?.server.close()
     listener?.server.closeAllConnections()
   }
-  const wanted = (key: string): ServiceHealth | undefined =>
-    merge([...families.values()].flatMap(({ services }) => services.get(key) ?? []))
+  const wanted = (key: string): FamilyHealth | undefined => {
+    const found = [...families].flatMap(([family, { services }]) => {
+      const health = services.get(key)
+      return health ? [[family, health] as const] : []
+    })
+    return found.length > 0 ? Object.fromEntries(found) : undefined
+  }
   const listen = (key: string): void => {
     const health = wanted(key)
     const present = listeners.get(key)
@@ -106,7 +118,7 @@ export function createHealthServers(options: HealthServerOptions): HealthServers
       const touched = new Set(failed)
       failed.clear()
       for (const graph of graphs) for (const key of follow(families, graph)) touched.add(key)
-      for (const key of touched) if (wanted(key)?.port !== listeners.get(key)?.health.port) drop(key)
+      for (const key of touched) if (portOf(wanted(key)) !== listeners.get(key)?.port) drop(key)
       for (const key of touched) listen(key)
     },
     close: async () => {
@@ -120,7 +132,7 @@ export function createHealthServers(options: HealthServerOptions): HealthServers
 }
 
 /** Takes over what a graph has otherwise than the one of its family before, and says for which Services that may matter. */
-function follow(families: Map<IPFamily, FamilyHealth>, { family, nodes, version, change }: ServiceGraph): Set<string> {
+function follow(families: Map<IPFamily, KnownFamily>, { family, nodes, version, change }: ServiceGraph): Set<string> {
   const known = families.get(family)
   if (known?.version === version) return new Set()
   if (known?.version !== change.since) {
@@ -138,37 +150,44 @@ function follow(families: Map<IPFamily, FamilyHealth>, { family, nodes, version,
   return changed
 }
 
-/** One listener answers for all families. */
-const merge = (all: readonly ServiceHealth[]): ServiceHealth | undefined => {
-  const localEndpoints = Math.max(...all.map((health) => health.localEndpoints))
-  const last = all.at(-1)
-  return last && { ...last, localEndpoints }
-}
+/** It is the Service's, and so the same for all families. */
+const anyOf = ({ IPv4, IPv6 }: FamilyHealth): ServiceHealth | undefined => IPv4 ?? IPv6
+const portOf = (health: FamilyHealth | undefined): number | undefined => health && anyOf(health)?.port
 
-function open(health: ServiceHealth, options: HealthServerOptions, onFailure: () => void): Listener {
-  const { netns, isHealthy, answersOn, log } = options
-  const listener: Listener = { health, server: createServer() }
-  const { server } = listener
+function open(health: FamilyHealth, options: HealthServerOptions, onFailure: () => void): Listener {
+  const { nodeName, netns, isHealthy, answersOn, events, log } = options
+  const listener: Listener = { health, port: portOf(health) ?? 0, server: createServer() }
+  const { server, port } = listener
+  const healthAt = (address: string | undefined): ServiceHealth | undefined =>
+    listener.health[parseAddress(address)?.family ?? 'IPv4']
   server.on('request', (request, response) => {
     request.resume()
+    const own = healthAt(request.socket.localAddress)
+    if (!own) return void response.destroy()
     const healthy = isHealthy()
-    const { localEndpoints } = listener.health
-    response.writeHead(healthy && localEndpoints > 0 ? 200 : 503, {
+    response.writeHead(healthy && own.localEndpoints > 0 ? 200 : 503, {
       'content-type': 'application/json',
       'x-content-type-options': 'nosniff',
-      'x-load-balancing-endpoint-weight': String(localEndpoints),
+      'x-load-balancing-endpoint-weight': String(own.localEndpoints),
     })
-    response.end(healthBody(listener.health, healthy))
+    response.end(healthBody(own, healthy))
   })
   server.on('connection', (socket) => {
-    if (!answersOn(socket.localAddress?.replace(/^::ffff:/, '') ?? '')) socket.destroy()
+    const address = socket.localAddress?.replace(/^::ffff:/, '') ?? ''
+    if (!healthAt(address) || !answersOn(address)) socket.destroy()
   })
   server.on('error', (error) => {
-    const { namespace, name, port } = health
+    const { namespace = '', name = '' } = anyOf(listener.health) ?? {}
     log.warn({ err: error, namespace, name, port }, 'node port for health checks cannot be opened: it is tried again')
+    events.onService(namespace, name, {
+      type: 'Warning',
+      reason: 'FailedToStartServiceHealthcheck',
+      action: 'Listen',
+      note: `node ${nodeName} failed to start healthcheck "${namespace}/${name}" on port ${port}: ${error.message}`,
+    })
     onFailure()
   })
   // Without an address the socket is made in this very call, so that it belongs to the network namespace.
-  inNetns(netns, () => server.listen(health.port))
+  inNetns(netns, () => server.listen(port))
   return listener
 }

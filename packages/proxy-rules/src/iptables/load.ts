@@ -29,6 +29,8 @@ export interface ChainGroup {
   chains: readonly string[]
   /** In pieces, each of whole lines. */
   rules: LoadText
+  /** Of the rules. */
+  count: number
 }
 
 /** Collects the chains of one service port after the other. */
@@ -37,6 +39,7 @@ export class ChainGroups {
   readonly #groups: ChainGroup[] = []
   #chains: string[] = []
   #rules = new TextChunks()
+  #count = 0
 
   /** @param most chains after which a new group begins: those of a service port, which lead to each other, stay together */
   constructor(most: number) {
@@ -48,14 +51,18 @@ export class ChainGroups {
     for (const [chain, texts] of chains) {
       this.#chains.push(chain)
       for (const text of texts) this.#rules.add(`-A ${chain} ${text}`)
+      this.#count += texts.length
     }
   }
 
   /** What comes now is in another group. */
   cut(): void {
-    if (this.#chains.length > 0) this.#groups.push({ chains: this.#chains, rules: this.#rules.end() })
+    if (this.#chains.length > 0) {
+      this.#groups.push({ chains: this.#chains, rules: this.#rules.end(), count: this.#count })
+    }
     this.#chains = []
     this.#rules = new TextChunks()
+    this.#count = 0
   }
 
   end(): readonly ChainGroup[] {

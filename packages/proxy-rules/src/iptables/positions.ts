@@ -4,7 +4,7 @@
 /** The rules of one service port. */
 export interface Entry {
   key: string
-  /** Rules in each chain. */
+  /** Rules in each chain, and behind these those in chains of its own. */
   counts: readonly number[]
   /** Whether its own chains were written with comments. */
   comments: boolean

@@ -1,6 +1,7 @@
 // The proxy's metrics, by the names, labels and buckets that dashboards of kube-proxy know.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { ServiceGraph } from '../graph/service-graph.ts'
+import type { TableCount } from '../iptables/rule-count.ts'
 import type { ProxyMode } from '../mode.ts'
 import type { IPFamily } from '../net/address.ts'
 
@@ -15,6 +16,14 @@ export interface Sync {
 
 export interface ProxyMetrics {
   registry: Registry
+  /** What `/metrics/slis` shows. */
+  slis: Registry
+  /** The process was asked for a sign of life, and gave it. */
+  pinged(): void
+  /** Rules of iptables were loaded. */
+  counted(family: IPFamily, counts: readonly TableCount[]): void
+  /** nft refused to delete what is not used any more. */
+  cleanupFailed(family: IPFamily): void
   /** A Service or its endpoints changed. */
   changed(kind: 'service' | 'endpoint', key: string): void
   /** What has changed is being brought to the kernel. */
@@ -64,7 +73,6 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
     'From a change of endpoints until the kernel has it',
     programmingBuckets,
   )
-  const failures = failureCounters(mode, counter)
   const cleanSeconds = seconds('conntrack_reconciler_sync_duration_seconds', 'How long it takes to forget stale flows')
   const cleaned = counter('conntrack_reconciler_deleted_entries_total', 'Stale flows that were forgotten', [
     ...perFamily,
@@ -89,8 +97,14 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
       }
     },
   })
+  const modeMetrics = metricsOfMode(mode, gauge, counter)
+  const { slis, pinged } = sliMetrics()
   return {
     registry,
+    slis,
+    pinged,
+    counted: modeMetrics.counted,
+    cleanupFailed: modeMetrics.cleanupFailed,
     changed: (kind, key) => changes[kind].changed(key),
     taken: () => Object.values(changes).forEach((one) => one.taken()),
     queued: (family) => lastQueued.set({ ip_family: family }, Date.now() / 1000),
@@ -99,7 +113,7 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
       all.observe(labels, took)
       ;(isFull ? full : partial).observe(labels, took)
       if (succeeded) last.set(labels, Date.now() / 1000)
-      else failures(family, isFull)
+      else modeMetrics.failed(family, isFull)
     },
     programmed: (family, triggers) => {
       for (const trigger of triggers) {
@@ -114,7 +128,7 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
   }
 }
 
-type MakeGauge = (name: string, help: string) => Gauge
+type MakeGauge = <Label extends string = never>(name: string, help: string, labels?: Label[]) => Gauge<Label>
 type MakeCounter = <Label extends string = never>(name: string, help: string, labels?: Label[]) => Counter<Label>
 
 function changeMetrics(kind: 'service' | 'endpoint', gauge: MakeGauge, counter: MakeCounter) {
@@ -133,17 +147,68 @@ function changeMetrics(kind: 'service' | 'endpoint', gauge: MakeGauge, counter: 
   }
 }
 
-function failureCounters(mode: ProxyMode, counter: MakeCounter): (family: IPFamily, isFull: boolean) => void {
+/** What only some modes have. */
+interface ModeMetrics extends Pick<ProxyMetrics, 'counted' | 'cleanupFailed'> {
+  /** A load was refused. */
+  failed(family: IPFamily, isFull: boolean): void
+}
+
+function metricsOfMode(mode: ProxyMode, gauge: MakeGauge, counter: MakeCounter): ModeMetrics {
   const labels: 'ip_family'[] = [...perFamily]
+  const none = (): void => {}
   if (mode === 'nftables') {
     const failed = counter('sync_proxy_rules_nftables_sync_failures_total', 'Transactions that nft refused', labels)
-    return (family) => failed.inc({ ip_family: family })
+    const name = 'sync_proxy_rules_nftables_cleanup_failures_total'
+    const undeleted = counter(name, 'Deletions of unused chains that nft refused', labels)
+    return {
+      failed: (family) => failed.inc({ ip_family: family }),
+      cleanupFailed: (family) => undeleted.inc({ ip_family: family }),
+      counted: none,
+    }
   }
   const failed = counter('sync_proxy_rules_iptables_restore_failures_total', 'Loads that were refused', labels)
   const name = 'sync_proxy_rules_iptables_partial_restore_failures_total'
   const failedPartly = counter(name, 'Loads of the rules that changed that were refused', labels)
-  return (family, isFull) => {
-    failed.inc({ ip_family: family })
-    if (!isFull) failedPartly.inc({ ip_family: family })
+  const ofTable: ('table' | 'ip_family')[] = ['table', ...perFamily]
+  const total = gauge('sync_proxy_rules_iptables_total', 'Rules of the proxy', ofTable)
+  const last = gauge('sync_proxy_rules_iptables_last', 'Rules that the last load wrote', ofTable)
+  return {
+    failed: (family, isFull) => {
+      failed.inc({ ip_family: family })
+      if (!isFull) failedPartly.inc({ ip_family: family })
+    },
+    cleanupFailed: none,
+    counted: (family, counts) => {
+      for (const { table, total: all, written } of counts) {
+        total.set({ table, ip_family: family }, all)
+        last.set({ table, ip_family: family }, written)
+      }
+    },
+  }
+}
+
+/** The one check is whether the process answers. */
+function sliMetrics(): Pick<ProxyMetrics, 'slis' | 'pinged'> {
+  const slis = new Registry()
+  const registers = [slis]
+  const labels = { name: 'ping', type: 'healthz' }
+  const now = new Gauge({
+    name: 'kubernetes_healthcheck',
+    help: 'Whether a check of health is passed: 1, or 0',
+    labelNames: ['name', 'type'],
+    registers,
+  })
+  const results = new Counter({
+    name: 'kubernetes_healthchecks_total',
+    help: 'Checks of health by what they came to',
+    labelNames: ['name', 'type', 'status'],
+    registers,
+  })
+  return {
+    slis,
+    pinged: () => {
+      now.set(labels, 1)
+      results.inc({ ...labels, status: 'success' })
+    },
   }
 }

@@ -1,21 +1,17 @@
 // Features of links, such as checksums by the hardware, as messages of the generic netlink family ethtool. Pure.
 // @see ethtool(8), the kernel's Documentation/networking/ethtool-netlink.rst
-import { string, u16, u32 } from './codec.ts'
+import { string, u32 } from './codec.ts'
+import { encodeGeneric, genericHeadBytes } from './generic.ts'
 import type { LinkRef } from './link.ts'
-import { decode, decodeAll, decodeBody, encode, nested } from './message.ts'
+import { decode, decodeAll, decodeBody, nested } from './message.ts'
 import type { Attribute } from './message.ts'
 
-/** Type of the requests that ask for a family's number. */
-export const GENL_ID_CTRL = 16
-const CTRL_CMD_GETFAMILY = 3
-const CTRL_ATTR = { FAMILY_ID: 1, FAMILY_NAME: 2 }
 const ETHTOOL_MSG = { FEATURES_GET: 11, FEATURES_SET: 12 }
 const ETHTOOL_A_HEADER = { DEV_INDEX: 1, DEV_NAME: 2 }
 const ETHTOOL_A_FEATURES = { HEADER: 1, HW: 2, WANTED: 3, ACTIVE: 4, NOCHANGE: 5 }
 const ETHTOOL_A_BITSET = { NOMASK: 1, BITS: 3 }
 const ETHTOOL_A_BITSET_BITS_BIT = 1
 const ETHTOOL_A_BITSET_BIT = { NAME: 2, VALUE: 3 }
-const headBytes = 4
 
 export interface Feature {
   /** Kernel's name, for instance `tx-checksum-ip-generic`. */
@@ -23,17 +19,6 @@ export interface Feature {
   active: boolean
   /** Whether it can be switched. */
   changeable: boolean
-}
-
-/** `struct genlmsghdr` */
-const head = (command: number): Buffer => Buffer.from([command, 1, 0, 0])
-
-export const encodeFamilyQuestion = (name: string): Buffer =>
-  Buffer.concat([head(CTRL_CMD_GETFAMILY), encode([[CTRL_ATTR.FAMILY_NAME, string.encode(name)]])])
-
-export function decodeFamily(data: Buffer): number | undefined {
-  const id = decodeBody(data, headBytes).get(CTRL_ATTR.FAMILY_ID)
-  return id && u16.decode(id)
 }
 
 function linkAttribute(link: LinkRef): Attribute {
@@ -45,7 +30,7 @@ function linkAttribute(link: LinkRef): Attribute {
 }
 
 export const encodeFeatureQuestion = (link: LinkRef): Buffer =>
-  Buffer.concat([head(ETHTOOL_MSG.FEATURES_GET), encode([linkAttribute(link)])])
+  encodeGeneric(ETHTOOL_MSG.FEATURES_GET, [linkAttribute(link)])
 
 export function encodeFeatureChange(link: LinkRef, wanted: Readonly<Record<string, boolean>>): Buffer {
   const bits = Object.entries(wanted).map(([name, on]): Attribute => {
@@ -54,11 +39,11 @@ export function encodeFeatureChange(link: LinkRef, wanted: Readonly<Record<strin
     return [ETHTOOL_A_BITSET_BITS_BIT, bit]
   })
   const attributes: Attribute[] = [linkAttribute(link), [ETHTOOL_A_FEATURES.WANTED, [[ETHTOOL_A_BITSET.BITS, bits]]]]
-  return Buffer.concat([head(ETHTOOL_MSG.FEATURES_SET), encode(attributes)])
+  return encodeGeneric(ETHTOOL_MSG.FEATURES_SET, attributes)
 }
 
 export function decodeFeatures(data: Buffer): Feature[] {
-  const attributes = decodeBody(data, headBytes)
+  const attributes = decodeBody(data, genericHeadBytes)
   const bits = (type: number): Map<string, boolean> => decodeBits(nested(attributes, type))
   const [active, fixed] = [bits(ETHTOOL_A_FEATURES.ACTIVE), bits(ETHTOOL_A_FEATURES.NOCHANGE)]
   return [...bits(ETHTOOL_A_FEATURES.HW)].map(([name, canChange]) => ({

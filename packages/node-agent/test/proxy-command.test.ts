@@ -1,0 +1,111 @@
+// `nodelet proxy`, and how a node finds the configuration of its proxy.
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { isNamespacePinned, pinNamespaces, unpinNamespace } from '@nodelet/linux'
+import { parseKubeProxyConfiguration, prepareKernel, usualConntrack } from '@nodelet/proxy-rules'
+import { afterAll, afterEach, expect, test, vi } from 'vitest'
+import { parse } from 'yaml'
+import { runCli } from '../src/cli.ts'
+import { readProxyConfig } from '../src/config.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'nodelet-proxy-command-'))
+const file = join(folder, 'proxy.yaml')
+const netns = join(folder, 'net')
+afterAll(() => {
+  if (isNamespacePinned(netns)) unpinNamespace(netns)
+  rmSync(folder, { recursive: true })
+})
+
+afterEach(() => {
+  vi.unstubAllEnvs()
+  vi.restoreAllMocks()
+})
+
+const command = [
+  process.execPath,
+  '--conditions=@nodelet/source',
+  resolve(import.meta.dirname, '../src/cli.ts'),
+  'proxy',
+]
+const inNamespace = async (...args: string[]): Promise<string> =>
+  (await promisify(execFile)('nsenter', [`--net=${netns}`, '--', ...args])).stdout
+
+test('a node says what its file does not; what the flag says of the mode wins', async () => {
+  const node = { podCidr: '10.88.0.0/16', proxyConfig: undefined, proxyMode: undefined }
+  expect(await readProxyConfig(node)).toEqual(
+    parseKubeProxyConfiguration(
+      { clusterCIDR: '10.88.0.0/16', iptables: { minSyncPeriod: '100ms' }, nftables: { minSyncPeriod: '100ms' } },
+      'test',
+    ),
+  )
+  writeFileSync(
+    file,
+    'mode: nftables\niptables: {masqueradeAll: true}\nnftables: {minSyncPeriod: 2s}\nclusterCIDR: null\n',
+  )
+  expect(await readProxyConfig({ ...node, proxyConfig: file })).toMatchObject({
+    mode: 'nftables',
+    clusterCIDR: '',
+    iptables: { masqueradeAll: true, minSyncPeriod: '100ms' },
+    nftables: { minSyncPeriod: '2s' },
+  })
+  expect((await readProxyConfig({ ...node, proxyConfig: file, proxyMode: 'ipvs' })).mode).toBe('ipvs')
+  writeFileSync(file, 'mode: fast')
+  await expect(readProxyConfig({ ...node, proxyConfig: file })).rejects.toThrow(`${file}: mode: Invalid value: "fast"`)
+  writeFileSync(file, '')
+  expect((await readProxyConfig({ ...node, proxyConfig: file })).clusterCIDR).toBe('10.88.0.0/16')
+})
+
+test('the configuration is written with the flags over it', async () => {
+  writeFileSync(file, 'mode: nftables\nclusterCIDR: 10.1.0.0/16\n')
+  const written = join(folder, 'written.yaml')
+  const flags = ['--proxy-mode=iptables', '--masquerade-all', '--v', '2', '--cleanup=false', '--healthz-port=0']
+  expect(await runCli(['proxy', '--config', file, '--write-config-to', written, ...flags])).toBe(0)
+  expect(parse(readFileSync(written, 'utf8'))).toMatchObject({
+    apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+    mode: 'iptables',
+    clusterCIDR: '10.1.0.0/16',
+    iptables: { masqueradeAll: true },
+    logging: { verbosity: 2 },
+    healthzBindAddress: '',
+  })
+})
+
+test('what is wrong is told, and nothing is done', async () => {
+  vi.stubEnv('KUBERNETES_SERVICE_HOST', '')
+  const told = vi.spyOn(console, 'error').mockImplementation(() => {})
+  for (const [args, message] of [
+    [
+      ['--oom-score-adj=5000', '--proxy-mode=x'],
+      /✗ flags: mode: Invalid value: "x": .*; oomScoreAdj: Invalid value: 5000: .*\n→ nodelet proxy --help/,
+    ],
+    [[], /nodelet proxy --kubeconfig FILE/],
+    [['--master', 'https://127.0.0.1:9', '--proxy-mode', 'ipvs'], /mode: "ipvs": there are no rules for it here/],
+  ] as const) {
+    expect(await runCli(['proxy', ...args])).toBe(1)
+    expect(told).toHaveBeenLastCalledWith(expect.stringMatching(message))
+  }
+})
+
+test('--init-only sets what the kernel has to be told; --cleanup ends with 1 when not all could be removed', async () => {
+  pinNamespaces({ paths: { net: netns } })
+  const conntrack = { ...usualConntrack, udpSeconds: 77 }
+  const localTraffic = { mode: 'ClusterCIDR', cidrs: [] } as const
+  prepareKernel({ nodeName: 'node', nodeIPs: ['192.0.2.1'], localTraffic, conntrack, netns })
+  const sysctl = async (name: string): Promise<string> => inNamespace('cat', `/proc/sys/net/${name}`)
+  expect([await sysctl('netfilter/nf_conntrack_udp_timeout'), await sysctl('ipv4/conf/all/route_localnet')]).toEqual([
+    '77\n',
+    '1\n',
+  ])
+  await inNamespace('iptables', '-t', 'nat', '-N', 'KUBE-SERVICES')
+  await inNamespace('ipset', 'create', 'KUBE-LOOP-BACK', 'hash:ip')
+  await inNamespace('iptables', '-A', 'FORWARD', '-m', 'set', '--match-set', 'KUBE-LOOP-BACK', 'src')
+  const cleanup = inNamespace(...command, '--cleanup=true')
+  await expect(cleanup).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/✗ encountered an error while tearing down rules\n$/),
+  })
+  expect(await inNamespace('iptables-save')).not.toContain('KUBE-SERVICES')
+}, 60_000)

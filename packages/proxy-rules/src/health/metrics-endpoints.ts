@@ -1,0 +1,92 @@
+// What people and scrapers are answered: metrics, mode, configuration, profiles.
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import type { Registry } from 'prom-client'
+import type { ProxyMetrics } from '../metrics/proxy-metrics.ts'
+import type { ProxyMode } from '../mode.ts'
+import { notFound, pathOf } from './http.ts'
+
+export interface MetricsContext {
+  mode: ProxyMode
+  metrics: Pick<ProxyMetrics, 'registry' | 'slis' | 'pinged'>
+  /** What `/configz` shows; undefined: there is no such page. */
+  configuration: object | undefined
+  /** Whether there is anything below `/debug/`. */
+  enableProfiling: boolean
+  /** Answers `/debug/pprof/…`; undefined: it cannot be done here. */
+  profiles: RequestListener | undefined
+  /** Makes the log tell as much; undefined: it cannot be told. */
+  setVerbosity: ((verbosity: number) => void) | undefined
+}
+
+const plain = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' }
+/** As the Go proxy names it in its answer. */
+const configurationName = 'kubeproxy.config.k8s.io'
+
+/** `/metrics`, `/metrics/slis`, `/healthz`, `/proxyMode`, `/configz`, and with profiling what is below `/debug/`. */
+export function metricsEndpoints(context: MetricsContext): RequestListener {
+  const { mode, metrics, configuration, enableProfiling } = context
+  return (request, response) => {
+    const path = pathOf(request.url)
+    if (enableProfiling && path.startsWith('/debug/')) return debug(path, request, response, context)
+    request.resume()
+    if (path === '/proxyMode') response.writeHead(200, plain).end(mode)
+    else if (path === '/healthz' || path === '/healthz/ping') {
+      if (path === '/healthz') metrics.pinged()
+      const isVerbose = path === '/healthz' && new URL(request.url ?? '', 'http://x').searchParams.has('verbose')
+      response.writeHead(200, plain).end(isVerbose ? '[+]ping ok\nhealthz check passed\n' : 'ok')
+    } else if (path === '/metrics') sendMetrics(metrics.registry, response)
+    else if (path === '/metrics/slis') sendMetrics(metrics.slis, response)
+    else if (path === '/configz' && configuration) {
+      const headers = { 'content-type': 'application/json', 'x-content-type-options': 'nosniff' }
+      response.writeHead(200, headers).end(JSON.stringify({ [configurationName]: configuration }))
+    } else notFound(response)
+  }
+}
+
+function sendMetrics(registry: Registry, response: ServerResponse): void {
+  void registry.metrics().then(
+    (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
+    (error: unknown) => response.writeHead(500, plain).end(`${String(error)}\n`),
+  )
+}
+
+function debug(
+  path: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { profiles, setVerbosity }: MetricsContext,
+): void {
+  if (path === '/debug/flags/v') return void answerVerbosity(request, response, setVerbosity)
+  request.resume()
+  if (!path.startsWith('/debug/pprof')) return notFound(response)
+  if (profiles) profiles(request, response)
+  else response.writeHead(501, plain).end('this proxy was started without anything that makes profiles\n')
+}
+
+const mostBytes = 64
+
+async function answerVerbosity(
+  request: IncomingMessage,
+  response: ServerResponse,
+  setVerbosity: MetricsContext['setVerbosity'],
+): Promise<void> {
+  const end = (code: number, text: string): void => void response.writeHead(code, plain).end(text)
+  if (request.method !== 'PUT') {
+    request.resume()
+    return end(406, 'unsupported http method\n')
+  }
+  let body = ''
+  try {
+    for await (const piece of request.setEncoding('utf8')) {
+      body += piece as string
+      if (body.length > mostBytes) return end(400, `error reading request body: more than ${mostBytes} bytes\n`)
+    }
+  } catch {
+    return void response.destroy() // the client has gone
+  }
+  if (!/^-?\d{1,9}$/.test(body))
+    return end(400, `failed set klog.logging.verbosity ${JSON.stringify(body)}: is not an integer\n`)
+  if (!setVerbosity) return end(501, 'the verbosity of this log cannot be changed\n')
+  setVerbosity(Number(body))
+  end(200, `successfully set klog.logging.verbosity to ${body}`)
+}
