@@ -7,7 +7,9 @@ import { createIptablesBackend } from './apply/iptables-backend.ts'
 import { openIptables } from './apply/iptables-restore.ts'
 import { openNft } from './apply/nft.ts'
 import { createNftablesBackend } from './apply/nftables-backend.ts'
-import { removeOtherMode } from './apply/other-mode.ts'
+import { createIpvsBackend } from './apply/ipvs-backend.ts'
+import { prepareIpvs, type IpvsKernelSettings } from './apply/ipvs-kernel.ts'
+import { removeOtherModes } from './apply/other-mode.ts'
 import { inNetns } from './apply/program.ts'
 import { readSysctl, setConntrack, writeSysctl } from './apply/sysctls.ts'
 import { createFamilyProxier, interfacesIn } from './family-proxier.ts'
@@ -16,6 +18,7 @@ import { healthEndpoints, metricsEndpoints } from './health/endpoints.ts'
 import { parseListenAddress, serve, type ListenAddress } from './health/http.ts'
 import { isInTime, type FamilyWork } from './health/proxy-health.ts'
 import { createHealthServers } from './health/service-health.ts'
+import { excludedRanges, schedulerOf, type IpvsSettings } from './ipvs/style.ts'
 import { silentLogger, type Logger } from './log.ts'
 import { createProxyMetrics } from './metrics/proxy-metrics.ts'
 import type { ProxyMode } from './mode.ts'
@@ -27,19 +30,26 @@ import { createRunner, type Runner } from './runner.ts'
 import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry.ts'
 import { startTracker } from './tracker.ts'
 
+/** What there is in IPVS mode alone. */
+export interface IpvsProxierOptions extends IpvsSettings, IpvsKernelSettings {
+  /** Milliseconds between looks whether a real server that is gone has lost its last connection; default 1 minute. */
+  terminationPeriodMs?: number | undefined
+}
+
 export interface ProxierOptions {
   client: Pick<KubeClient, 'list' | 'watch'>
   nodeName: string
   /** The node's own addresses; the first one decides which family must work. */
   nodeIPs: readonly string[]
   localTraffic: LocalTraffic
-  /** Default `iptables`. What another mode left is removed. */
+  /** Default `iptables`. What other modes left is removed once the rules are loaded. */
   mode?: ProxyMode
+  ipvs?: IpvsProxierOptions
   /** How nftables rules are written; default `fast`; `compat` is as the Go proxy writes them. */
   nftablesLayout?: NftablesLayout
   /** A pinned network namespace that stands for the host; default: the own. */
   netns?: string
-  /** Milliseconds of rest after each sync; default 1000. The first sync runs at once. */
+  /** Milliseconds of rest after each sync; default 1000, in IPVS mode 0. The first sync runs at once. */
   minSyncPeriodMs?: number
   /** Milliseconds between looks whether somebody has flushed the rules, and the longest pause after failures; default 30 s. */
   syncPeriodMs?: number
@@ -76,13 +86,15 @@ const firstRetryMs = 1000
 
 /**
  * Starts the proxy, for IPv4 and, where the machine has it, IPv6. Needs root and the program `iptables` (with `-save` and
- * `-restore`, 1.6.2 or later), or in nftables mode `nft` (1.0.1 or later, Linux 5.13 or later).
+ * `-restore`, 1.6.2 or later), or in nftables mode `nft` (1.0.1 or later, Linux 5.13 or later); in IPVS mode also a kernel with IPVS,
+ * dummy devices and IP sets.
  *
  * @throws Error when that does not work for the family of the first node address; RangeError for malformed options
  */
 export async function startProxier(options: ProxierOptions): Promise<Proxier> {
-  const { client, nodeName, netns, minSyncPeriodMs = 1000, syncPeriodMs = 30_000, log = silentLogger } = options
+  const { client, nodeName, netns, syncPeriodMs = 30_000, log = silentLogger } = options
   const mode = modeOf(options)
+  const { minSyncPeriodMs = mode === 'ipvs' ? 0 : 1000 } = options
   const base = factsOf(options, mode)
   const healthzAddress = addressOf('healthzBindAddress', options)
   const metricsAddress = addressOf('metricsBindAddress', options)
@@ -90,16 +102,24 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     address ? [serve(answer, { name, address, netns, log })] : []
   const backends = await openFamilies(options, mode, log)
   if (mode === 'nftables') tellOfLoopback(base, log)
+  if (mode === 'ipvs') log.warn({}, 'the mode ipvs is deprecated in Kubernetes, which advises nftables')
   prepareKernel({ ...base, interfaces: {} }, log, netns)
-  await removeOtherMode(mode, log, netns)
   const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
   const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts: base, netns, metrics, log }))
+  const unloaded = new Set(proxiers)
+  /** After the first load of each family: until then what another mode left may serve. */
+  const loaded = async (proxier: FamilyProxier): Promise<void> => {
+    if (unloaded.delete(proxier) && unloaded.size === 0) await removeOtherModes(mode, log, netns)
+  }
   const runners = proxiers.map((proxier, index) =>
     createRunner({
       work: async () => {
         const update = feeds[index]?.take()
         metrics.taken()
-        if (update) await proxier.sync(update)
+        if (update) {
+          await proxier.sync(update)
+          await loaded(proxier)
+        }
         health.update(proxiers.flatMap((one) => one.graph() ?? []))
       },
       pauseMs: minSyncPeriodMs,
@@ -156,6 +176,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     await Promise.all(runners.map((runner) => runner.close()))
     await health.close()
   }
+  const closeFamilies = async (): Promise<void> => void (await Promise.all(proxiers.map((one) => one.close())))
   return {
     synced: async () => {
       await tracker.synced
@@ -166,10 +187,14 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       const graphs = proxiers.flatMap((one) => one.graph() ?? [])
       return answerInquiry(inquiry, { mode, layout: options.nftablesLayout ?? 'fast', graphs, facts })
     },
-    close,
+    close: async () => {
+      await close()
+      await closeFamilies()
+    },
     cleanup: async () => {
       await close()
       await Promise.all(proxiers.map((proxier) => proxier.cleanUp()))
+      await closeFamilies()
     },
   }
 }
@@ -182,11 +207,11 @@ function addressOf(
   return text === undefined ? undefined : parseListenAddress(field, text)
 }
 
-const modes: readonly unknown[] = ['iptables', 'nftables'] satisfies ProxyMode[]
+const modes: readonly unknown[] = ['iptables', 'ipvs', 'nftables'] satisfies ProxyMode[]
 
 function modeOf({ mode = 'iptables' }: ProxierOptions): ProxyMode {
   if (modes.includes(mode)) return mode
-  throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables or nftables`)
+  throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables, ipvs or nftables`)
 }
 
 async function openFamilies(options: ProxierOptions, mode: ProxyMode, log: Logger): Promise<RuleBackend[]> {
@@ -206,11 +231,23 @@ async function openFamilies(options: ProxierOptions, mode: ProxyMode, log: Logge
 
 async function openBackend(
   family: IPFamily,
-  { netns, nftablesLayout: layout = 'fast' }: ProxierOptions,
+  { netns, nftablesLayout: layout = 'fast', ipvs = {} }: ProxierOptions,
   mode: ProxyMode,
   log: Logger,
 ): Promise<RuleBackend> {
   if (mode === 'iptables') return createIptablesBackend(await openIptables(family, netns))
+  if (mode === 'ipvs') {
+    excludedRanges(ipvs, family)
+    await prepareIpvs(schedulerOf(ipvs.scheduler), ipvs, log, netns)
+    const { terminationPeriodMs } = ipvs
+    return createIpvsBackend({
+      iptables: await openIptables(family, netns),
+      settings: ipvs,
+      netns,
+      log,
+      terminationPeriodMs,
+    })
+  }
   return createNftablesBackend({ nft: await openNft(family, netns), layout, log })
 }
 
@@ -266,8 +303,10 @@ async function lookForFlush(
 ): Promise<void> {
   for (const [index, proxier] of proxiers.entries()) {
     try {
-      if (!(await proxier.wasFlushed())) continue
-      log.warn({}, 'somebody has flushed the rules: all are loaded again')
+      const astray = await proxier.isAstray()
+      if (!astray) continue
+      if (astray === 'flushed') log.warn({}, 'somebody has flushed the rules: all are loaded again')
+      else log.info({}, 'the addresses of the node have changed: all rules are loaded again')
       runners[index]?.request()
     } catch (error) {
       log.warn({ err: error }, 'could not look whether the rules are still there')

@@ -1,7 +1,8 @@
 // Takes the rules of proxy and kubelet away without either: for the day the node goes.
 import { cleanUp } from './apply/cleanup.ts'
 import { openIptables } from './apply/iptables-restore.ts'
-import { removeOtherMode } from './apply/other-mode.ts'
+import { removeIpvs } from './apply/ipvs-cleanup.ts'
+import { removeOtherModes } from './apply/other-mode.ts'
 import { silentLogger, type Logger } from './log.ts'
 
 /**
@@ -13,11 +14,12 @@ export async function removeNodeRules({
   netns,
   log = silentLogger,
 }: { netns?: string; log?: Logger } = {}): Promise<void> {
-  await removeOtherMode('iptables', log, netns)
+  await removeOtherModes('iptables', log, netns)
   await cleanUp(await openIptables('IPv4', netns), { kubelet: true })
   try {
     await cleanUp(await openIptables('IPv6', netns), { kubelet: true })
   } catch (error) {
     log.info({ err: error }, 'there are no rules for IPv6')
   }
+  await removeIpvs(netns)
 }

@@ -48,6 +48,7 @@ export interface InquiryContext {
  */
 export function answerInquiry(inquiry: Inquiry, { mode, layout, graphs, facts }: InquiryContext): InquiryAnswer {
   const { to, from } = inquiry
+  if (mode === 'ipvs') throw new RangeError('mode: packets of the mode ipvs are not traced; look with ipvsadm -Ln')
   if (inquiry.protocol !== undefined && !isProtocol(inquiry.protocol))
     throw new RangeError(`protocol: ${shown(inquiry.protocol)} is none of TCP, UDP, SCTP`)
   const target = addressTarget(to, inquiry.protocol) ?? serviceTarget(to, inquiry.protocol, graphs)

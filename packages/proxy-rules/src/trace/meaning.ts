@@ -2,7 +2,7 @@
 import type { Endpoint } from '../graph/endpoint.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import { cidrContains, isLoopback, parseAddress, parseCidr, type Address, type IPFamily } from '../net/address.ts'
-import type { ProxyMode } from '../mode.ts'
+import type { TracedMode } from '../mode.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { localSource } from '../node/local-traffic.ts'
 import { nodePortAddresses } from '../node/node-port-addresses.ts'
@@ -52,7 +52,7 @@ interface Traits {
   usualNodePorts: readonly string[]
 }
 
-const traits: Record<ProxyMode, Traits> = {
+const traits: Record<TracedMode, Traits> = {
   iptables: {
     refusesClusterIPs: ['forward', 'output'],
     refusesAddresses: ['input', 'forward'],
@@ -107,7 +107,7 @@ export function packetMeaning(
   graph: ServiceGraph,
   facts: NodeFacts,
   packet: Packet,
-  mode: ProxyMode,
+  mode: TracedMode,
 ): Meaning | undefined {
   const scene = sceneOf(graph, facts, launch(packet, graph.family), traits[mode])
   const claims = claimsOn(scene)

@@ -1,6 +1,6 @@
 // One meaning: what compiled programs do with packets is what the service graph says.
 import { compileIptables, compileNftables, packetMeaning, traceService } from '@nodelet/proxy-rules'
-import type { Meaning, Outcome, ProxyMode, ServiceGraph, Trace } from '@nodelet/proxy-rules'
+import type { Meaning, Outcome, TracedMode, ServiceGraph, Trace } from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseCidr, parseAddress, cidrContains } from '../../src/net/address.ts'
@@ -27,7 +27,7 @@ const evenly = ({ outcomes }: Meaning): (Outcome & { probability: number })[] =>
 
 interface Tried {
   program: string
-  mode: ProxyMode
+  mode: TracedMode
   traces: Trace[]
 }
 
