@@ -85,7 +85,7 @@ const withNode = (command: Command): Command =>
     .option('--api-port <port>', 'the API server (default: 6443)')
     .option('--kubelet-port <port>', "the kubelet's HTTPS server (default: 10250)")
     .option('--service-cidr <cidr>', 'addresses of Services (default: 10.96.0.0/16)')
-    .addOption(new Option('--proxy-mode <mode>', 'default: iptables').choices(['iptables', 'nftables']))
+    .addOption(new Option('--proxy-mode <mode>', 'default: iptables').choices(['iptables', 'ipvs', 'nftables']))
     .option('--manifests <folder>', 'static pods (default: manifests below the root)')
     .option('--kubelet-config <file>', 'KubeletConfiguration, YAML or JSON')
     .option('--down', 'remove all pods at the end; without it containers keep running')

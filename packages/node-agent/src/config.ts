@@ -102,7 +102,7 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   podCidr: cidr.default('10.88.0.0/16'),
   clusterDomain: z.string().default('cluster.local'),
   clusterDns: z.array(z.string()).default([]),
-  proxyMode: z.enum(['iptables', 'nftables']).default('iptables'),
+  proxyMode: z.enum(['iptables', 'ipvs', 'nftables']).default('iptables'),
   manifests: path.optional(),
   kubeletConfig: path.optional(),
   imageCredentialProviderConfig: path.optional(),

@@ -55,8 +55,7 @@ export function createAddresses(socket: NetlinkSocket): Addresses {
 
   return {
     list,
-    add: async (link, address) =>
-      void (await socket.ask(adding(link, await indexOf(socket, link), settings(address)))),
+    add: async (link, address) => void (await socket.ask(adding(link, await indexOf(socket, link), settings(address)))),
     delete: async (link, address) =>
       void (await socket.ask(deleting(link, await indexOf(socket, link), settings(address)))),
     async change(link, { add = [], delete: gone = [] }) {

@@ -83,7 +83,8 @@ export function leftoverText(saved: ReadonlyMap<string, SavedTable>, mode: Iptab
   return [...saved]
     .map(([name, { chains, rules }]) => {
       const used = new Set(usedChains[mode](name))
-      const goes = (chain: string): boolean => !used.has(chain) && (proxyChains.includes(chain) || (mode === 'ipvs' && isService(chain)))
+      const goes = (chain: string): boolean =>
+        !used.has(chain) && (proxyChains.includes(chain) || (mode === 'ipvs' && isService(chain)))
       const doomed = new Set([...chains].filter(goes))
       const isOurs = (chain: string): boolean => proxyChains.includes(chain) || isService(chain)
       const jumps = rules.filter((rule) => !isOurs(rule.chain) && jumpsInto(rule.text, new Set([...doomed, ...used])))

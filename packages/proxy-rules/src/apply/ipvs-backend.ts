@@ -134,7 +134,8 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
       }),
     wasFlushed: () =>
       inTurn(async () => committed !== undefined && !(await isWhole(committed.program, netlink, iptables))),
-    isOutdated: (facts) => committed !== undefined && committed.program.style !== ipvsStyleText(facts, family, settings),
+    isOutdated: (facts) =>
+      committed !== undefined && committed.program.style !== ipvsStyleText(facts, family, settings),
     cleanUp: () =>
       inTurn(async () => {
         committed = undefined

@@ -81,7 +81,9 @@ async function loadModule(ipvs: Ipvs): Promise<void> {
     (error: unknown) => (error as Error).message,
   )
   if (await ipvs.version()) return
-  throw new Error(`the kernel has no IPVS (${said || 'modprobe ip_vs loaded nothing'}): use the mode nftables or iptables`)
+  throw new Error(
+    `the kernel has no IPVS (${said || 'modprobe ip_vs loaded nothing'}): use the mode nftables or iptables`,
+  )
 }
 
 /** One that is in use is there. */

@@ -61,7 +61,14 @@ export function kernelServer({
   }
 }
 
-const settingsText = ({ scheduler, persistent, onePacket, fallback, sourcePort, schedulerFlag3 }: KernelServer): string =>
+const settingsText = ({
+  scheduler,
+  persistent,
+  onePacket,
+  fallback,
+  sourcePort,
+  schedulerFlag3,
+}: KernelServer): string =>
   JSON.stringify([
     scheduler,
     persistent?.seconds,

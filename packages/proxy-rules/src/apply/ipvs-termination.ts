@@ -45,7 +45,7 @@ export function createTermination(ipvs: Ipvs): Termination {
     const ended: Leaving[] = []
     for (const [index, of] of servers.entries()) {
       const present = new Map(found[index]?.map((server) => [realKey(server), server]))
-      for (const leaving of [...(waiting.get(serverKey(of))?.values() ?? [])]) {
+      for (const leaving of waiting.get(serverKey(of))?.values() ?? []) {
         const server = present.get(realKey(leaving.server))
         const connections = (server?.activeConnections ?? 0) + (server?.inactiveConnections ?? 0)
         if (connections === 0) ended.push(leaving)
