@@ -50,6 +50,7 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
   const termination = createTermination(ipvs)
   let committed: Committed | undefined
   let timer: NodeJS.Timeout | undefined
+  let isClosed = false
   /** Loads, looks and terminations come one after the other. */
   let last: Promise<unknown> = Promise.resolve()
 
@@ -142,12 +143,15 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
         termination.forget()
         const excluded = excludedRanges(settings, family)
         await cleanUp(iptables)
-        await removeIpvsOf(family, netlink, (address) => isOthers(address, excluded))
+        // It may be asked for after the end.
+        using own = openNetlink({ netns })
+        await removeIpvsOf(family, own, (address) => isOthers(address, excluded))
       }),
     close: () =>
       inTurn(async () => {
         clearTimeout(timer)
-        netlink[Symbol.dispose]()
+        if (!isClosed) netlink[Symbol.dispose]()
+        isClosed = true
       }),
   }
 }
