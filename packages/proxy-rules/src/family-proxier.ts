@@ -31,9 +31,10 @@ export interface FamilyProxier {
   graph(): ServiceGraph | undefined
   /** What rules are compiled with at this moment. */
   facts(): NodeFacts
-  /** Whether somebody has removed the rules; the next sync is then a full one. */
-  wasFlushed(): Promise<boolean>
+  /** Whether somebody has removed the rules, or the node has changed so that it needs others; the next sync is then a full one. */
+  isAstray(): Promise<'flushed' | 'outdated' | undefined>
   cleanUp(): Promise<void>
+  close(): Promise<void>
 }
 
 /** Full syncs at least this often, in milliseconds, if the backend wants them. */
@@ -129,16 +130,19 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
     },
     graph: () => latest,
     facts: currentFacts,
-    wasFlushed: async () => {
-      if (!applied || isFlushed || !(await backend.wasFlushed())) return false
+    isAstray: async () => {
+      if (!applied || isFlushed) return undefined
+      const isOutdated = backend.isOutdated?.(currentFacts()) ?? false
+      if (!isOutdated && !(await backend.wasFlushed())) return undefined
       // A load that goes on meanwhile may have put back a part of it.
       isFlushed = true
-      return true
+      return isOutdated ? 'outdated' : 'flushed'
     },
     cleanUp: async () => {
       applied = undefined
       await backend.cleanUp()
     },
+    close: async () => backend.close?.(),
   }
 }
 

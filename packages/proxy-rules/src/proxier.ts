@@ -10,6 +10,8 @@ import { openIptables } from './apply/iptables-tools.ts'
 import { iptablesVariants, type IptablesVariant } from './apply/iptables-variant.ts'
 import { openNft } from './apply/nft.ts'
 import { createNftablesBackend } from './apply/nftables-backend.ts'
+import { createIpvsBackend } from './apply/ipvs-backend.ts'
+import { prepareIpvs, type IpvsKernelSettings } from './apply/ipvs-kernel.ts'
 import { removeOtherModes, type Kept } from './apply/other-mode.ts'
 import { inNetns } from './apply/program.ts'
 import { readSysctl, writeSysctl } from './apply/sysctls.ts'
@@ -19,6 +21,7 @@ import type { FamilyProxier } from './family-proxier.ts'
 import { isInTime, type FamilyWork } from './health/proxy-health.ts'
 import { planServers } from './health/servers.ts'
 import { createHealthServers } from './health/service-health.ts'
+import { excludedRanges, schedulerOf, type IpvsSettings } from './ipvs/style.ts'
 import { silentLogger, type Logger } from './log.ts'
 import { createProxyMetrics, type ProxyMetrics } from './metrics/proxy-metrics.ts'
 import type { ProxyMode } from './mode.ts'
@@ -31,6 +34,12 @@ import { inSlices } from './slices.ts'
 import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry.ts'
 import { startTracker } from './tracker.ts'
 
+/** What there is in IPVS mode alone. */
+export interface IpvsProxierOptions extends IpvsSettings, IpvsKernelSettings {
+  /** Milliseconds between looks whether a real server that is gone has lost its last connection; default 1 minute. */
+  terminationPeriodMs?: number | undefined
+}
+
 export interface ProxierOptions {
   /** Without `create` and `patch` it writes no events. */
   client: Pick<KubeClient, 'list' | 'watch'> & Partial<Pick<KubeClient, 'create' | 'patch'>>
@@ -38,18 +47,19 @@ export interface ProxierOptions {
   /** The node's own addresses; the first one decides which family must work. */
   nodeIPs: readonly string[]
   localTraffic: LocalTraffic
-  /** Default `iptables`. What another mode left is removed. */
+  /** Default `iptables`. What other modes left is removed once the rules are loaded. */
   mode?: ProxyMode
   /**
    * Which iptables has the rules, in iptables mode. Default: that with a kubelet's chains, else that with more rules of others,
    * else what the machine's `iptables` is.
    */
   iptablesVariant?: IptablesVariant
+  ipvs?: IpvsProxierOptions
   /** How nftables rules are written; default `fast`; `compat` is as the Go proxy writes them. */
   nftablesLayout?: NftablesLayout
   /** A pinned network namespace that stands for the host; default: the own. */
   netns?: string
-  /** Milliseconds of rest after each sync; default 1000. The first sync runs at once. */
+  /** Milliseconds of rest after each sync; default 1000, in IPVS mode 0. The first sync runs at once. */
   minSyncPeriodMs?: number
   /** Milliseconds between looks whether somebody has flushed the rules, and the longest pause after failures; default 30 s. */
   syncPeriodMs?: number
@@ -103,31 +113,40 @@ const firstRetryMs = 1000
 
 /**
  * Starts the proxy, for IPv4 and, where the machine has it, IPv6. Needs root and the program `iptables` (with `-save` and
- * `-restore`, 1.6.2 or later), or in nftables mode `nft` (1.0.1 or later, Linux 5.13 or later).
+ * `-restore`, 1.6.2 or later), or in nftables mode `nft` (1.0.1 or later, Linux 5.13 or later); in IPVS mode also a kernel with IPVS,
+ * dummy devices and IP sets.
  *
  * @throws Error when that does not work for the family of the first node address; RangeError for malformed options
  */
 export async function startProxier(options: ProxierOptions): Promise<Proxier> {
-  const { client, nodeName, netns, minSyncPeriodMs = 1000, syncPeriodMs = 30_000, log = silentLogger } = options
+  const { client, nodeName, netns, syncPeriodMs = 30_000, log = silentLogger } = options
   const mode = modeOf(options)
+  const { minSyncPeriodMs = mode === 'ipvs' ? 0 : 1000 } = options
   const base = factsOf(options, mode)
   const openServers = planServers(options)
   const failed = options.failed ?? ((error) => log.error({ err: error }, 'the proxy has to be started anew'))
   const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
   const backends = await openFamilies(options, mode, metrics, log)
   if (mode === 'nftables') tellOfLoopback(base, log)
-  await removeOtherModes(keptBy(mode, backends), log, netns)
   const facts = { ...base, conntrackLiberal: prepareKernel(options) }
   const { create, patch } = client
   const events = createRecorder({ client: create && patch && { create, patch }, nodeName, log })
   const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts, netns, metrics, log }))
+  const unloaded = new Set(proxiers)
+  /** After the first load of each family: until then what another mode left may serve. */
+  const loaded = async (proxier: FamilyProxier): Promise<void> => {
+    if (unloaded.delete(proxier) && unloaded.size === 0) await removeOtherModes(keptBy(mode, backends), log, netns)
+  }
   const runners = proxiers.map((proxier, index) =>
     createRunner({
       work: async (signal) => {
         const feed = feeds[index]
         const update = feed && (await inSlices(feed.takeInTurn(), signal))
         metrics.taken()
-        if (update) await proxier.sync(update, signal)
+        if (update) {
+          await proxier.sync(update, signal)
+          await loaded(proxier)
+        }
         health.update(proxiers.flatMap((one) => one.graph() ?? []))
       },
       pauseMs: minSyncPeriodMs,
@@ -183,6 +202,11 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     { netns, events, hardFail: options.bindAddressHardFail ? failed : undefined, log },
   )
   events.onNode({ type: 'Normal', reason: 'Starting', action: 'StartKubeProxy', note: '' })
+  if (mode === 'ipvs') {
+    const note = 'the mode ipvs is deprecated in Kubernetes, which advises nftables'
+    log.warn({}, note)
+    events.onNode({ type: 'Warning', reason: 'IPVSDeprecation', action: 'StartKubeProxy', note })
+  }
   let looking: Promise<void> | undefined
   const look = (): void => {
     looking ??= lookForFlush(proxiers, runners, log).finally(() => (looking = undefined))
@@ -198,6 +222,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     await health.close()
     await events.close()
   }
+  const closeFamilies = async (): Promise<void> => void (await Promise.all(proxiers.map((one) => one.close())))
   return {
     synced: async () => {
       await tracker.synced
@@ -206,22 +231,26 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     trace: (inquiry) => {
       const current = proxiers[0]?.facts() ?? { ...facts, interfaces: interfacesIn(netns) }
       const graphs = proxiers.flatMap((one) => one.graph() ?? [])
-      return answerInquiry(inquiry, { mode, layout: options.nftablesLayout ?? 'fast', graphs, facts: current })
+      return answerInquiry(inquiry, { mode, layout: options.nftablesLayout ?? 'fast', ipvs: options.ipvs ?? {}, graphs, facts: current })
     },
-    close,
+    close: async () => {
+      await close()
+      await closeFamilies()
+    },
     cleanup: async () => {
       await close()
       await Promise.all(proxiers.map((proxier) => proxier.cleanUp()))
       await removeOtherModes(keptBy(mode, backends), log, netns)
+      await closeFamilies()
     },
   }
 }
 
-const modes: readonly unknown[] = ['iptables', 'nftables'] satisfies ProxyMode[]
+const modes: readonly unknown[] = ['iptables', 'ipvs', 'nftables'] satisfies ProxyMode[]
 
 function modeOf({ mode = 'iptables' }: Pick<ProxierOptions, 'mode'>): ProxyMode {
   if (modes.includes(mode)) return mode
-  throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables or nftables`)
+  throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables, ipvs or nftables`)
 }
 
 function variantOf({ iptablesVariant: variant }: ProxierOptions): IptablesVariant | undefined {
@@ -231,7 +260,7 @@ function variantOf({ iptablesVariant: variant }: ProxierOptions): IptablesVarian
 
 function keptBy(mode: ProxyMode, backends: readonly RuleBackend[]): Kept {
   return {
-    nftables: mode === 'nftables',
+    mode,
     iptables: Object.fromEntries(backends.map(({ family, iptables }) => [family, iptables])),
   }
 }
@@ -263,10 +292,17 @@ async function openBackend(
   metrics: ProxyMetrics,
   log: Logger,
 ): Promise<RuleBackend> {
-  const { netns, nftablesLayout: layout = 'fast' } = options
+  const { netns, nftablesLayout: layout = 'fast', ipvs = {} } = options
   if (mode === 'iptables') {
     const iptables = await openIptables(family, { netns, variant: variantOf(options), log })
     return createIptablesBackend(iptables, { counted: (counts) => metrics.counted(family, counts) })
+  }
+  if (mode === 'ipvs') {
+    excludedRanges(ipvs, family)
+    await prepareIpvs(schedulerOf(ipvs.scheduler), ipvs, log, netns)
+    const { terminationPeriodMs } = ipvs
+    const iptables = await openIptables(family, { netns, variant: variantOf(options), log })
+    return createIpvsBackend({ iptables, settings: ipvs, netns, log, terminationPeriodMs })
   }
   const cleanupFailed = (): void => metrics.cleanupFailed(family)
   return createNftablesBackend({ nft: await openNft(family, netns), layout, cleanupFailed, log })
@@ -348,8 +384,10 @@ async function lookForFlush(
 ): Promise<void> {
   for (const [index, proxier] of proxiers.entries()) {
     try {
-      if (!(await proxier.wasFlushed())) continue
-      log.warn({}, 'somebody has flushed the rules: all are loaded again')
+      const astray = await proxier.isAstray()
+      if (!astray) continue
+      if (astray === 'flushed') log.warn({}, 'somebody has flushed the rules: all are loaded again')
+      else log.info({}, 'the addresses of the node have changed: all rules are loaded again')
       runners[index]?.request()
     } catch (error) {
       log.warn({ err: error }, 'could not look whether the rules are still there')

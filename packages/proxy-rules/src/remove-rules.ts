@@ -59,6 +59,7 @@ async function removeAll({ netns, log = silentLogger }: RemoveOptions, what: Cle
   }
   if (errors.length > 0) throw new AggregateError(errors, 'encountered an error while tearing down rules')
 }
+
 /** What the kernel does not have has no rules either. */
 async function passOverUnusable(iptables: Iptables, work: () => Promise<void>): Promise<void> {
   try {

@@ -301,7 +301,7 @@ describe.each(['compat', 'fast'] as const)('layout %s', (nftablesLayout) => {
     await start({ mode: 'iptables' })
     expect(await list('list', 'tables')).not.toContain('kube-proxy')
     expect(await ask('client', clusterAddress)).toEqual(['a'])
-    await expect(start({ mode: 'ipvs' as 'iptables' })).rejects.toThrow('mode: "ipvs" is none')
+    await expect(start({ mode: 'userspace' as 'iptables' })).rejects.toThrow('mode: "userspace" is none')
   })
 
   test('loopback addresses cannot have node ports: the log says so', async () => {

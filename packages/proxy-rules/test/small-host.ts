@@ -18,6 +18,8 @@ export const podIPv6s: Record<Pod, string> = { a: 'fd99:1::2', b: 'fd99:2::2', c
 
 export interface SmallHost {
   netns: string
+  /** Where a pod's network is pinned, or the host's. */
+  netnsOf(place: Pod | 'host'): string
   /** Runs a program in the host. */
   run(program: string, ...args: string[]): Promise<string>
   runIn(pod: Pod, program: string, ...args: string[]): Promise<string>
@@ -87,6 +89,7 @@ export async function startSmallHost(): Promise<SmallHost> {
   const servers: { place: Pod | 'host'; child: ChildProcess }[] = []
   const host: SmallHost = {
     netns: at('host'),
+    netnsOf: at,
     run: async (program, ...args) => must(await runProgram(program, args, { netns: at('host') }), program, args),
     runIn: async (pod, program, ...args) => must(await runProgram(program, args, { netns: at(pod) }), program, args),
     routeLocalnet: (place) => void writeSysctl('net/ipv4/conf/all/route_localnet', 1, silentLogger, at(place)),

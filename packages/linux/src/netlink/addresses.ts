@@ -6,7 +6,7 @@ import type { LinkRef } from './messages/link.ts'
 import type { Family } from './ip.ts'
 import { indexOf } from './links.ts'
 import { NLM_F } from './messages/message.ts'
-import type { NetlinkSocket } from './socket.ts'
+import type { NetlinkSocket, Request } from './socket.ts'
 import { until, watchAddresses } from './watch.ts'
 
 export interface AddressFilter {
@@ -20,6 +20,11 @@ export interface Addresses {
   add(link: LinkRef, address: string | NewAddress): Promise<void>
   delete(link: LinkRef, address: string | NewAddress): Promise<void>
   /**
+   * Deletes and then adds addresses, many in one packet; what is there already, or is not, is passed over.
+   * @throws LinuxError of the first that is refused; the others are done
+   */
+  change(link: LinkRef, change: { add?: readonly string[]; delete?: readonly string[] }): Promise<void>
+  /**
    * Waits until no address of the link is tentative, and tells its addresses; one that another machine has is
    * flagged `dadFailed`. A link that is down, or whose cable is out, checks nothing and settles never.
    * @throws the signal's reason
@@ -29,10 +34,19 @@ export interface Addresses {
 
 export function createAddresses(socket: NetlinkSocket): Addresses {
   const settings = (address: string | NewAddress): NewAddress => (typeof address === 'string' ? { address } : address)
-  const change = async (type: number, verb: string, link: LinkRef, address: NewAddress, flags = 0): Promise<void> => {
-    const body = encodeAddress(await indexOf(socket, link), address)
-    await socket.ask({ type, flags, call: `${verb} address`, path: `${address.address} of ${link}`, body })
-  }
+  const adding = (link: LinkRef, index: number, address: NewAddress): Request => ({
+    type: RTM_NEWADDR,
+    flags: NLM_F.CREATE | NLM_F.EXCL,
+    call: 'add address',
+    path: `${address.address} of ${link}`,
+    body: encodeAddress(index, address),
+  })
+  const deleting = (link: LinkRef, index: number, address: NewAddress): Request => ({
+    type: RTM_DELADDR,
+    call: 'delete address',
+    path: `${address.address} of ${link}`,
+    body: encodeAddress(index, address),
+  })
   const list: Addresses['list'] = async ({ link, family } = {}) => {
     const body = encodeAddressFilter(link === undefined ? undefined : await indexOf(socket, link), family)
     const answers = await socket.dump({ type: RTM_GETADDR, call: 'list', path: 'addresses', body })
@@ -41,8 +55,18 @@ export function createAddresses(socket: NetlinkSocket): Addresses {
 
   return {
     list,
-    add: async (link, address) => change(RTM_NEWADDR, 'add', link, settings(address), NLM_F.CREATE | NLM_F.EXCL),
-    delete: async (link, address) => change(RTM_DELADDR, 'delete', link, settings(address)),
+    add: async (link, address) => void (await socket.ask(adding(link, await indexOf(socket, link), settings(address)))),
+    delete: async (link, address) =>
+      void (await socket.ask(deleting(link, await indexOf(socket, link), settings(address)))),
+    async change(link, { add = [], delete: gone = [] }) {
+      const index = await indexOf(socket, link)
+      const refusals = await socket.askAll([
+        ...gone.map((address) => deleting(link, index, { address })),
+        ...add.map((address) => adding(link, index, { address })),
+      ])
+      const refusal = refusals.find((error) => error && !['EEXIST', 'EADDRNOTAVAIL'].includes(error.code))
+      if (refusal) throw refusal
+    },
     async untilSettled(link, signal) {
       const index = await indexOf(socket, link)
       return until(

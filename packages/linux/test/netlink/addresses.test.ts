@@ -16,6 +16,19 @@ async function pair({ out }: Networks): Promise<{ a: number; b: number }> {
   return { a: a?.index ?? 0, b: b?.index ?? 0 }
 }
 
+test('many addresses are added and deleted at once; what is so already is passed over', async () => {
+  using net = makeNetworks()
+  const { addresses } = net.out
+  const many = Array.from({ length: 250 }, (_, index) => `10.9.0.${index + 1}/32`)
+  await addresses.change('lo', { add: many })
+  await addresses.change('lo', { add: many, delete: ['10.8.0.1/32'] })
+  const found = await addresses.list({ link: 'lo', family: 4 })
+  expect(found.map(({ address }) => address).toSorted()).toEqual(many.toSorted())
+  await addresses.change('lo', { delete: many.slice(1), add: ['fd00::1/128'] })
+  expect((await addresses.list({ link: 'lo' })).map(({ address }) => address)).toEqual(['10.9.0.1/32', 'fd00::1/128'])
+  await expect(addresses.change('none', { add: many })).rejects.toThrow('ENODEV: get link none')
+})
+
 test('addresses with all their options', async () => {
   using net = makeNetworks()
   const { out } = net

@@ -24,6 +24,10 @@ export interface RuleBackend {
   isRenewed(graph: ServiceGraph): boolean
   /** Whether somebody has removed the rules. */
   wasFlushed(): Promise<boolean>
+  /** Whether the node has changed so that other rules are right for it; default: it is for others to tell. */
+  isOutdated?(facts: NodeFacts): boolean
   /** Removes all rules. Safe to run again. */
   cleanUp(): Promise<void>
+  /** What it holds open of the kernel is let go; the rules stay. */
+  close?(): Promise<void>
 }

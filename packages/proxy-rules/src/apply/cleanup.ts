@@ -2,15 +2,24 @@
 import { firewallChain, isLocalnetRule } from '../iptables/localnet.ts'
 import { isServiceChain } from '../iptables/names.ts'
 import { deletableInPieces } from '../iptables/load.ts'
+import { glueChains } from '../ipvs/glue.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { chainsAtOnce } from './iptables-variant.ts'
-import { jumpsInto } from './jumps.ts'
+import { iptablesJumps, ipvsJumps, isRuleOf, jumpsInto, type Jump } from './jumps.ts'
 import { kubeletCanary, kubeletChains } from './kubelet-program.ts'
 import type { SavedTable, SavedTables } from './saved.ts'
 
 export const canary = 'KUBE-PROXY-CANARY'
 
-/** Of the modes iptables and IPVS. */
+/** Those that only the mode ipvs has. */
+export const ipvsChains: readonly string[] = [
+  'KUBE-LOAD-BALANCER',
+  'KUBE-NODE-PORT',
+  'KUBE-SOURCE-RANGES-FIREWALL',
+  'KUBE-IPVS-FILTER',
+  'KUBE-IPVS-OUT-FILTER',
+]
+
 const proxyChains: readonly string[] = [
   'KUBE-SERVICES',
   'KUBE-EXTERNAL-SERVICES',
@@ -19,12 +28,8 @@ const proxyChains: readonly string[] = [
   'KUBE-PROXY-FIREWALL',
   'KUBE-POSTROUTING',
   'KUBE-MARK-MASQ',
-  'KUBE-LOAD-BALANCER',
-  'KUBE-NODE-PORT',
-  'KUBE-SOURCE-RANGES-FIREWALL',
-  'KUBE-IPVS-FILTER',
-  'KUBE-IPVS-OUT-FILTER',
   canary,
+  ...ipvsChains,
 ]
 
 export interface CleanupOptions {
@@ -72,8 +77,16 @@ function tableTexts(
   const doomed = new Set([...chains].filter(goes))
   const outside = rules.filter(({ chain }) => !doomed.has(chain))
   const ours = outside.filter((rule) => jumpsInto(rule.text, doomed) || (!isShared && isLocalnetRule(rule)))
-  if (doomed.size === 0 && ours.length === 0) return []
-  const removals = ours.map(({ chain, text }) => `-D ${chain} ${text}`)
+  return removalTexts(name, doomed, { rules: ours, most })
+}
+
+function removalTexts(
+  name: string,
+  doomed: ReadonlySet<string>,
+  { rules, most }: { rules: SavedTable['rules']; most: number },
+): string[] {
+  if (doomed.size === 0 && rules.length === 0) return []
+  const removals = rules.map(({ chain, text }) => `-D ${chain} ${text}`)
   if (doomed.size <= most) return [tableText(name, [...doomed], removals, [...doomed])]
   const fixed = [...doomed].filter((chain) => !isServiceChain(chain))
   const pieces = deletableInPieces([...doomed].filter(isServiceChain), most)
@@ -97,6 +110,39 @@ function tableText(
     ...deleted.map((chain) => `-X ${chain}`),
     'COMMIT\n',
   ].join('\n')
+}
+
+/** What the modes iptables and ipvs have in one table, apart from chains of single Services. */
+const usedChains: Readonly<Record<IptablesMode, (table: string) => readonly string[]>> = {
+  iptables: () => proxyChains.filter((chain) => !ipvsChains.includes(chain)),
+  ipvs: (table) => (table === 'nat' || table === 'filter' ? glueChains[table] : []),
+}
+const modeJumps: Readonly<Record<IptablesMode, readonly Jump[]>> = { iptables: iptablesJumps, ipvs: ipvsJumps }
+
+/** The modes whose rules are in iptables. */
+export type IptablesMode = 'iptables' | 'ipvs'
+
+/**
+ * The texts that remove what the other one of the two modes has left: chains that this mode does not have, and jumps that it does
+ * not make. None when nothing is there. Pure.
+ */
+export function leftoverTexts(saved: SavedTables, mode: IptablesMode, { most = Infinity }: CleanupLimits = {}): string[] {
+  return [...saved].flatMap(([name, { chains, rules }]) => {
+    const used = new Set(usedChains[mode](name))
+    const goes = (chain: string): boolean =>
+      !used.has(chain) && (proxyChains.includes(chain) || (mode === 'ipvs' && isServiceChain(chain)))
+    const doomed = new Set([...chains].filter(goes))
+    const isOurs = (chain: string): boolean => proxyChains.includes(chain) || isServiceChain(chain)
+    const jumps = rules.filter((rule) => !isOurs(rule.chain) && jumpsInto(rule.text, new Set([...doomed, ...used])))
+    const odd = jumps.filter((rule) => !modeJumps[mode].some((jump) => jump.table === name && isRuleOf(rule, jump)))
+    return removalTexts(name, doomed, { rules: odd, most })
+  })
+}
+
+/** Safe to run again. @throws Error when iptables refuses */
+export async function removeLeftovers(iptables: Iptables, mode: IptablesMode): Promise<void> {
+  const most = chainsAtOnce[iptables.variant]
+  await iptables.update((saved) => leftoverTexts(saved, mode, { most }))
 }
 
 /** Safe to run again. @throws Error when iptables refuses */

@@ -1,6 +1,6 @@
 // The jumps from the kernel's own chains to ours. Pure.
 import { comment, type IptablesProgram, type Rule } from '../iptables/program.ts'
-import type { SavedTables } from './saved.ts'
+import type { SavedTable, SavedTables } from './saved.ts'
 
 /** A jump from one of the kernel's chains to one of ours. */
 export interface Jump {
@@ -81,7 +81,7 @@ export function missingJumps(
   const present = saved.get(table)?.rules ?? []
   return jumps
     .filter((wanted) => wanted.table === table && targets.includes(wanted.target))
-    .filter((wanted) => !present.some(({ chain, text }) => chain === wanted.parent && isJump(text, wanted)))
+    .filter((wanted) => !present.some((rule) => isRuleOf(rule, wanted)))
     .map(ruleOf)
 }
 
@@ -90,8 +90,9 @@ export function jumpsInto(text: string, targets: ReadonlySet<string>): boolean {
   return targets.has(/(?:^| )-j (\S+)$/.exec(text)?.[1] ?? '')
 }
 
-function isJump(text: string, { target, fresh, note }: Jump): boolean {
-  if (!jumpsInto(text, new Set([target]))) return false
+/** Whether a printed rule is the jump. */
+export function isRuleOf({ chain, text }: SavedTable['rules'][number], { parent, target, fresh, note }: Jump): boolean {
+  if (chain !== parent || !jumpsInto(text, new Set([target]))) return false
   return text.includes('--ctstate NEW') === fresh && (note === '' || text.includes(`"${note}"`))
 }
 

@@ -1,23 +1,24 @@
 // What another mode of the proxy left in the kernel, or the same mode with the other iptables.
 import type { Logger } from '../log.ts'
+import type { ProxyMode } from '../mode.ts'
 import type { IPFamily } from '../net/address.ts'
-import { cleanUp, type CleanupOptions } from './cleanup.ts'
+import { cleanUp, removeLeftovers } from './cleanup.ts'
 import { openAllIptables } from './iptables-tools.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
 import { removeTable } from './nft.ts'
 import { removeIpvs } from './remove-ipvs.ts'
 
 /** What stays in the kernel. */
-export interface Kept extends CleanupOptions {
-  nftables: boolean
-  /** Of each family; what is in the other variants goes, and so does all of a family that is not named. */
+export interface Kept {
+  mode: ProxyMode
+  /** Of each family that has rules there; what is in the other variants goes, and so does all of a family that is not named. */
   iptables: Partial<Record<IPFamily, IptablesVariant>>
 }
 
 const families: readonly IPFamily[] = ['IPv4', 'IPv6']
 
 /** Removes the rest, for both families. Where a tool is not there, or its tables are not, nothing can be left. */
-export async function removeOtherModes(kept: Kept, log: Logger, netns?: string): Promise<void> {
+export async function removeOtherModes({ mode, iptables: kept }: Kept, log: Logger, netns?: string): Promise<void> {
   const tryTo = async (family: IPFamily, work: () => Promise<void>): Promise<void> => {
     try {
       await work()
@@ -26,13 +27,15 @@ export async function removeOtherModes(kept: Kept, log: Logger, netns?: string):
     }
   }
   for (const family of families) {
-    if (!kept.nftables) await tryTo(family, async () => removeTable(family, netns))
+    if (mode !== 'nftables') await tryTo(family, async () => removeTable(family, netns))
     await tryTo(family, async () => {
       for (const iptables of await openAllIptables(family, netns)) {
-        if (iptables.variant !== kept.iptables[family]) await tryTo(family, async () => cleanUp(iptables, kept))
+        const isKept = mode !== 'nftables' && iptables.variant === kept[family]
+        await tryTo(family, async () => (isKept ? removeLeftovers(iptables, mode) : cleanUp(iptables)))
       }
     })
   }
+  if (mode === 'ipvs') return
   for (const error of await removeIpvs({ netns, onlyWithLink: true }))
     log.debug({ err: error }, 'not all of IPVS was removed')
 }

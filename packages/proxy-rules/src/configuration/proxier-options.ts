@@ -2,7 +2,7 @@
 import type { ConntrackSettings } from '../apply/conntrack-settings.ts'
 import { parseAddress, type IPFamily } from '../net/address.ts'
 import type { LocalTraffic } from '../node/facts.ts'
-import type { ProxierOptions } from '../proxier.ts'
+import type { IpvsProxierOptions, ProxierOptions } from '../proxier.ts'
 import { checkedMs } from './duration.ts'
 import { canonicalListenAddress } from './listen-address.ts'
 import type { ConfiguredMode, KubeProxyConfiguration } from './types.ts'
@@ -12,6 +12,7 @@ export type ConfiguredOptions = Pick<
   ProxierOptions,
   | 'localTraffic'
   | 'mode'
+  | 'ipvs'
   | 'minSyncPeriodMs'
   | 'syncPeriodMs'
   | 'nodePortAddresses'
@@ -28,20 +29,19 @@ export type ConfiguredOptions = Pick<
 
 export const configuredMode = ({ mode }: KubeProxyConfiguration): ConfiguredMode => mode || 'iptables'
 
-/**
- * @param podCIDRs of the Node, for `detectLocalMode: NodeCIDR`
- * @throws RangeError for a mode that there are no rules for
- */
+/** @param podCIDRs of the Node, for `detectLocalMode: NodeCIDR` */
 export function proxierOptionsOf(
   configuration: KubeProxyConfiguration,
   podCIDRs: readonly string[] = [],
 ): ConfiguredOptions {
   const mode = configuredMode(configuration)
-  if (mode === 'ipvs') throw new RangeError('mode: "ipvs": there are no rules for it here; use iptables or nftables')
-  const { masqueradeAll, masqueradeBit, syncPeriod, minSyncPeriod } = configuration[mode]
+  const { syncPeriod, minSyncPeriod } = configuration[mode]
+  // Those of iptables are for the mode ipvs, too, which has its rules there.
+  const { masqueradeAll, masqueradeBit } = configuration[mode === 'ipvs' ? 'iptables' : mode]
   const { healthzBindAddress, metricsBindAddress } = configuration
   return {
     mode,
+    ...(mode === 'ipvs' && { ipvs: ipvsOf(configuration) }),
     masqueradeAll,
     masqueradeBit,
     syncPeriodMs: checkedMs(syncPeriod),
@@ -67,6 +67,19 @@ function localTrafficOf(
     return { mode: detectLocalMode, prefix: detectLocal.interfaceNamePrefix }
   if (detectLocalMode === 'NodeCIDR') return { mode: detectLocalMode, cidrs: podCIDRs }
   return { mode: 'ClusterCIDR', cidrs: clusterCIDR === '' ? [] : clusterCIDR.split(',') }
+}
+
+/** Seconds, as the kernel keeps them; 0 leaves what it has. */
+function ipvsOf({ ipvs }: KubeProxyConfiguration): IpvsProxierOptions {
+  const seconds = (text: string): number => Math.trunc(checkedMs(text) / 1000)
+  return {
+    scheduler: ipvs.scheduler,
+    excludeCIDRs: ipvs.excludeCIDRs,
+    strictARP: ipvs.strictARP,
+    tcpTimeoutSeconds: seconds(ipvs.tcpTimeout),
+    tcpFinTimeoutSeconds: seconds(ipvs.tcpFinTimeout),
+    udpTimeoutSeconds: seconds(ipvs.udpTimeout),
+  }
 }
 
 function conntrackOf({ conntrack }: KubeProxyConfiguration): ConntrackSettings {

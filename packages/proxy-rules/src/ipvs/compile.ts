@@ -9,7 +9,7 @@ import { glueProgram } from './glue.ts'
 import type { Demand, IpvsPart, IpvsProgram } from './program.ts'
 import { servicePart } from './service-part.ts'
 import { ipSets } from './sets.ts'
-import { excludedRanges, ipvsStyle, type IpvsSettings } from './style.ts'
+import { excludedRanges, ipvsStyle, ipvsStyleText, type IpvsSettings } from './style.ts'
 
 /** How a program is compiled. */
 export interface IpvsOptions extends IpvsSettings {
@@ -33,7 +33,7 @@ export function* compileIpvsInTurn(
 ): Steps<IpvsProgram> {
   const { family } = graph
   const style = ipvsStyle(facts, family, settings)
-  const styleText = JSON.stringify({ ...style, ownAddresses: [...style.ownAddresses] })
+  const styleText = ipvsStyleText(facts, family, settings)
   const known = previous?.style === styleText ? previous : undefined
   const parts = yield* partsInTurn(graph, known, (node) => servicePart(node, style))
   const demand = demandOf(parts, known)

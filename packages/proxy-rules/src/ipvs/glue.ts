@@ -7,15 +7,18 @@ import type { NodeFacts } from '../node/facts.ts'
 import { masqueradeMark } from '../node/masquerade-mark.ts'
 import { setName, type SetKey } from './sets.ts'
 
-const natChains = ['KUBE-SERVICES', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ', 'KUBE-LOAD-BALANCER', 'KUBE-NODE-PORT']
-const filterChains = [
-  'KUBE-FORWARD',
-  'KUBE-NODE-PORT',
-  'KUBE-PROXY-FIREWALL',
-  'KUBE-SOURCE-RANGES-FIREWALL',
-  'KUBE-IPVS-FILTER',
-  'KUBE-IPVS-OUT-FILTER',
-]
+/** All chains of the glue, by table. */
+export const glueChains: Readonly<Record<'nat' | 'filter', readonly string[]>> = {
+  nat: ['KUBE-SERVICES', 'KUBE-POSTROUTING', 'KUBE-MARK-MASQ', 'KUBE-LOAD-BALANCER', 'KUBE-NODE-PORT'],
+  filter: [
+    'KUBE-FORWARD',
+    'KUBE-NODE-PORT',
+    'KUBE-PROXY-FIREWALL',
+    'KUBE-SOURCE-RANGES-FIREWALL',
+    'KUBE-IPVS-FILTER',
+    'KUBE-IPVS-OUT-FILTER',
+  ],
+}
 
 /** What the glue is made of. */
 export interface GlueInput {
@@ -127,8 +130,8 @@ const setRules: readonly SetRule[] = [
  */
 export function glueProgram(input: GlueInput): IptablesProgram {
   const { family, facts } = input
-  const nat = new TableBuilder('nat', natChains)
-  const filter = new TableBuilder('filter', filterChains)
+  const nat = new TableBuilder('nat', glueChains.nat)
+  const filter = new TableBuilder('filter', glueChains.filter)
   const to: Writer = { ...input, nat, filter }
   const mark = masqueradeMark(facts.masqueradeBit)
   nat.add('KUBE-SERVICES', '-s', family === 'IPv4' ? '127.0.0.0/8' : '::1/128', '-j', 'RETURN')

@@ -29,7 +29,8 @@ const usualScheduler = 'rr'
 const schedulerName = /^[a-z][a-z\d_-]{0,14}$/
 const linkLocal = /^fe[89ab]/
 
-function schedulerOf(name: string): string {
+/** @throws RangeError for what is no name of a scheduler */
+export function schedulerOf(name = ''): string {
   if (name === '') return usualScheduler
   if (schedulerName.test(name)) return name
   throw new RangeError(`scheduler: ${shown(name)} is no name of an IPVS scheduler; use one such as rr, lc, sh or mh`)
@@ -47,7 +48,7 @@ function ownAddresses(facts: NodeFacts, family: IPFamily): string[] {
 }
 
 /** @throws RangeError for a malformed scheduler or entry of `nodePortAddresses` */
-export function ipvsStyle(facts: NodeFacts, family: IPFamily, { scheduler = '' }: IpvsSettings): IpvsStyle {
+export function ipvsStyle(facts: NodeFacts, family: IPFamily, { scheduler }: IpvsSettings): IpvsStyle {
   const own = ownAddresses(facts, family)
   const { [dummyDevice]: _, ...interfaces } = facts.interfaces
   // Loopback addresses never serve: IPVS does not see what the node sends to itself there.
@@ -59,6 +60,12 @@ export function ipvsStyle(facts: NodeFacts, family: IPFamily, { scheduler = '' }
     nodePortAddresses: all ? own : addresses,
     nodeIP: parseAddress(facts.nodeIPs[family])?.text,
   }
+}
+
+/** What programs of one style have in common. @throws RangeError as `ipvsStyle` does */
+export function ipvsStyleText(facts: NodeFacts, family: IPFamily, settings: IpvsSettings): string {
+  const style = ipvsStyle(facts, family, settings)
+  return JSON.stringify({ ...style, ownAddresses: [...style.ownAddresses] })
 }
 
 /** @throws RangeError for a malformed entry */

@@ -62,8 +62,11 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
     endpoint: changeMetrics('endpoint', gauge, counter),
   }
   const all = seconds('sync_proxy_rules_duration_seconds', 'How long loads of rules take')
-  const full = seconds('sync_full_proxy_rules_duration_seconds', 'How long loads of all rules take')
-  const partial = seconds('sync_partial_proxy_rules_duration_seconds', 'How long loads of the rules that changed take')
+  // As in the Go proxy, whose mode ipvs has no partial loads.
+  const parts = mode !== 'ipvs' && {
+    full: seconds('sync_full_proxy_rules_duration_seconds', 'How long loads of all rules take'),
+    partial: seconds('sync_partial_proxy_rules_duration_seconds', 'How long loads of the rules that changed take'),
+  }
   const last = gauge('sync_proxy_rules_last_timestamp_seconds', 'When rules were loaded last', [...perFamily])
   const lastQueued = gauge('sync_proxy_rules_last_queued_timestamp_seconds', 'When a load was asked for last', [
     ...perFamily,
@@ -111,7 +114,7 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
     synced: ({ family, full: isFull, seconds: took, succeeded }) => {
       const labels = { ip_family: family }
       all.observe(labels, took)
-      ;(isFull ? full : partial).observe(labels, took)
+      if (parts) parts[isFull ? 'full' : 'partial'].observe(labels, took)
       if (succeeded) last.set(labels, Date.now() / 1000)
       else modeMetrics.failed(family, isFull)
     },
@@ -167,6 +170,8 @@ function metricsOfMode(mode: ProxyMode, gauge: MakeGauge, counter: MakeCounter):
     }
   }
   const failed = counter('sync_proxy_rules_iptables_restore_failures_total', 'Loads that were refused', labels)
+  if (mode === 'ipvs')
+    return { failed: (family) => failed.inc({ ip_family: family }), cleanupFailed: none, counted: none }
   const name = 'sync_proxy_rules_iptables_partial_restore_failures_total'
   const failedPartly = counter(name, 'Loads of the rules that changed that were refused', labels)
   const ofTable: ('table' | 'ip_family')[] = ['table', ...perFamily]

@@ -9,7 +9,8 @@ import type { IpvsSettings } from '../ipvs/style.ts'
 import { compileNftables } from '../nftables/compile.ts'
 import type { NftablesLayout } from '../nftables/style.ts'
 import type { NodeFacts } from '../node/facts.ts'
-import { packetMeaning, type RuleMode } from './meaning.ts'
+import type { ProxyMode } from '../mode.ts'
+import { packetMeaning } from './meaning.ts'
 import type { Packet } from './packet.ts'
 import { traceService, type Program, type Trace } from './trace-service.ts'
 
@@ -25,7 +26,7 @@ export interface Inquiry {
 }
 
 export interface InquiryAnswer {
-  mode: RuleMode
+  mode: ProxyMode
   packet: Packet
   /** Of which Service the destination is, as `namespace/name:port`; undefined when of none, or several claim it. */
   service: string | undefined
@@ -35,7 +36,7 @@ export interface InquiryAnswer {
 }
 
 export interface InquiryContext {
-  mode: RuleMode
+  mode: ProxyMode
   layout: NftablesLayout
   /** Of IPVS mode. */
   ipvs?: IpvsSettings

@@ -28,9 +28,6 @@ interface Claim {
   canServe: boolean
 }
 
-/** The modes that programs are compiled for. */
-export type RuleMode = ProxyMode | 'ipvs'
-
 /** Where the modes of this file differ. */
 interface Traits {
   /** Without endpoints: where packets to cluster IPs, to other addresses, and to node ports are refused. */
@@ -54,7 +51,7 @@ interface Traits {
   usualNodePorts: readonly string[]
 }
 
-const traits: Record<Exclude<RuleMode, 'ipvs'>, Traits> = {
+const traits: Record<Exclude<ProxyMode, 'ipvs'>, Traits> = {
   iptables: {
     refusesClusterIPs: ['forward', 'output'],
     refusesAddresses: ['input', 'forward'],
@@ -95,7 +92,7 @@ export function packetMeaning(
   graph: ServiceGraph,
   facts: NodeFacts,
   packet: Packet,
-  mode: RuleMode,
+  mode: ProxyMode,
 ): Meaning | undefined {
   const inFlight = launch(packet, graph.family)
   if (mode === 'ipvs') return ipvsMeaning(graph, facts, inFlight)

@@ -438,7 +438,13 @@ test('options of a proxier', () => {
     syncPeriodMs: 60_000,
     minSyncPeriodMs: 100,
   })
-  expect(() => proxierOptionsOf(parse({ mode: 'ipvs' }))).toThrow(RangeError)
+  const ipvs = { scheduler: 'lc', strictARP: true, tcpTimeout: '15m', minSyncPeriod: '0s', excludeCIDRs: ['10.0.0.0/8'] }
+  expect(proxierOptionsOf(parse({ mode: 'ipvs', ipvs, iptables: { masqueradeAll: true } }))).toMatchObject({
+    mode: 'ipvs',
+    masqueradeAll: true,
+    ipvs: { scheduler: 'lc', strictARP: true, tcpTimeoutSeconds: 900, excludeCIDRs: ['10.0.0.0/8'] },
+    minSyncPeriodMs: 0,
+  })
 })
 
 test.each([

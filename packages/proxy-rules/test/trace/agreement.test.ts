@@ -1,6 +1,6 @@
 // One meaning: what compiled programs do with packets is what the service graph says.
 import { compileIptables, compileIpvs, compileNftables, packetMeaning, traceService } from '@nodelet/proxy-rules'
-import type { Meaning, Outcome, RuleMode, ServiceGraph, ServiceNode, Trace } from '@nodelet/proxy-rules'
+import type { Meaning, Outcome, ProxyMode, ServiceGraph, ServiceNode, Trace } from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseCidr, parseAddress, cidrContains } from '../../src/net/address.ts'
@@ -27,7 +27,7 @@ const evenly = ({ outcomes }: Meaning): (Outcome & { probability: number })[] =>
 
 interface Tried {
   program: string
-  mode: RuleMode
+  mode: ProxyMode
   traces: Trace[]
 }
 
@@ -172,7 +172,7 @@ function expectExplained(tried: readonly Tried[], graph: ServiceGraph, one: Case
 
 test('programs send packets where the graph says, and modes differ where it is told', { timeout }, () => {
   const seen = new Map<string, number>()
-  const named = (mode: RuleMode, departures: Departures): string[] =>
+  const named = (mode: ProxyMode, departures: Departures): string[] =>
     Object.keys(departures).map((reason) => `${mode}: ${reason}`)
   const unexplained = new Set([...named('nftables', toNftables), ...named('ipvs', toIpvs)])
   fc.assert(

@@ -1,0 +1,282 @@
+// The proxy in IPVS mode: virtual servers, sets and rules in a kernel that has IPVS, and packets. In ipvs-guest.test.ts' guest.
+import { createServer, type Socket } from 'node:net'
+import type { ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
+import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
+import { openNetlink, tcpSocket, type Netlink, type VirtualServerKey } from '@nodelet/linux'
+import { removeNodeRules } from '@nodelet/proxy-rules'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { inNetns } from '../src/apply/program.ts'
+import { clusterIP, useProxier } from './proxier-world.ts'
+import { hostIP, podIPs, podIPv6s, type Pod } from './small-host.ts'
+
+const vip = '203.0.113.9'
+const externalIP = '203.0.113.10'
+const nodePort: Partial<ServiceSpec> = { type: 'NodePort', ports: [{ port: 80, nodePort: 30_080 }] }
+const web: VirtualServerKey = { protocol: 'tcp', address: clusterIP, port: 80 }
+/** Pod a is known as a pod of this node, the client stands for a machine elsewhere. */
+const clientIsOutside = { localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.99.1.0/24'] } } as const
+
+/** The guest is slow. */
+const eventually = (look: () => Promise<void>): Promise<void> => vi.waitFor(look, { timeout: 60_000, interval: 300 })
+
+describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
+  const world = useProxier({ mode: 'ipvs', ipvs: { terminationPeriodMs: 300 } })
+  const { start, putService, putEndpoints } = world
+  let netlink: Netlink
+  beforeAll(() => void (netlink = openNetlink({ netns: world.host.netns })))
+  afterAll(() => netlink?.[Symbol.dispose]())
+
+  const connect = (from: Pod | 'host', host: string, port: number): Socket =>
+    tcpSocket(host.includes(':') ? 'IPv6' : 'IPv4', world.host.netnsOf(from)).connect({ host, port })
+  /** What a connection is answered, or its error code. */
+  const ask = async (from: Pod | 'host', host: string, port = 80): Promise<string> => {
+    const { promise, resolve } = Promise.withResolvers<string>()
+    const socket = connect(from, host, port).setTimeout(2000)
+    let text = ''
+    socket.on('data', (chunk) => (text += String(chunk))).on('end', () => resolve(text))
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''))
+    socket.on('timeout', () => resolve('TIMEOUT'))
+    const answer = await promise
+    socket.destroy()
+    return answer
+  }
+  const askMany = async (from: Pod | 'host', host: string, port = 80, times = 4): Promise<string[]> => {
+    const answers: string[] = []
+    for (let at = 0; at < times; at += 1) answers.push(await ask(from, host, port))
+    return answers.toSorted()
+  }
+  const servers = async (): Promise<string[]> =>
+    (await netlink.ipvs.list()).map(({ protocol, address, port }) => `${protocol} ${address} ${port}`).toSorted()
+  const weights = async (of: VirtualServerKey): Promise<Record<string, number>> => {
+    const [found = []] = await netlink.ipvs.realServers([of])
+    return Object.fromEntries(found.map(({ address, weight }) => [address, weight]))
+  }
+  const held = async (): Promise<string[]> =>
+    (await netlink.addresses.list({ link: 'kube-ipvs0' })).map(({ address }) => address).toSorted()
+  const entries = async (set: string): Promise<string[]> => (await netlink.ipsets.get(set))?.entries.toSorted() ?? []
+  const flows = (...filter: string[]): Promise<string> => world.host.run('conntrack', '-L', ...filter)
+
+  /** One Service's endpoints, each with the node that it is on. */
+  function putPlaced(places: Partial<Record<Pod, string>>, name = 'web'): void {
+    const slice: EndpointSlice = {
+      metadata: { name: `${name}-1`, namespace: 'shop', labels: { 'kubernetes.io/service-name': name } },
+      addressType: 'IPv4',
+      endpoints: Object.entries(places).map(([pod, nodeName]) => ({ addresses: [podIPs[pod as Pod]], nodeName })),
+      ports: [{ name: '', port: 8080 }],
+    }
+    world.server.put(`/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/${name}-1`, slice)
+  }
+
+  test('cluster IPs and node ports of TCP and UDP lead to all endpoints, from the host, from pods and to oneself', async () => {
+    putService(nodePort)
+    putEndpoints(['a', 'b'])
+    putService({ clusterIP: '10.96.0.11' }, 'dns', 'UDP')
+    putEndpoints(['a'], 'dns', 'UDP')
+    await start()
+    const nodeAddresses = [hostIP, '10.99.1.1', '10.99.2.1', '10.99.3.1']
+    expect(await servers()).toEqual(
+      [`tcp ${clusterIP} 80`, 'udp 10.96.0.11 80', ...nodeAddresses.map((own) => `tcp ${own} 30080`)].toSorted(),
+    )
+    expect(await held()).toEqual(['10.96.0.10/32', '10.96.0.11/32'])
+    expect(await netlink.links.get('kube-ipvs0')).toMatchObject({ kind: 'dummy', up: false })
+    expect(await entries('KUBE-CLUSTER-IP')).toEqual(['10.96.0.10,tcp:80', '10.96.0.11,udp:80'])
+    expect(await entries('KUBE-NODE-PORT-TCP')).toEqual(['30080'])
+    for (const from of ['host', 'client', 'a'] as const)
+      expect(await askMany(from, clusterIP), from).toEqual(['a', 'a', 'b', 'b'])
+    expect(await askMany('client', hostIP, 30_080)).toEqual(['a', 'a', 'b', 'b'])
+    expect(await world.host.ask('client', 'udp', '10.96.0.11:80', 2, 5353)).toEqual(['a', 'a'])
+    // From a pod with its own address, to a node port and to itself by way of the node.
+    const known = await flows('-p', 'tcp')
+    expect(known).toMatch(new RegExp(`src=${podIPs.client} dst=${clusterIP} .* src=${podIPs.a} dst=${podIPs.client} `))
+    expect(known).toMatch(new RegExp(`src=${podIPs.client} dst=${hostIP} .* src=${podIPs.a} dst=10.99.1.1 `))
+    expect(known).toMatch(new RegExp(`src=${podIPs.a} dst=${clusterIP} .* src=${podIPs.a} dst=10.99.1.1 `))
+    // Nothing else of the node answers on these addresses.
+    expect(await ask('client', clusterIP, 81)).toBe('ECONNREFUSED')
+    expect(world.told).toEqual([expect.stringContaining('deprecated')])
+
+    // A UDP flow leaves its endpoint at once.
+    putEndpoints(['b'], 'dns', 'UDP')
+    await eventually(async () => {
+      expect(await weights({ protocol: 'udp', address: '10.96.0.11', port: 80 })).toEqual({ [podIPs.b]: 1 })
+      expect(await flows('-p', 'udp')).not.toContain(`src=${podIPs.a} dst`)
+    })
+    expect(await world.host.ask('client', 'udp', '10.96.0.11:80', 2, 5353)).toEqual(['b', 'b'])
+    world.server.remove('/api/v1/namespaces/shop/services/dns')
+    putEndpoints([])
+    await eventually(async () => expect(await held()).toEqual(['10.96.0.10/32']))
+    // Connections that have just ended still count.
+    await eventually(async () => expect(await weights(web)).toEqual({ [podIPs.a]: 0, [podIPs.b]: 0 }))
+    expect(await entries('KUBE-CLUSTER-IP')).toEqual(['10.96.0.10,tcp:80'])
+    expect(await ask('client', clusterIP)).toBe('ECONNREFUSED')
+    expect(world.told).toHaveLength(1)
+  })
+
+  test('a real server with an open connection goes when that ends; one that comes back serves again', async () => {
+    const echo = createServer((socket) => socket.pipe(socket).on('error', () => {}))
+    inNetns(world.host.netnsOf('a'), () => echo.listen(8081))
+    putService({ ports: [{ port: 80 }] })
+    const putSlice = (pods: readonly Pod[]): void =>
+      world.server.put('/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-1', {
+        metadata: { name: 'web-1', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } },
+        addressType: 'IPv4',
+        endpoints: pods.map((pod) => ({ addresses: [podIPs[pod]] })),
+        ports: [{ name: '', port: 8081 }],
+      } as object)
+    putSlice(['a'])
+    const first = await start()
+    const socket = connect('client', clusterIP, 80)
+    const said = (text: string): Promise<string> => {
+      const { promise, resolve, reject } = Promise.withResolvers<string>()
+      socket.once('data', (chunk) => resolve(String(chunk))).once('error', reject)
+      socket.write(text)
+      return promise
+    }
+    expect(await said('one')).toBe('one')
+    putSlice(['b'])
+    await eventually(async () => expect(await weights(web)).toEqual({ [podIPs.a]: 0, [podIPs.b]: 1 }))
+    expect(await said('two')).toBe('two')
+    putSlice(['a', 'b'])
+    await eventually(async () => expect(await weights(web)).toEqual({ [podIPs.a]: 1, [podIPs.b]: 1 }))
+    putSlice(['b'])
+    await eventually(async () => expect(await weights(web)).toEqual({ [podIPs.a]: 0, [podIPs.b]: 1 }))
+    // What another process left waiting is found again.
+    await first.close()
+    await start()
+    expect(await weights(web)).toEqual({ [podIPs.a]: 0, [podIPs.b]: 1 })
+    expect(await said('three')).toBe('three')
+    socket.resetAndDestroy()
+    await eventually(async () => expect(await weights(web)).toEqual({ [podIPs.b]: 1 }))
+    echo.close()
+    world.server.remove('/api/v1/namespaces/shop/services/web')
+    await eventually(async () => expect(await servers()).toEqual([]))
+  })
+
+  test('affinity, source ranges, external addresses and local policies', async () => {
+    putService({ sessionAffinity: 'ClientIP' }, 'sticky')
+    putPlaced({ a: 'node', b: 'elsewhere' }, 'sticky')
+    const ranged = { type: 'LoadBalancer', clusterIP: '10.96.0.12', loadBalancerSourceRanges: ['10.99.3.0/24'] }
+    putService(ranged, 'ranged', 'TCP', [vip])
+    putPlaced({ a: 'node', b: 'elsewhere' }, 'ranged')
+    putService({ clusterIP: '10.96.0.13', externalIPs: [externalIP, hostIP] }, 'outside')
+    putPlaced({ b: 'elsewhere' }, 'outside')
+    putService({ ...nodePort, clusterIP: '10.96.0.14', externalTrafficPolicy: 'Local' }, 'local')
+    putPlaced({ a: 'node', b: 'elsewhere' }, 'local')
+    await start(clientIsOutside)
+    await world.host.run('conntrack', '-F')
+
+    const [sticky = ''] = await askMany('client', clusterIP, 80, 1)
+    expect(new Set(await askMany('client', clusterIP, 80, 6))).toEqual(new Set([sticky]))
+    expect(await netlink.ipvs.get(web)).toMatchObject({ persistent: { seconds: 10_800, prefixLength: 32 } })
+
+    expect(await askMany('client', vip, 80, 2)).toEqual(['a', 'b'])
+    expect(await Promise.all([ask('a', vip), ask('host', vip)])).toEqual(['TIMEOUT', 'TIMEOUT'])
+    expect(await askMany('a', '10.96.0.12', 80, 2)).toEqual(['a', 'b'])
+
+    // The node's own address is not put on the device.
+    expect(await held()).toEqual(
+      ['10.96.0.10/32', '10.96.0.12/32', '10.96.0.13/32', '10.96.0.14/32', `${vip}/32`, `${externalIP}/32`].toSorted(),
+    )
+    expect(await askMany('client', externalIP, 80, 1)).toEqual(['b'])
+    expect(await askMany('client', hostIP, 80, 1)).toEqual(['b'])
+    expect(await flows('-d', externalIP)).toMatch(new RegExp(`src=${podIPs.b} dst=10.99.2.1 `))
+
+    expect(await askMany('client', hostIP, 30_080, 3)).toEqual(['a', 'a', 'a'])
+    expect(await flows('-d', hostIP, '-p', 'tcp', '--dport', '30080')).toMatch(
+      new RegExp(`src=${podIPs.a} dst=${podIPs.client} `),
+    )
+    putService({ ...ranged, loadBalancerSourceRanges: [] }, 'ranged', 'TCP', [vip])
+    await eventually(async () => expect(['a', 'b']).toContain(await ask('host', vip)))
+    expect(await entries('KUBE-LOAD-BALANCER-FW')).toEqual([])
+  })
+
+  test('the start takes over what is there, leaves what is excluded; what somebody takes away comes back', async () => {
+    putService(nodePort)
+    putEndpoints(['a', 'b'])
+    const weighted = { scheduler: 'wrr', excludeCIDRs: ['10.97.0.0/16'], tcpTimeoutSeconds: 1000 }
+    const first = await start({ ipvs: { scheduler: 'mh' } })
+    expect(await netlink.ipvs.get(web)).toMatchObject({ scheduler: 'mh', sourcePort: true })
+    await first.close()
+    const stray = { ...web, scheduler: 'rr', port: 81 }
+    await netlink.ipvs.change([
+      { kind: 'addVirtualServer', server: stray },
+      { kind: 'addVirtualServer', server: { ...stray, address: '10.97.0.1' } },
+      { kind: 'setRealServer', of: web, server: { address: podIPs.a, port: 8080, weight: 7 } },
+      { kind: 'addRealServer', of: web, server: { address: '10.99.1.99', port: 8080 } },
+      { kind: 'deleteRealServer', of: web, server: { address: podIPs.b, port: 8080 } },
+    ])
+    await netlink.addresses.add('kube-ipvs0', '10.96.9.9/32')
+    const set = { name: 'KUBE-CLUSTER-IP', type: 'hash:ip,port', family: 4 } as const
+    await netlink.ipsets.change([{ set, add: ['10.96.9.9,tcp:1'], delete: ['10.96.0.10,tcp:80'] }])
+    await start({ ipvs: weighted, syncPeriodMs: 1000 })
+    const isRight = async (): Promise<void> => {
+      expect(await servers()).toContain('tcp 10.97.0.1 81')
+      expect(await servers()).not.toContain(`tcp ${clusterIP} 81`)
+      expect(await netlink.ipvs.get(web)).toEqual({ ...web, scheduler: 'wrr' })
+      expect(await weights(web)).toEqual({ [podIPs.a]: 1, [podIPs.b]: 1 })
+      expect(await held()).toEqual(['10.96.0.10/32'])
+      expect(await entries('KUBE-CLUSTER-IP')).toEqual(['10.96.0.10,tcp:80'])
+      expect(await world.host.rules()).toMatch(/-A PREROUTING .* -j KUBE-SERVICES/)
+    }
+    await isRight()
+    expect(await netlink.ipvs.timeouts()).toMatchObject({ tcpSeconds: 1000, udpSeconds: 300 })
+    const foreign = { kind: 'addVirtualServer', server: { ...stray, address: '10.97.0.1' } } as const
+    await world.host.run('iptables', '-t', 'nat', '-F')
+    await eventually(isRight)
+    await netlink.ipvs.flush()
+    await netlink.ipvs.change([foreign])
+    await netlink.links.delete('kube-ipvs0')
+    await eventually(isRight)
+    expect(world.told.filter((line) => line.startsWith('somebody has flushed the rules'))).not.toEqual([])
+    // A new address of the node answers on node ports, too.
+    await world.host.run('ip', 'addr', 'add', '192.0.2.77/24', 'dev', 'uplink')
+    await eventually(async () => expect(await servers()).toContain('tcp 192.0.2.77 30080'))
+    await world.host.run('ip', 'addr', 'del', '192.0.2.77/24', 'dev', 'uplink')
+    await eventually(async () => expect(await servers()).not.toContain('tcp 192.0.2.77 30080'))
+  })
+
+  test('modes follow each other, each removing what another left; all goes at the end', async () => {
+    await netlink.ipvs.flush()
+    putService({ clusterIPs: [clusterIP, 'fd96::10'], ipFamilies: ['IPv4', 'IPv6'], sessionAffinity: 'ClientIP' })
+    putEndpoints(['a'])
+    world.server.put('/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-6', {
+      metadata: { name: 'web-6', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } },
+      addressType: 'IPv6',
+      endpoints: [{ addresses: [podIPv6s.b], nodeName: 'node' }],
+      ports: [{ name: '', port: 8080 }],
+    } as object)
+    const chains = async (pattern: RegExp): Promise<unknown> => (await world.host.rules()).match(pattern)
+    const balanced = async (): Promise<string[]> => [await ask('client', clusterIP), await ask('client', 'fd96::10')]
+
+    const tables = await start({ mode: 'iptables' })
+    expect(await balanced()).toEqual(['a', 'b'])
+    await tables.close()
+    const ours = await start()
+    expect(await balanced()).toEqual(['a', 'b'])
+    expect(await servers()).toEqual([`tcp ${clusterIP} 80`, 'tcp fd96::10 80'])
+    expect(await chains(/KUBE-(SVC|SEP|EXTERNAL-SERVICES|NODEPORTS|PROXY-CANARY)|load balancer firewall/)).toBeNull()
+    await ours.close()
+    await start({ mode: 'iptables' })
+    expect(await balanced()).toEqual(['a', 'b'])
+    expect(await servers()).toEqual([])
+    expect(await netlink.ipsets.list()).toEqual([])
+    expect(await netlink.links.get('kube-ipvs0')).toBeUndefined()
+    expect(await chains(/KUBE-(IPVS|LOAD-BALANCER|NODE-PORT\b|SOURCE-RANGES)|kube-proxy firewall rules/)).toBeNull()
+    await world.proxier?.cleanup()
+
+    const last = await start()
+    await last.close()
+    await removeNodeRules({ netns: world.host.netns })
+    expect(await world.host.rules()).not.toContain('KUBE-')
+    expect(await servers()).toEqual([])
+    expect(await netlink.ipsets.list()).toEqual([])
+    expect(await netlink.links.get('kube-ipvs0')).toBeUndefined()
+  })
+
+  test('what the kernel cannot do is refused at the start', async () => {
+    await expect(start({ ipvs: { scheduler: 'nosuch' } })).rejects.toThrow(
+      'ipvs.scheduler: the kernel has no nosuch: load the module ip_vs_nosuch, or use rr',
+    )
+    await expect(start({ ipvs: { tcpTimeoutSeconds: -1 } })).rejects.toThrow('ipvs.tcpTimeoutSeconds: -1 is no number')
+    await expect(start({ ipvs: { excludeCIDRs: ['10.0.0.0'] } })).rejects.toThrow('excludeCIDRs: "10.0.0.0" is no CIDR')
+  })
+})
