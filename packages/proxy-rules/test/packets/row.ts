@@ -105,13 +105,13 @@ export interface Row extends Step {
   name: string
   service: ServiceRow
   endpoints: readonly EndpointRow[]
-  then?: readonly Step[]
+  next?: readonly Step[]
   setting?: Setting
   /** Mode, or the beginning of its name → why the row does not hold there. */
   notIn?: Partial<Record<string, string>>
 }
 
-export const stepsOf = (row: Row): Step[] => [row, ...(row.then ?? [])]
+export const stepsOf = (row: Row): Step[] => [row, ...(row.next ?? [])]
 
 export const namespace = 'rows'
 export const serviceName = (number: number): string => `row-${number}`

@@ -84,7 +84,7 @@ const clusterRows: Row[] = [
     service: { type: 'NodePort', protocols: ['SCTP'], spec: { internalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'x'),
     packets: [...each('client', 'cluster IP', masqueraded('a')), ...each('client', 'node port', masqueraded('a', 'x'))],
-    then: [
+    next: [
       { endpoints: ready('x'), packets: each('client', 'cluster IP', 'dropped') },
       { endpoints: [], packets: each('client', ['cluster IP', 'node port'], 'refused') },
     ],
@@ -106,7 +106,7 @@ const clusterRows: Row[] = [
     service: {},
     endpoints: [...leaving('a', 'x'), ...gone('b')],
     packets: each('client', 'cluster IP', masqueraded('a', 'x')),
-    then: [
+    next: [
       { endpoints: [...leaving('a', 'x'), ...ready('c')], packets: each('client', 'cluster IP', masqueraded('c')) },
     ],
   },
@@ -137,7 +137,7 @@ const clusterRows: Row[] = [
     service: {},
     endpoints: ready('a', 'x'),
     packets: each('client', 'cluster IP', 'untouched'),
-    then: [
+    next: [
       { isThere: true, packets: each('client', 'cluster IP', masqueraded('a', 'x')) },
       { service: { type: 'NodePort' }, packets: each('client', 'node port', masqueraded('a', 'x')) },
       {
@@ -153,7 +153,7 @@ const clusterRows: Row[] = [
     service: { hasExternalIP: true, vip: 'VIP', spec: { type: 'ExternalName', externalName: 'example.com' } },
     endpoints: ready('a'),
     packets: each('client', ['cluster IP', 'external IP', 'VIP'], 'untouched'),
-    then: [
+    next: [
       {
         service: { hasExternalIP: true, vip: 'VIP', spec: { clusterIP: 'None', clusterIPs: ['None'] } },
         packets: each('client', ['external IP', 'VIP'], 'untouched'),
@@ -179,7 +179,7 @@ const policyRows: Row[] = [
       ...each('node', outer, masqueraded('a', 'x')),
       ...each('client', 'cluster IP', masqueraded('a', 'x')),
     ],
-    then: [
+    next: [
       {
         endpoints: ready('x'),
         packets: [
@@ -196,7 +196,7 @@ const policyRows: Row[] = [
     service: { type: 'NodePort', spec: { externalTrafficPolicy: 'Local' } },
     endpoints: [...leaving('a'), ...ready('x')],
     packets: [...each('client', 'node port', kept('a')), ...each('c', 'node port', kept('x'))],
-    then: [
+    next: [
       {
         endpoints: [...leaving('a'), ...ready('b')],
         packets: [...each('client', 'node port', kept('b')), ...each('c', 'node port', kept('b'))],
@@ -223,7 +223,7 @@ const policyRows: Row[] = [
       ...each('c', 'cluster IP', kept('a')),
       ...each('client', 'node port', masqueraded('a', 'x')),
     ],
-    then: [
+    next: [
       { endpoints: [...leaving('a'), ...ready('x')], packets: each('c', 'cluster IP', kept('a')) },
       {
         endpoints: ready('x'),
@@ -244,7 +244,7 @@ const policyRows: Row[] = [
       ...each('client', 'cluster IP', masqueraded('a')),
       ...each('c', 'node port', kept('a', 'x')),
     ],
-    then: [{ endpoints: ready('x'), packets: each('client', ['node port', 'cluster IP'], 'dropped') }],
+    next: [{ endpoints: ready('x'), packets: each('client', ['node port', 'cluster IP'], 'dropped') }],
   },
 ]
 
@@ -274,7 +274,7 @@ const addressRows: Row[] = [
       ...each(['stranger', 'c', 'node'], 'VIP', 'dropped'),
       ...each('stranger', ['cluster IP', 'external IP', 'node port'], masqueraded('a')),
     ],
-    then: [{ service: loadBalancer, packets: each(['stranger', 'c', 'node'], 'VIP', masqueraded('a')) }],
+    next: [{ service: loadBalancer, packets: each(['stranger', 'c', 'node'], 'VIP', masqueraded('a')) }],
   },
   {
     name: 'pods and the node need a source range as others do',
@@ -297,7 +297,7 @@ const addressRows: Row[] = [
       ...each('client', 'VIP', kept('a')),
       ...each(['stranger', 'node'], 'VIP', 'dropped'),
     ],
-    then: [
+    next: [
       {
         endpoints: ready('x'),
         packets: [...each('c', 'VIP', kept('x')), ...each(['client', 'stranger'], 'VIP', 'dropped')],
@@ -383,7 +383,7 @@ const nodePortRows: Row[] = [
       ...each(['client', 'c'], ['node port', gateway], 'untouched'),
       ...each('loopback of the node', 'node port of loopback', 'untouched'),
     ],
-    then: [
+    next: [
       {
         endpoints: [],
         packets: [
@@ -443,7 +443,7 @@ const topologyRows: Row[] = [
     service: { type: 'NodePort' },
     endpoints: [pinned('a', ['z2']), pinned('x', ['z1']), pinned('y', ['z2', 'z1'])],
     packets: each('client', ['cluster IP', 'node port'], masqueraded('x', 'y')),
-    then: [
+    next: [
       {
         endpoints: [pinned('a', ['z2']), { ...pinned('x', ['z1']), ready: false }, pinned('y', ['z1'])],
         packets: each('client', 'cluster IP', masqueraded('y')),
@@ -455,7 +455,7 @@ const topologyRows: Row[] = [
     service: {},
     endpoints: [pinned('a', ['z1']), ...ready('x')],
     packets: each('client', 'cluster IP', masqueraded('a', 'x')),
-    then: [
+    next: [
       {
         endpoints: [pinned('a', ['z2']), pinned('x', ['z3'])],
         packets: each('client', 'cluster IP', masqueraded('a', 'x')),
@@ -478,7 +478,7 @@ const topologyRows: Row[] = [
     service: {},
     endpoints: [pinned('a', ['z2'], ['here']), pinned('x', ['z1'], ['elsewhere'])],
     packets: each('client', 'cluster IP', masqueraded('a')),
-    then: [
+    next: [
       {
         endpoints: [pinned('a', ['z2'], ['elsewhere']), pinned('x', ['z1'], ['elsewhere'])],
         packets: each('client', 'cluster IP', masqueraded('x')),
@@ -515,14 +515,14 @@ const affinityRows: Row[] = [
     service: { ...loadBalancer, spec: affinity(10_800) },
     endpoints: ready('a', 'b'),
     packets: crowd('cluster IP', masqueraded('a', 'b')),
-    then: [{ packets: crowd(outer, masqueraded('a', 'b'), { stays: true }) }],
+    next: [{ packets: crowd(outer, masqueraded('a', 'b'), { stays: true }) }],
   },
   {
     name: 'clients are not held by an endpoint that is gone, and others stay where they are',
     service: { type: 'NodePort', spec: { ...affinity(10_800), externalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'b'),
     packets: crowd('node port', kept('a', 'b')),
-    then: [
+    next: [
       { endpoints: ready('b', 'c'), packets: crowd('node port', kept('b', 'c'), { stays: false }) },
       { endpoints: ready('b', 'c', 'x'), packets: crowd('node port', kept('b', 'c'), { stays: true }) },
     ],
@@ -533,7 +533,7 @@ const affinityRows: Row[] = [
     endpoints: ready('a', 'b'),
     packets: crowd('cluster IP', masqueraded('a', 'b'), { isSticky: 'once' }),
     // More than a second: some clients of many change their endpoint.
-    then: [{ pauseMs: 1200, packets: crowd('cluster IP', masqueraded('a', 'b'), { isSticky: 'once', stays: false }) }],
+    next: [{ pauseMs: 1200, packets: crowd('cluster IP', masqueraded('a', 'b'), { isSticky: 'once', stays: false }) }],
   },
 ]
 
@@ -544,7 +544,7 @@ const flowRows: Row[] = [
     service: { type: 'LoadBalancer', hasExternalIP: true, vip: 'VIP' },
     endpoints: ready('a'),
     packets: ['cluster IP' as const, ...outer].flatMap((to) => each('client', to, masqueraded('a'), { flow: to })),
-    then: [
+    next: [
       {
         endpoints: ready('b'),
         packets: ['cluster IP' as const, ...outer].flatMap((to) => [
@@ -559,7 +559,7 @@ const flowRows: Row[] = [
     service: {},
     endpoints: ready('a', 'b'),
     packets: each(['client', 'node'], 'cluster IP', masqueraded('a', 'b'), flow),
-    then: [
+    next: [
       {
         endpoints: ready('a', 'b', 'c'),
         packets: each(['client', 'node'], 'cluster IP', masqueraded('a', 'b'), { ...flow, stays: true }),
@@ -576,7 +576,7 @@ const flowRows: Row[] = [
     service: { protocols: ['UDP'] },
     endpoints: ready('a'),
     packets: each(['client', 'c'], 'cluster IP', 'untouched', flow),
-    then: [
+    next: [
       {
         isThere: true,
         packets: [...each('client', 'cluster IP', masqueraded('a'), flow), ...each('c', 'cluster IP', kept('a'), flow)],
@@ -588,7 +588,7 @@ const flowRows: Row[] = [
     service: { protocols: ['UDP'] },
     endpoints: ready('a'),
     packets: each('client', 'cluster IP', masqueraded('a'), flow),
-    then: [
+    next: [
       { endpoints: [], packets: each('client', 'cluster IP', 'refused', flow) },
       { endpoints: ready('b'), packets: each('client', 'cluster IP', masqueraded('b'), flow) },
     ],
@@ -685,7 +685,7 @@ const settingRows: Row[] = [
     service: { type: 'LoadBalancer', spec: { externalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'x'),
     packets: [{ from: 'client', to: 'health check node port', fate: { status: 200 }, protocol: 'TCP' }],
-    then: [
+    next: [
       {
         endpoints: [...leaving('a'), ...ready('x')],
         packets: [{ from: 'client', to: 'health check node port', fate: { status: 503 }, protocol: 'TCP' }],
@@ -699,7 +699,7 @@ const settingRows: Row[] = [
     // Each is counted for TCP and for UDP.
     setting: { others: [996, 997] },
     packets: crowd(['cluster IP', 'node port'], masqueraded('a', 'b')),
-    then: [{ packets: crowd(['cluster IP', 'node port'], masqueraded('a', 'b'), { stays: true }) }],
+    next: [{ packets: crowd(['cluster IP', 'node port'], masqueraded('a', 'b'), { stays: true }) }],
     notIn: { nftables: 'it writes the same rules for clusters of all sizes' },
   },
 ]

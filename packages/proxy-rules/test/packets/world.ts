@@ -43,7 +43,7 @@ export async function openWorld(): Promise<World> {
     }
     await connectRooms(netnsOf)
     for (const room of rooms) threads.set(room, startThread(netnsOf(room)))
-    await Promise.all(rooms.map((room) => threads.get(room)?.listen(listenersIn(room))))
+    await Promise.all([...threads].map(([room, thread]) => thread.listen(listenersIn(room))))
   } catch (error) {
     await close()
     throw error
