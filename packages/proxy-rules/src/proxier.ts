@@ -16,12 +16,16 @@ import { healthEndpoints, metricsEndpoints } from './health/endpoints.ts'
 import { parseListenAddress, serve, type ListenAddress } from './health/http.ts'
 import { isInTime, type FamilyWork } from './health/proxy-health.ts'
 import { createHealthServers } from './health/service-health.ts'
+import { shown } from './graph/problem.ts'
 import { silentLogger, type Logger } from './log.ts'
 import { createProxyMetrics } from './metrics/proxy-metrics.ts'
 import type { ProxyMode } from './mode.ts'
 import { isLoopback, parseAddress, type IPFamily } from './net/address.ts'
 import type { NftablesLayout } from './nftables/style.ts'
+import { checkFacts } from './node/check-facts.ts'
 import type { LocalTraffic, NodeFacts } from './node/facts.ts'
+import { localSource } from './node/local-traffic.ts'
+import { masqueradeMark } from './node/masquerade-mark.ts'
 import { nodePortAddresses } from './node/node-port-addresses.ts'
 import { createRunner, type Runner } from './runner.ts'
 import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry.ts'
@@ -84,6 +88,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const { client, nodeName, netns, minSyncPeriodMs = 1000, syncPeriodMs = 30_000, log = silentLogger } = options
   const mode = modeOf(options)
   const base = factsOf(options, mode)
+  checkAll({ ...base, interfaces: {} })
   const healthzAddress = addressOf('healthzBindAddress', options)
   const metricsAddress = addressOf('metricsBindAddress', options)
   const serveAt = (address: ListenAddress | undefined, name: string, answer: RequestListener): AsyncDisposable[] =>
@@ -220,7 +225,14 @@ function hasIPv6(netns: string | undefined): boolean {
 }
 
 function factsOf(options: ProxierOptions, mode: ProxyMode): Omit<NodeFacts, 'interfaces'> {
-  const addresses = options.nodeIPs.map((text) => parseAddress(text)).filter((address) => address !== undefined)
+  if (typeof options.nodeName !== 'string' || options.nodeName === '')
+    throw new RangeError(`nodeName: ${shown(options.nodeName)} is no name`)
+  if (!Array.isArray(options.nodeIPs)) throw new RangeError(`nodeIPs: ${shown(options.nodeIPs)} is no list`)
+  const addresses = options.nodeIPs.map((text) => {
+    const address = parseAddress(text)
+    if (!address) throw new RangeError(`nodeIPs: ${shown(text)} is no IP address`)
+    return address
+  })
   const nodeIPs = Object.fromEntries(addresses.toReversed().map(({ family, text }) => [family, text]))
   const { nodePortAddresses: selection = [] } = options
   return {
@@ -233,6 +245,16 @@ function factsOf(options: ProxierOptions, mode: ProxyMode): Omit<NodeFacts, 'int
     randomFully: true,
     nfacct: false,
     conntrackLiberal: (readSysctl('net/netfilter/nf_conntrack_tcp_be_liberal', options.netns) ?? '0') !== '0',
+  }
+}
+
+/** What would otherwise be found out with each load, and tried again without end. @throws RangeError */
+function checkAll(facts: NodeFacts): void {
+  checkFacts(facts)
+  masqueradeMark(facts.masqueradeBit)
+  for (const family of ['IPv4', 'IPv6'] as const) {
+    localSource(facts.localTraffic, family)
+    nodePortAddresses(facts, family)
   }
 }
 

@@ -2,6 +2,7 @@
 import type { ServiceGraph } from '../graph/service-graph.ts'
 import type { IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
+import { checkFacts } from '../node/check-facts.ts'
 import { masqueradeMark } from '../node/masquerade-mark.ts'
 import { nodePortAddresses, type NodePortAddresses } from '../node/node-port-addresses.ts'
 import { firewallChain, localnetRule } from './localnet.ts'
@@ -54,9 +55,10 @@ function addFixedNatRules(nat: TableBuilder, facts: NodeFacts, mark: string): vo
 /**
  * Compiles `graph` for a node. Pure, and the same input gives the same program.
  *
- * @throws RangeError for malformed facts: mark bit, CIDRs, interface names.
+ * @throws RangeError for malformed facts, which it names with their value.
  */
 export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: CompileOptions = {}): IptablesProgram {
+  checkFacts(facts)
   const { family, nodes } = graph
   const mark = masqueradeMark(facts.masqueradeBit)
   const local = localMatch(facts.localTraffic, family)

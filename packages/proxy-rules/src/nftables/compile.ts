@@ -1,6 +1,7 @@
 // The service graph as an nftables program.
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import { findByKey, withChanges } from '../graph/sorted.ts'
+import { checkFacts } from '../node/check-facts.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { entrances, servedBy } from './entrances.ts'
 import { nftablesNames } from './names.ts'
@@ -20,13 +21,14 @@ export interface NftablesOptions {
 /**
  * Compiles `graph` for a node. Pure, and the same input gives the same program.
  *
- * @throws RangeError for malformed facts: mark bit, CIDRs, interface names.
+ * @throws RangeError for malformed facts, which it names with their value.
  */
 export function compileNftables(
   graph: ServiceGraph,
   facts: NodeFacts,
   { layout = 'fast', previous }: NftablesOptions = {},
 ): NftablesProgram {
+  checkFacts(facts)
   const style = styleOf(facts, graph.family, layout)
   const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
   const { version: graphVersion, change } = graph

@@ -3,6 +3,7 @@ import type { Endpoint } from '../graph/endpoint.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import { cidrContains, isLoopback, parseAddress, parseCidr, type Address, type IPFamily } from '../net/address.ts'
 import type { ProxyMode } from '../mode.ts'
+import { checkFacts } from '../node/check-facts.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { localSource } from '../node/local-traffic.ts'
 import { nodePortAddresses } from '../node/node-port-addresses.ts'
@@ -109,6 +110,7 @@ export function packetMeaning(
   packet: Packet,
   mode: ProxyMode,
 ): Meaning | undefined {
+  checkFacts(facts)
   const scene = sceneOf(graph, facts, launch(packet, graph.family), traits[mode])
   const claims = claimsOn(scene)
   if (claims.length > 1) return undefined

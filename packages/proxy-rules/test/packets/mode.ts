@@ -10,6 +10,8 @@ import { silentLogger } from '../../src/log.ts'
 
 export interface Mode {
   name: string
+  /** Default: both. */
+  families?: readonly IPFamily[]
   /** What its proxy makes of an empty configuration. */
   facts: Pick<NodeFacts, 'localhostNodePorts' | 'nodePortAddresses'>
   open(family: IPFamily, netns: string): Promise<RuleBackend>

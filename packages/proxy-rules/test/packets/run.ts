@@ -71,9 +71,10 @@ export async function runRows(world: World, mode: Mode, rows: readonly Row[]): P
   const results: Results = new Map()
   const numbered = rows.map((row, index) => ({ row, number: index + 1 })).filter(({ row }) => holdsIn(row, mode.name))
   const groups = Map.groupBy(numbered, ({ row }) => JSON.stringify(row.setting ?? {}))
-  await world.run('iptables', ...markRule(places.marked.address.IPv4))
-  await world.run('ip6tables', ...markRule(places.marked.address.IPv6))
-  const backends = await Promise.all(families.map((family) => mode.open(family, world.netns)))
+  const own = familiesOf(mode)
+  for (const family of own)
+    await world.run(family === 'IPv4' ? 'iptables' : 'ip6tables', ...markRule(places.marked.address[family]))
+  const backends = await Promise.all(own.map((family) => mode.open(family, world.netns)))
   const ports = { next: 10_000 }
   for (const group of groups.values()) {
     try {
@@ -85,6 +86,8 @@ export async function runRows(world: World, mode: Mode, rows: readonly Row[]): P
   await Promise.all(backends.map((backend) => backend.cleanUp()))
   return results
 }
+
+const familiesOf = (mode: Mode): readonly IPFamily[] => mode.families ?? families
 
 const markRule = (source: string): string[] => [
   '-t',
@@ -271,7 +274,8 @@ function plan(context: StepContext, { row, number, step }: Current, results: Res
     .flatMap((packet) => {
       const protocols = packet.protocol ? [packet.protocol] : protocolsOf(step.service ?? row.service)
       const of = packet.family ? [packet.family] : protocols.includes('SCTP') ? (['IPv4'] as const) : families
-      const kinds = of.flatMap((family) => protocols.map((protocol) => ({ family, protocol })))
+      const own = of.filter((family) => familiesOf(context.mode).includes(family))
+      const kinds = own.flatMap((family) => protocols.map((protocol) => ({ family, protocol })))
       const line = { packet }
       return kinds.flatMap((kind) => {
         const tried: Tried = { line, ...kind, seen: [], traced: undefined }
@@ -348,7 +352,7 @@ function traced({ mode, proxiers, setting }: StepContext, number: number, tried:
   const { packet } = line
   // Policies of chains are others' rules.
   if (setting.policy) return undefined
-  const proxier = proxiers[families.indexOf(family)]
+  const proxier = proxiers[familiesOf(mode).indexOf(family)]
   const graph = proxier?.graph()
   if (!proxier || !graph) return undefined
   const ask = tracerOf(mode, graph, proxier)
