@@ -1,7 +1,6 @@
 // The proxy in nftables mode: an API server, the kernel's table, and packets.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
-import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { removeNodeRules } from '@nodelet/proxy-rules'
 import { describe, expect, test } from 'vitest'
 import { clusterIP, eventually, useProxier } from './proxier-world.ts'

@@ -136,7 +136,8 @@ function tune(netns: string): void {
   set('ipv4/icmp_msgs_burst', 1_000_000)
   set('ipv6/icmp/ratelimit', 0)
   // What became of all packets is read when the last one has been answered.
-  for (const state of ['tcp_timeout_close', 'tcp_timeout_syn_sent', 'udp_timeout', 'udp_timeout_stream'])
+  const states = ['tcp_timeout_close', 'tcp_timeout_syn_sent', 'udp_timeout', 'udp_timeout_stream']
+  for (const state of [...states, 'sctp_timeout_closed', 'sctp_timeout_cookie_wait', 'sctp_timeout_cookie_echoed'])
     set(`netfilter/nf_conntrack_${state}`, 600)
 }
 
