@@ -10,6 +10,7 @@ import { silentLogger } from '../../src/log.ts'
 import { createProxyMetrics } from '../../src/metrics/proxy-metrics.ts'
 import { parseAddress } from '../../src/net/address.ts'
 import { nodePortAddresses } from '../../src/node/node-port-addresses.ts'
+import { flowKey, flowsIn, outcomeOf } from './flows.ts'
 import type { Answer, Probe } from './messages.ts'
 import type { Mode } from './mode.ts'
 import { crowd, families, places, site, vip, type Room } from './places.ts'
@@ -255,7 +256,10 @@ async function tryStep(context: StepContext, current: readonly Current[], result
     const flow = flows.get(flowKey(tried.protocol, probe.from, probe.sourcePort, probe.to))
     const isRefused = refused.has(probe.sourcePort)
     const answer = answers.get(one) ?? (isRefused ? 'refused' : 'silence')
-    const kernel = isKnown ? undefined : outcomeOf(tried.protocol, answer, flow, isOwn(probe.from) ? isOwn : undefined)
+    const kernel =
+      isKnown || cannotTell(tried, flow)
+        ? undefined
+        : outcomeOf(tried.protocol, answer, flow, isOwn(probe.from) ? isOwn : undefined)
     tried.seen.push({ source: probe.from, answer, kernel, before: memory.get(memoryKey) })
   }
   for (const { tried, memoryKey } of sent) {
@@ -264,6 +268,10 @@ async function tryStep(context: StepContext, current: readonly Current[], result
     if (typeof answer === 'object') memory.set(memoryKey, answer.server)
   }
 }
+
+/** A reset of the node's own, which may come late, ends the tracking of TCP. A line's packets over UDP tell. */
+const cannotTell = ({ line, protocol }: Tried, flow: Flow | undefined): boolean =>
+  line.packet.fate === 'untouched' && protocol === 'TCP' && !flow
 
 function plan(context: StepContext, { row, number, step }: Current, results: Results): Sent[] {
   const all = results.get(row) ?? []
@@ -390,52 +398,8 @@ async function sctp(world: World, sent: readonly Sent[]): Promise<Set<number>> {
   )
 }
 
-const flowKey = (protocol: string, source: string, sourcePort: number | undefined, destination: string): string =>
-  [protocol.toLowerCase(), parseAddress(source)?.text, sourcePort, parseAddress(destination)?.text].join(' ')
-
-async function flowsIn({ netns }: World): Promise<Map<string, Flow>> {
-  using netlink = openNetlink({ netns })
-  const lists = await Promise.all(([4, 6] as const).map((family) => netlink.conntrack.list({ family })))
-  return new Map(
-    lists.flat().map((flow) => {
-      const { source, sourcePort, destination } = flow.original
-      return [flowKey(String(flow.protocol), source, sourcePort, destination), flow]
-    }),
-  )
-}
-
 function ownAddresses(proxiers: readonly FamilyProxier[]): (address: string) => boolean {
   const texts = Object.values(proxiers[0]?.facts().interfaces ?? {}).flat()
   const own = new Set(texts.map((text) => parseAddress(text.split('/')[0])?.text))
   return (address) => own.has(parseAddress(address)?.text)
-}
-
-/**
- * What connection tracking says that happened; what never got through is not in it.
- *
- * @param isOwn which addresses are the node's, when it is the sender: what it sends to itself is tracked before it is refused
- */
-function outcomeOf(
-  protocol: Protocol,
-  answer: Answer,
-  flow: Flow | undefined,
-  isOwn: ((address: string) => boolean) | undefined,
-): Outcome | undefined {
-  const isReply = typeof answer === 'object'
-  if (!flow) {
-    // A reset of the node's own ends the tracking as well.
-    if (protocol === 'TCP' && answer === 'refused') return undefined
-    return { verdict: answer === 'refused' ? 'reject' : 'drop', translation: undefined, masquerade: false }
-  }
-  const { original, reply } = flow
-  if (!isReply && isOwn?.(reply.source)) return undefined
-  const isSame = reply.source === original.destination && reply.sourcePort === original.destinationPort
-  return {
-    verdict: 'accept',
-    translation: isSame
-      ? undefined
-      : { address: parseAddress(reply.source)?.text ?? reply.source, port: reply.sourcePort ?? 0 },
-    // Fully random: the port tells where the address does not.
-    masquerade: reply.destination !== original.source || reply.destinationPort !== original.sourcePort,
-  }
 }

@@ -61,7 +61,10 @@ function exchangeUdp(probe: Probe, done: (answer: Answer) => void): void {
   const { from, sourcePort, to, port, keep, isIPv6 } = probe
   const known = keep === undefined ? undefined : (kept.get(keep) as UdpSocket | undefined)
   const socket = known ?? createSocket(isIPv6 ? 'udp6' : 'udp4')
+  let isOver = false
   const end = (answer: Answer): void => {
+    if (isOver) return
+    isOver = true
     clearTimeout(timer)
     clearInterval(resending)
     socket.removeAllListeners().on('error', () => {})
@@ -71,18 +74,18 @@ function exchangeUdp(probe: Probe, done: (answer: Answer) => void): void {
   }
   // What is refused or dropped on its way out is an error here, and may be told once more.
   const send = (): void => socket.send('?', (error) => error && failure(error) === 'refused' && end('refused'))
-  const timer = setTimeout(() => end('silence'), probe.patienceMs)
-  const resending = setInterval(() => isConnected && send(), resendMs)
-  let isConnected = known !== undefined
+  let timer: NodeJS.Timeout | undefined
+  let resending: NodeJS.Timeout | undefined
+  const begin = (): void => {
+    send()
+    // On a busy machine it may take long until the first one is on its way.
+    timer = setTimeout(() => end('silence'), probe.patienceMs)
+    resending = setInterval(send, resendMs)
+  }
   socket.on('error', (error) => end(failure(error as NodeJS.ErrnoException)))
   socket.on('message', (text) => end(JSON.parse(String(text)) as Reply))
-  if (known) return send()
-  socket.bind(sourcePort, from, () =>
-    socket.connect(port, to, () => {
-      isConnected = true
-      send()
-    }),
-  )
+  if (known) return begin()
+  socket.bind(sourcePort, from, () => socket.connect(port, to, begin))
 }
 
 async function exchangeAll(probes: readonly Probe[]): Promise<Answer[]> {
