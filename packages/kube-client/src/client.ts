@@ -2,6 +2,9 @@
 
 import type { DeleteOptions, ListMeta, Status } from 'kubernetes-types/meta/v1.d.ts'
 import type { KubeConnection } from './connection.ts'
+import { ConnectionError } from './errors.ts'
+import { isRecord, sortOut } from './malformed.ts'
+import type { MalformedObjectError } from './malformed.ts'
 import type { Patch } from './patch.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { KubeObject, ObjectRef, Resource } from './resources.ts'
@@ -34,6 +37,8 @@ export interface ListOptions extends Selection {
 export interface KubeList<T extends KubeObject> {
   metadata: ListMeta
   items: T[]
+  /** What was no object with a name and so is not among the items; absent when all are good. */
+  skipped?: readonly MalformedObjectError[]
 }
 
 export interface WriteOptions {
@@ -150,9 +155,17 @@ const clientOver = (transport: Transport, connection: KubeConnection): KubeClien
     async list<T extends KubeObject>(resource: Resource<T>, options: ListOptions = {}) {
       const { signal, namespace, ...query } = options
       const path = pathOf(resource, namespace === undefined ? {} : { namespace })
-      const { metadata, items } = await json<Partial<KubeList<T>>>({ path, query, signal })
+      const answer = await json<unknown>({ path, query, signal })
+      const { metadata, items } = isRecord(answer) ? answer : { items: answer }
+      if (!isRecord(answer) || !Array.isArray(items ?? []))
+        throw new ConnectionError(`GET ${path}: the answer is no list: ${JSON.stringify(items).slice(0, 200)}`)
       const names = { apiVersion: apiVersionOf(resource), kind: resource.kind }
-      return { metadata: metadata ?? {}, items: (items ?? []).map((item) => ({ ...names, ...item })) }
+      const { good, skipped } = sortOut<T>(path, (items ?? []) as unknown[])
+      return {
+        metadata: isRecord(metadata) ? metadata : {},
+        items: good.map((item) => ({ ...names, ...item })),
+        ...(skipped.length > 0 && { skipped }),
+      }
     },
 
     create: async (resource, object, options = {}) => {

@@ -5,6 +5,7 @@ import type { Backoff } from './backoff.ts'
 import type { KubeClient, Selection } from './client.ts'
 import { isGone } from './errors.ts'
 import { listAll } from './list.ts'
+import { tellOnce } from './malformed.ts'
 import { createCache } from './cache.ts'
 import type { InformerHandlers } from './cache.ts'
 import type { KubeObject, ObjectRef, Resource } from './resources.ts'
@@ -14,7 +15,10 @@ export interface InformerOptions extends Selection {
   backoff?: Backoff
   /** Objects per page of a list; default 500. */
   pageSize?: number
-  /** Told of each failure: of the server, which is tried again, and of a handler. Default: a process warning. */
+  /**
+   * Told of each failure: of the server, which is tried again, of a handler, and as a {@link MalformedObjectError}, once, of what
+   * the server gives that is no object with a name. Default: a process warning.
+   */
   onError?: (error: unknown) => void
 }
 
@@ -43,14 +47,25 @@ export const startInformer = <T extends KubeObject>(
   const stopping = new AbortController()
   const signal = outer ? AbortSignal.any([outer, stopping.signal]) : stopping.signal
   const cache = createCache<T>(onError)
+  const skipping = tellOnce(onError)
   const first = Promise.withResolvers<void>()
   // Who does not await `synced` still learns of failures through onError.
   first.promise.catch(() => {})
 
   /** One list and its watch. Only an error ends it. */
   const follow = async (progress: () => void): Promise<void> => {
-    const { metadata, items } = await listAll(client, resource, { ...selection, limit: pageSize, signal })
+    const {
+      metadata,
+      items,
+      skipped = [],
+    } = await listAll(client, resource, {
+      ...selection,
+      limit: pageSize,
+      signal,
+    })
     signal.throwIfAborted()
+    skipping.keepOnly(skipped)
+    for (const error of skipped) skipping.tell(error)
     cache.replace(items)
     progress()
     first.resolve()
@@ -62,6 +77,7 @@ export const startInformer = <T extends KubeObject>(
       signal,
       backoff,
       onRetry,
+      onSkipped: skipping.tell,
     })) {
       signal.throwIfAborted()
       if (type === 'DELETED') cache.remove(object)

@@ -16,6 +16,7 @@ export const listAll = async <T extends KubeObject>(
 ): Promise<KubeList<T>> => {
   const first = await client.list(resource, { limit: 500, ...options })
   const items = first.items
+  const skipped = [...(first.skipped ?? [])]
   let next = first.metadata.continue
   while (next) {
     try {
@@ -23,6 +24,7 @@ export const listAll = async <T extends KubeObject>(
       const { resourceVersion: _version, resourceVersionMatch: _match, ...rest } = options
       const page = await client.list(resource, { limit: 500, ...rest, continue: next })
       items.push(...page.items)
+      skipped.push(...(page.skipped ?? []))
       next = page.metadata.continue
     } catch (error) {
       if (!isGone(error)) throw error
@@ -30,5 +32,5 @@ export const listAll = async <T extends KubeObject>(
     }
   }
   const { continue: _continue, remainingItemCount: _remaining, ...metadata } = first.metadata
-  return { metadata, items }
+  return { metadata, items, ...(skipped.length > 0 && { skipped }) }
 }

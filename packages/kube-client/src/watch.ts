@@ -3,6 +3,7 @@
 import { DEFAULT_BACKOFF, delayAfter, pause } from './backoff.ts'
 import type { Backoff } from './backoff.ts'
 import { ConnectionError, isTransient, isVersionTooLarge, StatusError } from './errors.ts'
+import { isRecord, MalformedObjectError, malformation } from './malformed.ts'
 import type { Status } from 'kubernetes-types/meta/v1.d.ts'
 import type { KubeObject } from './resources.ts'
 
@@ -23,6 +24,8 @@ export interface WatchRun {
   backoff?: Backoff
   /** Told of each failure that is tried again, and the delay in milliseconds. */
   onRetry?: (error: unknown, delayMs: number) => void
+  /** Told of each event that cannot be told further, for what it is about has no name. Default: a process warning. */
+  onSkipped?: (error: MalformedObjectError) => void
 }
 
 /** Opens one connection from a version. */
@@ -46,18 +49,37 @@ export const linesOf = async function* (stream: AsyncIterable<Uint8Array>): Asyn
   }
 }
 
-const eventOf = <T extends KubeObject>(tried: string, line: string): WatchEvent<T> => {
+const warn = (error: Error): void => process.emitWarning(error)
+
+const TYPES: readonly unknown[] = ['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK']
+
+/** An event, or what is wrong with it; and the version that it brings. */
+interface Read<T extends KubeObject> {
+  event: WatchEvent<T> | MalformedObjectError
+  version: string | undefined
+}
+
+const eventOf = <T extends KubeObject>(tried: string, line: string): Read<T> => {
   let event: unknown
   try {
     event = JSON.parse(line)
   } catch (cause) {
     throw new ConnectionError(`${tried}: an event is not JSON: ${line.slice(0, 200)}`, { cause })
   }
-  if (typeof event !== 'object' || event === null || !('type' in event) || !('object' in event)) {
-    throw new ConnectionError(`${tried}: an event has no type or object: ${line.slice(0, 200)}`)
-  }
-  if (event.type === 'ERROR') throw new StatusError(tried, event.object as Status)
-  return event as WatchEvent<T>
+  const { type, object }: Record<string, unknown> = isRecord(event) ? event : {}
+  if (type === 'ERROR') throw new StatusError(tried, isRecord(object) ? (object as Status) : {})
+  const metadata = isRecord(object) && isRecord(object['metadata']) ? object['metadata'] : undefined
+  const version = typeof metadata?.['resourceVersion'] === 'string' ? metadata['resourceVersion'] : undefined
+  const where = tried.replace(/^watch /, '')
+  const error =
+    TYPES.includes(type) && (type !== 'BOOKMARK' || !metadata)
+      ? malformation(where, object)
+      : TYPES.includes(type)
+        ? undefined
+        : new MalformedObjectError(
+            `${where}: an event has no type that is known: ${line.slice(0, 200)}; it is left out`,
+          )
+  return { event: error ?? (event as WatchEvent<T>), version }
 }
 
 /**
@@ -82,13 +104,14 @@ export const runWatch = async function* <T extends KubeObject>(
     let failure: StatusError | ConnectionError | undefined
     try {
       for await (const line of linesOf(await open(version ?? start))) {
-        const event = eventOf<T>(tried, line)
-        const seen = event.object.metadata?.resourceVersion
-        if (seen !== undefined && (version !== undefined || event.type === 'BOOKMARK')) {
+        const { event, version: seen } = eventOf<T>(tried, line)
+        const isMalformed = event instanceof MalformedObjectError
+        if (seen !== undefined && (version !== undefined || (!isMalformed && event.type === 'BOOKMARK'))) {
           version = seen
           progress = true
         }
-        yield event
+        if (isMalformed) (run.onSkipped ?? warn)(event)
+        else yield event
       }
     } catch (error) {
       run.signal?.throwIfAborted()

@@ -37,6 +37,8 @@ export interface ApiServer {
   /** Stores an object at its path, at once and past HTTP. */
   put(path: string, object: KubeObject): void
   remove(path: string): void
+  /** What each list has besides, as it is. */
+  alsoListed: unknown[]
   /** Cuts the sockets of all watches. */
   cutWatches(): void
   /** Ends all watches as the server's timeout does. */
@@ -49,6 +51,8 @@ export interface ApiServer {
   watchers(): number
   /** Answers the next requests with this status, once per entry. */
   failNext: { code: number; reason: string; retryAfterSeconds?: number; causes?: { reason: string }[] }[]
+  /** Answers the next requests with these, once per entry. */
+  answerNext: unknown[]
   close(): Promise<void>
 }
 
@@ -65,6 +69,8 @@ export const startApiServer = async (certificates: Certificates): Promise<ApiSer
   const seen: Seen[] = []
   const tokens = new Set<string>()
   const failNext: ApiServer['failNext'] = []
+  const alsoListed: unknown[] = []
+  const answerNext: unknown[] = []
 
   const send = (response: ServerResponse, code: number, body: unknown): void => {
     response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body))
@@ -117,7 +123,7 @@ export const startApiServer = async (certificates: Certificates): Promise<ApiSer
     const end = (from ?? 0) + limit
     const more = end < all.length ? { continue: `${end}:${at}` } : {}
     const metadata = { resourceVersion: String(at), ...more }
-    send(response, 200, { kind, apiVersion: 'v1', metadata, items: all.slice(from, end) })
+    send(response, 200, { kind, apiVersion: 'v1', metadata, items: [...alsoListed, ...all.slice(from, end)] })
   }
 
   const watch = (response: ServerResponse, path: string, query: URLSearchParams): void => {
@@ -164,6 +170,7 @@ export const startApiServer = async (certificates: Certificates): Promise<ApiSer
       const { code, reason, ...details } = failure
       return refuse(response, code, reason, 'as told', details)
     }
+    if (answerNext.length > 0) return send(response, 200, answerNext.shift())
     if (url.pathname === '/healthz') return void response.end('ok')
     const { ns, plural, name, sub } = PATH.exec(url.pathname)?.groups ?? {}
     if (plural === undefined) {
@@ -251,6 +258,8 @@ export const startApiServer = async (certificates: Certificates): Promise<ApiSer
     seen,
     tokens,
     failNext,
+    alsoListed,
+    answerNext,
     put: (path, object) => void commit(objects.has(path) ? 'MODIFIED' : 'ADDED', path, object),
     remove: (path) => {
       const old = objects.get(path)

@@ -292,6 +292,72 @@ describe('informer', () => {
     await informer.stop()
   })
 
+  const bad = [
+    { object: null, told: 'null is no object' },
+    { object: 'text', told: '"text" is no object' },
+    { object: { metadata: 'x' }, told: 'metadata "x"' },
+    { object: { metadata: { namespace } }, told: 'nothing: name is no name' },
+    { object: { metadata: { namespace, name: ['web'] } }, told: '["web"]: name is no name' },
+    { object: { metadata: { namespace: 'ns/configmaps', name: 'a' } }, told: '"a": namespace is no name' },
+    { object: { metadata: { namespace, name: 'b', uid: { toString: 1 } } }, told: 'uid {"toString":1} is no text' },
+  ]
+  const messages = bad.map(({ told }) => ({
+    name: 'MalformedObjectError',
+    message: expect.stringContaining(told) as string,
+  }))
+
+  test('what a list has that is no object with a name is left out and told once', async () => {
+    server.alsoListed.push(...bad.map(({ object }) => object))
+    await create('a')
+    await create('b')
+    const { informer, log, errors } = start({ pageSize: 1 })
+    await informer.synced
+    expect(log).toEqual(['+a', '+b'])
+    expect(errors).toMatchObject(messages)
+    // Another list tells only what is new.
+    server.alsoListed.push(7)
+    await eventually('watching', () => server.watchers() === 1)
+    server.cutWatches()
+    await create('c')
+    server.compact()
+    await eventually('listed again', () => log.length === 3)
+    expect(errors.slice(messages.length)).toMatchObject([
+      { name: 'ConnectionError' },
+      { message: '/api/v1/namespaces/ns/configmaps: 7 is no object; it is left out' },
+    ])
+    await informer.stop()
+  })
+
+  test('what a watch tells of no object with a name is left out and told once; it goes on from there', async () => {
+    const { informer, log, errors } = start()
+    await informer.synced
+    await eventually('watching', () => server.watchers() === 1)
+    const line = (type: unknown, object: unknown): string => `${JSON.stringify({ type, object })}\n`
+    for (const type of ['ADDED', 'MODIFIED', 'DELETED', 'ADDED'])
+      server.writeToWatches(bad.map(({ object }) => line(type, object)).join(''))
+    server.writeToWatches('null\n7\n' + line('BOOKMARK', null) + line('MAGIC', { metadata: { name: 'm' } }))
+    server.writeToWatches(line('ADDED', { metadata: { name: 5, resourceVersion: '123' } }))
+    await eventually('told', () => errors.length === messages.length + 4)
+    expect(errors.slice(0, messages.length)).toMatchObject(messages)
+    server.cutWatches()
+    await eventually('again', () => versionsAsked().length === 2)
+    expect(versionsAsked()[1]).toBe('123')
+    await informer.stop()
+    expect(log).toEqual([])
+  })
+
+  test.each([null, 'x', { items: {} }])('an answer that is no list (%j) is a failure, tried again', async (answer) => {
+    await create('a')
+    server.answerNext.push(answer)
+    const { informer, log, errors } = start()
+    await informer.synced
+    expect(log).toEqual(['+a'])
+    expect(errors).toMatchObject([
+      { name: 'ConnectionError', message: expect.stringContaining('the answer is no list') as string },
+    ])
+    await informer.stop()
+  })
+
   test('stopped before the first list, synced is rejected', async () => {
     server.failNext.push(...Array.from({ length: 100 }, () => ({ code: 500, reason: 'InternalError' })))
     const { informer, errors } = start()

@@ -112,8 +112,8 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
       const full = isFlushed || !applied || update.zone !== applied.zone || isDue
       const changed = full || !applied ? undefined : changedServices(applied, graph)
       cleaning ||= needsCleaning(applied, graph)
+      tellProblems(graph)
       if (!changed || changed.size > 0 || String(update.serviceCIDRs) !== String(serviceCIDRs)) {
-        tellProblems(graph)
         // What fails half-way leaves the kernel in an unknown state: the next sync is a full one.
         applied = undefined
         isFlushed = false

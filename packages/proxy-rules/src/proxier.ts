@@ -21,13 +21,17 @@ import type { FamilyProxier } from './family-proxier.ts'
 import { isInTime, type FamilyWork } from './health/proxy-health.ts'
 import { planServers } from './health/servers.ts'
 import { createHealthServers } from './health/service-health.ts'
+import { shown } from './graph/problem.ts'
 import { excludedRanges, schedulerOf, type IpvsSettings } from './ipvs/style.ts'
 import { silentLogger, type Logger } from './log.ts'
 import { createProxyMetrics, type ProxyMetrics } from './metrics/proxy-metrics.ts'
 import type { ProxyMode } from './mode.ts'
 import { isLoopback, parseAddress, type IPFamily } from './net/address.ts'
 import type { NftablesLayout } from './nftables/style.ts'
+import { checkFacts } from './node/check-facts.ts'
 import type { LocalTraffic, NodeFacts } from './node/facts.ts'
+import { localSource } from './node/local-traffic.ts'
+import { masqueradeMark } from './node/masquerade-mark.ts'
 import { nodePortAddresses } from './node/node-port-addresses.ts'
 import { createRunner, type Runner } from './runner.ts'
 import { inSlices } from './slices.ts'
@@ -123,6 +127,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const mode = modeOf(options)
   const { minSyncPeriodMs = mode === 'ipvs' ? 0 : 1000 } = options
   const base = factsOf(options, mode)
+  checkAll({ ...base, interfaces: {}, conntrackLiberal: false })
   const openServers = planServers(options)
   const failed = options.failed ?? ((error) => log.error({ err: error }, 'the proxy has to be started anew'))
   const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
@@ -317,7 +322,14 @@ function factsOf(
   options: Omit<ProxierOptions, 'client'>,
   mode: ProxyMode,
 ): Omit<NodeFacts, 'interfaces' | 'conntrackLiberal'> {
-  const addresses = options.nodeIPs.map((text) => parseAddress(text)).filter((address) => address !== undefined)
+  if (typeof options.nodeName !== 'string' || options.nodeName === '')
+    throw new RangeError(`nodeName: ${shown(options.nodeName)} is no name`)
+  if (!Array.isArray(options.nodeIPs)) throw new RangeError(`nodeIPs: ${shown(options.nodeIPs)} is no list`)
+  const addresses = options.nodeIPs.map((text) => {
+    const address = parseAddress(text)
+    if (!address) throw new RangeError(`nodeIPs: ${shown(text)} is no IP address`)
+    return address
+  })
   const nodeIPs = Object.fromEntries(addresses.toReversed().map(({ family, text }) => [family, text]))
   const { nodePortAddresses: selection = [] } = options
   return {
@@ -329,6 +341,16 @@ function factsOf(
     localTraffic: options.localTraffic,
     randomFully: true,
     nfacct: false,
+  }
+}
+
+/** What would otherwise be found out with each load, and tried again without end. @throws RangeError */
+function checkAll(facts: NodeFacts): void {
+  checkFacts(facts)
+  masqueradeMark(facts.masqueradeBit)
+  for (const family of ['IPv4', 'IPv6'] as const) {
+    localSource(facts.localTraffic, family)
+    nodePortAddresses(facts, family)
   }
 }
 

@@ -1,5 +1,12 @@
 // Follows Services, EndpointSlices and the own Node in the API server.
-import { defineResource, endpointSlices, nodes, services, startInformer } from '@nodelet/kube-client'
+import {
+  defineResource,
+  endpointSlices,
+  MalformedObjectError,
+  nodes,
+  services,
+  startInformer,
+} from '@nodelet/kube-client'
 import type { Informer, KubeClient, KubeObject } from '@nodelet/kube-client'
 import type { Node, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
@@ -71,8 +78,11 @@ const zoneLabel = 'topology.kubernetes.io/zone'
 
 export function startTracker(options: TrackerOptions): Tracker {
   const { client, nodeName, log, onChange } = options
-  const onError = (error: unknown): void =>
-    log.warn({ err: error }, 'following the API server failed: it is tried again')
+  const onError = (error: unknown): void => {
+    if (error instanceof MalformedObjectError)
+      log.warn({ err: error }, 'an object that cannot be told from others is left out')
+    else log.warn({ err: error }, 'following the API server failed: it is tried again')
+  }
   const serviceInformer = startInformer<Service>(client, services, {
     labelSelector: '!service.kubernetes.io/service-proxy-name',
     onError,
@@ -99,6 +109,8 @@ export function startTracker(options: TrackerOptions): Tracker {
     for (const keys of marks) keys.add(key)
     changed()
   }
+  /** By {@link serviceKey}: what has no proper name has a key of its own, too, and is told of. */
+  const known = new Map<string, Service>()
   const slices = createSliceIndex()
   const closing = new AbortController()
   /** What the informers tell waits in line until all that was listed has been looked at, which is much at once. */
@@ -110,12 +122,19 @@ export function startTracker(options: TrackerOptions): Tracker {
     ready = true
   }
   const synced = Promise.all([serviceInformer.synced, sliceInformer.synced]).then(async () => {
-    follow(serviceInformer, (service) =>
+    const markService = (service: Service, isThere = true): void =>
       inLine(() => {
-        if (ready) options.changed?.('service', serviceKey(service))
-        mark(serviceKey(service))
-      }),
-    )
+        const key = serviceKey(service)
+        if (isThere) known.set(key, service)
+        else known.delete(key)
+        if (ready) options.changed?.('service', key)
+        mark(key)
+      })
+    serviceInformer.subscribe({
+      added: (service) => markService(service),
+      updated: (service) => markService(service),
+      deleted: (service) => markService(service, false),
+    })
     const markSlice = (key: string): void => {
       if (ready) options.changed?.('endpoint', key)
       mark(key)
@@ -146,10 +165,6 @@ export function startTracker(options: TrackerOptions): Tracker {
     await inSlices(clearLine(), closing.signal)
     onChange()
   })
-  const serviceOf = (key: string): Service | undefined => {
-    const [namespace = '', name = ''] = key.split('/')
-    return serviceInformer.get({ namespace, name })
-  }
   // Who does not await it is told of failures by the log: Node would end the process for a rejection that nobody hears.
   synced.catch(() => {})
   return {
@@ -171,10 +186,10 @@ export function startTracker(options: TrackerOptions): Tracker {
           let isDone = false
           try {
             if (zone !== lastZone)
-              for (const key of [...serviceInformer.list().map(serviceKey), ...slices.keys()]) taken.add(key)
+              for (const key of [...known.keys(), ...slices.keys()]) taken.add(key)
             const changes = new Map<string, ServiceObjects>()
             for (const key of taken) {
-              changes.set(key, { service: serviceOf(key), slices: slices.of(key) })
+              changes.set(key, { service: known.get(key), slices: slices.of(key) })
               yield
             }
             isDone = true
@@ -207,16 +222,18 @@ function onceOnly(log: Logger): (error: unknown) => void {
 }
 
 const rangesOf = (found: readonly ServiceCIDR[]): string[] =>
-  [...new Set(found.flatMap(({ spec }) => spec?.cidrs ?? []).filter((text) => parseCidr(text)))].sort()
+  [...new Set(found.flatMap(({ spec }) => spec?.cidrs ?? []).filter((text) => parseCidr(text) !== undefined))].sort()
 
 /** When the EndpointSlice controller saw what made it write the slice. */
 function triggerOf(slice: EndpointSlice | undefined): number | undefined {
-  const ms = Date.parse(slice?.metadata?.annotations?.['endpoints.kubernetes.io/last-change-trigger-time'] ?? '')
+  const text: unknown = slice?.metadata?.annotations?.['endpoints.kubernetes.io/last-change-trigger-time']
+  const ms = typeof text === 'string' ? Date.parse(text) : Number.NaN
   return Number.isNaN(ms) ? undefined : ms
 }
 
 function zoneOf(node: Node | undefined): string {
-  return node?.metadata?.labels?.[zoneLabel] ?? ''
+  const zone: unknown = node?.metadata?.labels?.[zoneLabel]
+  return typeof zone === 'string' ? zone : ''
 }
 
 /** What the cluster autoscaler puts on a node before it removes it. */
@@ -224,7 +241,8 @@ const leavingTaint = 'ToBeDeletedByClusterAutoscaler'
 
 function isEligible(node: Node | undefined): boolean {
   if (!node || node.metadata?.deletionTimestamp) return false
-  return !node.spec?.taints?.some(({ key }) => key === leavingTaint)
+  const taints: unknown = node.spec?.taints
+  return !Array.isArray(taints) || !taints.some((taint: { key?: unknown } | null) => taint?.key === leavingTaint)
 }
 
 function follow<T extends KubeObject>(informer: Informer<T>, changed: (object: T) => void): void {

@@ -59,13 +59,6 @@ test('IPv6 of the same Service', async () => {
   expect(await world.host.ask('client', 'tcp', '[fd96::10]:80', 2)).toEqual(['b', 'b'])
 })
 
-test('client affinity sticks', async () => {
-  putService({ sessionAffinity: 'ClientIP' })
-  putEndpoints(['a', 'b'])
-  await start()
-  expect(new Set(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 20)).size).toBe(1)
-})
-
 test('a UDP flow leaves an endpoint that is gone', async () => {
   putService({}, 'dns', 'UDP')
   putEndpoints(['a'], 'dns', 'UDP')
@@ -203,6 +196,31 @@ test('what is left out of an object is told once, not with each load', async () 
   expect(world.told.filter((line) => line.includes('spec.ports[1]'))).toHaveLength(1)
 })
 
+test('what is malformed in lists and watches is left out and told once; all else goes on', async () => {
+  const service = { clusterIP: '10.96.0.50' }
+  world.server.alsoListed.push(null)
+  putService()
+  putService(service, 'Web_1')
+  putEndpoints(['a'])
+  await start()
+  expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['a'])
+  world.server.writeToWatches('{"type":"ADDED","object":null}\n{"type":"MODIFIED","object":{"metadata":{"name":5}}}\n')
+  // It changes no rule, and is told of nevertheless.
+  putService(service, 'Web_2')
+  await eventually(async () => expect(world.told.join()).toContain('Service shop/Web_2'))
+  const when = { 'endpoints.kubernetes.io/last-change-trigger-time': { toString: 1 } as unknown as string }
+  putEndpoints(['b'], 'web', 'TCP', 'node', when)
+  await eventually(async () => expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['b']))
+  const tellings = (text: string): number => world.told.filter((line) => line.includes(text)).length
+  for (const plural of ['services', 'endpointslices', 'nodes']) {
+    expect(tellings(`${plural}: null is no object; it is left out`), plural).toBe(1)
+    expect(tellings(`${plural}: metadata of nothing, 5: name is no name`), plural).toBe(1)
+  }
+  // Once for each family.
+  for (const name of ['Web_1', 'Web_2']) expect(tellings(`Service shop/${name}`), name).toBe(2)
+  expect(world.told.filter((line) => !line.includes('left out'))).toEqual([])
+})
+
 test('a proxy says what becomes of a packet', async () => {
   putService({
     type: 'NodePort',
@@ -275,7 +293,7 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   expect(answer.body).toMatch(
     /^{"lastUpdated":".*","currentTime":".*","nodeEligible":true,"healthy":true,"status":{"IPv4"/,
   )
-  const taints = [{ key: 'ToBeDeletedByClusterAutoscaler', effect: 'NoSchedule' }]
+  const taints = [null as never, { key: 'ToBeDeletedByClusterAutoscaler', effect: 'NoSchedule' }]
   const leaving: Node = { metadata: { name: 'node' }, spec: { taints } }
   world.server.put('/api/v1/nodes/node', leaving)
   await eventually(async () => expect((await healthz()).status).toBe(503))

@@ -20,7 +20,7 @@ export interface CompileOptions {
 /**
  * Compiles `graph` for a node. Pure, and the same input gives the same program.
  *
- * @throws RangeError for malformed facts: mark bit, CIDRs, interface names.
+ * @throws RangeError for malformed facts, which it names with their value.
  */
 export function compileIptables(graph: ServiceGraph, facts: NodeFacts, options: CompileOptions = {}): IptablesProgram {
   const { family, nodes } = graph

@@ -1,5 +1,6 @@
 // What no Service has a part in: the chains that are always there, and the rules that are in them anyway.
 import type { IPFamily } from '../net/address.ts'
+import { checkFacts } from '../node/check-facts.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { masqueradeMark } from '../node/masquerade-mark.ts'
 import { nodePortAddresses, type NodePortAddresses } from '../node/node-port-addresses.ts'
@@ -19,8 +20,9 @@ export interface SharedTable {
 
 export type SharedPart = Record<'filter' | 'nat', SharedTable>
 
-/** @throws RangeError for a malformed mark bit or CIDR */
+/** @throws RangeError for malformed facts, which it names with their value */
 export function sharedPart(facts: NodeFacts, family: IPFamily): SharedPart {
+  checkFacts(facts)
   const mark = masqueradeMark(facts.masqueradeBit)
   const addresses = nodePortAddresses(facts, family)
   const { localhost } = addresses

@@ -3,6 +3,7 @@ import { type Parts, partsInTurn } from '../graph/parts.ts'
 import type { ServiceGraph } from '../graph/service-graph.ts'
 import { findByKey, withChanges } from '../graph/sorted.ts'
 import type { IptablesProgram } from '../iptables/program.ts'
+import { checkFacts } from '../node/check-facts.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { finish, type Steps } from '../slices.ts'
 import { glueProgram } from './glue.ts'
@@ -31,6 +32,7 @@ export function* compileIpvsInTurn(
   facts: NodeFacts,
   { previous, ...settings }: IpvsOptions = {},
 ): Steps<IpvsProgram> {
+  checkFacts(facts)
   const { family } = graph
   const style = ipvsStyle(facts, family, settings)
   const styleText = ipvsStyleText(facts, family, settings)

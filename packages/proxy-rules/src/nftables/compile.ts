@@ -1,6 +1,7 @@
 // The service graph as an nftables program.
 import { partsInTurn } from '../graph/parts.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
+import { checkFacts } from '../node/check-facts.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { finish, type Steps } from '../slices.ts'
 import { entrances, servedBy } from './entrances.ts'
@@ -21,7 +22,7 @@ export interface NftablesOptions {
 /**
  * Compiles `graph` for a node. Pure, and the same input gives the same program.
  *
- * @throws RangeError for malformed facts: mark bit, CIDRs, interface names.
+ * @throws RangeError for malformed facts, which it names with their value.
  */
 export const compileNftables = (
   graph: ServiceGraph,
@@ -35,6 +36,7 @@ export function* compileInTurn(
   facts: NodeFacts,
   { layout = 'fast', previous }: NftablesOptions = {},
 ): Steps<NftablesProgram> {
+  checkFacts(facts)
   const style = styleOf(facts, graph.family, layout)
   const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
   const known = previous?.style === styleText ? previous : undefined

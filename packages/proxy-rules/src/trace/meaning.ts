@@ -3,6 +3,7 @@ import type { Endpoint } from '../graph/endpoint.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import { isLoopback, parseAddress } from '../net/address.ts'
 import type { ProxyMode } from '../mode.ts'
+import { checkFacts } from '../node/check-facts.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { nodePortAddresses } from '../node/node-port-addresses.ts'
 import { ipvsMeaning } from './ipvs-meaning.ts'
@@ -94,6 +95,7 @@ export function packetMeaning(
   packet: Packet,
   mode: ProxyMode,
 ): Meaning | undefined {
+  checkFacts(facts)
   const inFlight = launch(packet, graph.family)
   if (mode === 'ipvs') return ipvsMeaning(graph, facts, inFlight)
   const scene = { ...sceneOf(graph, facts, inFlight, localAddresses(facts)), mode: traits[mode] }

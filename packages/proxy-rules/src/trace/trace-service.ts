@@ -1,7 +1,9 @@
 // What a compiled program does with a packet.
+import { isObject, shown } from '../graph/problem.ts'
 import type { IptablesProgram } from '../iptables/program.ts'
 import type { IpvsProgram } from '../ipvs/program.ts'
 import type { NftablesProgram } from '../nftables/program.ts'
+import { checkInterfaces } from '../node/check-facts.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { iptablesMachine } from './iptables-machine.ts'
 import { ipvsMachine } from './ipvs-machine.ts'
@@ -60,7 +62,7 @@ function makeMachine(program: Program): Machine {
  * is asked of a kernel. The program must stay as it is: what is read of it is kept for the next packet.
  *
  * @param node its interfaces say which addresses are local
- * @throws RangeError for a malformed packet or choice, or a program that is not whole
+ * @throws RangeError for a malformed packet, choice or interfaces, or a program that is not whole
  * @throws Error for a rule that the tracer does not know
  */
 export function traceService(
@@ -71,6 +73,8 @@ export function traceService(
 ): Trace[] {
   if (choice !== 'all' && !(choice >= 0 && choice < 1))
     throw new RangeError(`choice: ${choice} is neither all nor a number from 0 to less than 1`)
+  if (!isObject(node)) throw new RangeError(`node: ${shown(node)} is no object with interfaces`)
+  checkInterfaces(node.interfaces)
   const machine = machineOf(program)
   const isLocal = localAddresses(node)
   const run = (choose: Choose): Omit<Trace, 'probability'> => {

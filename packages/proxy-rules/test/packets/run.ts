@@ -1,0 +1,407 @@
+// Tries rows in one mode: those with the same setting are loaded together, and all packets of a step are sent at once.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openNetlink } from '@nodelet/linux'
+import type { Flow } from '@nodelet/linux'
+import type { IPFamily, NodeFacts, Outcome, Packet, Protocol, ServiceGraph } from '@nodelet/proxy-rules'
+import { createFamilyProxier, type FamilyProxier } from '../../src/family-proxier.ts'
+import type { ServiceObjects } from '../../src/graph/service-graph.ts'
+import { createHealthServers, type HealthServers } from '../../src/health/service-health.ts'
+import { silentLogger } from '../../src/log.ts'
+import { createProxyMetrics } from '../../src/metrics/proxy-metrics.ts'
+import { parseAddress } from '../../src/net/address.ts'
+import { nodePortAddresses } from '../../src/node/node-port-addresses.ts'
+import { flowKey, flowsIn, outcomeOf } from './flows.ts'
+import type { Answer, Probe } from './messages.ts'
+import type { Mode } from './mode.ts'
+import { crowd, families, places, site, vip, type Room } from './places.ts'
+import { namespace, protocolsOf, serviceName, serviceOf, slicesOf, stepsOf, targetOf } from './row.ts'
+import type { PacketRow, Row, Sender, Setting, Step } from './row.ts'
+import { sendSctp } from './sctp.ts'
+import type { World } from './world.ts'
+
+/** What became of one packet. */
+export interface Seen {
+  source: string
+  answer: Answer
+  /** What connection tracking says; undefined where it cannot tell. */
+  kernel: Outcome | undefined
+  /** Who answered this sender, or on this socket, in an earlier step. */
+  before: string | undefined
+}
+
+/** A line of a row. */
+export interface Line {
+  packet: PacketRow
+}
+
+/** All packets that a line means in one family and protocol. */
+export interface Tried {
+  line: Line
+  family: IPFamily
+  protocol: Protocol
+  seen: Seen[]
+  /** What the tracer says that can become of it; undefined where it was not asked. */
+  traced: Outcome[] | undefined
+}
+
+/** Row → what became of its packets, or why they could not be sent. */
+export type Results = Map<Row, Tried[] | Error>
+
+const longMs = 10_000
+/** Of packets that nobody is to answer. */
+const shortMs = 300
+/** How often a line is sent so that one of so many endpoints is missed less than once in 10⁸ times. */
+const timesFor = (endpoints: number): number => [1, 1, 28, 48][endpoints] ?? 64
+
+const usual: Omit<NodeFacts, 'interfaces' | 'localhostNodePorts' | 'nodePortAddresses'> = {
+  nodeIPs: places.node.address,
+  masqueradeAll: false,
+  masqueradeBit: 14,
+  localTraffic: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16', 'fd44::/16'] },
+  randomFully: true,
+  nfacct: false,
+  conntrackLiberal: false,
+}
+
+/** Whether the row holds in the mode of this name. */
+export const holdsIn = ({ notIn = {} }: Row, mode: string): boolean =>
+  !Object.keys(notIn).some((name) => mode.startsWith(name))
+
+/** Tries all rows that hold in the mode. A setting that cannot be made fails its rows, and no others. */
+export async function runRows(world: World, mode: Mode, rows: readonly Row[]): Promise<Results> {
+  const results: Results = new Map()
+  const numbered = rows.map((row, index) => ({ row, number: index + 1 })).filter(({ row }) => holdsIn(row, mode.name))
+  const groups = Map.groupBy(numbered, ({ row }) => JSON.stringify(row.setting ?? {}))
+  const own = familiesOf(mode)
+  for (const family of own)
+    await world.run(family === 'IPv4' ? 'iptables' : 'ip6tables', ...markRule(places.marked.address[family]))
+  const backends = await Promise.all(own.map((family) => mode.open(family, world.netns)))
+  const ports = { next: 10_000 }
+  for (const group of groups.values()) {
+    try {
+      await runGroup({ world, mode, backends, ports, setting: group[0]?.row.setting ?? {} }, group, results)
+    } catch (error) {
+      for (const { row } of group) results.set(row, error as Error)
+    }
+  }
+  await Promise.all(backends.map((backend) => backend.cleanUp()))
+  return results
+}
+
+const familiesOf = (mode: Mode): readonly IPFamily[] => mode.families ?? families
+
+const markRule = (source: string): string[] => [
+  '-t',
+  'mangle',
+  '-A',
+  'PREROUTING',
+  '-s',
+  source,
+  '-j',
+  'MARK',
+  '--set-mark',
+  '0x4000',
+]
+
+interface Context {
+  world: World
+  mode: Mode
+  backends: readonly Awaited<ReturnType<Mode['open']>>[]
+  ports: { next: number }
+  setting: Setting
+}
+
+interface Numbered {
+  row: Row
+  number: number
+}
+
+async function runGroup(context: Context, group: readonly Numbered[], results: Results): Promise<void> {
+  const { world, mode, backends, setting } = context
+  const facts = { ...usual, ...mode.facts, ...setting.facts }
+  const metrics = createProxyMetrics(mode.name.startsWith('nft') ? 'nftables' : 'iptables', () => [])
+  const proxiers = backends.map((backend) =>
+    createFamilyProxier({ backend, facts, netns: world.netns, metrics, log: silentLogger }),
+  )
+  const health = createHealthServers({
+    nodeName: 'node',
+    events: { onService: () => {} },
+    netns: world.netns,
+    isHealthy: () => true,
+    answersOn: answersOn(facts),
+    log: silentLogger,
+  })
+  const memory = new Map<string, string>()
+  await world.run('conntrack', '-F')
+  await prepare(world, group, setting, facts, true)
+  try {
+    const count = Math.max(...group.map(({ row }) => stepsOf(row).length))
+    for (let index = 0; index < count; index += 1) {
+      await load(proxiers, health, group, index, setting)
+      const now = group.flatMap(({ row, number }) => {
+        const step = stepsOf(row)[index]
+        return step ? [{ row, number, step }] : []
+      })
+      await sleep(Math.max(0, ...now.map(({ step }) => step.pauseMs ?? 0)))
+      await tryStep({ ...context, proxiers, memory }, now, results)
+    }
+  } finally {
+    await health.close()
+    await prepare(world, group, setting, facts, false)
+  }
+}
+
+/** What a setting asks of the machine: made, or undone. */
+async function prepare(
+  world: World,
+  group: readonly Numbered[],
+  { policy, ownsVIP }: Setting,
+  facts: Omit<NodeFacts, 'interfaces'>,
+  isBegin: boolean,
+): Promise<void> {
+  const { localhost } = nodePortAddresses({ ...facts, interfaces: {} }, 'IPv4')
+  world.setSysctl('net/ipv4/conf/all/route_localnet', isBegin && localhost ? 1 : 0)
+  if (policy)
+    for (const chain of ['INPUT', 'FORWARD']) await world.run('iptables', '-P', chain, isBegin ? policy : 'ACCEPT')
+  if (!ownsVIP) return
+  for (const { number } of group)
+    for (const family of families)
+      await world.setAddress(isBegin ? 'add' : 'delete', 'lo', `${vip(number)[family]}/${family === 'IPv4' ? 32 : 128}`)
+}
+
+function answersOn(facts: Omit<NodeFacts, 'interfaces'>): (address: string) => boolean {
+  return (text) => {
+    const address = parseAddress(text)
+    if (!address) return false
+    const own = { eth: [`${text}/32`] }
+    const { all, addresses } = nodePortAddresses({ ...facts, interfaces: own }, address.family)
+    return all || addresses.includes(address.text)
+  }
+}
+
+/** A step's state of a Service: what earlier steps said and it does not change stays. */
+function stateAt(row: Row, index: number): Step {
+  return Object.assign({}, ...stepsOf(row).slice(0, index + 1)) as Step
+}
+
+async function load(
+  proxiers: readonly FamilyProxier[],
+  health: HealthServers,
+  group: readonly Numbered[],
+  index: number,
+  { zone = 'z1', serviceCIDRs = [], others }: Setting,
+): Promise<void> {
+  const changes = new Map<string, ServiceObjects>()
+  for (const { row, number } of group) {
+    const { isThere = true, service = row.service, endpoints = row.endpoints } = stateAt(row, index)
+    const key = `${namespace}/${serviceName(number)}/`
+    const slices = slicesOf(number, service, endpoints)
+    changes.set(key, isThere ? { service: serviceOf(number, service), slices } : { service: undefined, slices: [] })
+  }
+  if (others) changes.set('others/others/', otherEndpoints(others[index] ?? 0))
+  const update = { nodeName: 'here', zone, changes, serviceCIDRs, triggers: [] }
+  await Promise.all(proxiers.map((proxier) => proxier.sync(update)))
+  health.update(proxiers.flatMap((proxier) => proxier.graph() ?? []))
+}
+
+function otherEndpoints(count: number): ServiceObjects {
+  const metadata = { namespace: 'others', name: 'others' }
+  const slices = families.map((addressType) => ({
+    metadata: { ...metadata, labels: { 'kubernetes.io/service-name': 'others' } },
+    addressType,
+    endpoints: Array.from({ length: count }, (_, n) => {
+      const address = addressType === 'IPv4' ? `10.245.${n >> 8}.${n & 255}` : `fd45::${n.toString(16)}`
+      return { addresses: [address], conditions: { ready: false } }
+    }),
+    ports: [{ name: '', port: 1 }],
+  }))
+  return { service: { metadata, spec: { clusterIP: '10.97.0.1', ports: [{ port: 1 }] } }, slices }
+}
+
+interface StepContext extends Context {
+  proxiers: readonly FamilyProxier[]
+  /** Who answered whom. */
+  memory: Map<string, string>
+}
+
+interface Current extends Numbered {
+  step: Step
+}
+
+/** One packet of a line, on its way. */
+interface Sent {
+  tried: Tried
+  probe: Probe & { room: Room }
+  memoryKey: string
+  /** Its connection was there before this step. */
+  isKnown: boolean
+  /** Others of its sender wait for its answer. */
+  isFirst: boolean
+}
+
+async function tryStep(context: StepContext, current: readonly Current[], results: Results): Promise<void> {
+  const { world, memory } = context
+  const sent = current.flatMap((one) => plan(context, one, results))
+  const answers = new Map<Sent, Answer>()
+  const send = async (some: readonly Sent[]): Promise<void> => {
+    const got = await world.probe(some.map(({ probe }) => probe))
+    for (const [index, one] of some.entries()) answers.set(one, got[index] ?? 'silence')
+  }
+  const overSctp = sent.filter(({ tried }) => tried.protocol === 'SCTP')
+  const others = sent.filter(({ tried }) => tried.protocol !== 'SCTP')
+  await send(others.filter(({ isFirst }) => isFirst))
+  const [refused] = await Promise.all([sctp(world, overSctp), send(others.filter(({ isFirst }) => !isFirst))])
+  const flows = await flowsIn(world)
+  const isOwn = ownAddresses(context.proxiers)
+  for (const one of sent) {
+    const { tried, probe, memoryKey, isKnown } = one
+    const flow = flows.get(flowKey(tried.protocol, probe.from, probe.sourcePort, probe.to))
+    const isRefused = refused.has(probe.sourcePort)
+    const answer = answers.get(one) ?? (isRefused ? 'refused' : 'silence')
+    const kernel =
+      isKnown || cannotTell(tried, flow)
+        ? undefined
+        : outcomeOf(tried.protocol, answer, flow, isOwn(probe.from) ? isOwn : undefined)
+    tried.seen.push({ source: probe.from, answer, kernel, before: memory.get(memoryKey) })
+  }
+  for (const { tried, memoryKey } of sent) {
+    if (!tried.line.packet.isSticky && tried.line.packet.flow === undefined) continue
+    const answer = tried.seen.find(({ source }) => memoryKey.endsWith(` ${source}`))?.answer
+    if (typeof answer === 'object') memory.set(memoryKey, answer.server)
+  }
+}
+
+/** A reset of the node's own, which may come late, ends the tracking of TCP. A line's packets over UDP tell. */
+const cannotTell = ({ line, protocol }: Tried, flow: Flow | undefined): boolean =>
+  line.packet.fate === 'untouched' && protocol === 'TCP' && !flow
+
+function plan(context: StepContext, { row, number, step }: Current, results: Results): Sent[] {
+  const all = results.get(row) ?? []
+  if (all instanceof Error) return []
+  results.set(row, all)
+  return step.packets
+    .filter(({ mode = '' }) => context.mode.name.startsWith(mode))
+    .flatMap((packet) => {
+      const protocols = packet.protocol ? [packet.protocol] : protocolsOf(step.service ?? row.service)
+      const of = packet.family ? [packet.family] : protocols.includes('SCTP') ? (['IPv4'] as const) : families
+      const own = of.filter((family) => familiesOf(context.mode).includes(family))
+      const kinds = own.flatMap((family) => protocols.map((protocol) => ({ family, protocol })))
+      const line = { packet }
+      return kinds.flatMap((kind) => {
+        const tried: Tried = { line, ...kind, seen: [], traced: undefined }
+        all.push(tried)
+        tried.traced = traced(context, number, tried)
+        return probesOf(context, number, tried, kinds.length)
+      })
+    })
+}
+
+function probesOf({ ports, memory }: StepContext, number: number, tried: Tried, kinds: number): Sent[] {
+  const { line, family, protocol } = tried
+  const { packet } = line
+  const { from, to, fate, isSticky = false, flow } = packet
+  const target = targetOf(number, to, family)
+  // Nobody tells the sender of a packet that the router has taken.
+  const isAnswered = fate !== 'dropped' && fate !== 'untouched'
+  const endpoints = typeof fate === 'object' && 'reaches' in fate ? fate.reaches.length : 1
+  const senders = sendersOf(number, from, family)
+  const times =
+    packet.evenly ??
+    (flow !== undefined ? 1 : senders.length > 1 ? (isSticky === true ? 2 : 1) : Math.ceil(timesFor(endpoints) / kinds))
+  return senders.flatMap(({ room, address }) =>
+    Array.from({ length: times }, (_, index): Sent => {
+      const memoryKey = [number, flow, family, protocol, address].join(' ')
+      const keep = flow === undefined ? undefined : memoryKey
+      const portKey = `port of ${memoryKey}`
+      const known = keep === undefined ? undefined : memory.get(portKey)
+      const sourcePort = known === undefined ? nextPort(ports) : Number(known)
+      if (keep !== undefined) memory.set(portKey, String(sourcePort))
+      const probe: Sent['probe'] = {
+        room,
+        kind: typeof fate === 'object' && 'status' in fate ? 'http' : protocol === 'UDP' ? 'udp' : 'tcp',
+        isIPv6: family === 'IPv6',
+        from: address,
+        sourcePort,
+        to: target.address,
+        port: target.port,
+        patienceMs: isAnswered ? longMs : shortMs,
+        ...(keep !== undefined && { keep }),
+      }
+      return { tried, probe, memoryKey, isKnown: known !== undefined, isFirst: isSticky === true && index === 0 }
+    }),
+  )
+}
+
+/** Neither a node port nor one that the kernel gives away. */
+function nextPort(ports: { next: number }): number {
+  if (ports.next >= 30_000 && ports.next < 33_000) ports.next = 33_000
+  if (ports.next > 65_000) throw new Error('the packets of all rows need more ports than there are')
+  return ports.next++
+}
+
+interface From {
+  room: Room
+  address: string
+}
+
+function sendersOf(number: number, from: Sender, family: IPFamily): From[] {
+  if (from === 'crowd') return crowd.map((address) => ({ room: 'outside', address: address[family] }))
+  if (from === 'VIP of the node') return [{ room: 'node', address: vip(number)[family] }]
+  if (from === 'loopback of the node') return [{ room: 'node', address: family === 'IPv4' ? '127.0.0.1' : '::1' }]
+  const { room, address } = site(from)
+  return [{ room, address: address[family] }]
+}
+
+function inputInterfaceOf(from: Sender): string | undefined {
+  if (from === 'crowd') return 'uplink'
+  return from === 'VIP of the node' || from === 'loopback of the node' ? undefined : site(from).inputInterface
+}
+
+function traced({ mode, proxiers, setting }: StepContext, number: number, tried: Tried): Outcome[] | undefined {
+  const { line, family, protocol } = tried
+  const { packet } = line
+  // Policies of chains are others' rules.
+  if (setting.policy) return undefined
+  const proxier = proxiers[familiesOf(mode).indexOf(family)]
+  const graph = proxier?.graph()
+  if (!proxier || !graph) return undefined
+  const ask = tracerOf(mode, graph, proxier)
+  const [sender] = sendersOf(number, packet.from, family)
+  const { address, port } = targetOf(number, packet.to, family)
+  const inputInterface = inputInterfaceOf(packet.from)
+  return ask?.({
+    protocol,
+    source: sender?.address ?? '',
+    destination: address,
+    destinationPort: port,
+    ...(inputInterface !== undefined && { inputInterface }),
+    ...(packet.from === 'marked' && { mark: 0x4000 }),
+  }).map(({ verdict, translation, masquerade }) => ({ verdict, translation, masquerade }))
+}
+
+const tracers = new WeakMap<ServiceGraph, Map<Mode, ((packet: Packet) => Outcome[]) | undefined>>()
+
+/** Of one graph one program is compiled. */
+function tracerOf(mode: Mode, graph: ServiceGraph, proxier: FamilyProxier): ReturnType<Mode['tracer']> {
+  const known = tracers.get(graph) ?? new Map<Mode, ReturnType<Mode['tracer']>>()
+  tracers.set(graph, known)
+  if (!known.has(mode)) known.set(mode, mode.tracer(graph, proxier.facts()))
+  return known.get(mode) as ReturnType<Mode['tracer']>
+}
+
+async function sctp(world: World, sent: readonly Sent[]): Promise<Set<number>> {
+  if (sent.length === 0) return new Set()
+  using node = openNetlink({ netns: world.netns })
+  const uplink = await node.links.get('uplink')
+  const where = { netns: world.netnsOf('outside'), link: 'lan', router: uplink?.mac ?? '', patienceMs: shortMs }
+  return sendSctp(
+    sent.map(({ probe }) => probe),
+    where,
+  )
+}
+
+function ownAddresses(proxiers: readonly FamilyProxier[]): (address: string) => boolean {
+  const texts = Object.values(proxiers[0]?.facts().interfaces ?? {}).flat()
+  const own = new Set(texts.map((text) => parseAddress(text.split('/')[0])?.text))
+  return (address) => own.has(parseAddress(address)?.text)
+}
