@@ -2,6 +2,3 @@
 
 /** As in KubeProxyConfiguration. */
 export type ProxyMode = 'iptables' | 'ipvs' | 'nftables'
-
-/** Those whose packets can be traced. */
-export type TracedMode = Exclude<ProxyMode, 'ipvs'>

@@ -5,7 +5,17 @@ import { join } from 'node:path'
 import type { Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { pinNamespaces, unpinNamespace } from '@nodelet/linux'
-import { compileIptables, compileNftables, iptablesText, nftablesText, serviceGraph } from '@nodelet/proxy-rules'
+import {
+  compileIptables,
+  compileIpvs,
+  compileNftables,
+  dummyAddresses,
+  ipsetText,
+  iptablesText,
+  ipvsadmText,
+  nftablesText,
+  serviceGraph,
+} from '@nodelet/proxy-rules'
 import type { IPFamily, NodeFacts, ServiceGraph } from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -156,12 +166,39 @@ const name = '[\\w./-]+'
 const nftToken = `(${name}|[\\w.:/*-]+|\\[[0-9a-f:]+\\]:\\d+|@${name}|!=|[{},;:.]|"[\\w .,@:>/-]*")`
 const nftLine = new RegExp(`^(add|flush) (table|chain|rule|set|map|element) ip6? kube-proxy( ${nftToken}|,${word})*$`)
 
-function texts(graph: ServiceGraph): { iptables: string; nft: string[] } {
+const address = '(\\d+(\\.\\d+){3}|[0-9a-f:]*:[0-9a-f:]+)'
+const ipsetLine = new RegExp(
+  `^(create KUBE-[A-Z0-9-]{1,26} [a-z:,]+ (family inet6? hashsize 1024 maxelem 65536|range 0-65535)|add KUBE-[A-Z0-9-]{1,26} (${address}|\\d{1,5}|${address},(tcp|udp|sctp):\\d{1,5}(,${address}(/\\d{1,3})?)?))$`,
+)
+const server = `(-t|-u|--sctp-service) \\[?${address}\\]?:\\d{1,5}`
+const ipvsadmLine = new RegExp(`^(-A ${server} -s rr( -p \\d+)?|-a ${server} -r \\[?${address}\\]?:\\d{1,5} -m -w 1)$`)
+const prefixed = new RegExp(`^${address}/(32|128)$`)
+const glueLine = new RegExp(iptablesLine.source.replace('[\\w .:>', "[\\w .:>=,+'"))
+
+const linesOf = (text: string): string[] => text.split('\n').slice(0, -1)
+
+interface IpvsTexts {
+  ipset: string
+  glue: string
+}
+
+function ipvsTexts(graph: ServiceGraph): IpvsTexts {
+  const program = compileIpvs(graph, facts)
+  const ipset = ipsetText(program)
+  const glue = iptablesText(program.glue)
+  for (const line of linesOf(ipset)) expect(line).toMatch(ipsetLine)
+  for (const line of linesOf(ipvsadmText(program))) expect(line).toMatch(ipvsadmLine)
+  for (const one of dummyAddresses(program)) expect(one).toMatch(prefixed)
+  for (const line of linesOf(glue)) expect(line).toMatch(glueLine)
+  return { ipset, glue }
+}
+
+function texts(graph: ServiceGraph): { iptables: string; nft: string[]; ipvs: IpvsTexts } {
   const iptables = iptablesText(compileIptables(graph, facts))
   const nft = (['compat', 'fast'] as const).map((layout) => nftablesText(compileNftables(graph, facts, { layout })))
   for (const line of iptables.trimEnd().split('\n')) expect(line).toMatch(iptablesLine)
   for (const line of nft.flatMap((text) => text.trimEnd().split('\n'))) expect(line).toMatch(nftLine)
-  return { iptables, nft }
+  return { iptables, nft, ipvs: ipvsTexts(graph) }
 }
 
 const junk = fc.oneof(
@@ -253,23 +290,33 @@ test('spoiled objects break nothing, write nothing strange and leave their neigh
   )
 })
 
-test('iptables and nft take what is left of them, of the longest names, and a bridge that is named like a keyword', async () => {
+test('iptables, nft and ipset take what is left of them, of the longest names, and a bridge that is named like a keyword', async () => {
   const long = 'x'.repeat(63)
   const longest = spoiled(
     spoiled(service(long, 200), ['metadata', 'namespace'], long),
     ['spec', 'ports', 0, 'name'],
     long,
   )
+  const overSCTP = spoiled(service('sctp', 201), ['spec', 'ports', 0, 'protocol'], 'SCTP')
   const some = fc.sample(badObjects, { numRuns: 4, seed: 7 })
   const folder = mkdtempSync(join(tmpdir(), 'nodelet-hostile-'))
   const netns = join(folder, 'net')
   pinNamespaces({ paths: { net: netns } })
   try {
     for (const { services, slices } of some) {
-      const { iptables, nft } = texts(graphOf([...services, service(), longest], [...slices, slice()]))
+      const { iptables, nft, ipvs } = texts(graphOf([...services, service(), longest, overSCTP], [...slices, slice()]))
       expect(nft[0]).toContain('iifname != "bridge"')
+      expect(ipvs.glue).toContain(`"Kubernetes nodeport SCTP port for masquerade purpose with type 'hash ip:port'"`)
       const loads = [
         { program: 'iptables-restore', args: ['--test', '--noflush'], input: iptables },
+        { program: 'ipset', args: ['restore'], input: ipvs.ipset },
+        // The match ipvs needs IPVS in the kernel.
+        {
+          program: 'iptables-restore',
+          args: ['--test', '--noflush'],
+          input: ipvs.glue.replace(/^.* -m ipvs .*\n/gm, ''),
+        },
+        { program: 'ipset', args: ['destroy'], input: '' },
         ...nft.map((input) => ({ program: 'nft', args: ['-c', '-f', '-'], input })),
       ]
       for (const { program, args, input } of loads) {

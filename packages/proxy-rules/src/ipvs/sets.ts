@@ -2,7 +2,27 @@
 import type { IPFamily } from '../net/address.ts'
 import type { IpSet, IpSetType, SetEntry } from './program.ts'
 
-const types = {
+/** A set's name without what says that it is ours, and of which family. */
+export type SetKey =
+  | 'LOOP-BACK'
+  | 'CLUSTER-IP'
+  | 'EXTERNAL-IP'
+  | 'EXTERNAL-IP-LOCAL'
+  | 'LOAD-BALANCER'
+  | 'LOAD-BALANCER-LOCAL'
+  | 'LOAD-BALANCER-FW'
+  | 'LOAD-BALANCER-SOURCE-CIDR'
+  | 'LOAD-BALANCER-SOURCE-IP'
+  | 'NODE-PORT-TCP'
+  | 'NODE-PORT-LOCAL-TCP'
+  | 'NODE-PORT-UDP'
+  | 'NODE-PORT-LOCAL-UDP'
+  | 'NODE-PORT-SCTP-HASH'
+  | 'NODE-PORT-LOCAL-SCTP-HASH'
+  | 'HEALTH-CHECK-NODE-PORT'
+  | 'IPVS-IPS'
+
+const types: Readonly<Record<SetKey, IpSetType>> = {
   'LOOP-BACK': 'hash:ip,port,ip',
   'CLUSTER-IP': 'hash:ip,port',
   'EXTERNAL-IP': 'hash:ip,port',
@@ -20,10 +40,7 @@ const types = {
   'NODE-PORT-LOCAL-SCTP-HASH': 'hash:ip,port',
   'HEALTH-CHECK-NODE-PORT': 'bitmap:port',
   'IPVS-IPS': 'hash:ip',
-} as const satisfies Record<string, IpSetType>
-
-/** A set's name without what says that it is ours, and of which family. */
-export type SetKey = keyof typeof types
+}
 
 const longestName = 31
 

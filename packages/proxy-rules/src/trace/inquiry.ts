@@ -3,14 +3,15 @@ import { isProtocol, type Protocol } from '../graph/service-port.ts'
 import { shown } from '../graph/problem.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import { compileIptables } from '../iptables/compile.ts'
-import type { ProxyMode } from '../mode.ts'
 import { cidrContains, parseAddress, parseCidr, type Address } from '../net/address.ts'
+import { compileIpvs } from '../ipvs/compile.ts'
+import type { IpvsSettings } from '../ipvs/style.ts'
 import { compileNftables } from '../nftables/compile.ts'
 import type { NftablesLayout } from '../nftables/style.ts'
 import type { NodeFacts } from '../node/facts.ts'
-import { packetMeaning } from './meaning.ts'
+import { packetMeaning, type RuleMode } from './meaning.ts'
 import type { Packet } from './packet.ts'
-import { traceService, type Trace } from './trace-service.ts'
+import { traceService, type Program, type Trace } from './trace-service.ts'
 
 export interface Inquiry {
   /** `NAMESPACE/SERVICE`, `NAMESPACE/SERVICE:PORT` by number or name, `ADDRESS:PORT` or `[ADDRESS]:PORT`. */
@@ -24,7 +25,7 @@ export interface Inquiry {
 }
 
 export interface InquiryAnswer {
-  mode: ProxyMode
+  mode: RuleMode
   packet: Packet
   /** Of which Service the destination is, as `namespace/name:port`; undefined when of none, or several claim it. */
   service: string | undefined
@@ -34,8 +35,10 @@ export interface InquiryAnswer {
 }
 
 export interface InquiryContext {
-  mode: ProxyMode
+  mode: RuleMode
   layout: NftablesLayout
+  /** Of IPVS mode. */
+  ipvs?: IpvsSettings
   /** One for each family. */
   graphs: readonly ServiceGraph[]
   facts: NodeFacts
@@ -46,9 +49,9 @@ export interface InquiryContext {
  *
  * @throws RangeError naming what of the inquiry cannot be understood, or is not there
  */
-export function answerInquiry(inquiry: Inquiry, { mode, layout, graphs, facts }: InquiryContext): InquiryAnswer {
+export function answerInquiry(inquiry: Inquiry, context: InquiryContext): InquiryAnswer {
+  const { mode, graphs, facts } = context
   const { to, from } = inquiry
-  if (mode === 'ipvs') throw new RangeError('mode: packets of the mode ipvs are not traced; look with ipvsadm -Ln')
   if (inquiry.protocol !== undefined && !isProtocol(inquiry.protocol))
     throw new RangeError(`protocol: ${shown(inquiry.protocol)} is none of TCP, UDP, SCTP`)
   const target = addressTarget(to, inquiry.protocol) ?? serviceTarget(to, inquiry.protocol, graphs)
@@ -71,11 +74,14 @@ export function answerInquiry(inquiry: Inquiry, { mode, layout, graphs, facts }:
     ...(inputInterface !== undefined && { inputInterface }),
   }
   const concerned: ServiceGraph = { ...graph, nodes: graph.nodes.filter((node) => concerns(node, packet)), version: {} }
-  const program =
-    mode === 'iptables' ? compileIptables(concerned, facts) : compileNftables(concerned, facts, { layout })
   const meaning = packetMeaning(concerned, facts, packet, mode)
-  const traces = traceService(program, packet, facts)
+  const traces = traceService(compiled(concerned, context), packet, facts)
   return { mode, packet, service: meaning?.service, front: meaning?.front, traces }
+}
+
+function compiled(graph: ServiceGraph, { mode, layout, ipvs = {}, facts }: InquiryContext): Program {
+  if (mode === 'iptables') return compileIptables(graph, facts)
+  return mode === 'ipvs' ? compileIpvs(graph, facts, ipvs) : compileNftables(graph, facts, { layout })
 }
 
 interface Target {
@@ -112,9 +118,14 @@ function serviceTarget(to: string, protocol: Protocol | undefined, graphs: reado
   throw new RangeError(`to: ${shown(to)} names ${fitting.length} ports of the Service: it has ${known}`)
 }
 
-/** Whether rules of the Service's port could match: by address or as a node port. */
-const concerns = ({ port }: ServiceNode, { destination, destinationPort }: Packet): boolean =>
+/**
+ * Whether rules of the Service's port could match: by address or as a node port. In IPVS mode also by what the packet comes from: a
+ * cluster IP, or an endpoint that speaks to itself.
+ */
+const concerns = ({ port, endpoints }: ServiceNode, { source, destination, destinationPort }: Packet): boolean =>
   port.nodePort === destinationPort ||
+  port.clusterIP === source ||
+  (source === destination && endpoints.some(({ address }) => address === source)) ||
   [port.clusterIP, ...port.loadBalancerVIPs, ...port.externalIPs].some(
     (address) => parseAddress(address)?.text === destination,
   )

@@ -1,10 +1,11 @@
 // Runs packets through an iptables program.
-import { iptablesJumps, withMissingJumps } from '../apply/jumps.ts'
+import { iptablesJumps, withMissingJumps, type Jump } from '../apply/jumps.ts'
 import type { IptablesProgram, Rule } from '../iptables/program.ts'
 import { parseIptablesRule, type ParsedRule, type RuleSurroundings } from './iptables-rule.ts'
 import type { InFlight } from './packet.ts'
 import { entersNat, type HookName, type Machine, type Refusal } from './path.ts'
 
+/** A rule as a packet meets it. */
 interface LoadedRule {
   text: string
   args: readonly string[]
@@ -12,14 +13,17 @@ interface LoadedRule {
   parsed?: ParsedRule
 }
 
-interface Table {
+/** A table in a kernel. */
+export interface Table {
   name: string
   chains: Map<string, LoadedRule[]>
 }
 
+/** How a packet's way through a table ends. */
 type End = 'accept' | Refusal
 
-const tablesAt: Record<HookName, readonly ('nat' | 'filter')[]> = {
+/** The tables that a hook asks, in their order. */
+export const tablesAt: Record<HookName, readonly ('nat' | 'filter')[]> = {
   prerouting: ['nat'],
   input: ['filter'],
   forward: ['filter'],
@@ -31,18 +35,16 @@ const quoted = (arg: string): string => (arg.includes(' ') ? `"${arg}"` : arg)
 const loaded = ({ args }: Rule): LoadedRule => ({ args, text: args.map(quoted).join(' ') })
 
 /** The program in an empty kernel, with the jumps from the kernel's chains. */
-function load(program: IptablesProgram): Map<string, Table> {
-  const tables = withMissingJumps(program, new Map(), iptablesJumps).tables.map(
-    ({ table, chains, rules, insertions = [] }) => {
-      if (table === 'mangle') throw new RangeError('iptables program: the tracer knows the tables nat and filter only')
-      const byName = new Map<string, LoadedRule[]>()
-      for (const chain of chains) byName.set(chain, [])
-      for (const hook of Object.keys(tablesAt)) byName.set(hook.toUpperCase(), [])
-      for (const rule of rules) chainOf(byName, rule.chain).push(loaded(rule))
-      for (const rule of insertions) chainOf(byName, rule.chain).unshift(loaded(rule))
-      return [table, { name: table, chains: byName }] as const
-    },
-  )
+export function loadTables(program: IptablesProgram, jumps: readonly Jump[]): Map<string, Table> {
+  const tables = withMissingJumps(program, new Map(), jumps).tables.map(({ table, chains, rules, insertions = [] }) => {
+    if (table === 'mangle') throw new RangeError('iptables program: the tracer knows the tables nat and filter only')
+    const byName = new Map<string, LoadedRule[]>()
+    for (const chain of chains) byName.set(chain, [])
+    for (const hook of Object.keys(tablesAt)) byName.set(hook.toUpperCase(), [])
+    for (const rule of rules) chainOf(byName, rule.chain).push(loaded(rule))
+    for (const rule of insertions) chainOf(byName, rule.chain).unshift(loaded(rule))
+    return [table, { name: table, chains: byName }] as const
+  })
   return new Map(tables)
 }
 
@@ -53,7 +55,7 @@ function chainOf(chains: ReadonlyMap<string, LoadedRule[]>, name: string): Loade
 }
 
 export function iptablesMachine(program: IptablesProgram): Machine {
-  const tables = load(program)
+  const tables = loadTables(program, iptablesJumps)
   // A list is named after the chain that sets it and leads to one endpoint.
   const remembers = (list: string, { remembered }: InFlight): boolean => {
     const nat = tables.get('nat')
@@ -64,14 +66,28 @@ export function iptablesMachine(program: IptablesProgram): Machine {
     family: program.family,
     run: (hook, packet, surroundings) => {
       for (const name of tablesAt[hook]) {
-        const table = tables.get(name)
-        if (!table || (name === 'nat' && !entersNat(hook, packet))) continue
-        const end = walk(table, hook.toUpperCase(), packet, { ...surroundings, remembers })
-        if (end && end !== 'accept') return end
+        const refused = runTable(tables.get(name), hook, packet, { ...surroundings, remembers, holds })
+        if (refused) return refused
       }
       return undefined
     },
   }
+}
+
+const holds = (set: string): never => {
+  throw new RangeError(`iptables program: it has no IP set ${set}`)
+}
+
+/** Leads a packet through what a table has at a hook. */
+export function runTable(
+  table: Table | undefined,
+  hook: HookName,
+  packet: InFlight,
+  surroundings: RuleSurroundings,
+): Refusal | undefined {
+  if (!table || (table.name === 'nat' && !entersNat(hook, packet))) return undefined
+  const end = walk(table, hook.toUpperCase(), packet, surroundings)
+  return end === 'accept' ? undefined : end
 }
 
 /** Undefined when the chain has come to its end. */

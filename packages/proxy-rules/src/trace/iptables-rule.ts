@@ -1,5 +1,6 @@
 // A rule of iptables, read: every match and target that the compilers write, and no other.
 import { cidrContains, parseAddress, parseCidr, type Address } from '../net/address.ts'
+import type { VirtualServer } from '../ipvs/program.ts'
 import { translate, type InFlight } from './packet.ts'
 import type { Surroundings } from './path.ts'
 
@@ -7,7 +8,12 @@ import type { Surroundings } from './path.ts'
 export interface RuleSurroundings extends Surroundings {
   /** Whether a list of recent clients has the packet's source. */
   remembers: (list: string, packet: InFlight) => boolean
+  /** Whether an IP set has what stands in the packet for its dimensions. */
+  holds: (set: string, dimensions: readonly Dimension[], packet: InFlight) => boolean
 }
+
+/** Where a dimension of an IP set is read: of the source, or of the destination. */
+export type Dimension = 'src' | 'dst'
 
 export type Match = (packet: InFlight, surroundings: RuleSurroundings) => boolean
 
@@ -25,15 +31,16 @@ export interface ParsedRule {
 interface Option {
   /** Which `-m` it belongs to. */
   module?: readonly string[]
-  /** Flags have none. */
-  takesValue: boolean
+  /** How many; flags have none. */
+  values: 0 | 1 | 2
   canBeNegated?: boolean
-  match: (value: string, soFar: { list: string }) => Match
+  match: (value: string, soFar: { list: string }, second: string) => Match
 }
 
 const always: Match = () => true
 const transports = ['tcp', 'udp', 'sctp']
-const modules = [...transports, 'comment', 'conntrack', 'addrtype', 'mark', 'statistic', 'recent', 'nfacct']
+const matching = ['comment', 'conntrack', 'addrtype', 'mark', 'statistic', 'recent', 'nfacct', 'set', 'physdev', 'ipvs']
+const modules = [...transports, ...matching]
 
 const unknown = (what: string, text: string): Error => new Error(`iptables rule: the tracer knows no ${what} ${text}`)
 
@@ -77,19 +84,30 @@ const ofLocal = (value: string, side: 'source' | 'destination'): Match => {
   return (packet, { isLocal }) => isLocal(packet[side])
 }
 
-const counted = { module: ['nfacct'], takesValue: true, match: () => always }
-const recent = { module: ['recent'], takesValue: false, match: () => always }
+function inSet(set: string, text: string): Match {
+  const dimensions = text.split(',').map((one) => oneOf('dimension', one, ['src', 'dst']) as Dimension)
+  return (packet, { holds }) => holds(set, dimensions, packet)
+}
+
+const ofVirtualServer = { module: ['ipvs'], values: 1 } as const
+const servedBy =
+  (isIt: (server: VirtualServer) => boolean): Match =>
+  ({ virtualServer }) =>
+    virtualServer !== undefined && isIt(virtualServer)
+
+const counted = { module: ['nfacct'], values: 1, match: () => always } as const
+const recent = { module: ['recent'], values: 0, match: () => always } as const
 
 const options: Readonly<Record<string, Option>> = {
   '-p': {
-    takesValue: true,
+    values: 1,
     match: (value) => {
       const protocol = oneOf('protocol', value, transports)
       return (packet) => packet.protocol === protocol
     },
   },
   '-s': {
-    takesValue: true,
+    values: 1,
     canBeNegated: true,
     match: (value) => {
       const contains = within(value)
@@ -97,35 +115,35 @@ const options: Readonly<Record<string, Option>> = {
     },
   },
   '-d': {
-    takesValue: true,
+    values: 1,
     canBeNegated: true,
     match: (value) => {
       const contains = within(value)
       return ({ destination }) => contains(destination)
     },
   },
-  '-i': { takesValue: true, canBeNegated: true, match: onInterface },
+  '-i': { values: 1, canBeNegated: true, match: onInterface },
   '--dport': {
     module: transports,
-    takesValue: true,
+    values: 1,
     match: (value) => {
       const port = numberOf(value)
       return ({ destinationPort }) => destinationPort === port
     },
   },
-  '--comment': { module: ['comment'], takesValue: true, match: () => always },
-  '--ctstate': { module: ['conntrack'], takesValue: true, canBeNegated: true, match: connectionStates },
-  '--src-type': { module: ['addrtype'], takesValue: true, match: (value) => ofLocal(value, 'source') },
-  '--dst-type': { module: ['addrtype'], takesValue: true, match: (value) => ofLocal(value, 'destination') },
-  '--mark': { module: ['mark'], takesValue: true, canBeNegated: true, match: marked },
+  '--comment': { module: ['comment'], values: 1, match: () => always },
+  '--ctstate': { module: ['conntrack'], values: 1, canBeNegated: true, match: connectionStates },
+  '--src-type': { module: ['addrtype'], values: 1, canBeNegated: true, match: (value) => ofLocal(value, 'source') },
+  '--dst-type': { module: ['addrtype'], values: 1, match: (value) => ofLocal(value, 'destination') },
+  '--mark': { module: ['mark'], values: 1, canBeNegated: true, match: marked },
   '--mode': {
     module: ['statistic'],
-    takesValue: true,
+    values: 1,
     match: (value) => (oneOf('mode', value, ['random']), always),
   },
   '--probability': {
     module: ['statistic'],
-    takesValue: true,
+    values: 1,
     match: (value) => {
       const chance = numberOf(value)
       return (_, { choose }) => choose([chance, 1 - chance]) === 0
@@ -133,7 +151,7 @@ const options: Readonly<Record<string, Option>> = {
   },
   '--name': {
     ...recent,
-    takesValue: true,
+    values: 1,
     match: (value, soFar) => {
       soFar.list = value
       return always
@@ -145,10 +163,16 @@ const options: Readonly<Record<string, Option>> = {
       return (packet, { remembers }) => remembers(list, packet)
     },
   },
-  '--seconds': { ...recent, takesValue: true },
+  '--seconds': { ...recent, values: 1 },
   '--reap': recent,
   '--set': recent,
   '--nfacct-name': counted,
+  '--match-set': { module: ['set'], values: 2, match: (set, _, dimensions) => inSet(set, dimensions) },
+  // What is traced is routed: it does not come in by a port of a bridge.
+  '--physdev-is-in': { module: ['physdev'], values: 0, canBeNegated: true, match: () => () => false },
+  '--vaddr': { ...ofVirtualServer, match: (value) => servedBy(({ address }) => address === value) },
+  '--vproto': { ...ofVirtualServer, match: (value) => servedBy(({ protocol }) => protocol.toLowerCase() === value) },
+  '--vport': { ...ofVirtualServer, match: (value) => servedBy(({ port }) => port === numberOf(value)) },
 }
 
 const userChain = /^KUBE-[\w-]+$/
@@ -188,7 +212,7 @@ export function parseIptablesRule(args: readonly string[]): ParsedRule {
     const isNot = args[at] === '!'
     if (isNot) at += 1
     const name = args[at] ?? ''
-    const value = args[at + 1] ?? ''
+    const [value = '', second = ''] = args.slice(at + 1, at + 3)
     if (name === '-m' && !isNot) {
       loaded.add(oneOf('match', value, modules))
       at += 1
@@ -197,8 +221,8 @@ export function parseIptablesRule(args: readonly string[]): ParsedRule {
     const option = Object.hasOwn(options, name) ? options[name] : undefined
     if (!option || (isNot && !option.canBeNegated)) throw unknown('option', `${isNot ? '! ' : ''}${name}`)
     if (option.module && !option.module.some((module) => loaded.has(module))) throw unknown('option', `${name} here`)
-    if (option.takesValue && (at += 1) >= end) throw unknown('option', `${name} without a value`)
-    const match = option.match(value, soFar)
+    if ((at += option.values) >= end) throw unknown('option', `${name} without a value`)
+    const match = option.match(value, soFar, second)
     matches.push(isNot ? (packet, surroundings) => !match(packet, surroundings) : match)
   }
   return { matches, target: jump < 0 ? { kind: 'none' } : parseTarget(args[jump + 1], args.slice(jump + 2)) }

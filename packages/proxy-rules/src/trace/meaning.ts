@@ -1,26 +1,25 @@
 // What should happen to a packet, read from the service graph and nothing that is compiled from it.
 import type { Endpoint } from '../graph/endpoint.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
-import { cidrContains, isLoopback, parseAddress, parseCidr, type Address, type IPFamily } from '../net/address.ts'
-import type { TracedMode } from '../mode.ts'
+import { isLoopback, parseAddress } from '../net/address.ts'
+import type { ProxyMode } from '../mode.ts'
 import type { NodeFacts } from '../node/facts.ts'
-import { localSource } from '../node/local-traffic.ts'
 import { nodePortAddresses } from '../node/node-port-addresses.ts'
-import { launch, type InFlight, type Packet } from './packet.ts'
+import { ipvsMeaning } from './ipvs-meaning.ts'
+import { launch, type Packet } from './packet.ts'
 import { localAddresses, type HookName, type Refusal } from './path.ts'
+import {
+  addressFronts,
+  isWithin,
+  keptEndpoints,
+  refused,
+  sceneOf,
+  untouched,
+  type Front,
+  type Meaning,
+  type Scene,
+} from './scene.ts'
 import type { Outcome } from './trace-service.ts'
-
-/** The address of a Service that a packet is sent to. */
-export type Front = 'cluster IP' | 'external IP' | 'load balancer IP' | 'node port'
-
-/** What should happen to a packet. */
-export interface Meaning {
-  /** `ns/name:port` of the service port that it is for; undefined when it is for none. */
-  service: string | undefined
-  front: Front | undefined
-  /** Each is as probable as the others; several are several endpoints. */
-  outcomes: readonly Outcome[]
-}
 
 interface Claim {
   node: ServiceNode
@@ -29,7 +28,10 @@ interface Claim {
   canServe: boolean
 }
 
-/** Where modes differ; the rest of this file holds for all. */
+/** The modes that programs are compiled for. */
+export type RuleMode = ProxyMode
+
+/** Where the modes of this file differ. */
 interface Traits {
   /** Without endpoints: where packets to cluster IPs, to other addresses, and to node ports are refused. */
   refusesClusterIPs: readonly HookName[]
@@ -52,7 +54,7 @@ interface Traits {
   usualNodePorts: readonly string[]
 }
 
-const traits: Record<TracedMode, Traits> = {
+const traits: Record<Exclude<RuleMode, 'ipvs'>, Traits> = {
   iptables: {
     refusesClusterIPs: ['forward', 'output'],
     refusesAddresses: ['input', 'forward'],
@@ -79,22 +81,8 @@ const traits: Record<TracedMode, Traits> = {
   },
 }
 
-/** A packet at a node, with what the graph's reader asks of it. */
-interface Scene {
-  graph: ServiceGraph
-  facts: NodeFacts
+interface ModeScene extends Scene {
   mode: Traits
-  packet: InFlight
-  isLocal: (address: Address) => boolean
-  /** By its address it comes from the node itself. */
-  isFromNode: boolean
-  /** It comes from a pod of this node; undefined when that cannot be told. */
-  isFromPod: boolean | undefined
-  /** Where it is filtered as long as its destination stays. */
-  hooks: readonly HookName[]
-  /** Packets that arrive for the node itself do not come by where sources are translated. */
-  canBeMasqueraded: (destination: Address) => boolean
-  isMarked: boolean
 }
 
 /**
@@ -107,70 +95,32 @@ export function packetMeaning(
   graph: ServiceGraph,
   facts: NodeFacts,
   packet: Packet,
-  mode: TracedMode,
+  mode: RuleMode,
 ): Meaning | undefined {
-  const scene = sceneOf(graph, facts, launch(packet, graph.family), traits[mode])
+  const inFlight = launch(packet, graph.family)
+  if (mode === 'ipvs') return ipvsMeaning(graph, facts, inFlight)
+  const scene = { ...sceneOf(graph, facts, inFlight, localAddresses(facts)), mode: traits[mode] }
   const claims = claimsOn(scene)
   if (claims.length > 1) return undefined
   const [claim] = claims
   return { service: claim?.node.port.name, front: claim?.front, outcomes: outcomesOf(scene, claim) }
 }
 
-function sceneOf(graph: ServiceGraph, facts: NodeFacts, packet: InFlight, mode: Traits): Scene {
-  const isLocal = localAddresses(facts)
-  const arrives = packet.inputInterface !== ''
-  const isForNode = isLocal(packet.destination)
-  const arriving: HookName = isForNode ? 'input' : 'forward'
-  const sending: readonly HookName[] = isForNode ? ['output', 'input'] : ['output']
-  return {
-    graph,
-    facts,
-    mode,
-    packet,
-    isLocal,
-    isFromNode: isLocal(packet.source),
-    isFromPod: isPodTraffic(facts, graph.family, packet),
-    hooks: arrives ? [arriving] : sending,
-    canBeMasqueraded: (destination) => !arrives || !isLocal(destination),
-    isMarked: ((packet.mark >>> facts.masqueradeBit) & 1) === 1,
-  }
-}
-
-function isPodTraffic({ localTraffic }: NodeFacts, family: IPFamily, packet: InFlight): boolean | undefined {
-  const source = localSource(localTraffic, family)
-  if (!source) return undefined
-  if ('cidr' in source) return isWithin([source.cidr], packet.source)
-  const { inputInterface } = packet
-  return source.isPrefix ? inputInterface.startsWith(source.name) : inputInterface === source.name
-}
-
-const isWithin = (ranges: readonly string[], address: Address): boolean =>
-  ranges.some((text) => {
-    const range = parseCidr(text)
-    return range !== undefined && cidrContains(range, address)
-  })
-
-function claimsOn(scene: Scene): Claim[] {
-  const { text } = scene.packet.destination
+function claimsOn(scene: ModeScene): Claim[] {
   const { protocol, destinationPort } = scene.packet
   const isNodePortHere = answersNodePorts(scene)
   const refusesHere = scene.mode.refusesAllNodePorts && scene.isLocal(scene.packet.destination)
   return scene.graph.nodes.flatMap((node): Claim[] => {
     const { port } = node
     if (port.protocol.toLowerCase() !== protocol) return []
-    const fronts: Front[] = []
-    if (port.port === destinationPort) {
-      if (port.clusterIP === text) fronts.push('cluster IP')
-      if (port.externalIPs.includes(text)) fronts.push('external IP')
-      if (port.loadBalancerVIPs.includes(text)) fronts.push('load balancer IP')
-    }
+    const fronts = addressFronts(node, scene.packet)
     const isRefused = refusesHere && servingList(node, port.externalPolicyLocal).length === 0
     if (port.nodePort === destinationPort && (isNodePortHere || isRefused)) fronts.push('node port')
     return fronts.map((front) => ({ node, front, canServe: front !== 'node port' || isNodePortHere }))
   })
 }
 
-function answersNodePorts({ facts, graph, mode, packet, isLocal }: Scene): boolean {
+function answersNodePorts({ facts, graph, mode, packet, isLocal }: ModeScene): boolean {
   const { destination } = packet
   const selection = facts.nodePortAddresses.length > 0 ? facts.nodePortAddresses : mode.usualNodePorts
   const localhostNodePorts = facts.localhostNodePorts && mode.hasLocalhost
@@ -182,7 +132,7 @@ function answersNodePorts({ facts, graph, mode, packet, isLocal }: Scene): boole
 const servingList = ({ choice }: ServiceNode, isPolicyLocal: boolean): readonly Endpoint[] =>
   isPolicyLocal ? choice.local : choice.cluster
 
-function outcomesOf(scene: Scene, claim: Claim | undefined): Outcome[] {
+function outcomesOf(scene: ModeScene, claim: Claim | undefined): Outcome[] {
   const { packet, mode, facts, hooks } = scene
   if (packet.state === 'established') return [untouched(false)]
   const isForwarded = hooks.includes('forward')
@@ -201,25 +151,22 @@ function outcomesOf(scene: Scene, claim: Claim | undefined): Outcome[] {
   return [untouched(scene.isMarked && scene.canBeMasqueraded(packet.destination))]
 }
 
-const refused = (verdict: Refusal): Outcome[] => [{ verdict, translation: undefined, masquerade: false }]
-const untouched = (masquerade: boolean): Outcome => ({ verdict: 'accept', translation: undefined, masquerade })
-
 /** Loopback addresses are the machine's own also when the kernel routes them. */
-function isForeignToLocalhost({ mode, facts, graph, packet, hooks }: Scene): boolean {
+function isForeignToLocalhost({ mode, facts, graph, packet, hooks }: ModeScene): boolean {
   if (!mode.hasLocalhost || !nodePortAddresses(facts, graph.family).localhost) return false
   if (hooks.includes('forward')) return false
   return isLoopback(packet.destination) && !isLoopback(packet.source)
 }
 
 /** iptables accepts before it refuses. */
-function isHealthCheck({ graph, mode, packet, hooks }: Scene): boolean {
+function isHealthCheck({ graph, mode, packet, hooks }: ModeScene): boolean {
   if (mode.guardsClusterIPs || !hooks.includes('input') || packet.protocol !== 'tcp') return false
   return graph.nodes.some(({ port }) => port.healthCheckNodePort === packet.destinationPort)
 }
 
 const hasRanges = ({ node, front }: Claim): boolean => front === 'load balancer IP' && node.port.sourceRanges.length > 0
 
-function isOutOfRange({ facts, graph, mode, packet }: Scene, claim: Claim): boolean {
+function isOutOfRange({ facts, graph, mode, packet }: ModeScene, claim: Claim): boolean {
   const { node } = claim
   const { sourceRanges, loadBalancerVIPs } = node.port
   if (!hasRanges(claim)) return false
@@ -237,7 +184,7 @@ interface ServedWay {
 }
 
 /** The table of front addresses and policies. */
-function wayOf(scene: Scene, { node, front }: Claim): ServedWay {
+function wayOf(scene: ModeScene, { node, front }: Claim): ServedWay {
   const { port, choice } = node
   if (front === 'cluster IP') {
     const masquerade = scene.facts.masqueradeAll || scene.isFromPod === false
@@ -249,10 +196,9 @@ function wayOf(scene: Scene, { node, front }: Claim): ServedWay {
   return { endpoints: choice.local, masquerade: false }
 }
 
-function translated(scene: Scene, { node }: Claim, { endpoints, masquerade }: ServedWay): Outcome[] {
+function translated(scene: ModeScene, { node }: Claim, { endpoints, masquerade }: ServedWay): Outcome[] {
   const { packet, mode, canBeMasqueraded } = scene
-  const kept = node.port.affinitySeconds > 0 ? endpoints.filter(({ text }) => text === packet.remembered) : []
-  return (kept.length > 0 ? kept : endpoints).map((endpoint): Outcome => {
+  return keptEndpoints(node, endpoints, packet).map((endpoint): Outcome => {
     const { address, port, local } = endpoint
     const isOwn = address === packet.source.text && (local || mode.hairpins === 'all')
     const parsed = parseAddress(address)
@@ -264,7 +210,7 @@ function translated(scene: Scene, { node }: Claim, { endpoints, masquerade }: Se
   })
 }
 
-function refusalOf(scene: Scene, claim: Claim | undefined): Refusal | undefined {
+function refusalOf(scene: ModeScene, claim: Claim | undefined): Refusal | undefined {
   const { mode, hooks, graph, facts, packet } = scene
   if (claim && hooks.some((hook) => refusingHooks(mode, claim.front).includes(hook)))
     return claim.node.choice.hasAny ? 'drop' : 'reject'

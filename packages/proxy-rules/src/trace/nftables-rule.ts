@@ -2,6 +2,7 @@
 import { cidrContains, parseAddress, parseCidr, type Address } from '../net/address.ts'
 import { translate, type InFlight } from './packet.ts'
 import type { Surroundings } from './path.ts'
+import { evenly } from './ways.ts'
 
 /** What a rule says to do with a packet. */
 export type Verdict = { kind: 'drop' | 'reject' | 'accept' } | { kind: 'goto' | 'jump'; chain: string }
@@ -176,9 +177,6 @@ function readName(words: Words): string {
   if (!name.startsWith('@')) throw unknown(`map ${name}`)
   return name.slice(1)
 }
-
-/** `numgen random mod` is read: how many numbers there are. */
-const evenly = (count: number): number[] => Array.from({ length: count }, () => 1 / count)
 
 /** What the numbers from 0 on lead to. */
 function readNumbered(words: Words, count: number): string[] {

@@ -1,6 +1,7 @@
 // A packet to be traced, and what becomes of it on its way.
 import type { Protocol } from '../graph/service-port.ts'
 import { isProtocol } from '../graph/service-port.ts'
+import type { VirtualServer } from '../ipvs/program.ts'
 import { isPort, shown } from '../graph/problem.ts'
 import { parseAddress, type Address, type IPFamily } from '../net/address.ts'
 
@@ -27,12 +28,12 @@ export interface Packet {
 
 /** A rule whose matches all held. */
 export interface PassedRule {
-  /** iptables only. */
+  /** Of iptables, or `ipvs` for a virtual server. */
   table?: string
   chain: string
   /** As the compiler wrote it, without its chain. */
   rule: string
-  /** Key and verdict of the map element that decided; nftables only. */
+  /** Key and verdict of the map element that decided in nftables, or the real server that IPVS chose. */
   element?: string
 }
 
@@ -48,6 +49,8 @@ export interface InFlight {
   mark: number
   readonly state: ConnectionState
   readonly remembered: string | undefined
+  /** That of IPVS which took the packet. */
+  virtualServer?: VirtualServer
   isTranslated: boolean
   isMasqueraded: boolean
   /** The directions whose nat chains have seen the packet: the kernel asks each once. */

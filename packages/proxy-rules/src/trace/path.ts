@@ -20,6 +20,8 @@ export interface Surroundings {
 /** A compiled program, ready to run. */
 export interface Machine {
   family: IPFamily
+  /** Whether the program gives the node an address; without it gives none. */
+  adds?(address: Address): boolean
   run(hook: HookName, packet: InFlight, surroundings: Surroundings): Refusal | undefined
 }
 
@@ -48,10 +50,16 @@ export function entersNat(hook: HookName, { state, natDone }: InFlight): boolean
 
 /** Leads a packet through all hooks; what the node sends to itself goes out of `lo` and comes in there. */
 export function follow(machine: Machine, packet: InFlight, surroundings: Surroundings): Refusal | undefined {
-  const at = (hook: HookName): Refusal | undefined => machine.run(hook, packet, surroundings)
-  const isForNode = (): boolean => surroundings.isLocal(packet.destination)
-  if (packet.inputInterface !== '')
-    return at('prerouting') ?? (isForNode() ? at('input') : (at('forward') ?? at('postrouting')))
+  const isLocal = (address: Address): boolean => surroundings.isLocal(address) || machine.adds?.(address) === true
+  const at = (hook: HookName): Refusal | undefined => machine.run(hook, packet, { ...surroundings, isLocal })
+  const isForNode = (): boolean => isLocal(packet.destination)
+  if (packet.inputInterface !== '') {
+    const refused = at('prerouting')
+    if (refused) return refused
+    if (!isForNode()) return at('forward') ?? at('postrouting')
+    // What IPVS takes there may go on to another machine, like something that the node sends.
+    return at('input') ?? (isForNode() ? undefined : (at('output') ?? at('postrouting')))
+  }
   const refused = at('output') ?? at('postrouting')
   if (refused || !isForNode()) return refused
   packet.inputInterface = 'lo'

@@ -1,8 +1,10 @@
 // What a compiled program does with a packet.
 import type { IptablesProgram } from '../iptables/program.ts'
+import type { IpvsProgram } from '../ipvs/program.ts'
 import type { NftablesProgram } from '../nftables/program.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { iptablesMachine } from './iptables-machine.ts'
+import { ipvsMachine } from './ipvs-machine.ts'
 import { nftablesMachine } from './nftables-machine.ts'
 import { launch, type Packet, type PassedRule } from './packet.ts'
 import { follow, localAddresses, type Machine, type Refusal } from './path.ts'
@@ -35,16 +37,22 @@ export interface TraceOptions {
   choice?: 'all' | number
 }
 
-type Program = IptablesProgram | NftablesProgram
+/** What a compiler makes. */
+export type Program = IptablesProgram | NftablesProgram | IpvsProgram
 
 const machines = new WeakMap<Program, Machine>()
 
 function machineOf(program: Program): Machine {
   const known = machines.get(program)
   if (known) return known
-  const machine = 'tables' in program ? iptablesMachine(program) : nftablesMachine(program)
+  const machine = makeMachine(program)
   machines.set(program, machine)
   return machine
+}
+
+function makeMachine(program: Program): Machine {
+  if ('tables' in program) return iptablesMachine(program)
+  return 'glue' in program ? ipvsMachine(program) : nftablesMachine(program)
 }
 
 /**

@@ -3,6 +3,9 @@
 /** The index of one of several alternatives, whose weights sum to 1. */
 export type Choose = (weights: readonly number[]) => number
 
+/** The weights of so many alternatives that are all alike. */
+export const evenly = (count: number): number[] => Array.from({ length: count }, () => 1 / count)
+
 /** One of the ways in which something can go. */
 export interface Way<T> {
   /** 0 to 1. */

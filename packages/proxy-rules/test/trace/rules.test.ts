@@ -1,8 +1,8 @@
 // What the tracer reads, what it refuses to guess, and what it says of single packets.
-import { compileIptables, compileNftables, packetMeaning, traceService } from '@nodelet/proxy-rules'
+import { compileIptables, compileIpvs, compileNftables, packetMeaning, traceService } from '@nodelet/proxy-rules'
 import type { Packet } from '@nodelet/proxy-rules'
 import { describe, expect, it, test } from 'vitest'
-import { iptablesJumps, withMissingJumps } from '../../src/apply/jumps.ts'
+import { iptablesJumps, ipvsJumps, withMissingJumps } from '../../src/apply/jumps.ts'
 import { parseIptablesRule } from '../../src/trace/iptables-rule.ts'
 import { parseNftablesRule } from '../../src/trace/nftables-rule.ts'
 import { exampleGraph, exampleNames, nodeFacts, readExample } from '../example.ts'
@@ -19,7 +19,8 @@ const examples = exampleNames().flatMap((name) => {
 
 test.each(examples)('every rule of $name, $family, is known', ({ facts, graph, family }) => {
   const { tables } = withMissingJumps(compileIptables(graph, facts), new Map(), iptablesJumps)
-  for (const { rules, insertions = [] } of tables)
+  const glue = withMissingJumps(compileIpvs(graph, facts).glue, new Map(), ipvsJumps)
+  for (const { rules, insertions = [] } of [...tables, ...glue.tables])
     for (const { args } of [...rules, ...insertions]) expect(() => parseIptablesRule(args)).not.toThrow()
   for (const layout of ['compat', 'fast'] as const) {
     const { shared, services } = compileNftables(graph, facts, { layout })
@@ -40,6 +41,12 @@ test.each([
   '-m tcp --dport',
   '-s nowhere -j DROP',
   '-j LOG',
+  '--match-set KUBE-CLUSTER-IP dst,dst -j DROP',
+  '-m set --match-set KUBE-CLUSTER-IP -j DROP',
+  '-m set --match-set KUBE-CLUSTER-IP dst,out -j DROP',
+  '-m set ! --match-set KUBE-CLUSTER-IP dst,dst -j DROP',
+  '-m physdev --physdev-is-bridged -j DROP',
+  '-m ipvs --vdir REPLY -j DROP',
   '-j DROP --with-care',
   '-j REJECT --reject-with tcp-reset',
   '-j MARK --set-mark 1',
@@ -89,6 +96,7 @@ describe('a Service with three endpoints', () => {
     { name: 'iptables', program: iptables },
     { name: 'nftables compat', program: compat },
     { name: 'nftables fast', program: compileNftables(graph, facts) },
+    { name: 'ipvs', program: compileIpvs(graph, facts) },
   ]
 
   it('passes these rules', () => {
@@ -113,6 +121,24 @@ describe('a Service with three endpoints', () => {
       rule: 'ip daddr . meta l4proto . th dport vmap @service-ips',
       element: '172.30.0.41 . tcp . 80 : goto service-DK7ABAZC-ns1/web/tcp/http',
     })
+    const [third] = traceService(compileIpvs(graph, facts), packet, facts)
+    const names = third?.rules.map(({ table, chain, element }) => [table, chain, element].filter(Boolean).join(' '))
+    expect(names).toEqual([
+      'nat PREROUTING',
+      'nat KUBE-SERVICES',
+      'nat KUBE-MARK-MASQ',
+      'nat KUBE-SERVICES',
+      'nat KUBE-SERVICES',
+      'filter INPUT',
+      'filter KUBE-IPVS-FILTER',
+      'filter INPUT',
+      'filter INPUT',
+      'ipvs INPUT 10.244.1.10:8080',
+      'filter OUTPUT',
+      'nat POSTROUTING',
+      'nat KUBE-POSTROUTING',
+      'nat KUBE-POSTROUTING',
+    ])
   })
 
   it.each(programs)('$name: a number chooses one way, each endpoint as often as the others', ({ program }) => {
@@ -146,6 +172,11 @@ describe('a Service with three endpoints', () => {
   ])('a packet with %o is refused', (wrong, message) => {
     expect(() => traceService(iptables, { ...packet, ...wrong } as Packet, facts)).toThrow(message)
     expect(() => packetMeaning(graph, facts, { ...packet, ...wrong } as Packet, 'iptables')).toThrow(message)
+  })
+
+  it('IP sets that the program lacks are not taken for empty ones', () => {
+    const { glue } = compileIpvs(graph, facts)
+    expect(() => traceService(glue, packet, facts)).toThrow('iptables program: it has no IP set KUBE-')
   })
 
   it('a partial program and a choice out of range are refused', () => {
