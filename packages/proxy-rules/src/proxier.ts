@@ -185,7 +185,13 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     trace: (inquiry) => {
       const facts = proxiers[0]?.facts() ?? { ...base, interfaces: interfacesIn(netns) }
       const graphs = proxiers.flatMap((one) => one.graph() ?? [])
-      return answerInquiry(inquiry, { mode, layout: options.nftablesLayout ?? 'fast', ipvs: options.ipvs ?? {}, graphs, facts })
+      return answerInquiry(inquiry, {
+        mode,
+        layout: options.nftablesLayout ?? 'fast',
+        ipvs: options.ipvs ?? {},
+        graphs,
+        facts,
+      })
     },
     close: async () => {
       await close()
