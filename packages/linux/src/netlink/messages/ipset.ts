@@ -10,7 +10,7 @@ import type { Attribute } from './message.ts'
 
 const NFNL_SUBSYS_IPSET = 6
 const command = (number: number): number => (NFNL_SUBSYS_IPSET << 8) | number
-export const IPSET_CMD = {
+export const IPSET_CMD: Readonly<Record<'PROTOCOL' | 'CREATE' | 'DESTROY' | 'FLUSH' | 'LIST' | 'ADD' | 'DEL', number>> = {
   PROTOCOL: command(1),
   CREATE: command(2),
   DESTROY: command(3),
