@@ -39,6 +39,8 @@ const asked: Record<string, object[]> = {}
 const note = (name: string, request: object): void => void (asked[name] ??= []).push(request)
 /** Makes the driver's next creations fail. */
 let exhausted = 0
+/** The driver makes the volume, and does not say so. */
+let silent = false
 
 const driver = createDriver({
   name: driverName,
@@ -58,6 +60,7 @@ const driver = createDriver({
         throw new CsiError('RESOURCE_EXHAUSTED', 'no room')
       }
       await mkdir(join(folder, 'volumes', request.name), { recursive: true })
+      if (silent) throw new CsiError('DEADLINE_EXCEEDED', 'slow')
       const [segments = {}] = request.topology?.preferred ?? []
       return {
         volumeId: request.name,
@@ -411,6 +414,19 @@ test('where there is no room the pod is scheduled anew', async () => {
     'ProvisioningFailed: failed to provision volume with StorageClass "slow": rpc error: code = ResourceExhausted desc = no room',
   )
   await onNode('cramped')
+})
+
+test('a volume of which the driver told nothing is deleted, though its claim is gone', async () => {
+  silent = true
+  const { metadata } = await claim('forgotten', { storageClassName: 'fast' })
+  const made = join(folder, 'volumes', `pvc-${metadata?.uid}`)
+  await waitingFor('forgotten', 'ProvisioningFailed')
+  expect(existsSync(made)).toBe(true)
+  await client.delete(persistentVolumeClaims, { namespace, name: 'forgotten' })
+  await gone(persistentVolumeClaims, 'forgotten')
+  silent = false
+  await eventually(async () => expect(existsSync(made)).toBe(false))
+  await gone(persistentVolumes, `pvc-${metadata?.uid}`)
 })
 
 test('drivers that attach nothing have no attachments', async () => {

@@ -1,5 +1,5 @@
 // What the server does to volumes and claims beside storing them: finalizers, the default class, who may grow. Pure.
-import { fieldsAt, isFields, timeNow } from '../object.ts'
+import { fieldsAt, isFields, partOf, timeNow } from '../object.ts'
 import type { ApiObject, Fields, Metadata } from '../object.ts'
 import { quantity } from '../kinds/quantity.ts'
 
@@ -58,8 +58,6 @@ export function notePhase(before: ApiObject, after: ApiObject): void {
   const isNoted = now.lastPhaseTransitionTime && now.lastPhaseTransitionTime !== old.lastPhaseTransitionTime
   if (old.phase !== now.phase && !isNoted) now.lastPhaseTransitionTime = timeNow()
 }
-
-const partOf = (object: Fields, key: string): Fields => (isFields(object[key]) ? object[key] : {})
 
 /** Why a claim may not be larger than before; undefined when it is not, or may. */
 export function growthRefused(

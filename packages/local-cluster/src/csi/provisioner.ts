@@ -1,17 +1,19 @@
 // Makes the volumes that claims ask for, and deletes those that nobody has any more.
 import { CsiError } from '@nodelet/csi-node'
 import {
+  ConnectionError,
   isAlreadyExists,
   isNotFound,
   mergePatch,
   persistentVolumeClaims,
   persistentVolumes,
+  StatusError,
 } from '@nodelet/kube-client'
 import type { PersistentVolume, PersistentVolumeClaim } from 'kubernetes-types/core/v1.d.ts'
 import type { StorageClass } from 'kubernetes-types/storage/v1.d.ts'
 import { provisionedBy, provisionerNames, selectedNode } from '../controllers/volumes/binding.ts'
 import { classOf, isDelayed } from '../controllers/volumes/match.ts'
-import { createRecorder } from '../controllers/events.ts'
+import { createRecorder, onlyOnce } from '../controllers/events.ts'
 import { createQueue, keyOf, splitKey } from '../controllers/queue.ts'
 import { type CsiContext, readSecretsOf, untilStopped } from './context.ts'
 import type { ControllerDriver } from './drivers.ts'
@@ -41,11 +43,19 @@ export function deletingProvisioner({ metadata, spec, status }: PersistentVolume
   return driver === spec.csi.driver ? driver : undefined
 }
 
+/** Whether a failure leaves nothing behind. */
+const isOver = (error: unknown): boolean =>
+  error instanceof CsiError
+    ? error.kind !== 'uncertain'
+    : !(error instanceof StatusError || error instanceof ConnectionError)
+
 export function startProvisioner({ client, caches, drivers, log }: CsiContext): AsyncDisposable {
   const { persistentVolumes: volumes, persistentVolumeClaims: claims, storageClasses: classes } = caches
-  const { record } = createRecorder(client, 'external-provisioner', log)
+  const record = onlyOnce(createRecorder(client, 'external-provisioner', log))
   const { signal, stop } = untilStopped()
   const readSecret = readSecretsOf(client)
+  /** What a driver may have made volumes for, by key: what was begun is ended, also when the claim is gone. */
+  const begun = new Map<string, { claim: PersistentVolumeClaim; volumeClass: StorageClass }>()
   const classNamed = (claim: PersistentVolumeClaim): StorageClass | undefined => classes.get({ name: classOf(claim) })
 
   const topologyOf = (
@@ -83,40 +93,53 @@ export function startProvisioner({ client, caches, drivers, log }: CsiContext): 
     volumeClass: StorageClass,
     driver: ControllerDriver,
   ): Promise<void> => {
-    const { namespace, name, resourceVersion } = claim.metadata ?? {}
-    record(
-      claim,
-      'Normal',
-      'Provisioning',
-      `External provisioner is provisioning volume for claim "${namespace}/${name}"`,
-    )
+    const { controller, can } = driver
+    const noting: ControllerDriver['controller'] = {
+      ...controller,
+      createVolume: async (request, at) => {
+        begun.set(keyOf(claim), { claim, volumeClass })
+        return controller.createVolume(request, at)
+      },
+    }
+    const topology = topologyOf(claim, volumeClass, driver)
+    const sourceVolumeId = sourceOf(claim, driver)
+    const request = { claim, volumeClass, topology, sourceVolumeId, readSecret }
+    const volume = await provisionVolume({ can, controller: noting }, request, signal)
+    await client.create(persistentVolumes, volume).catch((error: unknown) => {
+      // A former run had made it, and was killed.
+      if (!isAlreadyExists(error)) throw error
+    })
+  }
+
+  const provision = async (
+    claim: PersistentVolumeClaim,
+    volumeClass: StorageClass,
+    driver: ControllerDriver,
+  ): Promise<void> => {
+    const { namespace, name } = claim.metadata ?? {}
+    const doing = `External provisioner is provisioning volume for claim "${namespace}/${name}"`
+    record(claim, 'Normal', 'Provisioning', doing)
     try {
-      const topology = topologyOf(claim, volumeClass, driver)
-      const sourceVolumeId = sourceOf(claim, driver)
-      const volume = await provisionVolume(driver, { claim, volumeClass, topology, sourceVolumeId, readSecret }, signal)
-      await client.create(persistentVolumes, volume).catch((error: unknown) => {
-        // A former run had made it, and was killed.
-        if (!isAlreadyExists(error)) throw error
-      })
-      record(claim, 'Normal', 'ProvisioningSucceeded', `Successfully provisioned volume ${volumeNameOf(claim)}`)
+      await make(claim, volumeClass, driver)
     } catch (error) {
       if (signal.aborted) throw error
       const text = `failed to provision volume with StorageClass "${volumeClass.metadata?.name}": ${(error as Error).message}`
       record(claim, 'Warning', 'ProvisioningFailed', text)
-      const chosen = claim.metadata?.annotations?.[selectedNode]
-      if (
-        error instanceof CsiError &&
-        error.code === 'RESOURCE_EXHAUSTED' &&
-        chosen !== undefined &&
-        driver.can.topology
-      ) {
-        // There is none left where the pod was to be: the scheduler chooses again.
-        const patch = mergePatch({ metadata: { resourceVersion, annotations: { [selectedNode]: null } } })
-        await client.patch(persistentVolumeClaims, { namespace: namespace ?? '', name: name ?? '' }, patch)
-        return
-      }
-      throw error
+      if (isOver(error)) begun.delete(keyOf(claim))
+      return reschedule(claim, driver, error)
     }
+    begun.delete(keyOf(claim))
+    record(claim, 'Normal', 'ProvisioningSucceeded', `Successfully provisioned volume ${volumeNameOf(claim)}`)
+  }
+
+  /** Where there is no room for it the scheduler chooses again; all else is tried again. @throws the error */
+  const reschedule = async (claim: PersistentVolumeClaim, { can }: ControllerDriver, error: unknown): Promise<void> => {
+    const { namespace = '', name = '', resourceVersion, annotations } = claim.metadata ?? {}
+    const isFull = error instanceof CsiError && error.code === 'RESOURCE_EXHAUSTED'
+    if (!isFull || !can.topology || annotations?.[selectedNode] === undefined) throw error
+    begun.delete(keyOf(claim))
+    const patch = mergePatch({ metadata: { resourceVersion, annotations: { [selectedNode]: null } } })
+    await client.patch(persistentVolumeClaims, { namespace, name }, patch)
   }
 
   const remove = async (volume: PersistentVolume, driver: ControllerDriver): Promise<void> => {
@@ -140,18 +163,31 @@ export function startProvisioner({ client, caches, drivers, log }: CsiContext): 
     }
   }
 
+  /** What a claim is to have a volume of; of one that is gone, what was begun for it. */
+  const wantedBy = (key: string): { claim: PersistentVolumeClaim; volumeClass: StorageClass } | undefined => {
+    const claim = claims.get(splitKey(key))
+    const left = begun.get(key)
+    if (left && left.claim.metadata?.uid !== claim?.metadata?.uid) return left
+    const volumeClass = claim && classNamed(claim)
+    return volumeClass && wantedProvisioner(claim, volumeClass) !== undefined ? { claim, volumeClass } : undefined
+  }
+  const workOnClaim = async (key: string): Promise<void> => {
+    const wanted = wantedBy(key)
+    if (!wanted) return
+    if (volumes.get({ name: volumeNameOf(wanted.claim) })) {
+      begun.delete(key)
+      return
+    }
+    const driver = await drivers(wanted.volumeClass.provisioner, signal)
+    if (driver?.can.createDelete) await provision(wanted.claim, wanted.volumeClass, driver)
+  }
   const work = async (key: string): Promise<void> => {
     const { namespace, name } = splitKey(key)
-    const claim = namespace === '' ? undefined : claims.get({ namespace, name })
-    const volume = namespace === '' ? volumes.get({ name }) : undefined
-    const volumeClass = claim && classNamed(claim)
-    const wanted = claim ? wantedProvisioner(claim, volumeClass) : volume && deletingProvisioner(volume)
-    if (wanted === undefined) return
-    const driver = await drivers(wanted, signal)
-    if (!driver?.can.createDelete) return
-    if (claim && volumeClass) {
-      if (!volumes.get({ name: volumeNameOf(claim) })) await make(claim, volumeClass, driver)
-    } else if (volume) await remove(volume, driver)
+    if (namespace !== '') return workOnClaim(key)
+    const volume = volumes.get({ name })
+    const wanted = volume && deletingProvisioner(volume)
+    const driver = wanted === undefined ? undefined : await drivers(wanted, signal)
+    if (volume && driver?.can.createDelete) await remove(volume, driver)
   }
   const queue = createQueue('csi-provisioner', work, log)
   const add = (object: PersistentVolume | PersistentVolumeClaim): void => queue.add(keyOf(object))
@@ -161,7 +197,7 @@ export function startProvisioner({ client, caches, drivers, log }: CsiContext): 
     for (const volume of volumes.list()) if (deletingProvisioner(volume) !== undefined) add(volume)
   }
   const stops = [
-    claims.subscribe({ added: add, updated: add }),
+    claims.subscribe({ added: add, updated: add, deleted: add }),
     volumes.subscribe({ added: add, updated: add }),
     classes.subscribe({ added: again }),
     caches.csiNodes.subscribe({ added: again, updated: again }),

@@ -3,7 +3,7 @@ import { CsiError } from '@nodelet/csi-node'
 import { persistentVolumeClaims, persistentVolumes } from '@nodelet/kube-client'
 import type { PersistentVolume, PersistentVolumeClaim } from 'kubernetes-types/core/v1.d.ts'
 import { isLarger } from '../controllers/volumes/binding.ts'
-import { createRecorder } from '../controllers/events.ts'
+import { createRecorder, onlyOnce } from '../controllers/events.ts'
 import { createQueue, keyOf, splitKey } from '../controllers/queue.ts'
 import { quantity } from '../kinds/quantity.ts'
 import { timeNow } from '../object.ts'
@@ -70,6 +70,7 @@ const infeasible: ReadonlySet<string> = new Set(['INVALID_ARGUMENT', 'OUT_OF_RAN
 export function startResizer({ client, caches, drivers, log }: CsiContext): AsyncDisposable {
   const { persistentVolumes: volumes, persistentVolumeClaims: claims } = caches
   const { record } = createRecorder(client, 'external-resizer', log)
+  const recordOnce = onlyOnce({ record })
   const { signal, stop } = untilStopped()
   const readSecret = readSecretsOf(client)
 
@@ -85,7 +86,7 @@ export function startResizer({ client, caches, drivers, log }: CsiContext): Asyn
     if (!driver) return
     const wanted = claim.spec?.resources?.requests?.storage ?? ''
     const name = volume.metadata?.name ?? ''
-    record(claim, 'Normal', 'Resizing', `External resizer is resizing volume ${name}`)
+    recordOnce(claim, 'Normal', 'Resizing', `External resizer is resizing volume ${name}`)
     const began = expandingStatus(claim.status ?? {}, wanted, 'ControllerResizeInProgress', { type: 'Resizing' })
     const resizing = await writeStatus(claim, began)
     try {
@@ -123,7 +124,7 @@ export function startResizer({ client, caches, drivers, log }: CsiContext): Asyn
     } catch (error) {
       if (signal.aborted || !(error instanceof CsiError)) throw error
       const message = `resize volume "${name}" by resizer "${csi.driver}" failed: ${error.message}`
-      record(claim, 'Warning', 'VolumeResizeFailed', message)
+      recordOnce(claim, 'Warning', 'VolumeResizeFailed', message)
       const isFinal = infeasible.has(error.code)
       const state = isFinal ? 'ControllerResizeInfeasible' : 'ControllerResizeInProgress'
       const condition = { type: isFinal ? 'ControllerResizeError' : 'Resizing', message: error.message }

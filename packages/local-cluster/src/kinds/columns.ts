@@ -1,6 +1,5 @@
 // What layouts of tables are made of. Pure.
-import { isFields } from '../object.ts'
-import type { ApiObject, Fields } from '../object.ts'
+import type { ApiObject } from '../object.ts'
 import { ageOf } from './age.ts'
 
 export interface Column {
@@ -23,6 +22,5 @@ export const columns = (narrow: string, wide = ''): Column[] => [
 const split = (names: string): string[] => names.split(',').filter((name) => name !== '')
 
 export const none = '<none>'
-export const partOf = (object: Fields, key: string): Fields => (isFields(object[key]) ? object[key] : {})
 export const word = (value: unknown): string => (typeof value === 'string' ? value : '')
 export const ageCell = ({ metadata }: ApiObject, now: number): string => ageOf(metadata.creationTimestamp, now)

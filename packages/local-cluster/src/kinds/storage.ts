@@ -1,12 +1,11 @@
 // The kinds of storage.k8s.io: what is wrong with them, and what of them may not change. Pure.
 import { forbidden, invalidValue, required, tooLong, unsupported } from '../api/errors.ts'
 import type { FieldProblem } from '../api/errors.ts'
-import { isFields, listAt, sameJson } from '../object.ts'
+import { isFields, listAt, partOf, sameJson } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import { quantity } from './quantity.ts'
 import { driverNameProblems, duplicateProblems, nameProblems, selectorProblems } from './volumes.ts'
 
-const partOf = (object: Fields, key: string): Fields => (isFields(object[key]) ? object[key] : {})
 const oneOf = (value: unknown, known: readonly string[], at: string): FieldProblem[] =>
   known.includes(String(value)) ? [] : [unsupported(at, value, known)]
 

@@ -1,8 +1,8 @@
 // Objects as the rows of tables that kubectl prints. Pure.
-import { isFields, listAt } from '../object.ts'
+import { isFields, listAt, partOf } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import { ageOf, humanDuration } from './age.ts'
-import { ageCell, columns, none, partOf, word } from './columns.ts'
+import { ageCell, columns, none, word } from './columns.ts'
 import type { Layout } from './columns.ts'
 import { podCells } from './pod-row.ts'
 import { volumeLayouts } from './volume-tables.ts'

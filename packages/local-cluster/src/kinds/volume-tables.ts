@@ -1,7 +1,7 @@
 // Volumes, claims, classes and drivers as kubectl prints them. Pure.
-import { isFields, listAt } from '../object.ts'
+import { isFields, listAt, partOf } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
-import { ageCell, columns, none, partOf, word } from './columns.ts'
+import { ageCell, columns, none, word } from './columns.ts'
 import type { Cell, Layout } from './columns.ts'
 
 const unset = '<unset>'

@@ -1,7 +1,7 @@
 // PersistentVolumes and claims: what is wrong with them, and what of them may not change. Pure.
 import { duplicate, forbidden, invalidValue, required, tooLong, unsupported } from '../api/errors.ts'
 import type { FieldProblem } from '../api/errors.ts'
-import { isFields, listAt, sameJson } from '../object.ts'
+import { isFields, listAt, partOf, sameJson } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import { longestName, subdomain, subdomainText } from './names.ts'
 import { quantity } from './quantity.ts'
@@ -37,7 +37,6 @@ const sources = [
   'vsphereVolume',
 ]
 
-const partOf = (object: Fields, key: string): Fields => (isFields(object[key]) ? object[key] : {})
 const textsAt = (object: Fields, key: string): string[] =>
   Array.isArray(object[key]) ? object[key].filter((one) => typeof one === 'string') : []
 

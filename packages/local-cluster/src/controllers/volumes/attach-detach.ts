@@ -4,7 +4,7 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { VolumeAttachment } from 'kubernetes-types/storage/v1.d.ts'
 import { sameJson } from '../../object.ts'
 import type { ControllerContext } from '../caches.ts'
-import { createRecorder } from '../events.ts'
+import { createRecorder, onlyOnce } from '../events.ts'
 import { createQueue } from '../queue.ts'
 import { attachmentSteps, wantedOn } from './attachments.ts'
 import type { AttachmentFacts, Wanted } from './attachments.ts'
@@ -14,7 +14,8 @@ const isOfCsi = (name: string): boolean => name.startsWith('kubernetes.io/csi/')
 
 export function startAttachDetach({ client, caches, log }: ControllerContext): AsyncDisposable {
   const { nodes: nodeCache, pods, persistentVolumes: volumes, persistentVolumeClaims: claims } = caches
-  const { record } = createRecorder(client, 'attachdetach-controller', log)
+  const recorder = createRecorder(client, 'attachdetach-controller', log)
+  const recordOnce = onlyOnce(recorder)
   const facts = (): AttachmentFacts => ({
     pods: pods.list(),
     claimOf: (namespace, name) => claims.get({ namespace, name }),
@@ -45,7 +46,7 @@ export function startAttachDetach({ client, caches, log }: ControllerContext): A
     for (const { name, wanted } of steps.attach) await attach(nodeName, name, wanted)
     for (const { volume, pods: waiting } of steps.busy) {
       const text = `Multi-Attach error for volume "${volume.metadata?.name}" Volume is already exclusively attached to one node and can't be attached to another`
-      for (const pod of waiting) record(pod, 'Warning', 'FailedAttachVolume', text)
+      for (const pod of waiting) recordOnce(pod, 'Warning', 'FailedAttachVolume', text)
     }
     const before = node?.status?.volumesAttached ?? []
     const others = before.filter(({ name }) => !isOfCsi(name))
@@ -72,9 +73,19 @@ export function startAttachDetach({ client, caches, log }: ControllerContext): A
     const message = now.status?.attachError?.message
     for (const pod of pods) {
       if (now.status?.attached && !before.status?.attached) {
-        record(pod, 'Normal', 'SuccessfulAttachVolume', `AttachVolume.Attach succeeded for volume "${volume}" `)
+        recorder.record(
+          pod,
+          'Normal',
+          'SuccessfulAttachVolume',
+          `AttachVolume.Attach succeeded for volume "${volume}" `,
+        )
       } else if (message !== undefined && message !== before.status?.attachError?.message) {
-        record(pod, 'Warning', 'FailedAttachVolume', `AttachVolume.Attach failed for volume "${volume}" : ${message}`)
+        recorder.record(
+          pod,
+          'Warning',
+          'FailedAttachVolume',
+          `AttachVolume.Attach failed for volume "${volume}" : ${message}`,
+        )
       }
     }
   }

@@ -4,7 +4,7 @@ import type { PersistentVolume, PersistentVolumeClaim, Pod } from 'kubernetes-ty
 import { defaultClass } from '../../api/volumes.ts'
 import type { Metadata } from '../../object.ts'
 import type { ControllerContext } from '../caches.ts'
-import { createRecorder } from '../events.ts'
+import { createRecorder, onlyOnce } from '../events.ts'
 import { createQueue, keyOf, splitKey } from '../queue.ts'
 import {
   boundClaim,
@@ -21,16 +21,9 @@ import { claimsOf } from './pod-claims.ts'
 
 export function startVolumeBinder({ client, caches, log }: ControllerContext): AsyncDisposable {
   const { persistentVolumes: volumes, persistentVolumeClaims: claims, storageClasses: classes, pods } = caches
-  const { record } = createRecorder(client, 'persistentvolume-controller', log)
-  /** The last event of each claim, by UID: said again only when it is another one. */
-  const said = new Map<string, string>()
-
-  const tell = (claim: PersistentVolumeClaim, { type, reason, message }: Told): void => {
-    const uid = claim.metadata?.uid ?? ''
-    if (said.get(uid) === message) return
-    said.set(uid, message)
+  const record = onlyOnce(createRecorder(client, 'persistentvolume-controller', log))
+  const tell = (claim: PersistentVolumeClaim, { type, reason, message }: Told): void =>
     record(claim, type, reason, message)
-  }
   const writeStatus = async (claim: PersistentVolumeClaim, status: PersistentVolumeClaim['status']): Promise<void> => {
     await client.update(persistentVolumeClaims, { ...claim, ...(status && { status }) }, { subresource: 'status' })
   }
@@ -43,7 +36,6 @@ export function startVolumeBinder({ client, caches, log }: ControllerContext): A
     const bound = wantedClaim ? await client.update(persistentVolumeClaims, wantedClaim) : claim
     const status = boundStatus(bound, volume)
     if (status) await writeStatus(bound, status)
-    said.delete(claim.metadata?.uid ?? '')
   }
 
   const syncClaim = async (claim: PersistentVolumeClaim): Promise<void> => {
@@ -163,7 +155,6 @@ export function startVolumeBinder({ client, caches, log }: ControllerContext): A
       added: claimChanged,
       updated: claimChanged,
       deleted: (claim) => {
-        said.delete(claim.metadata?.uid ?? '')
         for (const volume of volumes.list()) {
           if (volume.spec?.claimRef?.uid === claim.metadata?.uid) queue.add(keyOf(volume))
         }

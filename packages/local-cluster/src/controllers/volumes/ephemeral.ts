@@ -3,7 +3,7 @@ import { isNotFound, persistentVolumeClaims } from '@nodelet/kube-client'
 import type { PersistentVolumeClaim, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { ControllerContext } from '../caches.ts'
 import { ownedBy } from '../claim.ts'
-import { createRecorder } from '../events.ts'
+import { createRecorder, onlyOnce } from '../events.ts'
 import { createQueue, keyOf, splitKey } from '../queue.ts'
 import { claimsOf, notForPod } from './pod-claims.ts'
 import type { PodClaim } from './pod-claims.ts'
@@ -28,7 +28,7 @@ export function ephemeralClaim(pod: Pod, { volume, name }: PodClaim): Persistent
 
 export function startEphemeralClaims({ client, caches, log }: ControllerContext): AsyncDisposable {
   const { pods, persistentVolumeClaims: claims } = caches
-  const { record } = createRecorder(client, 'ephemeral_volume', log)
+  const record = onlyOnce(createRecorder(client, 'ephemeral_volume', log))
 
   const ensure = async (pod: Pod, claim: PodClaim): Promise<void> => {
     const namespace = pod.metadata?.namespace ?? ''
