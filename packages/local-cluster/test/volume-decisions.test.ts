@@ -2,6 +2,7 @@
 import type { Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
 import type { CSIDriver, CSINode, StorageClass, VolumeAttachment } from 'kubernetes-types/storage/v1.d.ts'
 import { describe, expect, test } from 'vitest'
+import { onlyOnce } from '../src/controllers/events.ts'
 import { attachmentName, attachmentSteps, uniqueName } from '../src/controllers/volumes/attachments.ts'
 import {
   boundClaim,
@@ -504,6 +505,20 @@ describe('pods and their volumes', () => {
     if (typeof expected === 'string') expect(plan).toBe(expected)
     else expect(plan).toMatchObject(expected)
   })
+})
+
+test('what is tried again and again is told once, of the last thousand', () => {
+  const told: string[] = []
+  const tell = onlyOnce({ record: (_about, _type, reason, message) => void told.push(`${reason} ${message}`) })
+  const about = (uid: string) => ({ metadata: { uid } })
+  for (const message of ['a', 'a', 'b', 'a']) tell(about('1'), 'Warning', 'Failed', message)
+  tell(about('1'), 'Normal', 'Began', 'a')
+  tell(about('2'), 'Warning', 'Failed', 'a')
+  expect(told).toEqual(['Failed a', 'Failed b', 'Failed a', 'Began a', 'Failed a'])
+  for (let count = 0; count < 1000; count += 1) tell(about(`n${count}`), 'Normal', 'Began', 'x')
+  told.length = 0
+  tell(about('1'), 'Warning', 'Failed', 'a')
+  expect(told).toEqual(['Failed a'])
 })
 
 describe('attachments', () => {
