@@ -32,13 +32,16 @@ export { parseKubeconfig } from './kubeconfig.ts'
 export type { Kubeconfig, KubeconfigCluster, KubeconfigExec, KubeconfigUser } from './kubeconfig.ts'
 export { listAll } from './list.ts'
 export { MalformedObjectError } from './malformed.ts'
-export { tolerates, wantsNode } from './node-affinity.ts'
+export { matchesNodeSelector, tolerates, wantsNode } from './node-affinity.ts'
 export { applyMergePatch, applyPatch, jsonPatch, mergePatch, mergePatchBetween, strategicPatch } from './patch.ts'
 export type { JsonPatchOperation, Patch } from './patch.ts'
 export type { RateLimit } from './rate-limit.ts'
 export {
   apiVersionOf,
   configMaps,
+  csiDrivers,
+  csiNodes,
+  csiStorageCapacities,
   daemonSets,
   defineResource,
   deployments,
@@ -56,6 +59,8 @@ export {
   secrets,
   serviceAccounts,
   services,
+  storageClasses,
+  volumeAttachments,
 } from './resources.ts'
 export type { KubeObject, ObjectRef, Resource } from './resources.ts'
 export { labelRequirement, labelSelectorOf, matchesLabels, printLabelSelector, SelectorError } from './selector.ts'

@@ -8,6 +8,7 @@ import { createIdentity } from './identity.ts'
 import { firstServiceIP } from './kinds/services.ts'
 import { writeKubeconfig } from './kubeconfig.ts'
 import { createKubeletProxy } from './kubelet-proxy.ts'
+import type { FindDriver } from './csi/drivers.ts'
 import type { Logger } from './log.ts'
 import { openPki } from './pki.ts'
 import { openStore } from './store.ts'
@@ -24,6 +25,8 @@ export interface ClusterOptions {
   /** The machine's node. */
   nodeName: string
   nodeIPs: string[]
+  /** Finds CSI drivers that make, attach and enlarge volumes, for instance `driversIn`. Default: other programs do, as sidecars. */
+  drivers?: FindDriver | undefined
   log?: Logger
 }
 
@@ -41,7 +44,16 @@ const nodePorts = [30_000, 32_767] as const
 
 /** Starts a cluster, or goes on with the one that the folder has. @throws Error when the port is taken */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
-  const { dataDir, address = '127.0.0.1', port = 6443, serviceCidr = '10.96.0.0/16', nodeName, nodeIPs, log } = options
+  const {
+    dataDir,
+    address = '127.0.0.1',
+    port = 6443,
+    serviceCidr = '10.96.0.0/16',
+    nodeName,
+    nodeIPs,
+    drivers,
+    log,
+  } = options
   await using starting = new AsyncDisposableStack()
   const serviceIP = firstServiceIP(serviceCidr)
   const pki = await openPki({ folder: join(dataDir, 'pki'), nodeName, nodeIPs, serviceIP, address })
@@ -80,7 +92,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     proxy: await kubeconfig('kube-proxy.kubeconfig', 'system:kube-proxy', pki.proxy),
   }
   const client = starting.use(createKubeClient(await loadKubeconfig(kubeconfigs.admin)))
-  starting.use(await startControllers({ client, ca: pki.ca, ...(log && { log }) }))
+  starting.use(await startControllers({ client, ca: pki.ca, drivers, ...(log && { log }) }))
   const running = starting.move()
   return {
     url,

@@ -26,6 +26,9 @@ export function fieldsAt(object: Fields, key: string): Fields {
   return made
 }
 
+/** A field's fields; empty when it is absent. */
+export const partOf = (object: Fields, key: string): Fields => (isFields(object[key]) ? object[key] : {})
+
 export const listAt = (object: Fields | undefined, key: string): Fields[] => {
   const value = object?.[key]
   return Array.isArray(value) ? value.filter(isFields) : []

@@ -96,6 +96,16 @@ describe('fields', () => {
   })
 })
 
+test('an empty class of a claim is said, one of a volume is not; a source is the volume’s own field', () => {
+  const claim = envelope('v1', 'PersistentVolumeClaim', message([2, message([1, 'ReadWriteOnce'], [5, ''])]))
+  expect(decodeProtobuf(claim).spec).toEqual({ accessModes: ['ReadWriteOnce'], storageClassName: '' })
+  const source = message([3, message([1, '/srv'])])
+  const volume = envelope('v1', 'PersistentVolume', message([2, message([2, source], [6, ''])]))
+  expect(decodeProtobuf(volume).spec).toEqual({ hostPath: { path: '/srv' } })
+  const driver = envelope('storage.k8s.io/v1', 'CSIDriver', message([2, message([1, 0], [2, 0])]))
+  expect(decodeProtobuf(driver).spec).toEqual({ attachRequired: false, podInfoOnMount: false })
+})
+
 describe('what is refused', () => {
   const pod = message([1, message([1, 'p'])])
   test.for<[name: string, body: Buffer, text: RegExp]>([

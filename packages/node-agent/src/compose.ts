@@ -7,7 +7,7 @@ import { createKubeClient, loadKubeconfig } from '@nodelet/kube-client'
 import type { KubeClient } from '@nodelet/kube-client'
 import { bootstrapClient, createKubelet } from '@nodelet/kubelet-core'
 import type { Kubelet } from '@nodelet/kubelet-core'
-import { startCluster } from '@nodelet/local-cluster'
+import { driversIn, startCluster } from '@nodelet/local-cluster'
 import type { Cluster } from '@nodelet/local-cluster'
 import { keepKubeletRules } from '@nodelet/proxy-rules'
 import type { KubeProxyConfiguration, Proxier } from '@nodelet/proxy-rules'
@@ -174,6 +174,7 @@ async function openCluster(
     serviceCidr: config.serviceCidr,
     nodeName: config.nodeName,
     nodeIPs,
+    drivers: driversIn(join(foldersOf(config).kubelet, 'plugins')),
     log: log.child({ part: 'cluster' }),
   })
   starting.defer(async () => cluster.close())

@@ -118,25 +118,33 @@ export const expandMessage = (wire: Wire, request: ExpandRequest): csi.NodeExpan
   volumePath: absolute(request.volumePath, 'volumePath'),
   stagingTargetPath:
     request.stagingTargetPath === undefined ? '' : absolute(request.stagingTargetPath, 'stagingTargetPath'),
-  capacityRange: {
-    requiredBytes: sizeOf(request.requiredBytes, 'requiredBytes'),
-    limitBytes: sizeOf(request.limitBytes ?? 0, 'limitBytes'),
-  },
+  capacityRange: rangeMessage(request),
   volumeCapability: request.capability && capabilityMessage(wire, request.capability),
   secrets: { ...request.secrets },
 })
 
-function capabilityMessage(wire: Wire, capability: VolumeCapability): csi.VolumeCapability {
+export function capabilityMessage(wire: Wire, capability: VolumeCapability): csi.VolumeCapability {
   const accessMode = { mode: wire.VolumeCapability_AccessMode_Mode[capability.accessMode] }
   if (capability.volumeMode === 'Block') return { accessMode, block: {} }
   const { fsType = '', mountFlags = [], volumeMountGroup = '' } = capability
   return { accessMode, mount: { fsType, mountFlags: [...mountFlags], volumeMountGroup } }
 }
 
-function idOf({ volumeId }: { readonly volumeId: string }): string {
-  if (volumeId === '') throw badRequest('volumeId', 'must not be empty')
-  return volumeId
+const idOf = ({ volumeId }: { readonly volumeId: string }): string => required('volumeId', volumeId)
+
+/** @throws CsiError */
+export function required(field: string, value: string): string {
+  if (value === '') throw badRequest(field, 'must not be empty')
+  return value
 }
+
+export const rangeMessage = (range: {
+  readonly requiredBytes: number
+  readonly limitBytes?: number | undefined
+}): csi.CapacityRange => ({
+  requiredBytes: sizeOf(range.requiredBytes, 'requiredBytes'),
+  limitBytes: sizeOf(range.limitBytes ?? 0, 'limitBytes'),
+})
 
 function absolute(path: string, field: string): string {
   if (!path.startsWith('/')) throw badRequest(field, `${JSON.stringify(path)}: must be an absolute path`)

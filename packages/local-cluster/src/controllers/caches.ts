@@ -1,19 +1,26 @@
 // What all controllers look at: each collection is followed once.
 import {
   certificateSigningRequests,
+  csiDrivers,
+  csiNodes,
   deployments,
   endpointSlices,
   nodes,
+  persistentVolumeClaims,
+  persistentVolumes,
   pods,
   replicaSets,
   services,
   startInformer,
+  storageClasses,
+  volumeAttachments,
 } from '@nodelet/kube-client'
 import type { Informer, KubeClient } from '@nodelet/kube-client'
 import type { Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.d.ts'
-import type { Node, Pod, Service } from 'kubernetes-types/core/v1.d.ts'
+import type { Node, PersistentVolume, PersistentVolumeClaim, Pod, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
+import type { CSIDriver, CSINode, StorageClass, VolumeAttachment } from 'kubernetes-types/storage/v1.d.ts'
 import type { Logger } from '../log.ts'
 
 export interface Caches extends AsyncDisposable {
@@ -24,6 +31,12 @@ export interface Caches extends AsyncDisposable {
   replicaSets: Informer<ReplicaSet>
   deployments: Informer<Deployment>
   certificateSigningRequests: Informer<CertificateSigningRequest>
+  persistentVolumes: Informer<PersistentVolume>
+  persistentVolumeClaims: Informer<PersistentVolumeClaim>
+  storageClasses: Informer<StorageClass>
+  csiDrivers: Informer<CSIDriver>
+  csiNodes: Informer<CSINode>
+  volumeAttachments: Informer<VolumeAttachment>
 }
 
 /** What each controller works with. */
@@ -45,6 +58,12 @@ export async function openCaches(client: KubeClient, log: Logger | undefined): P
     replicaSets: opening.use(startInformer(client, replicaSets, { onError })),
     deployments: opening.use(startInformer(client, deployments, { onError })),
     certificateSigningRequests: opening.use(startInformer(client, certificateSigningRequests, { onError })),
+    persistentVolumes: opening.use(startInformer(client, persistentVolumes, { onError })),
+    persistentVolumeClaims: opening.use(startInformer(client, persistentVolumeClaims, { onError })),
+    storageClasses: opening.use(startInformer(client, storageClasses, { onError })),
+    csiDrivers: opening.use(startInformer(client, csiDrivers, { onError })),
+    csiNodes: opening.use(startInformer(client, csiNodes, { onError })),
+    volumeAttachments: opening.use(startInformer(client, volumeAttachments, { onError })),
   }
   await Promise.all(Object.values(caches).map(async ({ synced }) => synced))
   const opened = opening.move()

@@ -40,3 +40,19 @@ export function createRecorder(client: KubeClient, component: string, log: Logge
     },
   }
 }
+
+const mostRemembered = 1000
+
+/** Tells what is tried again and again once: anew when the message is another. Remembers the last thousand. */
+export function onlyOnce({ record }: Recorder): Recorder['record'] {
+  const said = new Map<string, string>()
+  return (about, type, reason, message) => {
+    const key = `${about.metadata?.uid} ${reason}`
+    if (said.get(key) === message) return
+    said.delete(key)
+    said.set(key, message)
+    const [oldest] = said.keys()
+    if (said.size > mostRemembered && oldest !== undefined) said.delete(oldest)
+    record(about, type, reason, message)
+  }
+}
