@@ -1,7 +1,13 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
 import { join } from 'node:path'
 import { podFolders } from './folders.ts'
-import { namesIn, removeEmpty, removeVolume, unmountBelow } from './mounts.ts'
+import { namesIn, removeEmpty, removeMountedVolume, removeVolume, unmountBelow } from './mounts.ts'
+import { removeEmptyEntry } from './remove-tree.ts'
+
+/** Whose files this node made, and for this pod alone: they go with it. Those of all others are only unmounted. */
+const made = new Set(
+  ['empty-dir', 'configmap', 'secret', 'projected', 'downward-api'].map((name) => `kubernetes.io~${name}`),
+)
 
 /** Safe to run again. Sub paths go before the volumes that they show. @throws Error naming what is still in use */
 export async function tearDownPod(rootDir: string, podUid: string): Promise<void> {
@@ -10,7 +16,8 @@ export async function tearDownPod(rootDir: string, podUid: string): Promise<void
   await removeSubPaths(subPaths)
   for (const plugin of await namesIn(volumes)) {
     const folder = join(volumes, plugin)
-    await Promise.all((await namesIn(folder)).map((name) => removeVolume(join(folder, name))))
+    const remove = made.has(plugin) ? removeVolume : removeMountedVolume
+    await Promise.all((await namesIn(folder)).map((name) => remove(join(folder, name))))
     await removeEmpty(folder)
   }
   await removeEmpty(volumes)
@@ -20,6 +27,13 @@ export async function tearDownPod(rootDir: string, podUid: string): Promise<void
 
 /** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */
 async function removeSubPaths(subPaths: string): Promise<void> {
-  for (const volume of await namesIn(subPaths)) await removeVolume(join(subPaths, volume))
+  for (const volume of await namesIn(subPaths)) {
+    for (const container of await namesIn(join(subPaths, volume))) {
+      const folder = join(subPaths, volume, container)
+      for (const index of await namesIn(folder)) await removeEmptyEntry(join(folder, index))
+      await removeEmpty(folder)
+    }
+    await removeEmpty(join(subPaths, volume))
+  }
   await removeEmpty(subPaths)
 }

@@ -1,0 +1,102 @@
+// Volumes that are full, and do not go: run in a mount namespace of its own. Writes what came of each case as JSON.
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
+import { mount, readMountInfo, unmount } from '@nodelet/linux'
+import { tearDownPod } from '../../src/volume/tear-down.ts'
+import { removeTree } from '../../src/volume/remove-tree.ts'
+
+const [base = ''] = process.argv.slice(2)
+mount({ source: 'tmpfs', target: base, type: 'tmpfs' })
+const results: Record<string, unknown> = {}
+
+/** A disk with data, as a driver or a server has it. */
+const disk = join(base, 'disk')
+mkdirSync(join(disk, 'deep/er'), { recursive: true })
+writeFileSync(join(disk, 'deep/er/precious'), 'data')
+const isWhole = (): boolean => existsSync(join(disk, 'deep/er/precious'))
+const message = async (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'done',
+    (error: Error) => error.message.replaceAll(base, ''),
+  )
+const mounts = async (): Promise<string[]> =>
+  (await readMountInfo('self', { below: base })).map(({ mountPoint }) => mountPoint.slice(base.length)).filter(Boolean)
+
+/** @returns the root folder, and the volume's */
+function pod(plugin: string, ...more: string[]): { rootDir: string; volume: string; target: string } {
+  const rootDir = mkdtempSync(join(base, 'k-'))
+  const volume = join(rootDir, 'pods/uid/volumes', `kubernetes.io~${plugin}`, 'v')
+  const target = join(volume, ...more)
+  mkdirSync(target, { recursive: true })
+  return { rootDir, volume, target }
+}
+const bind = (target: string): void => mount({ source: disk, target, options: ['bind'] })
+
+for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['empty-dir'], ['some-other']] as const) {
+  const { rootDir, target, volume } = pod(plugin, ...more)
+  if (plugin === 'csi') writeFileSync(join(volume, 'vol_data.json'), '{}\n')
+  bind(target)
+  const busy = openSync(join(target, 'deep/er/precious'), 'r')
+  const refused = (await message(tearDownPod(rootDir, 'uid'))).replace(rootDir.slice(base.length), '')
+  const stays = (await mounts()).length === 1 && isWhole()
+  closeSync(busy)
+  const after = await message(tearDownPod(rootDir, 'uid'))
+  results[plugin] = {
+    refused,
+    stays,
+    after,
+    left: readdirSync(join(rootDir, 'pods')),
+    whole: isWhole(),
+    mounts: await mounts(),
+  }
+}
+
+{
+  // A mount that was lost, with files where it was: they are somebody's.
+  const { rootDir, target } = pod('csi', 'mount')
+  writeFileSync(join(target, 'written-without-a-mount'), '')
+  const refused = await message(tearDownPod(rootDir, 'uid'))
+  results['unmounted'] = { refused: refused.includes('ENOTEMPTY'), left: readdirSync(target) }
+}
+{
+  const { rootDir, volume } = pod('nfs')
+  writeFileSync(join(volume, 'file'), '')
+  const refused = await message(tearDownPod(rootDir, 'uid'))
+  results['nfs unmounted'] = { refused: refused.replace(rootDir.slice(base.length), ''), left: readdirSync(volume) }
+}
+{
+  // Mounted while it is removed: the walk itself has to see it, also a bind of one file system.
+  const { volume } = pod('empty-dir', 'inner')
+  bind(join(volume, 'inner'))
+  results['bind'] = { refused: (await message(removeTree(volume))).includes('is still mounted'), whole: isWhole() }
+  unmount(join(volume, 'inner'))
+  renameSync(join(volume, 'inner'), join(volume, 'empty'))
+  symlinkSync(disk, join(volume, 'inner'))
+  mkdirSync(join(volume, Array.from({ length: 300 }, (_, depth) => `d${depth}`).join('/'), 'end'), { recursive: true })
+  await removeTree(volume)
+  results['deep'] = { gone: !existsSync(volume), whole: isWhole() }
+}
+{
+  const { rootDir } = pod('empty-dir')
+  const at = join(rootDir, 'pods/uid/volume-subpaths/v/c')
+  mkdirSync(join(at, '0'), { recursive: true })
+  writeFileSync(join(at, '1'), '')
+  bind(join(at, '0'))
+  mount({ source: join(disk, 'deep/er/precious'), target: join(at, '1'), options: ['bind'] })
+  results['sub paths'] = {
+    after: await message(tearDownPod(rootDir, 'uid')),
+    left: readdirSync(join(rootDir, 'pods')),
+    whole: isWhole(),
+  }
+}
+process.stdout.write(JSON.stringify(results))

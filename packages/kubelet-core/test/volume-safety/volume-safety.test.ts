@@ -1,0 +1,58 @@
+// No volume of others is ever emptied: on real mounts, in a mount namespace of the test's own.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+
+let base: string
+let results: Record<string, unknown>
+beforeAll(() => {
+  base = mkdtempSync(join(tmpdir(), 'volumes-'))
+  const program = [process.execPath, '--conditions=@nodelet/source', join(import.meta.dirname, 'run.ts'), base]
+  const text = execFileSync('unshare', ['-m', '--propagation', 'private', ...program], { encoding: 'utf8' })
+  results = JSON.parse(text) as typeof results
+})
+afterAll(() => {
+  expect(readdirSync(base)).toEqual([])
+  rmdirSync(base)
+})
+
+const path = (plugin: string): string => `/pods/uid/volumes/kubernetes.io~${plugin}/v`
+
+test.each([
+  ['csi', '/mount'],
+  ['local-volume', ''],
+  ['nfs', ''],
+  ['empty-dir', ''],
+  ['some-other', ''],
+])(
+  'a full volume of kind %s that is in use stays whole and mounted; free, it is unmounted and no more',
+  (kind, below) => {
+    expect(results[kind]).toEqual({
+      refused: `EBUSY: umount2 ${path(kind)}${below}`,
+      stays: true,
+      after: 'done',
+      left: [],
+      whole: true,
+      mounts: [],
+    })
+  },
+)
+
+test('files where a mount was lost stay', () => {
+  expect(results['unmounted']).toEqual({ refused: true, left: ['written-without-a-mount'] })
+  expect(results['nfs unmounted']).toEqual({
+    refused: `${path('nfs')} is not mounted and not empty: it has file, which stays`,
+    left: ['file'],
+  })
+})
+
+test('a removal never enters a mount or follows a link, and goes to any depth', () => {
+  expect(results['bind']).toEqual({ refused: true, whole: true })
+  expect(results['deep']).toEqual({ gone: true, whole: true })
+})
+
+test('sub paths are unmounted, and only what is empty is removed', () => {
+  expect(results['sub paths']).toEqual({ after: 'done', left: [], whole: true })
+})
