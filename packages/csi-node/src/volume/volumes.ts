@@ -142,13 +142,13 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
   }
 
   const unpublishAll = async (podUid: string, key: string): Promise<void> => {
-    for (const one of [...records.publications.values()]) {
+    for (const one of records.publications.values()) {
       if (one.podUid !== podUid || volumeKey(one.driver, one.volumeHandle) !== key) continue
       await attempt(`${key} ${podUid} down`, 'UnmountVolume.TearDown', one.specName, async () =>
         unpublishVolume(context, one, closing.signal),
       )
     }
-    for (const block of [...records.blocks.values()]) {
+    for (const block of records.blocks.values()) {
       if (!block.pods.has(podUid) || volumeKey(block.driver, block.volumeHandle) !== key) continue
       await attempt(`${key} ${podUid} down`, 'UnmapVolume.UnmapPodDevice', block.specName, async () =>
         unmapBlock(context, block, podUid, closing.signal),
@@ -159,7 +159,7 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
   const unstageUnused = async (driver: string, volumeHandle: string): Promise<void> => {
     const key = volumeKey(driver, volumeHandle)
     if (isUsed(key)) return
-    for (const block of [...records.blocks.values()]) {
+    for (const block of records.blocks.values()) {
       if (block.pods.size > 0 || volumeKey(block.driver, block.volumeHandle) !== key) continue
       await attempt(`${key} unstage`, 'UnmapDevice', block.specName, async () =>
         tearDownBlock(context, block, closing.signal),
