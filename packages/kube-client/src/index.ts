@@ -31,13 +31,16 @@ export type { Informer, InformerOptions } from './informer.ts'
 export { parseKubeconfig } from './kubeconfig.ts'
 export type { Kubeconfig, KubeconfigCluster, KubeconfigExec, KubeconfigUser } from './kubeconfig.ts'
 export { listAll } from './list.ts'
-export { tolerates, wantsNode } from './node-affinity.ts'
+export { matchesNodeSelector, tolerates, wantsNode } from './node-affinity.ts'
 export { applyMergePatch, applyPatch, jsonPatch, mergePatch, mergePatchBetween, strategicPatch } from './patch.ts'
 export type { JsonPatchOperation, Patch } from './patch.ts'
 export type { RateLimit } from './rate-limit.ts'
 export {
   apiVersionOf,
   configMaps,
+  csiDrivers,
+  csiNodes,
+  csiStorageCapacities,
   daemonSets,
   defineResource,
   deployments,
@@ -55,6 +58,8 @@ export {
   secrets,
   serviceAccounts,
   services,
+  storageClasses,
+  volumeAttachments,
 } from './resources.ts'
 export type { KubeObject, ObjectRef, Resource } from './resources.ts'
 export { labelRequirement, labelSelectorOf, matchesLabels, printLabelSelector, SelectorError } from './selector.ts'

@@ -1,6 +1,7 @@
 // Whether a pod wants a node, and bears its taints. Pure.
 import type {
   Node,
+  NodeSelector,
   NodeSelectorRequirement,
   NodeSelectorTerm,
   Pod,
@@ -39,13 +40,17 @@ function holdsTerm({ matchExpressions = [], matchFields = [] }: NodeSelectorTerm
   )
 }
 
+/** Whether one of a selector's terms takes this node, for instance of a PersistentVolume's `nodeAffinity.required`. */
+export const matchesNodeSelector = ({ nodeSelectorTerms }: NodeSelector, node: Node): boolean =>
+  nodeSelectorTerms.some((term) => holdsTerm(term, node))
+
 /** Whether the pod's `nodeSelector` and required node affinity take this node. */
 export function wantsNode({ spec }: Pod, node: Node): boolean {
   const labels = node.metadata?.labels ?? {}
-  const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms
+  const selector = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
   return (
     Object.entries(spec?.nodeSelector ?? {}).every(([key, value]) => labels[key] === value) &&
-    (terms === undefined || terms.some((term) => holdsTerm(term, node)))
+    (selector === undefined || matchesNodeSelector(selector, node))
   )
 }
 

@@ -17,6 +17,13 @@ import type {
 } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { ObjectMeta } from 'kubernetes-types/meta/v1.d.ts'
+import type {
+  CSIDriver,
+  CSINode,
+  CSIStorageCapacity,
+  StorageClass,
+  VolumeAttachment,
+} from 'kubernetes-types/storage/v1.d.ts'
 
 /** What every object of the API has. */
 export interface KubeObject {
@@ -65,8 +72,8 @@ const core = <T extends KubeObject>(plural: string, kind: string, namespaced = t
   kind,
   namespaced,
 })
-const v1 = <T extends KubeObject>(group: string, plural: string, kind: string): Resource<T> =>
-  defineResource<T>({ group, version: 'v1', plural, kind })
+const v1 = <T extends KubeObject>(group: string, plural: string, kind: string, namespaced = true): Resource<T> =>
+  defineResource<T>({ group, version: 'v1', plural, kind, namespaced })
 
 export const pods: Resource<Pod> = core('pods', 'Pod')
 export const nodes: Resource<Node> = core('nodes', 'Node', false)
@@ -93,6 +100,20 @@ export const leases: Resource<Lease> = v1('coordination.k8s.io', 'leases', 'Leas
 export const deployments: Resource<Deployment> = v1('apps', 'deployments', 'Deployment')
 export const replicaSets: Resource<ReplicaSet> = v1('apps', 'replicasets', 'ReplicaSet')
 export const daemonSets: Resource<DaemonSet> = v1('apps', 'daemonsets', 'DaemonSet')
+export const storageClasses: Resource<StorageClass> = v1('storage.k8s.io', 'storageclasses', 'StorageClass', false)
+export const csiDrivers: Resource<CSIDriver> = v1('storage.k8s.io', 'csidrivers', 'CSIDriver', false)
+export const csiNodes: Resource<CSINode> = v1('storage.k8s.io', 'csinodes', 'CSINode', false)
+export const volumeAttachments: Resource<VolumeAttachment> = v1(
+  'storage.k8s.io',
+  'volumeattachments',
+  'VolumeAttachment',
+  false,
+)
+export const csiStorageCapacities: Resource<CSIStorageCapacity> = v1(
+  'storage.k8s.io',
+  'csistoragecapacities',
+  'CSIStorageCapacity',
+)
 
 /** The `apiVersion` of a resource's objects, for instance `apps/v1`. */
 export const apiVersionOf = (resource: Resource<KubeObject>): string =>

@@ -11,6 +11,8 @@ const kinds: Readonly<Record<string, string>> = {
   'v1/Event': 'core.v1.Event',
   'v1/Namespace': 'core.v1.Namespace',
   'v1/Node': 'core.v1.Node',
+  'v1/PersistentVolume': 'core.v1.PersistentVolume',
+  'v1/PersistentVolumeClaim': 'core.v1.PersistentVolumeClaim',
   'v1/Pod': 'core.v1.Pod',
   'v1/Secret': 'core.v1.Secret',
   'v1/Service': 'core.v1.Service',
@@ -27,6 +29,11 @@ const kinds: Readonly<Record<string, string>> = {
   'coordination.k8s.io/v1/Lease': 'coordination.v1.Lease',
   'discovery.k8s.io/v1/EndpointSlice': 'discovery.v1.EndpointSlice',
   'policy/v1/Eviction': 'policy.v1.Eviction',
+  'storage.k8s.io/v1/CSIDriver': 'storage.v1.CSIDriver',
+  'storage.k8s.io/v1/CSINode': 'storage.v1.CSINode',
+  'storage.k8s.io/v1/CSIStorageCapacity': 'storage.v1.CSIStorageCapacity',
+  'storage.k8s.io/v1/StorageClass': 'storage.v1.StorageClass',
+  'storage.k8s.io/v1/VolumeAttachment': 'storage.v1.VolumeAttachment',
 }
 
 /** Fields whose zero is a value: pointers in Go. All other numbers and truths that need not be there are not, at zero. */
@@ -46,6 +53,10 @@ const zeroIsValue = new Set(
    EndpointConditions.ready EndpointConditions.serving EndpointConditions.terminating EndpointPort.port
    CertificateSigningRequestSpec.expirationSeconds DeleteOptions.gracePeriodSeconds DeleteOptions.orphanDependents
    ScaleSpec.replicas
+   PersistentVolumeClaimSpec.storageClassName PersistentVolumeClaimSpec.volumeAttributesClassName
+   StorageClass.allowVolumeExpansion CSIDriverSpec.attachRequired CSIDriverSpec.podInfoOnMount
+   CSIDriverSpec.storageCapacity CSIDriverSpec.requiresRepublish CSIDriverSpec.seLinuxMount
+   TokenRequest.expirationSeconds VolumeNodeResources.count VolumeAttachmentSource.persistentVolumeName
    DeleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential`
     .replaceAll('Deployment*', 'DeploymentStatus')
     .split(/\s+/),
@@ -122,7 +133,13 @@ export function wireTable(program: string): object {
 }
 
 /** Structures that Go embeds: their fields are the outer object's in JSON. */
-const embedded = new Set(['volumeSource', 'localObjectReference', 'handler', 'ephemeralContainerCommon'])
+const embedded = new Set([
+  'volumeSource',
+  'persistentVolumeSource',
+  'localObjectReference',
+  'handler',
+  'ephemeralContainerCommon',
+])
 const isInline = (message: string, field: string): boolean => {
   const known = propertiesOf(message)
   return embedded.has(field) && !(known && field in known.properties)
@@ -141,6 +158,7 @@ const groups: Readonly<Record<string, string>> = {
   certificates: 'certificates.k8s.io/v1',
   coordination: 'coordination.k8s.io/v1',
   discovery: 'discovery.k8s.io/v1',
+  storage: 'storage.k8s.io/v1',
 }
 
 function propertiesOf(message: string): { properties: object; required: string[] } | undefined {

@@ -59,6 +59,15 @@ export const conflict = (named: Named, name: string, why: string): ApiError =>
 export const modified = (named: Named, name: string): ApiError =>
   conflict(named, name, 'the object has been modified; please apply your changes to the latest version and try again')
 
+/** Of an object that may not be written so. */
+export const refused = (named: Named, name: string, why: string): ApiError =>
+  new ApiError(
+    403,
+    'Forbidden',
+    `${qualified(named.resource, named.group)} "${name}" is forbidden: ${why}`,
+    detailsOf(named, name),
+  )
+
 export const noSuchResource = (): ApiError =>
   new ApiError(404, 'NotFound', 'the server could not find the requested resource', {})
 
@@ -68,7 +77,7 @@ export const wrongMediaType = (): ApiError =>
 /** One wrong field. */
 export interface FieldProblem {
   field: string
-  reason: 'Required' | 'Invalid' | 'Duplicate' | 'NotSupported' | 'NotFound' | 'Forbidden'
+  reason: 'Required' | 'Invalid' | 'Duplicate' | 'NotSupported' | 'NotFound' | 'Forbidden' | 'TooLong'
   message: string
 }
 
@@ -101,6 +110,11 @@ export const forbidden = (field: string, detail: string): FieldProblem => ({
   field,
   reason: 'Forbidden',
   message: `Forbidden: ${detail}`,
+})
+export const tooLong = (field: string, longest: number): FieldProblem => ({
+  field,
+  reason: 'TooLong',
+  message: `Too long: may not be more than ${longest} bytes`,
 })
 
 /** All wrong fields of one object. */

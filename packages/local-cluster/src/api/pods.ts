@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { fieldsAt, isFields, listAt, sameJson } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
-import { quantity } from '../kinds/validate.ts'
+import { quantity } from '../kinds/quantity.ts'
 import { forbidden, invalidValue } from './errors.ts'
 import type { FieldProblem } from './errors.ts'
 

@@ -9,7 +9,8 @@ import { findMisfits, schemaOf } from '../kinds/schema.ts'
 import { approved, completeRequest, signed } from '../kinds/certificates.ts'
 import { allocate } from '../kinds/services.ts'
 import type { Ranges } from '../kinds/services.ts'
-import { badQuantity, changeProblems, problemsOf } from '../kinds/validate.ts'
+import { badQuantity } from '../kinds/quantity.ts'
+import { changeProblems, problemsOf } from '../kinds/validate.ts'
 import { fieldsAt, isFields, sameJson, timeNow } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import type { Store } from '../store.ts'
@@ -22,6 +23,7 @@ import {
   invalidValue,
   modified,
   notFound,
+  refused,
   wrongMediaType,
 } from './errors.ts'
 import type { FieldProblem } from './errors.ts'
@@ -29,6 +31,7 @@ import { applyJsonPatch, applyStrategicPatch, PatchError } from './patch.ts'
 import { changesPart, completePod, partChangeProblems, partlyChanged } from './pods.ts'
 import { setFinalizers } from './propagation.ts'
 import type { UserInfo } from './user.ts'
+import { completeVolume, growthRefused, notePhase } from './volumes.ts'
 
 /** Where an object is. */
 export interface Target {
@@ -112,10 +115,9 @@ export function createResources(store: Store, ranges: Ranges): Resources {
     else delete metadata.generation
     if (kind.resource === 'namespaces')
       metadata.labels = { 'kubernetes.io/metadata.name': metadata.name, ...metadata.labels }
-    if (['deployments', 'replicasets', 'services', 'certificatesigningrequests'].includes(kind.resource)) {
-      object.status = {}
-    }
+    if (withoutStatus.has(kind.resource)) object.status = {}
     if (kind.resource === 'certificatesigningrequests') completeRequest(object, options.user)
+    completeVolume(kind.resource, object, () => store.list(storeName(kindOf('storageclasses'))))
     applyDefaults(kind.resource, object)
     if (kind.resource === 'pods') completePod(object)
     check(kind, object)
@@ -140,7 +142,9 @@ export function createResources(store: Store, ranges: Ranges): Resources {
       throw modified(kind, name)
     const after = merged(kind, before, wanted, subresource)
     applyDefaults(kind.resource, after)
+    if (kind.resource === 'persistentvolumes') notePhase(before, after)
     check(kind, after, before, subresource)
+    if (kind.resource === 'persistentvolumeclaims') requireGrowth(store, kind, before, after)
     if (kind.counted && !sameJson(before.spec, after.spec)) {
       after.metadata.generation = (before.metadata.generation ?? 0) + 1
     }
@@ -217,6 +221,22 @@ export function createResources(store: Store, ranges: Ranges): Resources {
   }
 
   return { get: find, create, update, patch, remove, edit }
+}
+
+/** What of these is told of a new one counts for nothing. */
+const withoutStatus = new Set([
+  'deployments',
+  'replicasets',
+  'services',
+  'certificatesigningrequests',
+  'persistentvolumes',
+  'persistentvolumeclaims',
+  'volumeattachments',
+])
+
+function requireGrowth(store: Store, kind: Kind, before: ApiObject, after: ApiObject): void {
+  const why = growthRefused(before, after, (name) => store.get(storeName(kindOf('storageclasses')), '', name))
+  if (why !== undefined) throw refused(kind, after.metadata.name, why)
 }
 
 function requireNamespace(store: Store, kind: Kind, namespace: string): void {

@@ -4,6 +4,8 @@ import {
   deployments,
   endpointSlices,
   nodes,
+  persistentVolumeClaims,
+  persistentVolumes,
   pods,
   replicaSets,
   services,
@@ -12,7 +14,7 @@ import {
 import type { Informer, KubeClient } from '@nodelet/kube-client'
 import type { Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.d.ts'
-import type { Node, Pod, Service } from 'kubernetes-types/core/v1.d.ts'
+import type { Node, PersistentVolume, PersistentVolumeClaim, Pod, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { Logger } from '../log.ts'
 
@@ -24,6 +26,8 @@ export interface Caches extends AsyncDisposable {
   replicaSets: Informer<ReplicaSet>
   deployments: Informer<Deployment>
   certificateSigningRequests: Informer<CertificateSigningRequest>
+  persistentVolumes: Informer<PersistentVolume>
+  persistentVolumeClaims: Informer<PersistentVolumeClaim>
 }
 
 /** What each controller works with. */
@@ -45,6 +49,8 @@ export async function openCaches(client: KubeClient, log: Logger | undefined): P
     replicaSets: opening.use(startInformer(client, replicaSets, { onError })),
     deployments: opening.use(startInformer(client, deployments, { onError })),
     certificateSigningRequests: opening.use(startInformer(client, certificateSigningRequests, { onError })),
+    persistentVolumes: opening.use(startInformer(client, persistentVolumes, { onError })),
+    persistentVolumeClaims: opening.use(startInformer(client, persistentVolumeClaims, { onError })),
   }
   await Promise.all(Object.values(caches).map(async ({ synced }) => synced))
   const opened = opening.move()

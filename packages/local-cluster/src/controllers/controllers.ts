@@ -6,6 +6,7 @@ import { openCaches } from './caches.ts'
 import { startCertificates } from './certificates.ts'
 import { startDeployments } from './deployment.ts'
 import { startEndpointSlices } from './endpoint-slice.ts'
+import { startProtection } from './protection.ts'
 import { startReplicaSets } from './replica-set.ts'
 import { startScheduler } from './scheduler.ts'
 
@@ -21,7 +22,7 @@ export async function startControllers({
 }): Promise<AsyncDisposable> {
   const running = new AsyncDisposableStack()
   const caches = running.use(await openCaches(client, log))
-  for (const start of [startScheduler, startEndpointSlices, startReplicaSets, startDeployments]) {
+  for (const start of [startScheduler, startEndpointSlices, startReplicaSets, startDeployments, startProtection]) {
     running.use(start({ client, caches, log }))
   }
   running.use(startCertificates({ client, caches, ca, log }))

@@ -1,7 +1,7 @@
 // Whether a pod fits on a node. Pure.
 import { tolerates, wantsNode } from '@nodelet/kube-client'
 import type { Container, Node, Pod } from 'kubernetes-types/core/v1.d.ts'
-import { quantity } from '../kinds/validate.ts'
+import { quantity } from '../kinds/quantity.ts'
 import { isOver } from './replicas.ts'
 
 type Requests = Record<string, number>

@@ -1,6 +1,7 @@
 // What the API server fills in. Each function changes the object it is given.
 import { fieldsAt, isFields, listAt } from '../object.ts'
 import type { Fields } from '../object.ts'
+import { applyVolumeDefaults, defaultClaim } from './volume-defaults.ts'
 
 function fill(target: Fields, values: Fields): void {
   for (const [key, value] of Object.entries(values)) target[key] ??= value
@@ -46,6 +47,7 @@ export function applyDefaults(resource: string, object: Fields): void {
       fill(fieldsAt(object, 'status'), { phase: 'Active' })
       break
     default:
+      applyVolumeDefaults(resource, object)
   }
 }
 
@@ -158,6 +160,8 @@ function defaultVolume(volume: Fields): void {
     if (isFields(volume[name])) fill(volume[name], { defaultMode: readable })
   }
   if (isFields(volume.hostPath)) fill(volume.hostPath, { type: '' })
+  const template = isFields(volume.ephemeral) ? volume.ephemeral.volumeClaimTemplate : undefined
+  if (isFields(template)) defaultClaim(fieldsAt(template, 'spec'))
   const projected = isFields(volume.projected) ? volume.projected : undefined
   for (const source of listAt(projected, 'sources')) {
     if (isFields(source.serviceAccountToken)) fill(source.serviceAccountToken, { expirationSeconds: 3600 })

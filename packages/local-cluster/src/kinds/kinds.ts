@@ -62,6 +62,8 @@ export const kinds: readonly Kind[] = [
       proxy: { kind: 'NodeProxyOptions', verbs: ['create', 'delete', 'get', 'patch', 'update'] },
     },
   }),
+  define('v1', 'PersistentVolumeClaim', { shortNames: ['pvc'], hasStatus: true }),
+  define('v1', 'PersistentVolume', { namespaced: false, shortNames: ['pv'], hasStatus: true }),
   define('v1', 'Pod', {
     shortNames: ['po'],
     categories: ['all'],
@@ -112,6 +114,11 @@ export const kinds: readonly Kind[] = [
   }),
   define('coordination.k8s.io/v1', 'Lease'),
   define('discovery.k8s.io/v1', 'EndpointSlice', { counted: true }),
+  define('storage.k8s.io/v1', 'CSIDriver', { namespaced: false }),
+  define('storage.k8s.io/v1', 'CSINode', { namespaced: false }),
+  define('storage.k8s.io/v1', 'CSIStorageCapacity', { resource: 'csistoragecapacities' }),
+  define('storage.k8s.io/v1', 'StorageClass', { resource: 'storageclasses', namespaced: false, shortNames: ['sc'] }),
+  define('storage.k8s.io/v1', 'VolumeAttachment', { namespaced: false, hasStatus: true }),
 ]
 
 export const groupVersionOf = ({ group, version }: Pick<Kind, 'group' | 'version'>): string =>

@@ -2,33 +2,14 @@
 import { isFields, listAt } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import { ageOf, humanDuration } from './age.ts'
+import { ageCell, columns, none, partOf, word } from './columns.ts'
+import type { Layout } from './columns.ts'
 import { podCells } from './pod-row.ts'
+import { volumeLayouts } from './volume-tables.ts'
 
-interface Column {
-  name: string
-  /** 1 shows with `-o wide` only. */
-  priority: 0 | 1
-}
-
-type Cell = string | number
-interface Layout {
-  columns: Column[]
-  cells(object: ApiObject, now: number): Cell[]
-}
-
-const columns = (narrow: string, wide = ''): Column[] => [
-  ...split(narrow).map((name) => ({ name, priority: 0 as const })),
-  ...split(wide).map((name) => ({ name, priority: 1 as const })),
-]
-const split = (names: string): string[] => names.split(',').filter((name) => name !== '')
-
-const none = '<none>'
-const partOf = (object: Fields, key: string): Fields => (isFields(object[key]) ? object[key] : {})
-const word = (value: unknown): string => (typeof value === 'string' ? value : '')
 const number = (value: unknown): number => (typeof value === 'number' ? value : 0)
 const kernelOf = ({ kernelVersion, architecture }: Fields): string =>
   [word(kernelVersion) || '<unknown>', ...(architecture ? [`(${word(architecture)})`] : [])].join(' ')
-const ageCell = ({ metadata }: ApiObject, now: number): string => ageOf(metadata.creationTimestamp, now)
 const size = (value: unknown): number => (isFields(value) ? Object.keys(value).length : 0)
 const selectorText = (selector: unknown): string => {
   const labels = isFields(selector) && isFields(selector.matchLabels) ? selector.matchLabels : selector
@@ -41,6 +22,7 @@ const containersOf = (spec: Fields, key: string): string =>
     .join(',')
 
 const layouts: Readonly<Record<string, Layout>> = {
+  ...volumeLayouts,
   pods: {
     columns: columns('Name,Ready,Status,Restarts,Age', 'IP,Node,Nominated Node,Readiness Gates'),
     cells: (pod, now) => {

@@ -2,17 +2,12 @@
 import { duplicate, forbidden, invalidValue, missing, required, unsupported } from '../api/errors.ts'
 import type { FieldProblem } from '../api/errors.ts'
 import { certificateChangeProblems, certificateProblems } from './certificates.ts'
+import { dns1035, dns1035Text, label, labelText, longestLabel, longestName, subdomain, subdomainText } from './names.ts'
+import { quantity } from './quantity.ts'
+import { storageChangeProblems, storageProblems } from './storage.ts'
+import { podVolumeProblems, volumeChangeProblems, volumeProblems } from './volumes.ts'
 import { isFields, listAt, sameJson } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
-
-const label = '[a-z0-9]([-a-z0-9]*[a-z0-9])?'
-const subdomain = `${label}(\\.${label})*`
-const longestName = 253
-const subdomainText = `a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '${subdomain}')`
-const labelText = `a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '${label}')`
-const dns1035 = '[a-z]([-a-z0-9]*[a-z0-9])?'
-const dns1035Text = `a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '${dns1035}')`
-const longestLabel = 63
 
 /** Everything that is wrong with an object. */
 export function problemsOf(resource: string, object: ApiObject): FieldProblem[] {
@@ -29,7 +24,7 @@ export function problemsOf(resource: string, object: ApiObject): FieldProblem[] 
     case 'certificatesigningrequests':
       return [...problems, ...certificateProblems(spec)]
     default:
-      return problems
+      return [...problems, ...volumeProblems(resource, spec), ...storageProblems(resource, object)]
   }
 }
 
@@ -94,6 +89,9 @@ function podProblems(spec: Fields, at: string): FieldProblem[] {
     }
   }
   problems.push(...duplicates(volumes, (index) => `${at}.volumes[${index}].name`))
+  for (const [index, volume] of listAt(spec, 'volumes').entries()) {
+    problems.push(...podVolumeProblems(volume, `${at}.volumes[${index}]`))
+  }
   const policies = ['Always', 'OnFailure', 'Never']
   if (!policies.includes(String(spec.restartPolicy))) {
     problems.push(unsupported(`${at}.restartPolicy`, spec.restartPolicy, policies))
@@ -156,44 +154,6 @@ const portText = 'must be between 1 and 65535, inclusive'
 function portProblems(port: unknown, at: string): FieldProblem[] {
   if (port === undefined) return [required(at)]
   return typeof port === 'number' && port >= 1 && port <= 65_535 ? [] : [invalidValue(at, port, portText)]
-}
-
-const quantityPattern = /^([+-]?[0-9.]+)([eE][-+]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$/
-const scales: Readonly<Record<string, number>> = {
-  n: 1e-9,
-  u: 1e-6,
-  m: 1e-3,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  E: 1e18,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-  Pi: 2 ** 50,
-  Ei: 2 ** 60,
-}
-
-/** A quantity's value, exact enough to compare; NaN for what is none. */
-export function quantity(value: unknown): number {
-  const match = quantityPattern.exec(String(value))
-  if (!match) return Number.NaN
-  const [, number = '', suffix = ''] = match
-  return Number(`${number}${/^[eE]/.test(suffix) ? suffix : ''}`) * (scales[suffix] ?? 1)
-}
-
-/** The first text among resources that is not a quantity. */
-export function badQuantity(value: unknown, key = ''): boolean {
-  if (Array.isArray(value)) return value.some((one) => badQuantity(one))
-  if (!isFields(value)) return false
-  return Object.entries(value).some(([name, part]) =>
-    ['limits', 'requests'].includes(name) && isFields(part) && key === 'resources'
-      ? Object.values(part).some((one) => Number.isNaN(quantity(one)))
-      : badQuantity(part, name),
-  )
 }
 
 function serviceProblems(spec: Fields): FieldProblem[] {
@@ -261,8 +221,11 @@ function specChangeProblems(resource: string, before: ApiObject, after: ApiObjec
         (differs(before.data, after.data) || differs(before.binaryData, after.binaryData))
         ? [forbidden('data', 'field is immutable when `immutable` is set')]
         : []
+    case 'persistentvolumes':
+    case 'persistentvolumeclaims':
+      return volumeChangeProblems(resource, before, after)
     default:
-      return []
+      return storageChangeProblems(resource, before, after)
   }
 }
 
