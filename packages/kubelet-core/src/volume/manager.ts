@@ -3,13 +3,16 @@ import { mkdirSync, realpathSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { CsiVolumeError } from '@nodelet/csi-node'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import type { ObjectSource } from '../objects.ts'
+import { NotAttachedError } from '../storage/attach.ts'
+import { bindClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
 import { isPodUid } from './folders.ts'
 import { namesIn } from './mounts.ts'
-import { planVolumes, setUpError } from './plan.ts'
+import { planVolumes, setUpError, usedVolumes } from './plan.ts'
 import type { VolumePlan } from './plan.ts'
 import { setUpVolume } from './set-up.ts'
 import type { SetUpContext } from './set-up.ts'
@@ -34,6 +37,8 @@ export interface VolumeManagerOptions {
   clock?: { now(): number }
   /** What a container without limits may use; default: the whole machine. */
   allocatable?: Allocatable
+  /** For volumes of claims and of CSI drivers; default: there are none. */
+  storage?: VolumeStorage | undefined
 }
 
 interface Entry {
@@ -78,6 +83,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     worked: options.worked ?? (() => {}),
     entries: new Map(),
     closing: new AbortController(),
+    storage: options.storage,
   }
   const stopWatching = objects.onChange((kind, namespace, name) => spread(context, kind, namespace, name))
   return {
@@ -93,7 +99,9 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
         present.filter((uid) => isPodUid(uid) && !isKept(uid)).map((uid) => unmountPod(context, uid)),
       )
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
-      options.swept?.(results.length - errors.length, errors.length)
+      await context.storage?.csi.tearDownUnused().catch((error: unknown) => errors.push(error))
+      const failed = results.filter(({ status }) => status === 'rejected').length
+      options.swept?.(results.length - failed, failed)
       if (errors.length > 0) throw new AggregateError(errors, 'volumes of pods that are gone could not be removed')
     },
     close: async () => {
@@ -107,7 +115,10 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
 }
 
 async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promise<ReadonlyMap<string, string>> {
-  const plans = planVolumes(pod, context.allocatable.memoryBytes)
+  const ended = signal ? AbortSignal.any([signal, context.closing.signal]) : context.closing.signal
+  const used = usedVolumes(pod)
+  const bound = await bindClaims(context.storage, pod, (name) => used.has(name), ended)
+  const plans = planVolumes(pod, context.allocatable.memoryBytes, bound)
   const uid = pod.metadata?.uid ?? ''
   const entry = context.entries.get(uid) ?? newEntry(pod)
   context.entries.set(uid, entry)
@@ -115,7 +126,6 @@ async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promi
     // An unmount that had its turn in between has let the entry go.
     context.entries.set(uid, entry)
     Object.assign(entry, { pod, plans })
-    const ended = signal ? AbortSignal.any([signal, context.closing.signal]) : context.closing.signal
     try {
       return await setUpAll(context, entry, plans, ended)
     } finally {
@@ -147,19 +157,31 @@ async function setUpAll(
   return new Map(
     results.map((result, index) => {
       if (result.status === 'fulfilled') return result.value
-      const reason: unknown = result.reason
-      throw reason instanceof VolumeError ? reason : setUpError(plans[index]?.name ?? '', reason)
+      throw volumeError(plans[index]?.name ?? '', result.reason)
     }),
   )
 }
 
+/** What was thrown, as a pod's event tells it. */
+function volumeError(name: string, cause: unknown): VolumeError {
+  if (cause instanceof VolumeError) return cause
+  if (cause instanceof NotAttachedError) return unableError(name, { unattached: [name] }, cause)
+  if (!(cause instanceof CsiVolumeError)) return setUpError(name, cause)
+  const reason = cause.operation.startsWith('MapVolume') ? 'FailedMapVolume' : 'FailedMount'
+  return new VolumeError(name, cause.message, { cause, reason, isRepeat: cause.isRepeat })
+}
+
 async function unmountPod(context: Context, podUid: string): Promise<void> {
   const entry = context.entries.get(podUid)
-  if (!entry) return tearDownPod(context.rootDir, podUid)
+  const tearDown = async (): Promise<void> => {
+    await tearDownPod(context.rootDir, podUid, context.storage?.csi)
+    context.storage?.attachments.release(podUid)
+  }
+  if (!entry) return tearDown()
   clearTimeout(entry.timer)
   return inTurn(entry, async () => {
     clearTimeout(entry.timer)
-    const ended = tearDownPod(context.rootDir, podUid)
+    const ended = tearDown()
     // They are taken away together: each has taken as long as all.
     await Promise.all(entry.plans.map(async (plan) => timed(context, pluginOf(plan), 'volume_unmount')(ended)))
     await ended

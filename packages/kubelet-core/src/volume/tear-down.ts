@@ -1,5 +1,7 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
 import { join } from 'node:path'
+import type { CsiVolumes } from '@nodelet/csi-node'
+import { unmountNfs } from '../storage/nfs.ts'
 import { podFolders } from './folders.ts'
 import { namesIn, removeEmpty, removeMountedVolume, removeVolume, unmountBelow } from './mounts.ts'
 import { removeEmptyEntry } from './remove-tree.ts'
@@ -9,20 +11,38 @@ const made = new Set(
   ['empty-dir', 'configmap', 'secret', 'projected', 'downward-api'].map((name) => `kubernetes.io~${name}`),
 )
 
-/** Safe to run again. Sub paths go before the volumes that they show. @throws Error naming what is still in use */
-export async function tearDownPod(rootDir: string, podUid: string): Promise<void> {
-  const { pod, volumes, subPaths } = podFolders(rootDir, podUid)
+/**
+ * Safe to run again. Sub paths go before the volumes that they show.
+ * @param csi takes back what drivers have published; what it does not know is unmounted by force
+ * @throws Error naming what is still in use
+ */
+export async function tearDownPod(rootDir: string, podUid: string, csi?: Pick<CsiVolumes, 'tearDown'>): Promise<void> {
+  const { pod, volumes, devices, subPaths } = podFolders(rootDir, podUid)
   await unmountBelow(subPaths)
   await removeSubPaths(subPaths)
+  // Those of a driver that is away wait for it; all others go meanwhile.
+  const failed = await csi?.tearDown(podUid).then(
+    () => undefined,
+    (error: unknown) => ({ error }),
+  )
   for (const plugin of await namesIn(volumes)) {
+    if (failed && plugin === 'kubernetes.io~csi') continue
     const folder = join(volumes, plugin)
-    const remove = made.has(plugin) ? removeVolume : removeMountedVolume
+    const remove = made.has(plugin) ? removeVolume : plugin === 'kubernetes.io~nfs' ? removeNfs : removeMountedVolume
     await Promise.all((await namesIn(folder)).map((name) => remove(join(folder, name))))
     await removeEmpty(folder)
   }
+  if (failed) throw failed.error
   await removeEmpty(volumes)
+  for (const plugin of await namesIn(devices)) await removeEmpty(join(devices, plugin))
+  await removeEmpty(devices)
   // What others keep there, such as logs of termination, is theirs to remove.
   if ((await namesIn(pod)).length === 0) await removeEmpty(pod)
+}
+
+async function removeNfs(path: string): Promise<void> {
+  await unmountNfs(path)
+  await removeMountedVolume(path)
 }
 
 /** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */
