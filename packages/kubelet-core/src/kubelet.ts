@@ -79,6 +79,7 @@ import { createMirrors } from './source/mirror.ts'
 import { systemLogind } from './shutdown/logind.ts'
 import { createShutdownManager } from './shutdown/manager.ts'
 import { shutdownGroups } from './shutdown/plan.ts'
+import { shareRoot } from './storage/shared-root.ts'
 import { createStatusWriter } from './status-writer.ts'
 import { bindSubPath } from './volume/sub-path.ts'
 
@@ -115,6 +116,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const { podLogsDir, podCIDR, maxPods } = configuration
   const { idsPerPod } = configuration.userNamespaces
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
+  if (options.shareRoot) await shareRoot(rootDir)
   const machine = await readMachine(rootDir)
   const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
   const cgroupDriver = await cgroupDriverOf(runtimeService, configuration)

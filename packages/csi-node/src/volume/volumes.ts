@@ -56,7 +56,7 @@ export interface CsiVolumes {
   expand(expansion: Expansion, signal: AbortSignal): Promise<number | undefined>
   /** A driver has come: what failed for want of it need not wait. */
   driverCame(name: string): void
-  /** Ends calls under way, and waits for the work that they are of. */
+  /** Ends calls under way, and waits for the work that they are of. Volumes can still be taken back afterwards. */
   close(): Promise<void>
 }
 
@@ -77,7 +77,7 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
   }
   const turns = createTurns()
   const backOffs = createBackOffs(clock)
-  const closing = new AbortController()
+  let closing = new AbortController()
   /** What pods have wanted of this process: set up or not. */
   const wanted = new Map<string, Map<string, { driver: string; volumeHandle: string }>>()
   const asking = new Map<string, Promise<VolumeStats | undefined>>()
@@ -271,6 +271,7 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
     async close() {
       closing.abort(new Error('CSI volumes are closed'))
       await turns.idle()
+      closing = new AbortController()
     },
   }
 }

@@ -4,7 +4,7 @@ import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import type { CsiPlan } from '../volume/plan.ts'
 import { VolumeError } from '../volume/types.ts'
-import type { Attachments } from './attach.ts'
+import { type Attachments, NotAttachedError } from './attach.ts'
 import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClaims } from './claim.ts'
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
 import type { StorageObjects } from './objects.ts'
@@ -88,7 +88,11 @@ export async function setUpCsi(
   const driver = await objects.driver(volume.driver, signal)
   const settings = driverSettings(driver)
   const publishContext = needsAttach(volume, driver)
-    ? await attachments.wait(volume, pod.metadata?.uid ?? '', signal)
+    ? await attachments.wait(volume, pod.metadata?.uid ?? '', signal).catch((cause: unknown) => {
+        signal.throwIfAborted()
+        if (cause instanceof NotAttachedError) throw cause
+        throw waitError(name, volume, cause)
+      })
     : undefined
   const path = await csi.setUp(volume, csiPod(pod), { settings, publishContext }, signal)
   if (first && volume.volumeMode === 'Block') {
@@ -97,6 +101,13 @@ export async function setUpCsi(
   }
   const renewAt = settings?.requiresRepublish ? clock.now() + republishMs * (1 + Math.random() / 2) : Infinity
   return { path, renewAt }
+}
+
+function waitError(name: string, { specName, volumeMode }: CsiPlan['volume'], cause: unknown): VolumeError {
+  const isBlock = volumeMode === 'Block'
+  const operation = isBlock ? 'MapVolume.WaitForAttach' : 'MountVolume.WaitForAttach'
+  const message = `${operation} failed for volume "${specName}" : ${(cause as Error).message}`
+  return new VolumeError(name, message, { cause, reason: isBlock ? 'FailedMapVolume' : 'FailedMount' })
 }
 
 /** ReadWriteOncePod: the scheduler sees to it, save for pods that it does not see. */

@@ -24,7 +24,7 @@ import {
   type ServingDriver,
   usageOf,
 } from '@nodelet/csi-node/sdk'
-import { readMountInfo, unmount } from '@nodelet/linux'
+import { attachLoop, detachLoop, loopsOf, readLoops, readMountInfo, unmount } from '@nodelet/linux'
 import type { PersistentVolumeSpec, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { tmpfs } from '../../../../examples/csi-tmpfs/tmpfs.ts'
@@ -44,18 +44,28 @@ async function drive(name: string): Promise<void> {
     version: '1.0.0',
     node: {
       info: () => ({ nodeId: `${name}/node-1`, maxVolumes: 7, topology: { [`topology.${name}/zone`]: 'a' } }),
-      async stage({ volumeId, stagingPath }) {
+      async stage({ volumeId, stagingPath, capability }) {
         calls.push(`stage ${volumeId}`)
+        if (capability.kind === 'block') {
+          if (loopsOf(data(volumeId)).length === 0) attachLoop(data(volumeId))
+          return
+        }
         if (!existsSync(data(volumeId))) throw new CsiError('NOT_FOUND', `no volume ${volumeId}`)
         await ensureMounted({ source: data(volumeId), target: stagingPath })
       },
       async unstage({ volumeId, stagingPath }) {
         calls.push(`unstage ${volumeId}`)
+        for (const loop of loopsOf(data(volumeId))) detachLoop(loop)
         await ensureUnmounted(stagingPath)
       },
-      async publish({ volumeId, stagingPath, targetPath, readOnly, publishContext, volumeContext }) {
+      async publish({ volumeId, stagingPath, targetPath, readOnly, publishContext, volumeContext, capability }) {
         calls.push(`publish ${volumeId}`)
         lastPublish = { publishContext, volumeContext }
+        if (capability.kind === 'block') {
+          await ensureTarget(targetPath, 'file')
+          await ensureMounted({ source: loopsOf(data(volumeId))[0] ?? '', target: targetPath })
+          return
+        }
         await ensureTarget(targetPath, 'folder')
         await ensureMounted({ source: stagingPath ?? '', target: targetPath, readOnly })
       },
@@ -87,6 +97,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await world.kubelet.removeAllPods()
   await Promise.all(served.map(async (driver) => driver.close()))
+  for (const { path, file } of readLoops()) if (file.startsWith(world.folder)) detachLoop(path)
   // What a failed test left: nothing of the drivers' data may go with the folder.
   for (const { mountPoint } of (await readMountInfo('self', { below: world.folder })).toReversed()) {
     unmount(mountPoint, { detach: true })
@@ -163,8 +174,9 @@ it('drivers are known to the API server: CSINode, annotation and labels of the N
   expect(JSON.parse(node.metadata?.annotations?.['csi.volume.kubernetes.io/nodeid'] ?? '')).toMatchObject({
     [disk]: `${disk}/node-1`,
   })
-  const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')
-  expect(ready?.status).toBe('True')
+  const ready = async () =>
+    (await world.admin.get(nodes, { name: 'node-1' })).status?.conditions?.find(({ type }) => type === 'Ready')
+  await expect.poll(async () => (await ready())?.status, { timeout: 20_000 }).toBe('True')
 })
 
 it('what a pod writes to its claim is there for the next one; nothing stays mounted', async () => {
@@ -246,6 +258,28 @@ it('what keeps a pod from its volume is told', async () => {
   calls.length = 0
 })
 
+it('a block volume is a device of the container', async () => {
+  mkdirSync(data(), { recursive: true })
+  writeFileSync(data('vol-block'), Buffer.alloc(1 << 20, 'x'))
+  await claim('block', { csi: { driver: disk, volumeHandle: 'vol-block' }, volumeMode: 'Block' })
+  const script = `head -c 3 /dev/raw > /dev/termination-log; printf abc | dd of=/dev/raw conv=notrunc; exit 0`
+  const pod = await world.create('block', {
+    restartPolicy: 'Never',
+    containers: [world.shell(script, { volumeDevices: [{ name: 'v', devicePath: '/dev/raw' }] })],
+    volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'block' } }],
+  })
+  const ended = await world.watched(pod, ({ status }) => status?.phase === 'Succeeded' || status?.phase === 'Failed')
+  expect(ended.status?.containerStatuses?.[0]?.state?.terminated).toMatchObject({ exitCode: 0, message: 'xxx' })
+  expect(await messages('block', 'SuccessfulMountVolume')).toHaveLength(1)
+  await end('block')
+  // One that has ended is deleted at once.
+  const all = ['stage', 'publish', 'unpublish', 'unstage'].map((rpc) => `${rpc} vol-block`)
+  await expect.poll(() => calls, { timeout: 20_000 }).toEqual(all)
+  await expect.poll(async () => readMountInfo('self', { below: join(root(), 'plugins') })).toEqual([])
+  expect(readFileSync(data('vol-block')).subarray(0, 4).toString()).toBe('abcx')
+  calls.length = 0
+})
+
 it('a folder of the node is a volume, read-only where the claim says so, and stays', async () => {
   mkdirSync(data('local'))
   writeFileSync(join(data('local'), 'file'), 'local')
@@ -284,4 +318,12 @@ it('a kubelet that starts again keeps volumes of pods that run, and takes back t
   ])
   await end('kept')
   expect([await mounts(), readFileSync(join(data('vol-kept'), 'file'), 'utf8')]).toEqual([[], 'here\n'])
+})
+
+it('a node whose pods are all removed has no volume left, and no data lost', async () => {
+  await claim('last', csiSource(disk, 'vol-last'))
+  await world.watched(await world.create('last', writer('last', 'echo data > /data/file')), isReady)
+  await expect.poll(() => existsSync(join(data('vol-last'), 'file'))).toBe(true)
+  await world.kubelet.removeAllPods()
+  expect([await mounts(), readFileSync(join(data('vol-last'), 'file'), 'utf8')]).toEqual([[], 'data\n'])
 })

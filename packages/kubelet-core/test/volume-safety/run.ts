@@ -12,6 +12,7 @@ import {
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { mount, readMountInfo, unmount } from '@nodelet/linux'
+import { shareRoot } from '../../src/storage/shared-root.ts'
 import { tearDownPod } from '../../src/volume/tear-down.ts'
 import { removeTree } from '../../src/volume/remove-tree.ts'
 
@@ -98,5 +99,19 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
     left: readdirSync(join(rootDir, 'pods')),
     whole: isWhole(),
   }
+}
+{
+  const root = join(base, 'shared')
+  const below = join(root, 'pods/below')
+  mkdirSync(below, { recursive: true })
+  bind(below)
+  const facts = async (): Promise<unknown> => {
+    const found = await readMountInfo('self', { below: root })
+    return found.map(({ mountPoint, optionalFields }) => [mountPoint.slice(root.length), optionalFields.length > 0])
+  }
+  await shareRoot(root)
+  const once = await facts()
+  await shareRoot(root)
+  results['shared'] = { once, twice: await facts(), whole: isWhole() && existsSync(join(below, 'deep/er/precious')) }
 }
 process.stdout.write(JSON.stringify(results))

@@ -58,3 +58,12 @@ test('a removal never enters a mount or follows a link, and goes to any depth', 
 test('sub paths are unmounted, and only what is empty is removed', () => {
   expect(results['sub paths']).toEqual({ after: 'done', left: [], whole: true })
 })
+
+test('the root is made a shared mount once, with all that is mounted below', () => {
+  const mounts = [
+    ['/pods/below', false],
+    ['', true],
+    ['/pods/below', true],
+  ]
+  expect(results['shared']).toEqual({ once: mounts, twice: mounts, whole: true })
+})
