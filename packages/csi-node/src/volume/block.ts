@@ -127,7 +127,9 @@ async function holdDevice(device: string, path: string, readOnly: boolean): Prom
 
 async function letGoOfDevice(path: string): Promise<void> {
   for (const loop of loopsOf(path)) detachLoop(loop)
-  while (await isMounted(path)) await unmountSlowly(path)
+  while (await isMounted(path)) {
+    if (!(await unmountSlowly(path))) throw new Error(`${path} is mounted, but cannot be unmounted from here`)
+  }
   await removeTarget(path)
 }
 

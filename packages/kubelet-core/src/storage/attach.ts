@@ -65,8 +65,10 @@ export function createAttachments(options: AttachmentsOptions): Attachments {
     signal.throwIfAborted()
   }
 
+  const volumesInUse = (): string[] => [...new Set([...inUse(), ...wanted.keys()])].toSorted()
+
   return {
-    volumesInUse: () => [...new Set([...inUse(), ...wanted.keys()])].toSorted(),
+    volumesInUse,
     async wait(volume, podUid, signal) {
       const name = uniqueVolumeName(volume.driver, volume.volumeHandle)
       const pods = wanted.get(name) ?? new Set<string>()
@@ -88,11 +90,11 @@ export function createAttachments(options: AttachmentsOptions): Attachments {
       }
     },
     release(podUid) {
-      let isLess = false
-      for (const [name, pods] of wanted) {
-        if (pods.delete(podUid) && pods.size === 0) isLess = wanted.delete(name)
-      }
-      if (isLess) changed()
+      for (const [name, pods] of wanted) if (pods.delete(podUid) && pods.size === 0) wanted.delete(name)
+      // What was staged before this process was wanted by none of its pods.
+      const told = node()?.status?.volumesInUse ?? []
+      const names = new Set(volumesInUse())
+      if (told.some((name) => !names.has(name))) changed()
     },
     nodeChanged() {
       for (const wake of waiting) wake()

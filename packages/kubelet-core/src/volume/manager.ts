@@ -59,9 +59,13 @@ interface Context extends SetUpContext {
   worked: (work: VolumeWork) => void
   entries: Map<string, Entry>
   closing: AbortController
+  /** What is being unmounted for want of a pod. */
+  leaving: Map<string, Promise<void>>
 }
 
 const retryMs = 10_000
+/** How long a look at all pods waits for volumes to go, in milliseconds. */
+const patienceMs = 30_000
 const longestTimerMs = 2 ** 31 - 1
 
 /** Volumes below `rootDir/pods`. Changes of ConfigMaps, Secrets and labels, and fresh tokens, reach running pods by themselves. */
@@ -83,6 +87,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     worked: options.worked ?? (() => {}),
     entries: new Map(),
     closing: new AbortController(),
+    leaving: new Map(),
     storage: options.storage,
   }
   const stopWatching = objects.onChange((kind, namespace, name) => spread(context, kind, namespace, name))
@@ -96,10 +101,12 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     removeOrphans: async (isKept) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
-        present.filter((uid) => isPodUid(uid) && !isKept(uid)).map((uid) => unmountPod(context, uid)),
+        present.filter((uid) => isPodUid(uid) && !isKept(uid)).map(async (uid) => unmountOrphan(context, uid)),
       )
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
-      await context.storage?.csi.tearDownUnused().catch((error: unknown) => errors.push(error))
+      await soon(context, 'volumes of no pod', async () => context.storage?.csi.tearDownUnused()).catch(
+        (error: unknown) => errors.push(error),
+      )
       const failed = results.filter(({ status }) => status === 'rejected').length
       options.swept?.(results.length - failed, failed)
       if (errors.length > 0) throw new AggregateError(errors, 'volumes of pods that are gone could not be removed')
@@ -190,6 +197,33 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     context.tokens.forget(podUid)
     if (context.entries.get(podUid) === entry) context.entries.delete(podUid)
   })
+}
+
+const unmountOrphan = async (context: Context, podUid: string): Promise<void> =>
+  soon(context, `volumes of pod ${podUid}`, async () => unmountPod(context, podUid))
+
+/** Work that a driver or server may hold up: it goes on when it takes too long, and is not begun again before it has ended. */
+async function soon({ leaving }: Context, what: string, work: () => Promise<void> | undefined): Promise<void> {
+  const going =
+    leaving.get(what) ??
+    (async () => {
+      try {
+        await work()
+      } finally {
+        leaving.delete(what)
+      }
+    })()
+  leaving.set(what, going)
+  going.catch(() => undefined) // when it ends too late to be told
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} are still being unmounted`)), patienceMs).unref()
+  })
+  try {
+    await Promise.race([going, late])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 function timed({ worked }: Context, plugin: string, operation: VolumeWork['operation']) {

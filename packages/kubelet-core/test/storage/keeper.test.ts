@@ -129,6 +129,7 @@ describe('an attachment', () => {
     all.nodeChanged()
     expect(await waiting).toEqual({ lun: '3' })
     await all.wait(volume, 'uid-2', never)
+    node.status!.volumesInUse = [unique, 'kubernetes.io/csi/d^staged']
     all.release('uid-1')
     expect([all.volumesInUse().length, told]).toEqual([2, 1])
     all.release('uid-2')

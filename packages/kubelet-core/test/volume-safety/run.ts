@@ -6,12 +6,15 @@ import {
   openSync,
   readdirSync,
   renameSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { mount, readMountInfo, unmount } from '@nodelet/linux'
+import { setUpLocal } from '../../src/storage/local.ts'
+import { setUpNfs } from '../../src/storage/nfs.ts'
 import { shareRoot } from '../../src/storage/shared-root.ts'
 import { tearDownPod } from '../../src/volume/tear-down.ts'
 import { removeTree } from '../../src/volume/remove-tree.ts'
@@ -99,6 +102,52 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
     left: readdirSync(join(rootDir, 'pods')),
     whole: isWhole(),
   }
+}
+{
+  const target = join(base, 'nfs')
+  const plan = { kind: 'nfs', name: 'v', specName: 'v', server: '::1', path: '/none', readOnly: true } as const
+  const refused = await message(setUpNfs({ ...plan, mountOptions: ['retry=0'] }, target, undefined))
+  results['nfs refused'] = { refused: refused.split('\n').slice(0, 3), isThere: existsSync(target) }
+}
+{
+  const [first, second] = ['uid-1', 'uid-2'].map((uid) =>
+    join(base, 'k/pods', uid, 'volumes/kubernetes.io~local-volume/pv'),
+  ) as [string, string]
+  const plan = {
+    kind: 'local',
+    name: 'v',
+    specName: 'pv',
+    path: disk,
+    volumeMode: 'Filesystem',
+    mountOptions: [],
+  } as const
+  const told: string[] = []
+  const setUp = async (target: string, fsGroup: number, readOnly = false): Promise<string> => {
+    const owner = { spec: { containers: [], securityContext: { fsGroup } } }
+    const bound = { claim: {}, volume: {}, readOnly }
+    const work = setUpLocal({ ...plan, readOnly, bound }, target, owner, (event) => told.push(event.message), undefined)
+    return message(work)
+  }
+  const options = async (target: string): Promise<boolean | undefined> =>
+    (await readMountInfo('self', { below: target }))[0]?.options.includes('ro')
+  await setUp(first, 4321)
+  const gids = [statSync(disk).gid]
+  await setUp(second, 77)
+  gids.push(statSync(disk).gid)
+  const writable = await options(second)
+  // As when the kubelet was killed between the two steps.
+  await setUp(second, 77, true)
+  const missing = await message(
+    setUpLocal(
+      { ...plan, path: join(base, 'none'), readOnly: false, bound: { claim: {}, volume: {}, readOnly: false } },
+      first,
+      {},
+      () => {},
+      undefined,
+    ),
+  )
+  results['local'] = { gids, told, readOnly: [writable, await options(second), await options(first)], missing }
+  for (const target of [second, first]) unmount(target)
 }
 {
   const root = join(base, 'shared')

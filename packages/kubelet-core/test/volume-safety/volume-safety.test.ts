@@ -67,3 +67,23 @@ test('the root is made a shared mount once, with all that is mounted below', () 
   ]
   expect(results['shared']).toEqual({ once: mounts, twice: mounts, whole: true })
 })
+
+test('a server that cannot be reached leaves no folder, and what mount said', () => {
+  expect(results['nfs refused']).toEqual({
+    refused: [
+      expect.stringMatching(/^mount failed: exit status \d+$/),
+      'Mounting command: mount',
+      'Mounting arguments: -t nfs -o retry=0,ro [::1]:/none /nfs',
+    ],
+    isThere: false,
+  })
+})
+
+test('a local folder has the group of its first pod, and is read-only where it is asked for', () => {
+  expect(results['local']).toEqual({
+    gids: [4321, 4321],
+    told: ['The requested fsGroup is 77, but the volume pv has GID 4321. The volume may not be shareable.'],
+    readOnly: [false, true, false],
+    missing: 'path "/none" does not exist',
+  })
+})
