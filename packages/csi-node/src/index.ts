@@ -17,3 +17,19 @@ export { CsiError, csiErrorKind, driverNotFound } from './driver/csi-error.ts'
 export type { CsiCode, CsiErrorKind } from './driver/csi-error.ts'
 export type { CsiOperation } from './driver/call.ts'
 export type { Logger } from './log.ts'
+export { createCsiVolumes } from './volume/volumes.ts'
+export type { CsiVolumes, CsiVolumesOptions, KnownVolume } from './volume/volumes.ts'
+export { CsiVolumeError } from './volume/work.ts'
+export type { Expansion } from './volume/expand.ts'
+export type {
+  CsiObjects,
+  CsiPod,
+  CsiVolume,
+  DriverSettings,
+  SecretRef,
+  SetUpOptions,
+  TokenWish,
+} from './volume/types.ts'
+export { attachmentName, inlineHandle, uniqueVolumeName } from './volume/names.ts'
+export { giveToGroup } from './volume/ownership.ts'
+export type { OwnershipOptions } from './volume/ownership.ts'

@@ -51,6 +51,11 @@ export interface KubeletOptions {
    */
   ownProcess?: boolean | undefined
   /**
+   * Makes `rootDir` a shared mount when it is on none, so that what CSI drivers in pods mount there is seen on the node. It stays so:
+   * the mount is to be taken away with the folder. Machines with systemd have it anyway. Default false.
+   */
+  shareRoot?: boolean | undefined
+  /**
    * Told when the kubelet cannot go on: with `rotateCertificates`, when it has had no valid certificate for five minutes
    * though the API server responds. The Go kubelet exits; default: the log says so.
    */

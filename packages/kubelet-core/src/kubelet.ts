@@ -21,6 +21,7 @@ import { nodeSettings } from './assembly/node-settings.ts'
 import { checkMachine } from './assembly/preflight.ts'
 import { registerNode } from './assembly/registration.ts'
 import { readResolver } from './assembly/resolver.ts'
+import { openStorage } from './assembly/storage.ts'
 import { createKubeletVolumes } from './assembly/volumes.ts'
 import { openDynamicResources } from './assembly/dynamic-resources.ts'
 import { runtimeClients } from './assembly/runtime-clients.ts'
@@ -78,8 +79,11 @@ import { createMirrors } from './source/mirror.ts'
 import { systemLogind } from './shutdown/logind.ts'
 import { createShutdownManager } from './shutdown/manager.ts'
 import { shutdownGroups } from './shutdown/plan.ts'
+import { shareRoot } from './storage/shared-root.ts'
 import { createStatusWriter } from './status-writer.ts'
 import { bindSubPath } from './volume/sub-path.ts'
+
+const present = <T>(value: T | undefined): T[] => (value === undefined ? [] : [value])
 
 /** Of a client in Go whose rate is zero. */
 const [defaultQps, defaultBurst] = [5, 10]
@@ -112,6 +116,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const { podLogsDir, podCIDR, maxPods } = configuration
   const { idsPerPod } = configuration.userNamespaces
   await Promise.all([mkdir(rootDir, { recursive: true, mode: 0o750 }), mkdir(podLogsDir, { recursive: true })])
+  if (options.shareRoot) await shareRoot(rootDir)
   const machine = await readMachine(rootDir)
   const version = await runtimeService.version(VersionRequest.create({ version: '0.1.0' }))
   const cgroupDriver = await cgroupDriverOf(runtimeService, configuration)
@@ -141,7 +146,21 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   const exec = execBy(runtimeService)
   let manager: PodManager
   const prober = options.prober ?? createKubeletProber({ exec, manager: () => manager, events, metrics, log })
-  const volumes = options.volumes ?? createKubeletVolumes({ rootDir, nodeName, objects, metrics, log })
+  const storage = await openStorage({
+    rootDir,
+    nodeName,
+    client,
+    objects,
+    node: () => nodeWatch?.get(),
+    nodeTells: () => agent?.refresh(),
+    driverCame: () => manager.wakeAll(),
+    events,
+    metrics,
+    clock,
+    log,
+  })
+  const volumes =
+    options.volumes ?? createKubeletVolumes({ rootDir, nodeName, objects, storage: storage.volumes, metrics, log })
   const cgroupFiles = await openCgroups()
   const podsCgroup = podsCgroupOf(cgroupDriver, configuration)
   const { swapBehavior } = configuration.memorySwap
@@ -163,6 +182,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       (there) => {
         range.follow(there)
         agent?.observe(there)
+        storage.volumes.attachments.nodeChanged()
       },
       log,
     )
@@ -203,6 +223,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     handlers: new Map([
       ['DRAPlugin', dynamic.drivers],
       ['DevicePlugin', devices.plugins],
+      ['CSIPlugin', storage.plugins],
     ]),
     clock,
     log,
@@ -389,6 +410,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     await devices[Symbol.asyncDispose]()
     await plugins[Symbol.asyncDispose]()
     await dynamic[Symbol.asyncDispose]()
+    await storage[Symbol.asyncDispose]()
     await Promise.all([watching, watchingOom])
     await utilChains?.[Symbol.asyncDispose]()
     counting?.[Symbol.dispose]()
@@ -494,16 +516,28 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
           health,
           current: () => ({
             port: server?.port,
-            problems: [...health.problems(), ...(shutdown.shuttingDown ? ['node is shutting down'] : [])],
+            problems: [
+              ...health.problems(),
+              ...present(storage.keeper?.problem()),
+              ...(shutdown.shuttingDown ? ['node is shutting down'] : []),
+            ],
+            volumesInUse: storage.volumes.attachments.volumesInUse(),
             pressure: upkeep.eviction.pressure(),
             devices: devices.resources(),
           }),
+          settled: async () => storage.keeper?.settled(),
           stepped,
           events,
           clock,
           log,
         })
       }
+      // Its owner is the Node, whoever makes that.
+      const isThere = agent?.registered ?? Promise.resolve()
+      isThere.then(
+        () => storage.keeper?.start(),
+        () => undefined,
+      )
       await sets.start()
       void sets.allReady.then(() => {
         allRead = true

@@ -34,9 +34,13 @@ beforeAll(async () => {
 afterAll(async () => world?.[Symbol.asyncDispose]())
 
 it('the node is there and ready', async () => {
+  const ready = async () =>
+    (await admin.get(nodes, { name: 'node-1' })).status?.conditions?.find(({ type }) => type === 'Ready')
+  // Its CSINode comes after it.
+  await expect
+    .poll(ready, { timeout: 20_000 })
+    .toMatchObject({ status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' })
   const node = await admin.get(nodes, { name: 'node-1' })
-  const ready = node.status?.conditions?.find(({ type }) => type === 'Ready')
-  expect(ready).toMatchObject({ status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' })
   expect(node.status?.daemonEndpoints?.kubeletEndpoint?.Port).toBe(world.kubelet.port)
 })
 

@@ -66,7 +66,10 @@ async function isSame(one: string, other: string): Promise<boolean> {
 
 /** Unmounts all that is mounted there, one over the other. @throws LinuxError EBUSY for instance */
 export async function ensureUnmounted(target: string): Promise<void> {
-  while (await isMounted(target)) await unmountSlowly(await realpath(target))
+  while (await isMounted(target)) {
+    // One that is locked, in another user namespace for instance, would be asked for ever.
+    if (!(await unmountSlowly(await realpath(target)))) throw new Error(`${target} is mounted, but cannot be unmounted`)
+  }
 }
 
 /** Makes the folder (or the empty file that a device is bound over), not those above. */

@@ -9,13 +9,16 @@ export interface RegistrationOptions
   extends NodeFactsOptions, Pick<NodeAgentOptions, 'stepped' | 'events' | 'clock' | 'log'> {
   client: KubeClient
   /** What the kubelet's own parts say of the node now. */
-  current(): Pick<NodeObjectFacts, 'port' | 'problems' | 'pressure' | 'devices'>
+  current(): Pick<NodeObjectFacts, 'port' | 'problems' | 'pressure' | 'devices' | 'volumesInUse'>
+  /** Awaited before what is current is told: a moment, so that a restart is no reason to be not ready. */
+  settled?(): Promise<void>
 }
 
 /** Begins to register the node, and keeps what the API knows of it true. */
 export function registerNode({
   client,
   current,
+  settled,
   stepped,
   events,
   clock,
@@ -26,7 +29,10 @@ export function registerNode({
   const { nodeStatusReportFrequency = '5m', nodeLeaseDurationSeconds: leaseSeconds } = configuration
   const agent = createNodeAgent({
     client,
-    facts: async () => ({ ...(await nodeFactsOf(about)), ...current() }),
+    async facts() {
+      await settled?.()
+      return { ...(await nodeFactsOf(about)), ...current() }
+    },
     nodeName: options.nodeName,
     statusMs: parseDuration(configuration.nodeStatusUpdateFrequency),
     reportMs: parseDuration(nodeStatusReportFrequency),

@@ -2,6 +2,7 @@
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { ObjectSource } from '../objects.ts'
+import type { VolumeStorage } from '../storage/storage.ts'
 import { createVolumeManager } from '../volume/manager.ts'
 import type { VolumeManager } from '../volume/types.ts'
 
@@ -9,6 +10,8 @@ export interface KubeletVolumesOptions {
   rootDir: string
   nodeName: string
   objects: ObjectSource
+  /** For volumes of claims and drivers. */
+  storage: VolumeStorage
   metrics: Pick<KubeletMetrics, 'storageSeconds' | 'orphanVolumes'>
   log: Logger
 }
@@ -17,6 +20,7 @@ export const createKubeletVolumes = ({
   rootDir,
   nodeName,
   objects,
+  storage,
   metrics,
   log,
 }: KubeletVolumesOptions): VolumeManager =>
@@ -24,6 +28,7 @@ export const createKubeletVolumes = ({
     rootDir,
     nodeName,
     objects,
+    storage,
     worked({ plugin, operation, success, seconds }) {
       const status = success ? 'success' : 'fail-unknown'
       const labels = { volume_plugin: plugin, operation_name: operation, status, migrated: 'false' }

@@ -1,6 +1,7 @@
 // The kubelet's own metrics, `/metrics` and `/metrics/probes`: names, labels and buckets that dashboards know.
 import { type Counter, type Gauge, type Histogram, Registry } from 'prom-client'
 import { clientMetrics, type ClientMetrics } from './client-metrics.ts'
+import { csiMetrics, type CsiMetrics } from './csi-metrics.ts'
 import { draMetrics, type DraMetrics } from './dra-metrics.ts'
 import { familiesIn } from './families.ts'
 import { nodeMetrics, type NodeMetrics } from './node-metrics.ts'
@@ -9,7 +10,7 @@ import { podMetrics, type PodMetrics } from './pod-metrics.ts'
 import { shareMetrics, type ShareMetrics } from './share-metrics.ts'
 
 export interface KubeletMetrics
-  extends ClientMetrics, DraMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics {
+  extends ClientMetrics, CsiMetrics, DraMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics {
   /** Of `/metrics`. */
   registry: Registry
   /** Of `/metrics/probes`. */
@@ -49,6 +50,7 @@ export function createKubeletMetrics(): KubeletMetrics {
     ...startupMetrics(families),
     ...shareMetrics(families),
     ...draMetrics(families),
+    ...csiMetrics(families),
     probeResults: ofProbes.counter('prober_probe_total', 'Probes by what they came to', [
       'probe_type',
       'result',

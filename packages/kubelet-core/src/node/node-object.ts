@@ -25,6 +25,8 @@ export interface NodeObjectFacts {
   features?: { supplementalGroupsPolicy: boolean } | undefined
   /** Devices: extended resource → how many there are, and may be given out. */
   devices?: ReadonlyMap<string, { capacity: number; allocatable: number }>
+  /** Attachable volumes that are or will be mounted: `kubernetes.io/csi/DRIVER^HANDLE`. */
+  volumesInUse?: readonly string[]
   /** Why the node is not ready; empty when it is. */
   problems: readonly string[]
   /** What the node runs short of. */
@@ -146,6 +148,7 @@ export function nodeStatus(facts: NodeObjectFacts): NodeStatus {
       ...(machine.swapBytes > 0n && { swap: { capacity: Number(machine.swapBytes) } }),
     } as NonNullable<NodeStatus['nodeInfo']>,
     images: facts.images,
+    ...(facts.volumesInUse && { volumesInUse: [...facts.volumesInUse] }),
     runtimeHandlers: facts.runtimeHandlers,
     ...(facts.features && { features: facts.features }),
     ...(declared && { declaredFeatures: declared }),

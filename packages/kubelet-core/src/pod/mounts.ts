@@ -10,7 +10,7 @@ import {
   type Mount,
   MountPropagation,
 } from '@nodelet/cri-api'
-import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
 import { ContainerConfigError } from './config-error.ts'
 import { expand } from './environment.ts'
 import { hostNetworkHostsFile, hostsFile, podHostname } from './hostname.ts'
@@ -68,22 +68,26 @@ async function volumeMount(
     throw new ContainerConfigError(`cannot find volume "${mount.name}" to mount into container "${container.name}"`)
   }
   const subPath = mount.subPathExpr ? expandStrictly(mount.subPathExpr, environment) : (mount.subPath ?? '')
-  const readOnly = mount.readOnly ?? false
+  const source = pod.spec?.volumes?.find(({ name }) => name === mount.name)
+  const readOnly = (mount.readOnly ?? false) || isReadOnly(source)
   const wanted = { rootDir: node.rootDir, podUid: pod.metadata?.uid ?? '', container: container.name }
   const hostPath = subPath
     ? await bindSubPath({ ...wanted, volume: mount.name, volumePath, subPath, index, readOnly })
     : volumePath
-  const ofHost = pod.spec?.volumes?.find(({ name }) => name === mount.name)?.hostPath
   return MountMessage.fromPartial({
     hostPath,
     containerPath: absolute(mount.mountPath),
     readonly: readOnly,
     recursiveReadOnly: isRecursive(mount, canRecurse),
-    selinuxRelabel: !ofHost,
+    selinuxRelabel: !source?.hostPath,
     propagation: propagations[mount.mountPropagation ?? ''] ?? MountPropagation.PROPAGATION_PRIVATE,
     ...(ids && { uidMappings: [ids], gidMappings: [ids] }),
   })
 }
+
+/** The volume itself is read-only. */
+const isReadOnly = ({ persistentVolumeClaim, csi, nfs }: Partial<Volume> = {}): boolean =>
+  persistentVolumeClaim?.readOnly ?? csi?.readOnly ?? nfs?.readOnly ?? false
 
 /** Read-only by its nature. */
 function imageMount(
@@ -143,12 +147,13 @@ async function terminationMount(
 }
 
 /** Block volumes as devices. */
-export function containerDevices(container: Container, volumes: ReadonlyMap<string, string>): Device[] {
+export function containerDevices(pod: Pod, container: Container, volumes: ReadonlyMap<string, string>): Device[] {
   return (container.volumeDevices ?? []).map(({ name, devicePath }) => {
     const hostPath = volumes.get(name)
     if (hostPath === undefined) {
       throw new ContainerConfigError(`cannot find volume "${name}" to pass into container "${container.name}"`)
     }
-    return { hostPath, containerPath: devicePath, permissions: 'mrw' }
+    const source = pod.spec?.volumes?.find((volume) => volume.name === name)
+    return { hostPath, containerPath: devicePath, permissions: isReadOnly(source) ? 'r' : 'mrw' }
   })
 }

@@ -1,6 +1,7 @@
 // What a pod needs before its containers: cgroup, volumes, claims, sandbox.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type PodResources, podResources } from '../resource/pod-resources.ts'
+import { VolumeError } from '../volume/types.ts'
 import type { RuntimePod } from './runtime-pod.ts'
 import { createSandbox, prepareSandbox } from './sandbox.ts'
 import type { PodServices } from './services.ts'
@@ -28,7 +29,7 @@ function limitsOf({ cpus, node }: PodServices, pod: Pod): PodResources | undefin
   return hasOwn ? podResources(pod, { ...node.cfsQuota, enforced: false }, node.pageSizes) : undefined
 }
 
-/** Mounts the pod's volumes once. @throws Error after the event `FailedMount` */
+/** Mounts the pod's volumes once. @throws Error after the event `FailedMount` or `FailedMapVolume` */
 export async function ensureVolumes(
   services: PodServices,
   state: PodState,
@@ -42,7 +43,8 @@ export async function ensureVolumes(
   } catch (error) {
     state.volumes = undefined
     signal.throwIfAborted()
-    state.tell(pod, { type: 'Warning', reason: 'FailedMount', message: (error as Error).message })
+    const { reason, isRepeat } = error instanceof VolumeError ? error : { reason: 'FailedMount', isRepeat: false }
+    if (!isRepeat) state.tell(pod, { type: 'Warning', reason, message: (error as Error).message })
     throw markTold(error)
   }
 }

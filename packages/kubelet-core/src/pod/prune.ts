@@ -3,7 +3,9 @@ import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { removeContainerLog } from '../container-log/remove.ts'
+import { hasCode } from '../errors.ts'
 import { isPodUid } from '../volume/folders.ts'
+import { removeTree } from '../volume/remove-tree.ts'
 import type { RuntimePod } from './runtime-pod.ts'
 import { podLogFolder } from './sandbox-config.ts'
 import type { PodServices } from './services.ts'
@@ -64,7 +66,9 @@ export async function removeGonePods(
 async function removePodFolder(rootDir: string, podUid: string): Promise<void> {
   const folder = join(rootDir, 'pods', podUid)
   for (const name of ['containers', 'etc-hosts', 'journal.json', 'journal.json.tmp', 'userns.tmp']) {
-    await rm(join(folder, name), { recursive: true, force: true })
+    await removeTree(join(folder, name)).catch((error: unknown) => {
+      if (!hasCode(error, 'ENOENT')) throw error
+    })
   }
   // Only when it is empty: what is in it otherwise may be the user's data, on a mount that would not go.
   await rmdir(folder).catch((error: NodeJS.ErrnoException) => {

@@ -195,7 +195,7 @@ async function configure(
       ids,
       canRecurse: asksRecursive(container) && (await canRecurse(services, pod)),
     }),
-    devices: containerDevices(container, volumes),
+    devices: containerDevices(pod, container, volumes),
     ...resourceFacts(services, pod, container.name),
     seccompDefault: node.seccompDefault,
     seccompFolder: join(node.rootDir, 'seccomp'),

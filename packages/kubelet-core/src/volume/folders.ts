@@ -7,6 +7,8 @@ const prefix = 'kubernetes.io~'
 export interface PodFolders {
   pod: string
   volumes: string
+  /** Links to devices of block volumes. */
+  devices: string
   subPaths: string
 }
 
@@ -19,12 +21,20 @@ export function isPodUid(name: string): boolean {
 export function podFolders(rootDir: string, podUid: string): PodFolders {
   if (!isPodUid(podUid)) throw new Error(`pod UID ${JSON.stringify(podUid)} is malformed`)
   const pod = join(rootDir, 'pods', podUid)
-  return { pod, volumes: join(pod, 'volumes'), subPaths: join(pod, 'volume-subpaths') }
+  return {
+    pod,
+    volumes: join(pod, 'volumes'),
+    devices: join(pod, 'volumeDevices'),
+    subPaths: join(pod, 'volume-subpaths'),
+  }
 }
 
-/** The folder of a volume; for a hostPath the path on the host. */
-export function volumePath(rootDir: string, podUid: string, plan: VolumePlan): string {
+/** The folder of a volume that is mounted below the pod's; for a hostPath the path on the host. */
+export function volumePath(rootDir: string, podUid: string, plan: Exclude<VolumePlan, { kind: 'csi' }>): string {
   if (plan.kind === 'hostPath') return plan.path
-  const plugin = plan.kind === 'emptyDir' ? 'empty-dir' : plan.plugin
-  return join(podFolders(rootDir, podUid).volumes, `${prefix}${plugin}`, plan.name)
+  const folder = (plugin: string, name: string): string =>
+    join(podFolders(rootDir, podUid).volumes, `${prefix}${plugin}`, name)
+  if (plan.kind === 'local') return folder('local-volume', plan.specName)
+  if (plan.kind === 'nfs') return folder('nfs', plan.specName)
+  return folder(plan.kind === 'emptyDir' ? 'empty-dir' : plan.plugin, plan.name)
 }

@@ -3,13 +3,16 @@ import { mkdirSync, realpathSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import { CsiVolumeError } from '@nodelet/csi-node'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import type { ObjectSource } from '../objects.ts'
+import { NotAttachedError } from '../storage/attach.ts'
+import { bindClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
 import { isPodUid } from './folders.ts'
 import { namesIn } from './mounts.ts'
-import { planVolumes, setUpError } from './plan.ts'
+import { planVolumes, setUpError, usedVolumes } from './plan.ts'
 import type { VolumePlan } from './plan.ts'
 import { setUpVolume } from './set-up.ts'
 import type { SetUpContext } from './set-up.ts'
@@ -34,6 +37,8 @@ export interface VolumeManagerOptions {
   clock?: { now(): number }
   /** What a container without limits may use; default: the whole machine. */
   allocatable?: Allocatable
+  /** For volumes of claims and of CSI drivers; default: there are none. */
+  storage?: VolumeStorage | undefined
 }
 
 interface Entry {
@@ -54,9 +59,13 @@ interface Context extends SetUpContext {
   worked: (work: VolumeWork) => void
   entries: Map<string, Entry>
   closing: AbortController
+  /** What is being unmounted for want of a pod. */
+  leaving: Map<string, Promise<void>>
 }
 
 const retryMs = 10_000
+/** How long a look at all pods waits for volumes to go, in milliseconds. */
+const patienceMs = 30_000
 const longestTimerMs = 2 ** 31 - 1
 
 /** Volumes below `rootDir/pods`. Changes of ConfigMaps, Secrets and labels, and fresh tokens, reach running pods by themselves. */
@@ -78,6 +87,8 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     worked: options.worked ?? (() => {}),
     entries: new Map(),
     closing: new AbortController(),
+    leaving: new Map(),
+    storage: options.storage,
   }
   const stopWatching = objects.onChange((kind, namespace, name) => spread(context, kind, namespace, name))
   return {
@@ -90,10 +101,14 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     removeOrphans: async (isKept) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
-        present.filter((uid) => isPodUid(uid) && !isKept(uid)).map((uid) => unmountPod(context, uid)),
+        present.filter((uid) => isPodUid(uid) && !isKept(uid)).map(async (uid) => unmountOrphan(context, uid)),
       )
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
-      options.swept?.(results.length - errors.length, errors.length)
+      await soon(context, 'volumes of no pod', async () => context.storage?.csi.tearDownUnused()).catch(
+        (error: unknown) => errors.push(error),
+      )
+      const failed = results.filter(({ status }) => status === 'rejected').length
+      options.swept?.(results.length - failed, failed)
       if (errors.length > 0) throw new AggregateError(errors, 'volumes of pods that are gone could not be removed')
     },
     close: async () => {
@@ -107,7 +122,10 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
 }
 
 async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promise<ReadonlyMap<string, string>> {
-  const plans = planVolumes(pod, context.allocatable.memoryBytes)
+  const ended = signal ? AbortSignal.any([signal, context.closing.signal]) : context.closing.signal
+  const used = usedVolumes(pod)
+  const bound = await bindClaims(context.storage, pod, (name) => used.has(name), ended)
+  const plans = planVolumes(pod, context.allocatable.memoryBytes, bound)
   const uid = pod.metadata?.uid ?? ''
   const entry = context.entries.get(uid) ?? newEntry(pod)
   context.entries.set(uid, entry)
@@ -115,7 +133,6 @@ async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promi
     // An unmount that had its turn in between has let the entry go.
     context.entries.set(uid, entry)
     Object.assign(entry, { pod, plans })
-    const ended = signal ? AbortSignal.any([signal, context.closing.signal]) : context.closing.signal
     try {
       return await setUpAll(context, entry, plans, ended)
     } finally {
@@ -147,19 +164,31 @@ async function setUpAll(
   return new Map(
     results.map((result, index) => {
       if (result.status === 'fulfilled') return result.value
-      const reason: unknown = result.reason
-      throw reason instanceof VolumeError ? reason : setUpError(plans[index]?.name ?? '', reason)
+      throw volumeError(plans[index]?.name ?? '', result.reason)
     }),
   )
 }
 
+/** What was thrown, as a pod's event tells it. */
+function volumeError(name: string, cause: unknown): VolumeError {
+  if (cause instanceof VolumeError) return cause
+  if (cause instanceof NotAttachedError) return unableError(name, { unattached: [name] }, cause)
+  if (!(cause instanceof CsiVolumeError)) return setUpError(name, cause)
+  const reason = cause.operation.startsWith('MapVolume') ? 'FailedMapVolume' : 'FailedMount'
+  return new VolumeError(name, cause.message, { cause, reason, isRepeat: cause.isRepeat })
+}
+
 async function unmountPod(context: Context, podUid: string): Promise<void> {
   const entry = context.entries.get(podUid)
-  if (!entry) return tearDownPod(context.rootDir, podUid)
+  const tearDown = async (): Promise<void> => {
+    await tearDownPod(context.rootDir, podUid, context.storage?.csi)
+    context.storage?.attachments.release(podUid)
+  }
+  if (!entry) return tearDown()
   clearTimeout(entry.timer)
   return inTurn(entry, async () => {
     clearTimeout(entry.timer)
-    const ended = tearDownPod(context.rootDir, podUid)
+    const ended = tearDown()
     // They are taken away together: each has taken as long as all.
     await Promise.all(entry.plans.map(async (plan) => timed(context, pluginOf(plan), 'volume_unmount')(ended)))
     await ended
@@ -168,6 +197,33 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     context.tokens.forget(podUid)
     if (context.entries.get(podUid) === entry) context.entries.delete(podUid)
   })
+}
+
+const unmountOrphan = async (context: Context, podUid: string): Promise<void> =>
+  soon(context, `volumes of pod ${podUid}`, async () => unmountPod(context, podUid))
+
+/** Work that a driver or server may hold up: it goes on when it takes too long, and is not begun again before it has ended. */
+async function soon({ leaving }: Context, what: string, work: () => Promise<void> | undefined): Promise<void> {
+  const going =
+    leaving.get(what) ??
+    (async () => {
+      try {
+        await work()
+      } finally {
+        leaving.delete(what)
+      }
+    })()
+  leaving.set(what, going)
+  going.catch(() => undefined) // when it ends too late to be told
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} are still being unmounted`)), patienceMs).unref()
+  })
+  try {
+    await Promise.race([going, late])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 function timed({ worked }: Context, plugin: string, operation: VolumeWork['operation']) {

@@ -1,8 +1,9 @@
 // Mounts below the kubelet's root: made, found, and taken away by what is really mounted.
-import { lstat, readdir, rename, rmdir, statfs, unlink } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { isMountPoint, LinuxError, mount, readMountInfo, unmountIfMounted } from '@nodelet/linux'
+import { readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isMountPoint, LinuxError, mount, readMountInfo, unmountSlowly } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
+import { removeEmptyEntry, removeTree } from './remove-tree.ts'
 
 const tmpfsMagic = 0x0102_1994
 const hugetlbfsMagic = 0x9584_58f6
@@ -36,22 +37,41 @@ export async function mountsBelow(path: string): Promise<string[]> {
 
 /** @throws LinuxError with EBUSY while something is used */
 export async function unmountBelow(path: string): Promise<void> {
-  for (const mountPoint of await mountsBelow(path)) unmountIfMounted(mountPoint)
+  for (const mountPoint of await mountsBelow(path)) await unmountSlowly(mountPoint)
 }
 
 /**
  * Removes a folder with all in it, after all below it was unmounted; it first goes out of sight by a new name, so that one
- * removed half-way is never taken for whole. Other file systems are not entered.
+ * removed half-way is never taken for whole. What is mounted there is never entered.
  */
 export async function removeVolume(path: string): Promise<void> {
   await unmountBelow(path)
   const doomed = path.endsWith(doomedSuffix) ? path : `${path}${doomedSuffix}`
   try {
     if (doomed !== path) await moveAside(path, doomed)
-    await removeTree(doomed, (await lstat(dirname(doomed))).dev)
+    await removeTree(doomed)
   } catch (error) {
     if (!hasCode(error, 'ENOENT')) throw error
   }
+}
+
+/** What of a volume that is mounted may be in its folder beside the mount: its target, and who mounted it. */
+const ofMounter = ['mount', 'vol_data.json']
+
+/**
+ * Unmounts a volume whose files are not this node's, and removes its folder, which must be empty then.
+ * @throws Error naming what is in it otherwise, or LinuxError when it is in use: all stays as it is
+ */
+export async function removeMountedVolume(path: string): Promise<void> {
+  await unmountBelow(path)
+  const [target, record] = ofMounter.map((name) => join(path, name)) as [string, string]
+  const others = (await namesIn(path)).filter((name) => !ofMounter.includes(name))
+  if (others.length > 0) {
+    throw new Error(`${path} is not mounted and not empty: it has ${others.slice(0, 3).join(', ')}, which stays`)
+  }
+  await removeEmptyEntry(target)
+  await rm(record, { force: true })
+  await removeEmpty(path)
 }
 
 const doomedSuffix = '.deleting~'
@@ -62,32 +82,10 @@ async function moveAside(path: string, doomed: string): Promise<void> {
   } catch (error) {
     if (!hasCode(error, 'ENOTEMPTY') && !hasCode(error, 'EEXIST')) throw error
     // Left by an earlier removal that was cut short.
-    await removeTree(doomed, (await lstat(dirname(doomed))).dev)
+    await removeTree(doomed)
     await rename(path, doomed)
   }
 }
-
-async function removeTree(path: string, device: number): Promise<void> {
-  const stats = await lstat(path)
-  if (!stats.isDirectory()) return unlink(path)
-  const [mounted] = await mountsBelow(path)
-  if (mounted !== undefined) throw new Error(`${mounted} is still mounted: nothing in it was removed`)
-  await emptyFolder(Buffer.from(path), device)
-}
-
-/** Paths are bytes: containers may use names that are no UTF-8. */
-async function emptyFolder(path: Buffer, device: number): Promise<void> {
-  if ((await lstat(path)).dev !== device) {
-    throw new Error(`${path.toString()} is on another file system: unmount it, nothing in it was removed`)
-  }
-  for (const entry of await readdir(path, { withFileTypes: true, encoding: 'buffer' })) {
-    const child = Buffer.concat([path, slash, entry.name])
-    await (entry.isDirectory() ? emptyFolder(child, device) : unlink(child))
-  }
-  await rmdir(path)
-}
-
-const slash = Buffer.from('/')
 
 /** Removes folders that must be empty, from the innermost; one that is not there is fine. */
 export async function removeEmpty(...paths: string[]): Promise<void> {

@@ -4,13 +4,17 @@ import type {
   Container,
   DownwardAPIVolumeFile,
   KeyToPath,
+  NFSVolumeSource,
   Pod,
   Volume,
   VolumeProjection,
 } from 'kubernetes-types/core/v1.d.ts'
+import type { CsiVolume } from '@nodelet/csi-node'
 import { parseQuantity } from '../quantity.ts'
 import { podQuantity } from '../resource/pod-resources.ts'
 import { fileKeyRefs } from '../pod/file-key-ref.ts'
+import { type BoundVolume, mountOptionsOf } from '../storage/claim.ts'
+import { boundCsiVolume, inlineCsiVolume } from '../storage/csi-source.ts'
 import { isImageVolume } from './image-volume.ts'
 import { VolumeError } from './types.ts'
 
@@ -35,6 +39,7 @@ export interface HostPathPlan {
   path: string
   /** As in the API; `` checks nothing. */
   type: string
+  bound?: BoundVolume
 }
 
 /** Files that are written here and replaced all at once. */
@@ -48,7 +53,41 @@ export interface FilesPlan {
   sources: readonly FileSource[]
 }
 
-export type VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan
+/** A volume of a CSI driver. */
+export interface CsiPlan {
+  kind: 'csi'
+  name: string
+  volume: CsiVolume
+  bound?: BoundVolume
+}
+
+/** A folder of this node, or a device, that a PersistentVolume names. */
+export interface LocalPlan {
+  kind: 'local'
+  name: string
+  /** Of the PersistentVolume. */
+  specName: string
+  path: string
+  volumeMode: 'Filesystem' | 'Block'
+  readOnly: boolean
+  mountOptions: readonly string[]
+  bound: BoundVolume
+}
+
+/** A folder of an NFS server. */
+export interface NfsPlan {
+  kind: 'nfs'
+  name: string
+  /** Of the PersistentVolume, or of the pod's volume. */
+  specName: string
+  server: string
+  path: string
+  readOnly: boolean
+  mountOptions: readonly string[]
+  bound?: BoundVolume
+}
+
+export type VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan | CsiPlan | LocalPlan | NfsPlan
 
 const usualMode = 0o644
 const usualTokenSeconds = 3600
@@ -57,15 +96,20 @@ const usualTokenSeconds = 3600
  * Plans the volumes that containers of the pod mount; others are left alone, as are images, which the runtime mounts.
  *
  * @param machineMemory bytes; no tmpfs is larger
+ * @param bound what claims are bound to, by the name of the pod's volume
  * @throws VolumeError for a volume of a kind that is not supported, or malformed
  */
-export function planVolumes(pod: Pod, machineMemory: bigint): VolumePlan[] {
+export function planVolumes(
+  pod: Pod,
+  machineMemory: bigint,
+  bound: ReadonlyMap<string, BoundVolume> = new Map(),
+): VolumePlan[] {
   const used = usedVolumes(pod)
   return (pod.spec?.volumes ?? [])
     .filter((volume) => used.has(volume.name) && !isImageVolume(volume))
     .map((volume) => {
       try {
-        return planVolume(volume, pod, machineMemory)
+        return planVolume(volume, pod, machineMemory, bound.get(volume.name))
       } catch (cause) {
         if (cause instanceof VolumeError) throw cause
         throw setUpError(volume.name, cause)
@@ -79,7 +123,8 @@ export function setUpError(volume: string, cause: unknown): VolumeError {
   return new VolumeError(volume, `MountVolume.SetUp failed for volume "${volume}" : ${reason}`, { cause })
 }
 
-function usedVolumes({ spec }: Pod): Set<string> {
+/** The volumes that containers of the pod mount, have as devices or read variables from. */
+export function usedVolumes({ spec }: Pod): Set<string> {
   const containers: Pick<Container, 'volumeMounts' | 'volumeDevices' | 'env'>[] = [
     ...(spec?.initContainers ?? []),
     ...(spec?.containers ?? []),
@@ -93,11 +138,14 @@ function usedVolumes({ spec }: Pod): Set<string> {
   ])
 }
 
-function planVolume(volume: Volume, pod: Pod, machineMemory: bigint): VolumePlan {
-  const { name, emptyDir, hostPath, configMap, secret, projected, downwardAPI } = volume
+function planVolume(volume: Volume, pod: Pod, machineMemory: bigint, bound: BoundVolume | undefined): VolumePlan {
+  const { name, emptyDir, hostPath, configMap, secret, projected, downwardAPI, csi, nfs } = volume
   if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
     throw new VolumeError(name, `volume name ${JSON.stringify(name)} is not a DNS label: rename the volume`)
   }
+  if (bound) return planBound(name, bound)
+  if (csi) return { kind: 'csi', name, volume: inlineCsiVolume(name, csi, pod) }
+  if (nfs) return { ...planNfs(name, nfs), readOnly: nfs.readOnly ?? false }
   const files = { kind: 'files', name, memory: true } as const
   if (emptyDir) return planEmptyDir(name, emptyDir, pod, machineMemory)
   if (hostPath) return planHostPath(name, hostPath)
@@ -124,7 +172,7 @@ function planVolume(volume: Volume, pod: Pod, machineMemory: bigint): VolumePlan
 }
 
 function unsupported(volume: string, kind: string): VolumeError {
-  const known = 'emptyDir, hostPath, configMap, secret, downwardAPI, projected or image'
+  const known = 'emptyDir, hostPath, configMap, secret, downwardAPI, projected, image, csi, nfs, or a claim'
   return new VolumeError(volume, `volume "${volume}" is of kind ${kind}, which is not supported: use ${known}`)
 }
 
@@ -184,6 +232,44 @@ function planHostPath(name: string, { path, type = '' }: NonNullable<Volume['hos
     throw new VolumeError(name, `volume "${name}" has hostPath ${JSON.stringify(path)}: write it absolute, without ..`)
   }
   return { kind: 'hostPath', name, path, type }
+}
+
+/** @throws Error naming a source that is not supported */
+function planBound(name: string, bound: BoundVolume): VolumePlan {
+  const { volume, readOnly } = bound
+  const { csi, local, nfs, hostPath, ...rest } = volume.spec ?? {}
+  const specName = volume.metadata?.name ?? ''
+  if (csi) return { kind: 'csi', name, volume: boundCsiVolume(csi, bound), bound }
+  const mountOptions = mountOptionsOf(volume)
+  if (nfs) {
+    return { ...planNfs(name, nfs), specName, readOnly: readOnly || (nfs.readOnly ?? false), mountOptions, bound }
+  }
+  const volumeMode = volume.spec?.volumeMode === 'Block' ? 'Block' : 'Filesystem'
+  if (local) return { kind: 'local', name, specName, path: local.path, volumeMode, readOnly, mountOptions, bound }
+  if (hostPath) return { ...planHostPath(name, hostPath), bound }
+  const kind = Object.keys(rest).find((key) => !notSources.has(key)) ?? 'none'
+  const known = 'csi, local, nfs or hostPath'
+  throw new VolumeError(
+    name,
+    `volume "${name}": PersistentVolume ${specName} is of kind ${kind}, which is not supported: use ${known}`,
+  )
+}
+
+/** Fields of a PersistentVolume's spec beside its source. */
+const notSources = new Set([
+  'accessModes',
+  'capacity',
+  'claimRef',
+  'mountOptions',
+  'nodeAffinity',
+  'persistentVolumeReclaimPolicy',
+  'storageClassName',
+  'volumeAttributesClassName',
+  'volumeMode',
+])
+
+function planNfs(name: string, { server, path }: NFSVolumeSource): Omit<NfsPlan, 'readOnly'> {
+  return { kind: 'nfs', name, specName: name, server, path, mountOptions: [] }
 }
 
 function objectSource(

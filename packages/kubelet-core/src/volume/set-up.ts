@@ -1,5 +1,9 @@
 // Makes one volume ready. Safe to run again, and after a kill at any step.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { NodeletEvent } from '../events.ts'
+import { setUpLocal } from '../storage/local.ts'
+import { setUpNfs } from '../storage/nfs.ts'
+import { checkNode, setUpCsi, type VolumeStorage } from '../storage/storage.ts'
 import { makeVolumeFolder, writeAtomicFolder } from './atomic-folder.ts'
 import { volumePath } from './folders.ts'
 import { prepareHostPath } from './host-path.ts'
@@ -15,6 +19,8 @@ const openOption = 'mode=0777'
 /** What volumes are made with. */
 export interface SetUpContext extends SourceContext {
   rootDir: string
+  /** None: there are no claims and no drivers. */
+  storage?: VolumeStorage | undefined
 }
 
 /** A ready volume. */
@@ -32,9 +38,19 @@ export async function setUpVolume(
   first: boolean,
   signal?: AbortSignal,
 ): Promise<ReadyVolume> {
+  if ('bound' in plan) checkNode(plan.bound, context.storage?.node())
+  if (plan.kind === 'csi') {
+    if (!context.storage) throw new Error('this kubelet has no CSI drivers')
+    return setUpCsi(context.storage, plan, pod, first, signal ?? new AbortController().signal)
+  }
   const path = volumePath(context.rootDir, pod.metadata?.uid ?? '', plan)
   if (plan.kind === 'files') return { path, renewAt: await setUpFiles(plan, path, pod, context, signal) }
-  if (plan.kind === 'hostPath') await prepareHostPath(plan)
+  if (plan.kind === 'local') {
+    const tell = (event: NodeletEvent): void => context.storage?.tell(pod, event)
+    return { path: await setUpLocal(plan, path, pod, tell, signal), renewAt: Infinity }
+  }
+  if (plan.kind === 'nfs') await setUpNfs(plan, path, signal)
+  else if (plan.kind === 'hostPath') await prepareHostPath(plan)
   else await setUpEmptyDir(plan, path, pod, first, signal)
   return { path, renewAt: Infinity }
 }

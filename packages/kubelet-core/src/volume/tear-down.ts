@@ -1,25 +1,59 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
 import { join } from 'node:path'
+import type { CsiVolumes } from '@nodelet/csi-node'
+import { unmountNfs } from '../storage/nfs.ts'
 import { podFolders } from './folders.ts'
-import { namesIn, removeEmpty, removeVolume, unmountBelow } from './mounts.ts'
+import { namesIn, removeEmpty, removeMountedVolume, removeVolume, unmountBelow } from './mounts.ts'
+import { removeEmptyEntry } from './remove-tree.ts'
 
-/** Safe to run again. Sub paths go before the volumes that they show. @throws Error naming what is still in use */
-export async function tearDownPod(rootDir: string, podUid: string): Promise<void> {
-  const { pod, volumes, subPaths } = podFolders(rootDir, podUid)
+/** Whose files this node made, and for this pod alone: they go with it. Those of all others are only unmounted. */
+const made = new Set(
+  ['empty-dir', 'configmap', 'secret', 'projected', 'downward-api'].map((name) => `kubernetes.io~${name}`),
+)
+
+/**
+ * Safe to run again. Sub paths go before the volumes that they show.
+ * @param csi takes back what drivers have published; what it does not know is unmounted by force
+ * @throws Error naming what is still in use
+ */
+export async function tearDownPod(rootDir: string, podUid: string, csi?: Pick<CsiVolumes, 'tearDown'>): Promise<void> {
+  const { pod, volumes, devices, subPaths } = podFolders(rootDir, podUid)
   await unmountBelow(subPaths)
   await removeSubPaths(subPaths)
+  // Those of a driver that is away wait for it; all others go meanwhile.
+  const failed = await csi?.tearDown(podUid).then(
+    () => undefined,
+    (error: unknown) => ({ error }),
+  )
   for (const plugin of await namesIn(volumes)) {
+    if (failed && plugin === 'kubernetes.io~csi') continue
     const folder = join(volumes, plugin)
-    await Promise.all((await namesIn(folder)).map((name) => removeVolume(join(folder, name))))
+    const remove = made.has(plugin) ? removeVolume : plugin === 'kubernetes.io~nfs' ? removeNfs : removeMountedVolume
+    await Promise.all((await namesIn(folder)).map((name) => remove(join(folder, name))))
     await removeEmpty(folder)
   }
+  if (failed) throw failed.error
   await removeEmpty(volumes)
+  for (const plugin of await namesIn(devices)) await removeEmpty(join(devices, plugin))
+  await removeEmpty(devices)
   // What others keep there, such as logs of termination, is theirs to remove.
   if ((await namesIn(pod)).length === 0) await removeEmpty(pod)
 }
 
+async function removeNfs(path: string): Promise<void> {
+  await unmountNfs(path)
+  await removeMountedVolume(path)
+}
+
 /** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */
 async function removeSubPaths(subPaths: string): Promise<void> {
-  for (const volume of await namesIn(subPaths)) await removeVolume(join(subPaths, volume))
+  for (const volume of await namesIn(subPaths)) {
+    for (const container of await namesIn(join(subPaths, volume))) {
+      const folder = join(subPaths, volume, container)
+      for (const index of await namesIn(folder)) await removeEmptyEntry(join(folder, index))
+      await removeEmpty(folder)
+    }
+    await removeEmpty(join(subPaths, volume))
+  }
   await removeEmpty(subPaths)
 }

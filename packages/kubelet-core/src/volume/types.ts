@@ -22,9 +22,19 @@ export interface VolumeManager {
 export class VolumeError extends Error {
   override readonly name = 'VolumeError'
   readonly volume: string
+  /** Of the event. */
+  readonly reason: 'FailedMount' | 'FailedMapVolume'
+  /** It was told before, and not tried again yet. */
+  readonly isRepeat: boolean
 
-  constructor(volume: string, message: string, options?: ErrorOptions) {
+  constructor(
+    volume: string,
+    message: string,
+    options: ErrorOptions & { reason?: 'FailedMount' | 'FailedMapVolume'; isRepeat?: boolean } = {},
+  ) {
     super(message, options)
     this.volume = volume
+    this.reason = options.reason ?? 'FailedMount'
+    this.isRepeat = options.isRepeat ?? false
   }
 }

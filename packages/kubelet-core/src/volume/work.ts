@@ -10,5 +10,8 @@ export interface VolumeWork {
 }
 
 /** The plugin that the Go kubelet names. */
-export const pluginOf = (plan: VolumePlan): string =>
-  `kubernetes.io/${plan.kind === 'files' ? plan.plugin : plan.kind === 'emptyDir' ? 'empty-dir' : 'host-path'}`
+export function pluginOf(plan: VolumePlan): string {
+  if (plan.kind === 'csi') return `kubernetes.io/csi:${plan.volume.driver}`
+  const names = { emptyDir: 'empty-dir', hostPath: 'host-path', local: 'local-volume', nfs: 'nfs' }
+  return `kubernetes.io/${plan.kind === 'files' ? plan.plugin : names[plan.kind]}`
+}

@@ -1,0 +1,178 @@
+// What is staged and published on this node, from its disk: who comes after a kill finds all that has to be undone.
+import { readdir } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import type { MountInfo } from '@nodelet/linux'
+import { hasCode } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import { mountAt, readMounts } from './mounts.ts'
+import {
+  blockPaths,
+  csiFolder,
+  isStagingName,
+  pluginFolder,
+  publishPaths,
+  type StagingPaths,
+  stagingPathsIn,
+} from './names.ts'
+import { readVolumeData, type VolumeData, writeVolumeData } from './volume-data.ts'
+
+/** A staged volume, or one whose staging may have begun. */
+export interface Device {
+  driver: string
+  volumeHandle: string
+  paths: StagingPaths
+  /** Whether this process has staged it; else it may be so. */
+  isSure: boolean
+  /** It may be in use: an error that is final does not undo it. */
+  wasThere: boolean
+}
+
+/** A volume published for a pod, or one whose publishing may have begun. */
+export interface Publication {
+  driver: string
+  volumeHandle: string
+  specName: string
+  podUid: string
+  lifecycle: string
+  isSure: boolean
+  wasThere: boolean
+}
+
+/** A block volume that is staged, and the pods that it may be published for. */
+export interface BlockVolume {
+  driver: string
+  volumeHandle: string
+  specName: string
+  pods: Set<string>
+  /** Those whose device is known to this process, and where it is. */
+  devices: Map<string, string>
+  isSure: boolean
+  wasThere: boolean
+}
+
+export interface Records {
+  /** By `volumeKey`. */
+  devices: Map<string, Device>
+  /** By `publicationKey`. */
+  publications: Map<string, Publication>
+  /** By the name of the PersistentVolume. */
+  blocks: Map<string, BlockVolume>
+}
+
+export const volumeKey = (driver: string, volumeHandle: string): string => `${driver}^${volumeHandle}`
+export const publicationKey = (podUid: string, specName: string): string => `${podUid}/${specName}`
+
+/** @param rootDir without symlinks */
+export async function loadRecords(rootDir: string, log: Logger): Promise<Records> {
+  const mounts = await readMounts()
+  const publications = new Map<string, Publication>()
+  const lost: { podUid: string; specName: string }[] = []
+  for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
+    for (const specName of await foldersIn(join(rootDir, 'pods', podUid, 'volumes', csiFolder))) {
+      const data = await readVolumeData(publishPaths(rootDir, podUid, specName).data)
+      if (data) publications.set(publicationKey(podUid, specName), publicationOf(data, podUid, specName))
+      else lost.push({ podUid, specName })
+    }
+  }
+  const devices = await loadDevices(rootDir, [...publications.values()])
+  for (const { podUid, specName } of lost) {
+    const { target, data } = publishPaths(rootDir, podUid, specName)
+    const device = deviceUnder(mounts, target, devices)
+    if (!device) continue
+    log.warn(
+      { pod: podUid, volume: specName },
+      'the record of a CSI volume was lost: it is made anew from what is mounted',
+    )
+    const { driver: driverName, volumeHandle } = device
+    const found = { driverName, volumeHandle, specVolID: specName, volumeLifecycleMode: 'Persistent' }
+    await writeVolumeData(data, found)
+    publications.set(publicationKey(podUid, specName), publicationOf(found, podUid, specName))
+  }
+  return {
+    devices: new Map(devices.map((device) => [volumeKey(device.driver, device.volumeHandle), device])),
+    publications,
+    blocks: await loadBlocks(rootDir),
+  }
+}
+
+const publicationOf = (data: VolumeData, podUid: string, specName: string): Publication => ({
+  driver: data.driverName,
+  volumeHandle: data.volumeHandle,
+  specName,
+  podUid,
+  lifecycle: data.volumeLifecycleMode ?? 'Persistent',
+  isSure: false,
+  wasThere: true,
+})
+
+async function loadDevices(rootDir: string, publications: readonly Publication[]): Promise<Device[]> {
+  const plugin = pluginFolder(rootDir)
+  const devices: Device[] = []
+  for (const driver of await foldersIn(plugin)) {
+    if (driver === 'volumeDevices') continue
+    for (const name of await foldersIn(join(plugin, driver))) {
+      const paths = stagingPathsIn(join(plugin, driver, name))
+      // `pv` is where older kubelets staged, by the name of the PersistentVolume.
+      const data =
+        (await readVolumeData(paths.data)) ?? (driver === 'pv' ? undefined : named(name, driver, publications))
+      if (data)
+        devices.push({ driver: data.driverName, volumeHandle: data.volumeHandle, paths, isSure: false, wasThere: true })
+    }
+  }
+  return devices
+}
+
+/** The volume whose staging folder has this name, when its own record was lost. */
+function named(name: string, driver: string, publications: readonly Publication[]): VolumeData | undefined {
+  const found = publications.find((one) => one.driver === driver && isStagingName(name, one.volumeHandle))
+  return found && { driverName: driver, volumeHandle: found.volumeHandle }
+}
+
+/** The staged volume that is mounted here, too. */
+function deviceUnder(mounts: readonly MountInfo[], target: string, devices: readonly Device[]): Device | undefined {
+  const mount = mountAt(mounts, target)
+  if (!mount) return undefined
+  return devices.find(({ paths }) => {
+    const staged = mountAt(mounts, paths.target)
+    return staged && staged.root === mount.root && staged.major === mount.major && staged.minor === mount.minor
+  })
+}
+
+async function loadBlocks(rootDir: string): Promise<Map<string, BlockVolume>> {
+  const blocks = new Map<string, BlockVolume>()
+  for (const specName of await foldersIn(join(pluginFolder(rootDir), 'volumeDevices'))) {
+    if (specName === 'staging' || specName === 'publish') continue
+    const paths = blockPaths(rootDir, specName)
+    const data = await readVolumeData(paths.data)
+    if (!data) continue
+    const pods = new Set([...(await namesIn(paths.devices)), ...(await namesIn(paths.published))])
+    for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
+      const links = await namesIn(join(rootDir, 'pods', podUid, 'volumeDevices', csiFolder))
+      if (links.includes(basename(paths.folder))) pods.add(podUid)
+    }
+    const { driverName: driver, volumeHandle } = data
+    blocks.set(specName, { driver, volumeHandle, specName, pods, devices: new Map(), isSure: false, wasThere: true })
+  }
+  return blocks
+}
+
+/** Names in a folder; none when it is not there. */
+export async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return []
+    throw error
+  }
+}
+
+/** Folders in a folder: what else is there is not ours. */
+async function foldersIn(path: string): Promise<string[]> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return []
+    throw error
+  }
+}

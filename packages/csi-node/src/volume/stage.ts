@@ -1,0 +1,96 @@
+// Staging: once per volume and node, before it is published for any pod.
+import { mkdir } from 'node:fs/promises'
+import { csiErrorKind } from '../driver/csi-error.ts'
+import { volumeCapability } from './capability.ts'
+import { isMounted, readMounts, referencesOf, removeFolders } from './mounts.ts'
+import { pluginFolder, stagingPaths } from './names.ts'
+import { type Device, volumeKey } from './records.ts'
+import { removeVolumeData, writeVolumeData } from './volume-data.ts'
+import { driverOf, readSecret, type SetUpWork, type VolumeContext } from './work.ts'
+
+/** Where the volume is staged; undefined when its driver does not stage. Safe to run again. @throws CsiError, Error */
+export async function stageVolume(
+  context: VolumeContext,
+  work: SetUpWork,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const { volume, driver, capabilities } = work
+  const { driver: name, volumeHandle } = volume
+  const { devices } = context.records
+  const key = volumeKey(name, volumeHandle)
+  const known = devices.get(key)
+  if (known?.isSure) return known.paths.target
+  const paths = known?.paths ?? stagingPaths(context.rootDir, name, volumeHandle)
+  if (!(await isMounted(paths.target))) await mkdir(paths.target, { recursive: true, mode: 0o750 })
+  if (!capabilities.stageUnstage) return undefined
+  const secrets = await readSecret(context, 'NodeStageSecretRef', volume.stageSecret, signal)
+  const capability = volumeCapability(volume, work.pod, capabilities)
+  await writeVolumeData(paths.data, { driverName: name, volumeHandle })
+  const device: Device = known ?? { driver: name, volumeHandle, paths, isSure: false, wasThere: false }
+  devices.set(key, device)
+  try {
+    await driver.stage(
+      {
+        volumeId: volumeHandle,
+        stagingTargetPath: paths.target,
+        capability,
+        publishContext: work.publishContext,
+        volumeContext: volume.attributes,
+        secrets,
+      },
+      signal,
+    )
+  } catch (error) {
+    const kind = csiErrorKind(error)
+    const isUndone = kind === 'final' ? !device.wasThere : kind === 'transient' && !known
+    if (isUndone) await discard(context, device)
+    throw error
+  }
+  Object.assign(device, { isSure: true, wasThere: true })
+  return paths.target
+}
+
+/** Takes away what was made for a driver that did nothing; when it did something after all, all stays to be unstaged. */
+async function discard({ records, log }: VolumeContext, device: Device): Promise<void> {
+  const { paths, driver, volumeHandle } = device
+  try {
+    if (await isMounted(paths.target)) return
+    await removeFolders(paths.target)
+    await removeVolumeData(paths.data)
+    await removeFolders(paths.folder)
+    records.devices.delete(volumeKey(driver, volumeHandle))
+  } catch (err) {
+    log.warn({ err, driver, volume: volumeHandle }, 'a volume that was not staged left something behind')
+  }
+}
+
+/** Of a volume that no pod has. Safe to run again. @throws CsiError, Error naming where it is mounted still */
+export async function unstageVolume(
+  context: VolumeContext,
+  volume: { driver: string; volumeHandle: string },
+  signal: AbortSignal,
+): Promise<void> {
+  const { devices } = context.records
+  const key = volumeKey(volume.driver, volume.volumeHandle)
+  const device = devices.get(key)
+  const paths = device?.paths ?? stagingPaths(context.rootDir, volume.driver, volume.volumeHandle)
+  const plugin = `${pluginFolder(context.rootDir)}/`
+  const references = referencesOf(await readMounts(), paths.target).filter((path) => !path.startsWith(plugin))
+  if (references.length > 0) {
+    const where = references.join(' ')
+    throw new Error(`the device mount path "${paths.target}" is still mounted by other references [${where}]`)
+  }
+  if (device) {
+    const driver = driverOf(context, device.driver)
+    const { stageUnstage } = await driver.capabilities(signal)
+    device.isSure = false // Whatever comes of it: a pod that wants it now stages it again.
+    if (stageUnstage) {
+      await driver.unstage({ volumeId: device.volumeHandle, stagingTargetPath: paths.target }, signal)
+    }
+  }
+  if (await isMounted(paths.target)) throw new Error(`${paths.target} is still mounted after NodeUnstageVolume`)
+  await removeFolders(paths.target)
+  await removeVolumeData(paths.data)
+  await removeFolders(paths.folder)
+  devices.delete(key)
+}

@@ -1,0 +1,67 @@
+// `vol_data.json`: what is mounted, in the words of the Go kubelet. It is there whole or not at all, whenever the machine stops.
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { hasCode } from '../errors.ts'
+
+/** Fields that it may have; a staged volume has but driver and handle. */
+export interface VolumeData {
+  driverName: string
+  volumeHandle: string
+  specVolID?: string
+  nodeName?: string
+  attachmentID?: string
+  /** `Persistent` or `Ephemeral`. */
+  volumeLifecycleMode?: string
+}
+
+const goEscapes: Record<string, string> = { '<': '\\u003c', '>': '\\u003e', '&': '\\u0026' }
+
+/** As Go's encoder writes a map. */
+export function printVolumeData(data: VolumeData): string {
+  const sorted = Object.fromEntries(Object.entries(data).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+  return `${JSON.stringify(sorted).replace(/[<>&]/g, (character) => goEscapes[character] ?? character)}\n`
+}
+
+/** Makes the folder when it is missing, not those above it that are another's: mode 0750. */
+export async function writeVolumeData(path: string, data: VolumeData): Promise<void> {
+  const folder = dirname(path)
+  await mkdir(folder, { recursive: true, mode: 0o750 })
+  const temporary = `${path}.tmp`
+  {
+    await using file = await open(temporary, 'w', 0o600)
+    await file.writeFile(printVolumeData(data))
+    await file.sync()
+  }
+  await rename(temporary, path)
+  await using parent = await open(folder)
+  await parent.sync()
+}
+
+/** Undefined when there is none, or one that a crash left empty or broken. */
+export async function readVolumeData(path: string): Promise<VolumeData | undefined> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return undefined
+    throw error
+  }
+  try {
+    const data: unknown = JSON.parse(text)
+    return isVolumeData(data) ? data : undefined
+  } catch {
+    return undefined // What it said is found out otherwise, or its volume is cleaned by force.
+  }
+}
+
+function isVolumeData(data: unknown): data is VolumeData {
+  if (typeof data !== 'object' || data === null) return false
+  const fields = data as Record<string, unknown>
+  const isName = (field: string): boolean => typeof fields[field] === 'string' && fields[field] !== ''
+  return isName('driverName') && isName('volumeHandle') && !/[/\0]/.test(fields['driverName'] as string)
+}
+
+export async function removeVolumeData(path: string): Promise<void> {
+  await rm(`${path}.tmp`, { force: true })
+  await rm(path, { force: true })
+}

@@ -1,0 +1,196 @@
+// What a kill at any step leaves is found by the next process: wanted volumes go on, the others are undone, and no file is lost.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { mount } from '@nodelet/linux'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { publishPaths, stagingPaths } from '../../src/volume/names.ts'
+import { CsiError } from '../../src/sdk/index.ts'
+import { disk, driverName, never, newWorld, podOf, type World } from './world.ts'
+
+let world: World
+beforeEach(async () => {
+  world = await newWorld()
+})
+afterEach(async () => world[Symbol.asyncDispose]())
+
+/** Does it in a process that is killed when the driver comes to this step, before it does it or after; the driver ends it. */
+async function killedAt(
+  work: 'up' | 'down',
+  when: 'before' | 'after',
+  step: 'stage' | 'publish' | 'unpublish' | 'unstage',
+): Promise<void> {
+  const program = join(import.meta.dirname, 'killed.ts')
+  const call = ['--conditions=@nodelet/source', program, world.rootDir, world.socketPath, work]
+  const child = spawn(process.execPath, call, { stdio: 'inherit' })
+  const exit = once(child, 'exit') as Promise<[number, string]>
+  const kill = (): boolean => child.kill('SIGKILL')
+  const ended = Promise.withResolvers<void>()
+  if (when === 'before') world.before[step] = kill
+  world.after[step] = () => {
+    if (when === 'after') kill()
+    ended.resolve()
+  }
+  const [, signal] = await exit
+  await ended.promise
+  delete world.before[step]
+  delete world.after[step]
+  expect(signal).toBe('SIGKILL')
+}
+
+const target = (): string => publishPaths(world.rootDir, 'uid-1', 'pv-1').target
+const whole = (): boolean => existsSync(join(target(), 'precious'))
+const up = async (): Promise<void> => {
+  const volumes = await world.open()
+  await volumes.setUp(disk(), podOf(), {}, never)
+  await volumes.close()
+  writeFileSync(join(target(), 'precious'), 'data')
+}
+
+const undo = async (): Promise<void> => {
+  const volumes = await world.open()
+  await volumes.tearDown('uid-1')
+  await volumes.tearDownUnused()
+  await volumes.close()
+}
+
+test('killed at a step of setting up: the next process goes on, or undoes it all', async () => {
+  await killedAt('up', 'after', 'publish')
+  await undo()
+  expect([await world.mounts(), world.left()]).toEqual([[], []])
+  await killedAt('up', 'after', 'stage')
+  const volumes = await world.open()
+  expect(volumes.inUse()).toEqual([`kubernetes.io/csi/${driverName}^vol-1`])
+  await volumes.setUp(disk(), podOf(), {}, never)
+  expect(await world.mounts()).toHaveLength(2)
+})
+
+test('killed at a step of taking away: the next process ends it, or sets up again', async () => {
+  await up()
+  await killedAt('down', 'after', 'unpublish')
+  await undo()
+  expect([await world.mounts(), world.left()]).toEqual([[], []])
+  await up()
+  await killedAt('down', 'before', 'unpublish')
+  const volumes = await world.open()
+  await volumes.setUp(disk(), podOf(), {}, never)
+  expect(whole()).toBe(true)
+})
+
+describe('after a restart', () => {
+  test('wanted volumes are staged and published again, and kept when the driver refuses', async () => {
+    await up()
+    world.asked()
+    const volumes = await world.open()
+    expect(volumes.published()).toEqual([
+      { driver: driverName, volumeHandle: 'vol-1', specName: 'pv-1', podUid: 'uid-1' },
+    ])
+    await volumes.tearDownUnused()
+    world.before.stage = () => {
+      throw new CsiError('INTERNAL', 'no')
+    }
+    await expect(volumes.setUp(disk(), podOf(), {}, never)).rejects.toThrow('MountVolume.MountDevice failed')
+    expect([world.asked(), whole(), existsSync(stagingPaths(world.rootDir, driverName, 'vol-1').data)]).toEqual([
+      ['stage'],
+      true,
+      true,
+    ])
+    delete world.before.stage
+    volumes.driverCame(driverName)
+    await volumes.setUp(disk(), podOf(), {}, never)
+    expect([world.asked(), whole()]).toEqual([['stage', 'publish'], true])
+  })
+
+  test('an empty vol_data.json, of a crash of another kubelet, is made anew from what is mounted', async () => {
+    await up()
+    const { data } = publishPaths(world.rootDir, 'uid-1', 'pv-1')
+    writeFileSync(data, '')
+    const volumes = await world.open()
+    expect(JSON.parse(readFileSync(data, 'utf8'))).toEqual({
+      driverName,
+      volumeHandle: 'vol-1',
+      specVolID: 'pv-1',
+      volumeLifecycleMode: 'Persistent',
+    })
+    // That of the staged volume is known by the other.
+    writeFileSync(stagingPaths(world.rootDir, driverName, 'vol-1').data, '{"driverName":')
+    const again = await world.open()
+    await again.tearDown('uid-1')
+    expect([volumes.published().length, world.left(), await world.mounts()]).toEqual([1, [], []])
+  })
+
+  test('a volume that an older kubelet staged by its name is adopted', async () => {
+    const folder = join(world.rootDir, 'plugins/kubernetes.io/csi/pv/pv-1')
+    const globalmount = join(folder, 'globalmount')
+    mkdirSync(globalmount, { recursive: true })
+    writeFileSync(join(folder, 'vol_data.json'), `{"driverName":"${driverName}","volumeHandle":"vol-1"}\n`)
+    mount({ source: 'disk', target: globalmount, type: 'tmpfs' })
+    writeFileSync(join(globalmount, 'precious'), 'data')
+    const volumes = await world.open()
+    await volumes.setUp(disk(), podOf(), {}, never)
+    expect([whole(), world.calls.map(({ request }) => request['stagingPath'])]).toEqual([
+      true,
+      [globalmount, globalmount],
+    ])
+    await volumes.tearDown('uid-1')
+    expect([world.left(), await world.mounts()]).toEqual([['plugins/kubernetes.io/csi/pv'], []])
+  })
+
+  test.each<[string, (paths: ReturnType<typeof publishPaths>, staged: ReturnType<typeof stagingPaths>) => void]>([
+    [
+      'folders alone',
+      ({ folder }, { target }) => [folder, target].forEach((path) => mkdirSync(path, { recursive: true })),
+    ],
+    [
+      'half a record',
+      ({ folder, data }) => (mkdirSync(folder, { recursive: true }), writeFileSync(`${data}.tmp`, '{"dri')),
+    ],
+    [
+      'what is neither',
+      ({ folder }, staged) => {
+        mkdirSync(join(folder, '..'), { recursive: true })
+        writeFileSync(join(folder, '../file'), '')
+        mkdirSync(staged.folder, { recursive: true })
+        writeFileSync(staged.data, '[]')
+      },
+    ],
+  ])('%s on disk are no volume, and in nobody’s way', async (_, make) => {
+    make(publishPaths(world.rootDir, 'uid-1', 'pv-1'), stagingPaths(world.rootDir, driverName, 'vol-1'))
+    const volumes = await world.open()
+    expect([volumes.published(), volumes.inUse()]).toEqual([[], []])
+    await volumes.setUp(disk(), podOf(), {}, never)
+    expect(await world.mounts()).toHaveLength(2)
+    await volumes.tearDown('uid-1')
+    expect(await world.mounts()).toEqual([])
+  })
+
+  test('after a reboot nothing is mounted: the folders are there, and the volume is set up anew', async () => {
+    await up()
+    const left = await world.open()
+    await left.tearDown('uid-1')
+    const paths = [publishPaths(world.rootDir, 'uid-1', 'pv-1'), stagingPaths(world.rootDir, driverName, 'vol-1')]
+    for (const { target, data } of paths) {
+      mkdirSync(target, { recursive: true })
+      writeFileSync(data, `{"driverName":"${driverName}","volumeHandle":"vol-1"}\n`)
+    }
+    const volumes = await world.open()
+    await volumes.setUp(disk(), podOf(), {}, never)
+    expect(await world.mounts()).toHaveLength(2)
+    await volumes.tearDown('uid-1')
+    expect([world.left(), await world.mounts()]).toEqual([[], []])
+  })
+})
+
+test('a driver that does not stage leaves no record of staging', async () => {
+  await using plain = await newWorld(['stage', 'unstage', 'stats', 'expand'])
+  const volumes = await plain.open()
+  await volumes.setUp(disk(), podOf(), {}, never)
+  expect(plain.asked()).toEqual(['publish'])
+  const { folder, target: globalmount } = stagingPaths(plain.rootDir, driverName, 'vol-1')
+  expect([readdirSync(folder), readdirSync(globalmount)]).toEqual([['globalmount'], []])
+  expect(await volumes.stats('uid-1', 'pv-1', never)).toBeUndefined()
+  expect(await volumes.expand({ volume: disk(), pod: podOf(), requiredBytes: 1 }, never)).toBeUndefined()
+  await volumes.tearDown('uid-1')
+  expect([plain.asked(), plain.left()]).toEqual([['unpublish'], []])
+})

@@ -1,0 +1,112 @@
+// CSI drivers, claims and attachments, over the parts of a kubelet.
+import { createCsiDrivers, createCsiVolumes } from '@nodelet/csi-node'
+import type { KubeClient } from '@nodelet/kube-client'
+import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Clock } from '../clock.ts'
+import type { EventRecorder } from '../events.ts'
+import type { Logger } from '../log.ts'
+import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
+import type { ObjectSource } from '../objects.ts'
+import type { PluginHandler } from '../plugins/registration.ts'
+import { createAttachments } from '../storage/attach.ts'
+import { createCsiNodeKeeper, type CsiNodeKeeper } from '../storage/csi-node-keeper.ts'
+import { csiPlugins } from '../storage/csi-plugins.ts'
+import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
+import type { VolumeStorage } from '../storage/storage.ts'
+import { secretData } from '../volume/payload.ts'
+
+export interface KubeletStorageOptions {
+  rootDir: string
+  nodeName: string
+  /** None: there are no claims, and no drivers are told of. */
+  client: KubeClient | undefined
+  objects: Pick<ObjectSource, 'token'>
+  node(): Node | undefined
+  /** What the node tells of itself is another: volumes in use, whether it is ready. */
+  nodeTells(): void
+  /** What waited for a driver may go on. */
+  driverCame(): void
+  events: EventRecorder
+  metrics: Pick<KubeletMetrics, 'csiSeconds'>
+  clock: Clock
+  log: Logger
+}
+
+export interface KubeletStorage extends AsyncDisposable {
+  volumes: VolumeStorage
+  /** Of plugins of type `CSIPlugin`. */
+  plugins: PluginHandler
+  /** Undefined without an API server. */
+  keeper: CsiNodeKeeper | undefined
+}
+
+/** Seconds that a token of a driver's wish lives when it does not say. */
+const usualTokenSeconds = 3600
+
+/** @throws Error when what is mounted cannot be read from the disk */
+export async function openStorage(options: KubeletStorageOptions): Promise<KubeletStorage> {
+  const { rootDir, nodeName, client, node, nodeTells, driverCame, events, metrics, clock, log } = options
+  const objects = client ? createStorageObjects(client) : noStorageObjects
+  const drivers = createCsiDrivers({
+    log,
+    observed: ({ driver, method, code, seconds }) =>
+      metrics.csiSeconds.observe(
+        { driver_name: driver, method_name: method, grpc_status_code: code, migrated: 'false' },
+        seconds,
+      ),
+  })
+  const csi = await createCsiVolumes({
+    rootDir,
+    nodeName,
+    drivers,
+    objects: {
+      async secret({ namespace, name }, signal) {
+        const secret = await objects.secret(namespace, name, signal)
+        if (!secret) throw new Error(`secrets "${name}" not found`)
+        return Object.fromEntries([...secretData(secret)].map(([key, bytes]) => [key, bytes.toString()]))
+      },
+      async token({ uid, name, namespace, serviceAccountName }, { audience, expirationSeconds }, signal) {
+        const boundObjectRef = { apiVersion: 'v1', kind: 'Pod', name, uid }
+        const audiences = audience === '' ? [] : [audience]
+        const wish = { audiences, expirationSeconds: expirationSeconds ?? usualTokenSeconds, boundObjectRef }
+        const { token, expirationTimestamp } = await options.objects.token(namespace, serviceAccountName, wish, signal)
+        return { token, expirationTimestamp }
+      },
+    },
+    ownershipProgress({ uid, name, namespace }, volume, count) {
+      const pod: Pod = { metadata: { uid, name, namespace } }
+      const message = `Setting volume ownership for ${volume} is taking longer than expected, consider using OnRootMismatch - https://kubernetes.io/docs/tasks/configure-pod-container/security-context/#configure-volume-permission-and-ownership-change-policy-for-pods (${count} files so far)`
+      events.record(pod, { type: 'Warning', reason: 'VolumePermissionChangeInProgress', message })
+    },
+    clock,
+    log,
+  })
+  const attachments = createAttachments({
+    nodeName,
+    objects,
+    node,
+    inUse: () => csi.inUse(),
+    changed: nodeTells,
+    clock,
+  })
+  const keeper = client && createCsiNodeKeeper({ client, nodeName, ready: nodeTells, clock, log })
+  const plugins = csiPlugins({
+    drivers,
+    keeper,
+    came(driver) {
+      csi.driverCame(driver)
+      driverCame()
+    },
+    log,
+  })
+  const tell: VolumeStorage['tell'] = (pod, event) => events.record(pod, event)
+  return {
+    volumes: { objects, csi, attachments, node, tell, clock },
+    plugins,
+    keeper,
+    async [Symbol.asyncDispose]() {
+      await keeper?.[Symbol.asyncDispose]()
+      await csi.close()
+    },
+  }
+}

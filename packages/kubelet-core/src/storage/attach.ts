@@ -1,0 +1,116 @@
+// Attachable volumes: the node tells which it uses, a controller attaches them and says so, and only then are they mounted.
+import { attachmentName, type CsiVolume, uniqueVolumeName } from '@nodelet/csi-node'
+import type { Node } from 'kubernetes-types/core/v1.d.ts'
+import type { VolumeAttachment } from 'kubernetes-types/storage/v1.d.ts'
+import type { Clock } from '../clock.ts'
+import type { StorageObjects } from './objects.ts'
+
+/** How long a pod's turn waits, in milliseconds; then it is told, and comes again. */
+const waitMs = 123_000
+/** Between looks at an attachment that the node's status knows, and that does not know it itself. */
+const lookMs = 500
+
+export interface AttachmentsOptions {
+  nodeName: string
+  objects: Pick<StorageObjects, 'attachment'>
+  /** This node as last seen. */
+  node(): Node | undefined
+  /** Volumes that are or may be staged. */
+  inUse(): readonly string[]
+  /** `volumesInUse` is another one. */
+  changed(): void
+  clock: Clock
+}
+
+export interface Attachments {
+  /** Of node.status.volumesInUse. */
+  volumesInUse(): string[]
+  /**
+   * Waits until a volume is attached.
+   * @returns `attachmentMetadata`
+   * @throws NotAttachedError after two minutes; Error in upstream's words; the signal's reason
+   */
+  wait(volume: CsiVolume, podUid: string, signal: AbortSignal): Promise<Readonly<Record<string, string>>>
+  /** The pod wants none any more. */
+  release(podUid: string): void
+  /** The node is another one: what waits for it looks. */
+  nodeChanged(): void
+}
+
+/** The volume is not attached yet. */
+export class NotAttachedError extends Error {
+  override readonly name = 'NotAttachedError'
+}
+
+export function createAttachments(options: AttachmentsOptions): Attachments {
+  const { nodeName, objects, node, inUse, changed, clock } = options
+  /** Volume → pods that want it. */
+  const wanted = new Map<string, Set<string>>()
+  const waiting = new Set<() => void>()
+
+  const isAttached = (name: string): boolean => {
+    const { volumesInUse = [], volumesAttached = [] } = node()?.status ?? {}
+    return volumesInUse.includes(name) && volumesAttached.some((one) => one.name === name)
+  }
+  const pause = async (ms: number, signal: AbortSignal): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const wake = (): void => resolve()
+    const cancel = clock.after(ms, wake)
+    waiting.add(wake)
+    signal.addEventListener('abort', wake, { once: true })
+    await promise
+    cancel()
+    waiting.delete(wake)
+    signal.removeEventListener('abort', wake)
+    signal.throwIfAborted()
+  }
+
+  const volumesInUse = (): string[] => [...new Set([...inUse(), ...wanted.keys()])].toSorted()
+
+  return {
+    volumesInUse,
+    async wait(volume, podUid, signal) {
+      const name = uniqueVolumeName(volume.driver, volume.volumeHandle)
+      const pods = wanted.get(name) ?? new Set<string>()
+      const isNew = !wanted.has(name)
+      wanted.set(name, pods.add(podUid))
+      if (isNew) changed()
+      const untilMs = clock.now() + waitMs
+      for (;;) {
+        signal.throwIfAborted()
+        const attached = isAttached(name)
+        if (attached) {
+          const attachment = attachmentName(volume.driver, volume.volumeHandle, nodeName)
+          const metadata = metadataOf(attachment, await objects.attachment(attachment, signal))
+          if (metadata) return metadata
+        }
+        const leftMs = untilMs - clock.now()
+        if (leftMs <= 0) throw new NotAttachedError('timed out waiting for the condition')
+        await pause(attached ? Math.min(lookMs, leftMs) : leftMs, signal)
+      }
+    },
+    release(podUid) {
+      for (const [name, pods] of wanted) if (pods.delete(podUid) && pods.size === 0) wanted.delete(name)
+      // What was staged before this process was wanted by none of its pods.
+      const told = node()?.status?.volumesInUse ?? []
+      const names = new Set(volumesInUse())
+      if (told.some((name) => !names.has(name))) changed()
+    },
+    nodeChanged() {
+      for (const wake of waiting) wake()
+    },
+  }
+}
+
+/** Undefined: it is not attached yet. @throws Error: it will not be */
+function metadataOf(
+  name: string,
+  attachment: VolumeAttachment | undefined,
+): Readonly<Record<string, string>> | undefined {
+  if (!attachment) throw new Error(`volume attachment ${name} not found`)
+  if (attachment.metadata?.deletionTimestamp) throw new Error('volume attachment is being deleted')
+  const { attached, attachError, attachmentMetadata } = attachment.status ?? {}
+  if (attached) return attachmentMetadata ?? {}
+  if (attachError) throw new Error(attachError.message ?? 'the volume could not be attached')
+  return undefined
+}

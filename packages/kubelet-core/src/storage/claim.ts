@@ -1,0 +1,124 @@
+// Which PersistentVolume a pod's volume is, and whether the pod may have it. Pure.
+import type {
+  Container,
+  Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
+  Pod,
+  Volume,
+} from 'kubernetes-types/core/v1.d.ts'
+import { matchesNodeSelector } from '@nodelet/kube-client'
+
+/** A claim of a pod. */
+export interface WantedClaim {
+  /** Of the volume in the pod. */
+  volume: string
+  /** Of the claim. */
+  name: string
+  readOnly: boolean
+  /** Made for this volume of this pod alone. */
+  isEphemeral: boolean
+}
+
+/** A claim with the volume that it is bound to. */
+export interface BoundVolume {
+  claim: PersistentVolumeClaim
+  volume: PersistentVolume
+  readOnly: boolean
+}
+
+/** Those of volumes that containers of the pod use. */
+export function wantedClaims(pod: Pod, isUsed: (volume: string) => boolean): WantedClaim[] {
+  return (pod.spec?.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }: Volume): WantedClaim[] => {
+    if (!isUsed(name)) return []
+    if (persistentVolumeClaim) {
+      const { claimName, readOnly = false } = persistentVolumeClaim
+      return [{ volume: name, name: claimName, readOnly, isEphemeral: false }]
+    }
+    if (ephemeral) {
+      return [{ volume: name, name: `${pod.metadata?.name}-${name}`, readOnly: false, isEphemeral: true }]
+    }
+    return []
+  })
+}
+
+/**
+ * The name of the volume that a claim is bound to.
+ * @param isMounted whether this pod has it already: then it may be on its way out
+ * @throws Error in upstream's words
+ */
+export function volumeOfClaim(
+  pod: Pod,
+  { name, isEphemeral }: WantedClaim,
+  claim: PersistentVolumeClaim | undefined,
+  isMounted: (volumeName: string) => boolean,
+): string {
+  const namespace = pod.metadata?.namespace ?? 'default'
+  const refuse = (why: string): never => {
+    throw new Error(`error processing PVC ${namespace}/${name}: ${why}`)
+  }
+  if (!claim) return refuse(`failed to fetch PVC from API server: persistentvolumeclaim "${name}" not found`)
+  const { metadata, spec, status } = claim
+  if (isEphemeral && !metadata?.ownerReferences?.some((one) => one.controller && one.uid === pod.metadata?.uid)) {
+    const whose = `PVC ${namespace}/${name} was not created for pod ${namespace}/${pod.metadata?.name}`
+    return refuse(`${whose} (pod is not owner)`)
+  }
+  const volumeName = spec?.volumeName ?? ''
+  if (metadata?.deletionTimestamp && !isMounted(volumeName)) return refuse('PVC is being deleted')
+  if (status?.phase !== 'Bound' || volumeName === '') return refuse('PVC is not bound')
+  return volumeName
+}
+
+/** @throws Error in upstream's words */
+export function boundVolume(
+  pod: Pod,
+  wanted: WantedClaim,
+  claim: PersistentVolumeClaim,
+  volume: PersistentVolume | undefined,
+): BoundVolume {
+  const name = claim.spec?.volumeName ?? ''
+  const refuse = (why: string): never => {
+    throw new Error(`error processing PVC ${pod.metadata?.namespace ?? 'default'}/${wanted.name}: ${why}`)
+  }
+  if (!volume) return refuse(`failed to fetch PV ${name} from API server: persistentvolume "${name}" not found`)
+  const { claimRef, volumeMode = 'Filesystem' } = volume.spec ?? {}
+  if (!claimRef) {
+    return refuse(
+      `found PV object ${name} but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim`,
+    )
+  }
+  const uid = claim.metadata?.uid
+  if (claimRef.uid !== uid) {
+    return refuse(
+      `found PV object ${name} but its pv.Spec.ClaimRef.UID ${claimRef.uid} does not point to claim.UID ${uid}`,
+    )
+  }
+  checkMode(pod, wanted.volume, volumeMode)
+  return { claim, volume, readOnly: wanted.readOnly }
+}
+
+function checkMode({ spec }: Pod, name: string, volumeMode: string): void {
+  const containers: Pick<Container, 'volumeMounts' | 'volumeDevices'>[] = [
+    ...(spec?.initContainers ?? []),
+    ...(spec?.containers ?? []),
+    ...(spec?.ephemeralContainers ?? []),
+  ]
+  const wrong = volumeMode === 'Block' ? 'volumeMounts' : 'volumeDevices'
+  if (!containers.some((container) => container[wrong]?.some((one) => one.name === name))) return
+  throw new Error(`volume ${name} has volumeMode ${volumeMode}, but is specified in ${wrong}`)
+}
+
+const optionsAnnotation = 'volume.beta.kubernetes.io/mount-options'
+
+/** A sorted set. */
+export function mountOptionsOf({ metadata, spec }: PersistentVolume): string[] {
+  const old = metadata?.annotations?.[optionsAnnotation]
+  return [...new Set(old ? old.split(',') : spec?.mountOptions)].toSorted()
+}
+
+/** @throws Error in upstream's words: the volume cannot be reached from this node */
+export function checkAffinity({ spec }: PersistentVolume, node: Node | undefined): void {
+  const required = spec?.nodeAffinity?.required
+  if (!required || !node || matchesNodeSelector(required, node)) return
+  throw new Error('no matching NodeSelectorTerms')
+}

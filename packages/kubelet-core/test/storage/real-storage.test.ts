@@ -1,0 +1,329 @@
+// Pods with volumes of drivers, claims and folders of the node in containers that really run.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  csiDrivers,
+  csiNodes,
+  events,
+  isNotFound,
+  mergePatch,
+  nodes,
+  persistentVolumeClaims,
+  persistentVolumes,
+  pods,
+  volumeAttachments,
+} from '@nodelet/kube-client'
+import { attachmentName } from '@nodelet/csi-node'
+import {
+  createDriver,
+  CsiError,
+  ensureMounted,
+  ensureTarget,
+  removeTarget,
+  ensureUnmounted,
+  type ServingDriver,
+  usageOf,
+} from '@nodelet/csi-node/sdk'
+import { attachLoop, detachLoop, loopsOf, readLoops, readMountInfo, unmount } from '@nodelet/linux'
+import type { PersistentVolumeSpec, Pod } from 'kubernetes-types/core/v1.d.ts'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { tmpfs } from '../../../../examples/csi-tmpfs/tmpfs.ts'
+import { isReady, namespace, startWholeCluster, stay, type WholeCluster } from '../whole-cluster.ts'
+
+let world: WholeCluster
+const served: ServingDriver[] = []
+const calls: string[] = []
+let lastPublish: { publishContext: object; volumeContext: object } | undefined
+const data = (volumeId = ''): string => join(world.folder, 'data', volumeId)
+const root = (): string => join(world.folder, 'root')
+
+/** Its volumes are folders. */
+async function drive(name: string): Promise<void> {
+  const driver = createDriver({
+    name,
+    version: '1.0.0',
+    node: {
+      info: () => ({ nodeId: `${name}/node-1`, maxVolumes: 7, topology: { [`topology.${name}/zone`]: 'a' } }),
+      async stage({ volumeId, stagingPath, capability }) {
+        calls.push(`stage ${volumeId}`)
+        if (capability.kind === 'block') {
+          if (loopsOf(data(volumeId)).length === 0) attachLoop(data(volumeId))
+          return
+        }
+        if (!existsSync(data(volumeId))) throw new CsiError('NOT_FOUND', `no volume ${volumeId}`)
+        await ensureMounted({ source: data(volumeId), target: stagingPath })
+      },
+      async unstage({ volumeId, stagingPath }) {
+        calls.push(`unstage ${volumeId}`)
+        for (const loop of loopsOf(data(volumeId))) detachLoop(loop)
+        await ensureUnmounted(stagingPath)
+      },
+      async publish({ volumeId, stagingPath, targetPath, readOnly, publishContext, volumeContext, capability }) {
+        calls.push(`publish ${volumeId}`)
+        lastPublish = { publishContext, volumeContext }
+        if (capability.kind === 'block') {
+          await ensureTarget(targetPath, 'file')
+          await ensureMounted({ source: loopsOf(data(volumeId))[0] ?? '', target: targetPath })
+          return
+        }
+        await ensureTarget(targetPath, 'folder')
+        await ensureMounted({ source: stagingPath ?? '', target: targetPath, readOnly })
+      },
+      async unpublish({ volumeId, targetPath }) {
+        calls.push(`unpublish ${volumeId}`)
+        await removeTarget(targetPath)
+      },
+      stats: async ({ volumePath }) => ({ usage: await usageOf(volumePath) }),
+    },
+  })
+  served.push(await driver.serve({ rootDir: root(), endpoint: join(root(), 'plugins', name, 'csi.sock') }))
+}
+
+const [disk, attached] = ['disk.example.com', 'attached.example.com']
+
+beforeAll(async () => {
+  world = await startWholeCluster()
+  for (const name of [disk, tmpfs.name]) {
+    const volumeLifecycleModes = name === disk ? ['Persistent'] : ['Ephemeral']
+    await world.admin.create(csiDrivers, {
+      metadata: { name },
+      spec: { attachRequired: false, podInfoOnMount: true, volumeLifecycleModes },
+    })
+  }
+  await drive(disk)
+  await drive(attached)
+  served.push(await tmpfs.serve({ rootDir: root(), endpoint: join(root(), 'plugins/tmpfs/csi.sock') }))
+})
+afterAll(async () => {
+  await world.kubelet.removeAllPods()
+  await Promise.all(served.map(async (driver) => driver.close()))
+  for (const { path, file } of readLoops()) if (file.startsWith(world.folder)) detachLoop(path)
+  // What a failed test left: nothing of the drivers' data may go with the folder.
+  for (const { mountPoint } of (await readMountInfo('self', { below: world.folder })).toReversed()) {
+    unmount(mountPoint, { detach: true })
+  }
+  await world?.[Symbol.asyncDispose]()
+})
+
+/** A volume with a claim bound to it, as controllers would have them. */
+async function claim(name: string, source: Partial<PersistentVolumeSpec>): Promise<void> {
+  const { admin } = world
+  const accessModes = ['ReadWriteOnce']
+  const size = { storage: '1Gi' }
+  const bound = await admin.create(persistentVolumeClaims, {
+    metadata: { name, namespace },
+    spec: { accessModes, resources: { requests: size }, volumeName: `pv-${name}`, storageClassName: '' },
+  })
+  const claimRef = { kind: 'PersistentVolumeClaim', namespace, name, uid: bound.metadata?.uid ?? '' }
+  await admin.create(persistentVolumes, {
+    metadata: { name: `pv-${name}` },
+    spec: { accessModes, capacity: size, claimRef, persistentVolumeReclaimPolicy: 'Retain', ...source },
+  })
+  const status = { phase: 'Bound', accessModes, capacity: size }
+  await admin.patch(persistentVolumeClaims, { name, namespace }, mergePatch({ status }), { subresource: 'status' })
+}
+
+const csiSource = (driver: string, volumeHandle: string): Partial<PersistentVolumeSpec> => {
+  mkdirSync(data(volumeHandle), { recursive: true })
+  return { csi: { driver, volumeHandle, volumeAttributes: { pool: 'fast' } } }
+}
+
+/** @param claimName of the volume that it writes to at /data */
+const writer = (claimName: string, script: string) => ({
+  containers: [world.shell(`${script}; ${stay}`, { volumeMounts: [{ name: 'v', mountPath: '/data' }] })],
+  volumes: [{ name: 'v', persistentVolumeClaim: { claimName } }],
+})
+
+async function end(name: string): Promise<void> {
+  await world.admin.delete(pods, { name, namespace })
+  const gone = async (): Promise<boolean> => world.read(name).then(() => false, isNotFound)
+  await expect.poll(gone, { timeout: 20_000, interval: 20 }).toBe(true)
+}
+
+const mounts = async (): Promise<string[]> =>
+  (await readMountInfo('self', { below: root() }))
+    .map(({ mountPoint }) => mountPoint.slice(root().length))
+    .filter(
+      (path) => path.includes('kubernetes.io~csi') || path.includes('globalmount') || path.includes('local-volume'),
+    )
+
+const messages = async (pod: string, reason: string): Promise<string[]> => {
+  const { items } = await world.admin.list(events, { namespace })
+  return items
+    .filter((event) => event.involvedObject.name === pod && event.reason === reason)
+    .map(({ message = '' }) => message)
+}
+
+const inPod = (pod: Pod): string => `/pods/${pod.metadata?.uid}/volumes/kubernetes.io~csi`
+
+it('drivers are known to the API server: CSINode, annotation and labels of the Node, which is ready', async () => {
+  const names = async () => (await world.admin.get(csiNodes, { name: 'node-1' })).spec.drivers.map(({ name }) => name)
+  await expect.poll(async () => (await names()).toSorted(), { timeout: 20_000 }).toEqual([attached, disk, tmpfs.name])
+  const node = await world.admin.get(nodes, { name: 'node-1' })
+  const { metadata, spec } = await world.admin.get(csiNodes, { name: 'node-1' })
+  expect(metadata?.ownerReferences).toEqual([
+    { apiVersion: 'v1', kind: 'Node', name: 'node-1', uid: node.metadata?.uid },
+  ])
+  expect(spec.drivers.find(({ name }) => name === disk)).toEqual({
+    name: disk,
+    nodeID: `${disk}/node-1`,
+    topologyKeys: [`topology.${disk}/zone`],
+    allocatable: { count: 7 },
+  })
+  expect(node.metadata?.labels?.[`topology.${disk}/zone`]).toBe('a')
+  expect(JSON.parse(node.metadata?.annotations?.['csi.volume.kubernetes.io/nodeid'] ?? '')).toMatchObject({
+    [disk]: `${disk}/node-1`,
+  })
+  const ready = async () =>
+    (await world.admin.get(nodes, { name: 'node-1' })).status?.conditions?.find(({ type }) => type === 'Ready')
+  await expect.poll(async () => (await ready())?.status, { timeout: 20_000 }).toBe('True')
+})
+
+it('what a pod writes to its claim is there for the next one; nothing stays mounted', async () => {
+  await claim('one', csiSource(disk, 'vol-one'))
+  const first = await world.create('first', writer('one', 'echo kept > /data/file'))
+  await world.watched(first, isReady)
+  await expect.poll(() => existsSync(join(data('vol-one'), 'file'))).toBe(true)
+  expect(lastPublish?.volumeContext).toMatchObject({ pool: 'fast', 'csi.storage.k8s.io/pod.name': 'first' })
+  expect(await mounts()).toHaveLength(2)
+  await end('first')
+  expect(await mounts()).toEqual([])
+  const second = await world.create('second', writer('one', 'cat /data/file > /data/copy'))
+  await world.watched(second, isReady)
+  await expect.poll(() => existsSync(join(data('vol-one'), 'copy'))).toBe(true)
+  await end('second')
+  expect(readFileSync(join(data('vol-one'), 'copy'), 'utf8')).toBe('kept\n')
+  expect(calls.splice(0)).toEqual(
+    ['stage', 'publish', 'unpublish', 'unstage', 'stage', 'publish', 'unpublish', 'unstage'].map(
+      (rpc) => `${rpc} vol-one`,
+    ),
+  )
+  await expect.poll(() => readdirSync(join(root(), 'pods'))).toEqual([])
+})
+
+it('an inline volume is in memory, and of its size', async () => {
+  const csi = { driver: tmpfs.name, volumeAttributes: { size: '2m' } }
+  const pod = await world.create('inline', {
+    containers: [world.shell(stay, { volumeMounts: [{ name: 'scratch', mountPath: '/data' }] })],
+    volumes: [{ name: 'scratch', csi }],
+  })
+  await world.watched(pod, isReady)
+  const found = await readMountInfo('self', { below: `${root()}${inPod(pod)}` })
+  expect(found).toMatchObject([{ type: 'tmpfs', superOptions: expect.arrayContaining(['size=2048k']) as unknown }])
+  await end('inline')
+  expect(await mounts()).toEqual([])
+})
+
+it('a volume that has to be attached waits for it, and says so to the controller', async () => {
+  await claim('far', csiSource(attached, 'vol-far'))
+  const pod = await world.create('waiting', writer('far', ':'))
+  const unique = `kubernetes.io/csi/${attached}^vol-far`
+  const node = async () => world.admin.get(nodes, { name: 'node-1' })
+  await expect.poll(async () => (await node()).status?.volumesInUse, { timeout: 20_000 }).toEqual([unique])
+  expect(calls.splice(0)).toEqual([])
+  const name = attachmentName(attached, 'vol-far', 'node-1')
+  const source = { persistentVolumeName: 'pv-far' }
+  await world.admin.create(volumeAttachments, {
+    metadata: { name },
+    spec: { attacher: attached, nodeName: 'node-1', source },
+  })
+  const status = { attached: true, attachmentMetadata: { device: '/dev/xyz' } }
+  await world.admin.patch(volumeAttachments, { name }, mergePatch({ status }), { subresource: 'status' })
+  const known = { volumesAttached: [{ name: unique, devicePath: '' }] }
+  await world.admin.patch(nodes, { name: 'node-1' }, mergePatch({ status: known }), { subresource: 'status' })
+  await world.watched(pod, isReady)
+  expect(lastPublish?.publishContext).toEqual({ device: '/dev/xyz' })
+  await end('waiting')
+  await expect.poll(async () => (await node()).status?.volumesInUse ?? [], { timeout: 20_000 }).toEqual([])
+  expect(calls.splice(0)).toEqual(['stage', 'publish', 'unpublish', 'unstage'].map((rpc) => `${rpc} vol-far`))
+})
+
+it('what keeps a pod from its volume is told', async () => {
+  const pod = await world.create('stuck', writer('none', ':'))
+  await expect
+    .poll(async () => messages('stuck', 'FailedMount'), { timeout: 20_000 })
+    .toEqual([
+      `Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ${namespace}/none: failed to fetch PVC from API server: persistentvolumeclaim "none" not found`,
+    ])
+  await claim('none', { csi: { driver: disk, volumeHandle: 'vol-none' } })
+  await expect
+    .poll(async () => messages('stuck', 'FailedMount'), { timeout: 30_000 })
+    .toContain(
+      'MountVolume.MountDevice failed for volume "pv-none" : rpc error: code = NotFound desc = no volume vol-none',
+    )
+  mkdirSync(data('vol-none'))
+  await world.watched(pod, isReady)
+  await end('stuck')
+  expect(await mounts()).toEqual([])
+  calls.length = 0
+})
+
+it('a block volume is a device of the container', async () => {
+  mkdirSync(data(), { recursive: true })
+  writeFileSync(data('vol-block'), Buffer.alloc(1 << 20, 'x'))
+  await claim('block', { csi: { driver: disk, volumeHandle: 'vol-block' }, volumeMode: 'Block' })
+  const script = `head -c 3 /dev/raw > /dev/termination-log; printf abc | dd of=/dev/raw conv=notrunc; exit 0`
+  const pod = await world.create('block', {
+    restartPolicy: 'Never',
+    containers: [world.shell(script, { volumeDevices: [{ name: 'v', devicePath: '/dev/raw' }] })],
+    volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'block' } }],
+  })
+  const ended = await world.watched(pod, ({ status }) => status?.phase === 'Succeeded' || status?.phase === 'Failed')
+  expect(ended.status?.containerStatuses?.[0]?.state?.terminated).toMatchObject({ exitCode: 0, message: 'xxx' })
+  expect(await messages('block', 'SuccessfulMountVolume')).toHaveLength(1)
+  await end('block')
+  // One that has ended is deleted at once.
+  const all = ['stage', 'publish', 'unpublish', 'unstage'].map((rpc) => `${rpc} vol-block`)
+  await expect.poll(() => calls, { timeout: 20_000 }).toEqual(all)
+  await expect.poll(async () => readMountInfo('self', { below: join(root(), 'plugins') })).toEqual([])
+  expect(readFileSync(data('vol-block')).subarray(0, 4).toString()).toBe('abcx')
+  calls.length = 0
+})
+
+it('a folder of the node is a volume, read-only where the claim says so, and stays', async () => {
+  mkdirSync(data('local'))
+  writeFileSync(join(data('local'), 'file'), 'local')
+  const here = [{ matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1'] }] }]
+  const nodeAffinity = { required: { nodeSelectorTerms: here } }
+  await claim('local', { local: { path: data('local') }, nodeAffinity, storageClassName: '' })
+  const { containers } = writer('local', 'cat /data/file > /dev/termination-log; touch /data/x && exit 9; true')
+  const persistentVolumeClaim = { claimName: 'local', readOnly: true }
+  const pod = await world.create('local', { containers, volumes: [{ name: 'v', persistentVolumeClaim }] })
+  await world.watched(pod, isReady)
+  expect(await mounts()).toEqual([`/pods/${pod.metadata?.uid}/volumes/kubernetes.io~local-volume/pv-local`])
+  await end('local')
+  expect([readdirSync(data('local')), await mounts()]).toEqual([['file'], []])
+})
+
+it('a kubelet that starts again keeps volumes of pods that run, and takes back those of pods that are gone', async () => {
+  await claim('kept', csiSource(disk, 'vol-kept'))
+  const running = await world.watched(await world.create('kept', writer('kept', 'echo here > /data/file')), isReady)
+  await claim('lost', csiSource(disk, 'vol-lost'))
+  await world.watched(await world.create('lost', writer('lost', 'echo precious > /data/file')), isReady)
+  await expect.poll(() => existsSync(join(data('vol-lost'), 'file'))).toBe(true)
+  calls.length = 0
+  const [keptUid, lostUid] = [running.metadata?.uid, (await world.read('lost')).metadata?.uid]
+  await world.kubelet.close()
+  // Deleted, and forgotten, while no kubelet looked.
+  await world.admin.delete(pods, { name: 'lost', namespace }, { gracePeriodSeconds: 0 })
+  await world.restart()
+  await expect
+    .poll(() => calls.toSorted(), { timeout: 30_000 })
+    .toEqual(['publish vol-kept', 'stage vol-kept', 'unpublish vol-lost', 'unstage vol-lost'])
+  await expect.poll(() => readdirSync(join(root(), 'pods')), { timeout: 20_000 }).toEqual([keptUid])
+  expect([lostUid === keptUid, readFileSync(join(data('vol-lost'), 'file'), 'utf8')]).toEqual([false, 'precious\n'])
+  const now = await world.read('kept')
+  expect(now.status?.containerStatuses).toMatchObject([
+    { restartCount: 0, containerID: running.status?.containerStatuses?.[0]?.containerID },
+  ])
+  await end('kept')
+  expect([await mounts(), readFileSync(join(data('vol-kept'), 'file'), 'utf8')]).toEqual([[], 'here\n'])
+})
+
+it('a node whose pods are all removed has no volume left, and no data lost', async () => {
+  await claim('last', csiSource(disk, 'vol-last'))
+  await world.watched(await world.create('last', writer('last', 'echo data > /data/file')), isReady)
+  await expect.poll(() => existsSync(join(data('vol-last'), 'file'))).toBe(true)
+  await world.kubelet.removeAllPods()
+  expect([await mounts(), readFileSync(join(data('vol-last'), 'file'), 'utf8')]).toEqual([[], 'data\n'])
+})

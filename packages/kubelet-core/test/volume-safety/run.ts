@@ -1,0 +1,166 @@
+// Volumes that are full, and do not go: run in a mount namespace of its own. Writes what came of each case as JSON.
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
+import { mount, readMountInfo, unmount } from '@nodelet/linux'
+import { setUpLocal } from '../../src/storage/local.ts'
+import { setUpNfs } from '../../src/storage/nfs.ts'
+import { shareRoot } from '../../src/storage/shared-root.ts'
+import { tearDownPod } from '../../src/volume/tear-down.ts'
+import { removeTree } from '../../src/volume/remove-tree.ts'
+
+const [base = ''] = process.argv.slice(2)
+mount({ source: 'tmpfs', target: base, type: 'tmpfs' })
+const results: Record<string, unknown> = {}
+
+/** A disk with data, as a driver or a server has it. */
+const disk = join(base, 'disk')
+mkdirSync(join(disk, 'deep/er'), { recursive: true })
+writeFileSync(join(disk, 'deep/er/precious'), 'data')
+const isWhole = (): boolean => existsSync(join(disk, 'deep/er/precious'))
+const message = async (work: Promise<unknown>): Promise<string> =>
+  work.then(
+    () => 'done',
+    (error: Error) => error.message.replaceAll(base, ''),
+  )
+const mounts = async (): Promise<string[]> =>
+  (await readMountInfo('self', { below: base })).map(({ mountPoint }) => mountPoint.slice(base.length)).filter(Boolean)
+
+/** @returns the root folder, and the volume's */
+function pod(plugin: string, ...more: string[]): { rootDir: string; volume: string; target: string } {
+  const rootDir = mkdtempSync(join(base, 'k-'))
+  const volume = join(rootDir, 'pods/uid/volumes', `kubernetes.io~${plugin}`, 'v')
+  const target = join(volume, ...more)
+  mkdirSync(target, { recursive: true })
+  return { rootDir, volume, target }
+}
+const bind = (target: string): void => mount({ source: disk, target, options: ['bind'] })
+
+for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['empty-dir'], ['some-other']] as const) {
+  const { rootDir, target, volume } = pod(plugin, ...more)
+  if (plugin === 'csi') writeFileSync(join(volume, 'vol_data.json'), '{}\n')
+  bind(target)
+  const busy = openSync(join(target, 'deep/er/precious'), 'r')
+  const refused = (await message(tearDownPod(rootDir, 'uid'))).replace(rootDir.slice(base.length), '')
+  const stays = (await mounts()).length === 1 && isWhole()
+  closeSync(busy)
+  const after = await message(tearDownPod(rootDir, 'uid'))
+  results[plugin] = {
+    refused,
+    stays,
+    after,
+    left: readdirSync(join(rootDir, 'pods')),
+    whole: isWhole(),
+    mounts: await mounts(),
+  }
+}
+
+{
+  // A mount that was lost, with files where it was: they are somebody's.
+  const { rootDir, target } = pod('csi', 'mount')
+  writeFileSync(join(target, 'written-without-a-mount'), '')
+  const refused = await message(tearDownPod(rootDir, 'uid'))
+  results['unmounted'] = { refused: refused.includes('ENOTEMPTY'), left: readdirSync(target) }
+}
+{
+  const { rootDir, volume } = pod('nfs')
+  writeFileSync(join(volume, 'file'), '')
+  const refused = await message(tearDownPod(rootDir, 'uid'))
+  results['nfs unmounted'] = { refused: refused.replace(rootDir.slice(base.length), ''), left: readdirSync(volume) }
+}
+{
+  // Mounted while it is removed: the walk itself has to see it, also a bind of one file system.
+  const { volume } = pod('empty-dir', 'inner')
+  bind(join(volume, 'inner'))
+  results['bind'] = { refused: (await message(removeTree(volume))).includes('is still mounted'), whole: isWhole() }
+  unmount(join(volume, 'inner'))
+  renameSync(join(volume, 'inner'), join(volume, 'empty'))
+  symlinkSync(disk, join(volume, 'inner'))
+  mkdirSync(join(volume, Array.from({ length: 300 }, (_, depth) => `d${depth}`).join('/'), 'end'), { recursive: true })
+  await removeTree(volume)
+  results['deep'] = { gone: !existsSync(volume), whole: isWhole() }
+}
+{
+  const { rootDir } = pod('empty-dir')
+  const at = join(rootDir, 'pods/uid/volume-subpaths/v/c')
+  mkdirSync(join(at, '0'), { recursive: true })
+  writeFileSync(join(at, '1'), '')
+  bind(join(at, '0'))
+  mount({ source: join(disk, 'deep/er/precious'), target: join(at, '1'), options: ['bind'] })
+  results['sub paths'] = {
+    after: await message(tearDownPod(rootDir, 'uid')),
+    left: readdirSync(join(rootDir, 'pods')),
+    whole: isWhole(),
+  }
+}
+{
+  const target = join(base, 'nfs')
+  const plan = { kind: 'nfs', name: 'v', specName: 'v', server: '::1', path: '/none', readOnly: true } as const
+  const refused = await message(setUpNfs({ ...plan, mountOptions: ['retry=0'] }, target, undefined))
+  results['nfs refused'] = { refused: refused.split('\n').slice(0, 3), isThere: existsSync(target) }
+}
+{
+  const [first, second] = ['uid-1', 'uid-2'].map((uid) =>
+    join(base, 'k/pods', uid, 'volumes/kubernetes.io~local-volume/pv'),
+  ) as [string, string]
+  const plan = {
+    kind: 'local',
+    name: 'v',
+    specName: 'pv',
+    path: disk,
+    volumeMode: 'Filesystem',
+    mountOptions: [],
+  } as const
+  const told: string[] = []
+  const setUp = async (target: string, fsGroup: number, readOnly = false): Promise<string> => {
+    const owner = { spec: { containers: [], securityContext: { fsGroup } } }
+    const bound = { claim: {}, volume: {}, readOnly }
+    const work = setUpLocal({ ...plan, readOnly, bound }, target, owner, (event) => told.push(event.message), undefined)
+    return message(work)
+  }
+  const options = async (target: string): Promise<boolean | undefined> =>
+    (await readMountInfo('self', { below: target }))[0]?.options.includes('ro')
+  await setUp(first, 4321)
+  const gids = [statSync(disk).gid]
+  await setUp(second, 77)
+  gids.push(statSync(disk).gid)
+  const writable = await options(second)
+  // As when the kubelet was killed between the two steps.
+  await setUp(second, 77, true)
+  const missing = await message(
+    setUpLocal(
+      { ...plan, path: join(base, 'none'), readOnly: false, bound: { claim: {}, volume: {}, readOnly: false } },
+      first,
+      {},
+      () => {},
+      undefined,
+    ),
+  )
+  results['local'] = { gids, told, readOnly: [writable, await options(second), await options(first)], missing }
+  for (const target of [second, first]) unmount(target)
+}
+{
+  const root = join(base, 'shared')
+  const below = join(root, 'pods/below')
+  mkdirSync(below, { recursive: true })
+  bind(below)
+  const facts = async (): Promise<unknown> => {
+    const found = await readMountInfo('self', { below: root })
+    return found.map(({ mountPoint, optionalFields }) => [mountPoint.slice(root.length), optionalFields.length > 0])
+  }
+  await shareRoot(root)
+  const once = await facts()
+  await shareRoot(root)
+  results['shared'] = { once, twice: await facts(), whole: isWhole() && existsSync(join(below, 'deep/er/precious')) }
+}
+process.stdout.write(JSON.stringify(results))

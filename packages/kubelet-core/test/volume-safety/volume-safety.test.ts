@@ -1,0 +1,89 @@
+// No volume of others is ever emptied: on real mounts, in a mount namespace of the test's own.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+
+let base: string
+let results: Record<string, unknown>
+beforeAll(() => {
+  base = mkdtempSync(join(tmpdir(), 'volumes-'))
+  const program = [process.execPath, '--conditions=@nodelet/source', join(import.meta.dirname, 'run.ts'), base]
+  const text = execFileSync('unshare', ['-m', '--propagation', 'private', ...program], { encoding: 'utf8' })
+  results = JSON.parse(text) as typeof results
+})
+afterAll(() => {
+  expect(readdirSync(base)).toEqual([])
+  rmdirSync(base)
+})
+
+const path = (plugin: string): string => `/pods/uid/volumes/kubernetes.io~${plugin}/v`
+
+test.each([
+  ['csi', '/mount'],
+  ['local-volume', ''],
+  ['nfs', ''],
+  ['empty-dir', ''],
+  ['some-other', ''],
+])(
+  'a full volume of kind %s that is in use stays whole and mounted; free, it is unmounted and no more',
+  (kind, below) => {
+    expect(results[kind]).toEqual({
+      refused: (kind === 'nfs'
+        ? expect.stringMatching(/target is busy/)
+        : `EBUSY: umount2 ${path(kind)}${below}`) as unknown,
+      stays: true,
+      after: 'done',
+      left: [],
+      whole: true,
+      mounts: [],
+    })
+  },
+)
+
+test('files where a mount was lost stay', () => {
+  expect(results['unmounted']).toEqual({ refused: true, left: ['written-without-a-mount'] })
+  expect(results['nfs unmounted']).toEqual({
+    refused: `${path('nfs')} is not mounted and not empty: it has file, which stays`,
+    left: ['file'],
+  })
+})
+
+test('a removal never enters a mount or follows a link, and goes to any depth', () => {
+  expect(results['bind']).toEqual({ refused: true, whole: true })
+  expect(results['deep']).toEqual({ gone: true, whole: true })
+})
+
+test('sub paths are unmounted, and only what is empty is removed', () => {
+  expect(results['sub paths']).toEqual({ after: 'done', left: [], whole: true })
+})
+
+test('the root is made a shared mount once, with all that is mounted below', () => {
+  const mounts = [
+    ['/pods/below', false],
+    ['', true],
+    ['/pods/below', true],
+  ]
+  expect(results['shared']).toEqual({ once: mounts, twice: mounts, whole: true })
+})
+
+test('a server that cannot be reached leaves no folder, and what mount said', () => {
+  expect(results['nfs refused']).toEqual({
+    refused: [
+      expect.stringMatching(/^mount failed: exit status \d+$/),
+      'Mounting command: mount',
+      'Mounting arguments: -t nfs -o retry=0,ro [::1]:/none /nfs',
+    ],
+    isThere: false,
+  })
+})
+
+test('a local folder has the group of its first pod, and is read-only where it is asked for', () => {
+  expect(results['local']).toEqual({
+    gids: [4321, 4321],
+    told: ['The requested fsGroup is 77, but the volume pv has GID 4321. The volume may not be shareable.'],
+    readOnly: [false, true, false],
+    missing: 'path "/none" does not exist',
+  })
+})
