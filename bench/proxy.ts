@@ -62,6 +62,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 async function measure(input: CaseInput): Promise<CaseFigures> {
   const child = fork(join(import.meta.dirname, 'proxy/case.ts'), [JSON.stringify(input)], {
     execArgv: process.execArgv,
+    // JSON knows no Infinity.
+    serialization: 'advanced',
   })
   running = child
   let figures: CaseFigures | undefined
@@ -94,7 +96,7 @@ try {
       all.push({ mode: name, size, rounds: figures })
     }
   }
-  print(all)
+  print(all, limitSeconds)
 } finally {
   clear()
   rmSync(folder, { recursive: true, force: true })

@@ -12,12 +12,15 @@ export interface Measured {
 }
 
 const kilobytes = (bytes: number): string => number(bytes / 1000)
-/** What went over the limit was of no known length, but longer. */
 const ratio = (ours: number, base: number | undefined): string =>
   base === undefined || Number.isNaN(base) ? '–' : (ours / base).toFixed(2)
-const duration = (ms: number | undefined): string => (ms === Number.POSITIVE_INFINITY ? 'too long' : number(ms))
 
-export function print(all: readonly Measured[]): void {
+export function print(all: readonly Measured[], limitSeconds: number): void {
+  /** What was ended at the limit took longer than that. */
+  const withRatio = (ours: number, base: number | undefined): string[] =>
+    base === Number.POSITIVE_INFINITY
+      ? [`> ${limitSeconds * 1000}`, `< ${ratio(ours, limitSeconds * 1000)}`]
+      : [number(base), ratio(ours, base)]
   const rows = all.map(({ mode, size, rounds }) => {
     const one = (of: (figures: CaseFigures) => number): number => median(rounds.map(of))
     const changes = rounds.flatMap((round) => round.changes)
@@ -39,8 +42,7 @@ export function print(all: readonly Measured[]): void {
         number(one((round) => round.textMs)),
         number(whole),
         number(tool),
-        duration(go ? go.whole : undefined),
-        ratio(whole, go ? go.whole : undefined),
+        ...withRatio(whole, go ? go.whole : undefined),
         kilobytes(one((round) => round.whole.bytes)),
         number(one(({ lateMs }) => lateMs.whole)),
         number(one((round) => round.residentMiB)),
@@ -49,8 +51,7 @@ export function print(all: readonly Measured[]): void {
         number(change),
         number(ofChange(({ ms }) => ms, 0.9)),
         number(ofChange(({ toolMs }) => toolMs)),
-        number(go ? go.change : undefined),
-        ratio(change, go ? go.change : undefined),
+        ...withRatio(change, go ? go.change : undefined),
         kilobytes(ofChange(({ bytes }) => bytes)),
         number(one(({ lateMs }) => lateMs.changes)),
       ],

@@ -101,9 +101,7 @@ describe('a claim’s volume', () => {
     const folders = { ...volumeClass, parameters: { backing: 'folder' } }
     await expect(
       provisionVolume(driver, { claim: block, volumeClass: folders, readSecret: noSecrets }, signal),
-    ).rejects.toThrow(
-      'rpc error: code = InvalidArgument desc = parameters.backing folder: a block volume is an image',
-    )
+    ).rejects.toThrow('rpc error: code = InvalidArgument desc = parameters.backing folder: a block volume is an image')
     const parameters = {
       'csi.storage.k8s.io/provisioner-secret-name': 'a',
       'csi.storage.k8s.io/provisioner-secret-namespace': 'b',

@@ -236,7 +236,13 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     trace: (inquiry) => {
       const current = proxiers[0]?.facts() ?? { ...facts, interfaces: interfacesIn(netns) }
       const graphs = proxiers.flatMap((one) => one.graph() ?? [])
-      return answerInquiry(inquiry, { mode, layout: options.nftablesLayout ?? 'fast', ipvs: options.ipvs ?? {}, graphs, facts: current })
+      return answerInquiry(inquiry, {
+        mode,
+        layout: options.nftablesLayout ?? 'fast',
+        ipvs: options.ipvs ?? {},
+        graphs,
+        facts: current,
+      })
     },
     close: async () => {
       await close()

@@ -185,8 +185,7 @@ export function startTracker(options: TrackerOptions): Tracker {
           times.clear()
           let isDone = false
           try {
-            if (zone !== lastZone)
-              for (const key of [...known.keys(), ...slices.keys()]) taken.add(key)
+            if (zone !== lastZone) for (const key of [...known.keys(), ...slices.keys()]) taken.add(key)
             const changes = new Map<string, ServiceObjects>()
             for (const key of taken) {
               changes.set(key, { service: known.get(key), slices: slices.of(key) })

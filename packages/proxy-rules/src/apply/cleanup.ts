@@ -126,7 +126,11 @@ export type IptablesMode = 'iptables' | 'ipvs'
  * The texts that remove what the other one of the two modes has left: chains that this mode does not have, and jumps that it does
  * not make. None when nothing is there. Pure.
  */
-export function leftoverTexts(saved: SavedTables, mode: IptablesMode, { most = Infinity }: CleanupLimits = {}): string[] {
+export function leftoverTexts(
+  saved: SavedTables,
+  mode: IptablesMode,
+  { most = Infinity }: CleanupLimits = {},
+): string[] {
   return [...saved].flatMap(([name, { chains, rules }]) => {
     const used = new Set(usedChains[mode](name))
     const goes = (chain: string): boolean =>

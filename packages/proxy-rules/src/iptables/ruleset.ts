@@ -57,7 +57,9 @@ export function* rulesetInTurn(
     const node = findByKey(nodes, key)
     const part = node && (yield* servicePartInTurn(node, style, comments))
     if (part) visit(part)
-    positions = part ? withEntry(positions, { key, counts: [...ruleCounts(part), part.rules.length], comments }) : withoutEntry(positions, key)
+    positions = part
+      ? withEntry(positions, { key, counts: [...ruleCounts(part), part.rules.length], comments })
+      : withoutEntry(positions, key)
     yield
   }
   const change = isNext ? { since: previous.version, keys } : undefined

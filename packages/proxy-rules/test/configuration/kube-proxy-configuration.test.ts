@@ -438,7 +438,13 @@ test('options of a proxier', () => {
     syncPeriodMs: 60_000,
     minSyncPeriodMs: 100,
   })
-  const ipvs = { scheduler: 'lc', strictARP: true, tcpTimeout: '15m', minSyncPeriod: '0s', excludeCIDRs: ['10.0.0.0/8'] }
+  const ipvs = {
+    scheduler: 'lc',
+    strictARP: true,
+    tcpTimeout: '15m',
+    minSyncPeriod: '0s',
+    excludeCIDRs: ['10.0.0.0/8'],
+  }
   expect(proxierOptionsOf(parse({ mode: 'ipvs', ipvs, iptables: { masqueradeAll: true } }))).toMatchObject({
     mode: 'ipvs',
     masqueradeAll: true,
