@@ -222,11 +222,12 @@ it('a volume that has to be attached waits for it, and says so to the controller
   await expect.poll(async () => (await node()).status?.volumesInUse, { timeout: 20_000 }).toEqual([unique])
   expect(calls.splice(0)).toEqual([])
   const name = attachmentName(attached, 'vol-far', 'node-1')
+  // The cluster asks for it; here is the attacher.
+  const asked = async () => (await world.admin.get(volumeAttachments, { name })).spec
   const source = { persistentVolumeName: 'pv-far' }
-  await world.admin.create(volumeAttachments, {
-    metadata: { name },
-    spec: { attacher: attached, nodeName: 'node-1', source },
-  })
+  await expect
+    .poll(async () => asked().catch(() => undefined), { timeout: 20_000 })
+    .toEqual({ attacher: attached, nodeName: 'node-1', source })
   const status = { attached: true, attachmentMetadata: { device: '/dev/xyz' } }
   await world.admin.patch(volumeAttachments, { name }, mergePatch({ status }), { subresource: 'status' })
   const known = { volumesAttached: [{ name: unique, devicePath: '' }] }
@@ -239,7 +240,7 @@ it('a volume that has to be attached waits for it, and says so to the controller
 })
 
 it('what keeps a pod from its volume is told', async () => {
-  const pod = await world.create('stuck', writer('none', ':'))
+  const pod = await world.create('stuck', { ...writer('none', ':'), nodeName: 'node-1' })
   await expect
     .poll(async () => messages('stuck', 'FailedMount'), { timeout: 20_000 })
     .toEqual([
