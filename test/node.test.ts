@@ -283,9 +283,7 @@ test('SIGTERM leaves containers running; reset removes everything', async () => 
   const left = ours(await machineState(machine), machine.folder)
   expect(left.mounts).not.toEqual([])
   expect(await machine.nodelet('proxy', '--cleanup')).toMatchObject({ code: 0, stderr: '' })
-  const rules = (await machine.run('iptables-save')).stdout
-  // What is the kubelet's stays.
-  expect([rules.includes('KUBE-SERVICES'), rules.includes('KUBE-IPTABLES-HINT')]).toEqual([false, true])
+  expect((await machine.run('iptables-save')).stdout).not.toContain('KUBE-SERVICES')
   const reset = await machine.nodelet('reset', ...machine.flags)
   expect(reset.stderr).toBe('')
   expect(reset.stdout).toContain('✓ nothing of nodelet is left')
