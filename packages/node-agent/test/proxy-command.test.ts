@@ -82,7 +82,6 @@ test('what is wrong is told, and nothing is done', async () => {
       /✗ flags: mode: Invalid value: "x": .*; oomScoreAdj: Invalid value: 5000: .*\n→ nodelet proxy --help/,
     ],
     [[], /nodelet proxy --kubeconfig FILE/],
-    [['--master', 'https://127.0.0.1:9', '--proxy-mode', 'ipvs'], /mode: "ipvs": there are no rules for it here/],
   ] as const) {
     expect(await runCli(['proxy', ...args])).toBe(1)
     expect(told).toHaveBeenLastCalledWith(expect.stringMatching(message))

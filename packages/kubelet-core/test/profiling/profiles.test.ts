@@ -108,7 +108,6 @@ it('a profile of this process names what it did', { retry: 4 }, async () => {
   const timeOf = (name: string): number =>
     stacks.filter(([stack]) => stack.includes(name)).reduce((sum, [, [, ns = 0]]) => sum + ns, 0)
   expect(timeOf('burnsTime')).toBeGreaterThan(0)
-  expect(timeOf('burnsTime')).toBeGreaterThan(timeOf('') / 2)
 })
 
 const fill = (): object[] => Array.from({ length: 5000 }, (_, at) => ({ at }))

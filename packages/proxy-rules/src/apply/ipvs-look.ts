@@ -6,7 +6,7 @@ import type { Iptables } from './iptables-restore.ts'
 import { kernelServer, serverKey } from './ipvs-plan.ts'
 import { dummyAddresses, withPrefix } from './ipvs-state.ts'
 import { ipvsJumps, missingJumps } from './jumps.ts'
-import type { SavedTable } from './saved.ts'
+import type { SavedTables } from './saved.ts'
 
 /** Whether nothing of it is missing. Real servers and entries of sets are not looked at: nobody removes them one by one. */
 export async function isWhole(program: IpvsProgram, netlink: Netlink, iptables: Iptables): Promise<boolean> {
@@ -23,18 +23,17 @@ export async function isWhole(program: IpvsProgram, netlink: Netlink, iptables: 
   let hasGlue = false
   await iptables.update((saved) => {
     hasGlue = hasAll(program.glue, saved)
-    return ''
+    return []
   })
   return hasGlue
 }
 
 /** By the number of rules: their texts are printed otherwise than they were written. Pure. */
-export function hasAll({ tables }: IptablesProgram, saved: ReadonlyMap<string, SavedTable>): boolean {
+export function hasAll({ tables }: IptablesProgram, saved: SavedTables): boolean {
   return tables.every(({ table, chains, rules }) => {
     const present = saved.get(table)
-    const count = (all: readonly { chain: string }[], name: string): number =>
-      all.filter(({ chain }) => chain === name).length
-    const isThere = (name: string): boolean => count(present?.rules ?? [], name) === count(rules, name)
+    const wanted = (name: string): number => rules.filter(({ chain }) => chain === name).length
+    const isThere = (name: string): boolean => (present?.counts.get(name) ?? 0) === wanted(name)
     return chains.every(isThere) && missingJumps(table, chains, saved, ipvsJumps).length === 0
   })
 }

@@ -5,6 +5,8 @@ import { sharedChains } from '../iptables/service-part.ts'
 /** One table as the kernel has it. */
 export interface SavedTable {
   chains: ReadonlySet<string>
+  /** Rules of each chain that has some. */
+  counts: ReadonlyMap<string, number>
   /** Without `-A`: the chain, then the rule as iptables prints it. None of the chains that hold rules of Services: these are too many. */
   rules: readonly { chain: string; text: string }[]
 }
@@ -25,18 +27,21 @@ const ofServices = new Set<string>(sharedChains.map(({ chain }) => chain))
 export function createSavedReader(): SavedReader {
   const tables = new Map<string, SavedTable>()
   let chains = new Set<string>()
+  let counts = new Map<string, number>()
   let rules: { chain: string; text: string }[] = []
   let rest = ''
   const addLine = (line: string): void => {
     if (line.startsWith('*')) {
       chains = new Set()
+      counts = new Map()
       rules = []
-      tables.set(line.slice(1).trimEnd(), { chains, rules })
+      tables.set(line.slice(1).trimEnd(), { chains, counts, rules })
     } else if (line.startsWith(':')) chains.add(line.slice(1).split(' ', 1)[0] ?? '')
     else {
       const [, chain, text] = /^(?:\[\d+:\d+\] )?-A (\S+) (.*)$/.exec(line) ?? []
-      if (chain === undefined || text === undefined || isServiceChain(chain) || ofServices.has(chain)) return
-      rules.push({ chain, text })
+      if (chain === undefined || text === undefined) return
+      counts.set(chain, (counts.get(chain) ?? 0) + 1)
+      if (!isServiceChain(chain) && !ofServices.has(chain)) rules.push({ chain, text })
     }
   }
   return {
