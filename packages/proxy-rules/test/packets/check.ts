@@ -13,7 +13,7 @@ export function check(all: readonly Tried[]): void {
     for (const tried of some) checkOne(tried)
     const { fate, isSticky, flow, from, to } = packet
     const takesOne = flow !== undefined || (isSticky && from !== 'crowd')
-    if (typeof fate !== 'object' || !('reaches' in fate) || takesOne) continue
+    if (typeof fate !== 'object' || !('reaches' in fate) || fate.isLost || takesOne) continue
     const servers = some.flatMap((tried) => tried.seen.map((one) => serverOf(one, tried)))
     expect(sorted(servers), `from ${from} to ${to}: all endpoints`).toEqual(sorted(fate.reaches))
   }
@@ -62,6 +62,8 @@ function checkFate(tried: Tried, told: string): void {
     return
   }
   if ('status' in fate) return expect(servers, told).toEqual([String(fate.status)])
+  // Whom it came to, tracking and tracer say.
+  if (fate.isLost) return expect(servers, told).toEqual(['silence'])
   expect(fate.reaches, told).toEqual(expect.arrayContaining(servers))
   for (const { answer, source, kernel } of seen) {
     const isMasqueraded = fate.source === 'masqueraded'

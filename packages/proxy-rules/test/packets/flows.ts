@@ -39,6 +39,8 @@ export function outcomeOf(
 ): Outcome | undefined {
   const isReply = typeof answer === 'object'
   if (!flow) {
+    // IPVS ends the tracking as well, with a connection that it forgets: ten seconds after its end.
+    if (isReply) return undefined
     // A reset of the node's own ends the tracking as well.
     if (protocol === 'TCP' && answer === 'refused') return undefined
     return { verdict: answer === 'refused' ? 'reject' : 'drop', translation: undefined, masquerade: false }

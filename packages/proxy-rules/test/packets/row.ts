@@ -46,8 +46,11 @@ export interface ServiceRow {
 
 /** What happens to a packet. */
 export type Fate =
-  /** It comes to one of these, each of them if it is sent often enough, and the source stays or becomes the node's. */
-  | { reaches: readonly string[]; source: 'kept' | 'masqueraded' }
+  /**
+   * It comes to one of these, each of them if it is sent often enough, and the source stays or becomes the node's. With `isLost` the
+   * answers go to the sender by another way, where nobody knows them to be answers.
+   */
+  | { reaches: readonly string[]; source: 'kept' | 'masqueraded'; isLost?: true }
   /** The sender is told at once. */
   | 'refused'
   /** It is never heard of again. */
@@ -64,8 +67,8 @@ export interface PacketRow {
   /** Default: each that the Service has. */
   protocol?: Protocol
   family?: IPFamily
-  /** Only in modes whose names begin so. */
-  mode?: string
+  /** Only in modes whose names begin so, or in one of these ways. */
+  mode?: string | readonly string[]
   /** How often it is sent, over each protocol; each endpoint then gets its share. */
   evenly?: number
   /** All that one sender sends comes to the same endpoint; `once`: it sends only one packet, whose endpoint is remembered. */

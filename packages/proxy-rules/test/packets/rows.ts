@@ -5,6 +5,7 @@ import type { Place } from './places.ts'
 
 const kept = (...reaches: string[]): Fate => ({ reaches, source: 'kept' })
 const masqueraded = (...reaches: string[]): Fate => ({ reaches, source: 'masqueraded' })
+const lostBehind = (...reaches: string[]): Fate => ({ reaches, source: 'kept', isLost: true })
 
 /** The same from and to several. */
 function each(from: Sender | readonly Sender[], to: Target | readonly Target[], fate: Fate, more = {}): PacketRow[] {
@@ -22,6 +23,10 @@ const gone = (...places: Place[]): EndpointRow[] =>
 const outer: readonly Target[] = ['node port', 'external IP', 'VIP']
 const iptables = { mode: 'iptables' }
 const nftables = { mode: 'nftables' }
+const ipvs = { mode: 'ipvs' }
+const notIpvs = { mode: ['iptables', 'nftables'] }
+const notNftables = { mode: ['iptables', 'ipvs'] }
+const notIptables = { mode: ['nftables', 'ipvs'] }
 const v4 = { family: 'IPv4' } as const
 const v6 = { family: 'IPv6' } as const
 const affinity = (timeoutSeconds: number) =>
@@ -32,7 +37,7 @@ const refusedEverywhere: PacketRow[] = [
   ...each(['client', 'c'], ['cluster IP', ...outer], 'refused'),
   ...each('node', ['cluster IP', 'node port'], 'refused'),
   ...each('node', ['external IP', 'VIP'], 'untouched', iptables),
-  ...each('node', ['external IP', 'VIP'], 'refused', nftables),
+  ...each('node', ['external IP', 'VIP'], 'refused', notIptables),
 ]
 
 const clusterRows: Row[] = [
@@ -62,7 +67,10 @@ const clusterRows: Row[] = [
     service: {},
     endpoints: ready('x'),
     packets: each('x', 'cluster IP', masqueraded('x')),
-    notIn: { nftables: 'it knows only its own endpoints to come to themselves (9.8)' },
+    notIn: {
+      nftables: 'it knows only its own endpoints to come to themselves (9.8)',
+      ipvs: 'KUBE-LOOP-BACK has only its own endpoints (8.9)',
+    },
   },
   {
     name: 'an endpoint may be on the host network',
@@ -85,7 +93,13 @@ const clusterRows: Row[] = [
     endpoints: ready('a', 'x'),
     packets: [...each('client', 'cluster IP', masqueraded('a')), ...each('client', 'node port', masqueraded('a', 'x'))],
     next: [
-      { endpoints: ready('x'), packets: each('client', 'cluster IP', 'dropped') },
+      {
+        endpoints: ready('x'),
+        packets: [
+          ...each('client', 'cluster IP', 'dropped', notIpvs),
+          ...each('client', 'cluster IP', masqueraded('x'), ipvs),
+        ],
+      },
       { endpoints: [], packets: each('client', ['cluster IP', 'node port'], 'refused') },
     ],
   },
@@ -116,7 +130,7 @@ const clusterRows: Row[] = [
     endpoints: ready('a'),
     packets: [
       ...each(['client', 'c', 'node'], 'another port of the cluster IP', 'untouched', iptables),
-      ...each(['client', 'c', 'node'], 'another port of the cluster IP', 'refused', nftables),
+      ...each(['client', 'c', 'node'], 'another port of the cluster IP', 'refused', notIptables),
       ...each(['client', 'c'], 'a cluster IP of nobody', 'untouched'),
     ],
   },
@@ -126,7 +140,7 @@ const clusterRows: Row[] = [
     endpoints: ready('a'),
     setting: { serviceCIDRs: ['10.96.0.0/16', 'fd96::/112'] },
     packets: [
-      ...each(['client', 'c', 'node'], 'a cluster IP of nobody', 'untouched', iptables),
+      ...each(['client', 'c', 'node'], 'a cluster IP of nobody', 'untouched', notNftables),
       ...each(['client', 'c', 'node'], 'a cluster IP of nobody', 'dropped', nftables),
       ...each('client', 'cluster IP', masqueraded('a')),
     ],
@@ -170,22 +184,25 @@ const policyRows: Row[] = [
     packets: each(['client', 'other', 'c', 'node'], outer, masqueraded('a', 'x')),
   },
   {
-    name: 'external policy Local: who comes from outside stays here and keeps its source; pods and the node come to all',
+    name: 'external policy Local: who comes from outside stays here and keeps its source; pods and the node come to all, but for IPVS',
     service: { type: 'LoadBalancer', hasExternalIP: true, vip: 'VIP', spec: { externalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'x'),
     packets: [
       ...each(['client', 'other'], outer, kept('a')),
-      ...each('c', outer, kept('a', 'x')),
-      ...each('node', outer, masqueraded('a', 'x')),
+      ...each('c', outer, kept('a', 'x'), notIpvs),
+      ...each('node', outer, masqueraded('a', 'x'), notIpvs),
+      ...each(['c', 'node'], outer, kept('a'), ipvs),
       ...each('client', 'cluster IP', masqueraded('a', 'x')),
     ],
     next: [
       {
         endpoints: ready('x'),
         packets: [
-          ...each(['client', 'other'], outer, 'dropped'),
+          ...each(['client', 'other'], outer, 'dropped', notIpvs),
+          ...each('client', outer, lostBehind('x'), ipvs),
           ...each('c', outer, kept('x')),
-          ...each('node', outer, masqueraded('x')),
+          ...each('node', outer, masqueraded('x'), notIpvs),
+          ...each('node', outer, kept('x'), ipvs),
         ],
       },
       { endpoints: gone('a', 'x'), packets: refusedEverywhere },
@@ -195,7 +212,11 @@ const policyRows: Row[] = [
     name: 'external policy Local: those that leave serve as long as none here is ready',
     service: { type: 'NodePort', spec: { externalTrafficPolicy: 'Local' } },
     endpoints: [...leaving('a'), ...ready('x')],
-    packets: [...each('client', 'node port', kept('a')), ...each('c', 'node port', kept('x'))],
+    packets: [
+      ...each('client', 'node port', kept('a')),
+      ...each('c', 'node port', kept('x'), notIpvs),
+      ...each('c', 'node port', kept('a'), ipvs),
+    ],
     next: [
       {
         endpoints: [...leaving('a'), ...ready('b')],
@@ -203,9 +224,19 @@ const policyRows: Row[] = [
       },
       {
         endpoints: leaving('a', 'x'),
-        packets: [...each('client', 'node port', kept('a')), ...each('c', 'node port', kept('a', 'x'))],
+        packets: [
+          ...each('client', 'node port', kept('a')),
+          ...each('c', 'node port', kept('a', 'x'), notIpvs),
+          ...each('c', 'node port', kept('a'), ipvs),
+        ],
       },
-      { endpoints: [...gone('a'), ...leaving('x')], packets: each('client', 'node port', 'dropped') },
+      {
+        endpoints: [...gone('a'), ...leaving('x')],
+        packets: [
+          ...each('client', 'node port', 'dropped', notIpvs),
+          ...each('client', 'node port', lostBehind('x'), ipvs),
+        ],
+      },
     ],
   },
   {
@@ -228,7 +259,9 @@ const policyRows: Row[] = [
       {
         endpoints: ready('x'),
         packets: [
-          ...each(['client', 'node', 'c'], 'cluster IP', 'dropped'),
+          ...each(['client', 'node', 'c'], 'cluster IP', 'dropped', notIpvs),
+          ...each(['client', 'node'], 'cluster IP', masqueraded('x'), ipvs),
+          ...each('c', 'cluster IP', kept('x'), ipvs),
           ...each('client', 'node port', masqueraded('x')),
         ],
       },
@@ -242,9 +275,28 @@ const policyRows: Row[] = [
     packets: [
       ...each('client', 'node port', kept('a')),
       ...each('client', 'cluster IP', masqueraded('a')),
-      ...each('c', 'node port', kept('a', 'x')),
+      ...each('c', 'node port', kept('a', 'x'), notIpvs),
+      ...each('c', 'node port', kept('a'), ipvs),
     ],
-    next: [{ endpoints: ready('x'), packets: each('client', ['node port', 'cluster IP'], 'dropped') }],
+    next: [
+      {
+        endpoints: ready('x'),
+        packets: [
+          ...each('client', ['node port', 'cluster IP'], 'dropped', notIpvs),
+          ...each('client', 'node port', lostBehind('x'), ipvs),
+          ...each('client', 'cluster IP', masqueraded('x'), ipvs),
+        ],
+      },
+    ],
+  },
+  {
+    name: 'internal policy Local of a Service that nobody outside may come to, without endpoints here',
+    service: { spec: { internalTrafficPolicy: 'Local' } },
+    endpoints: ready('x'),
+    packets: [
+      ...each(['client', 'c', 'node'], 'cluster IP', 'dropped', notIpvs),
+      ...each(['client', 'c', 'node'], 'cluster IP', 'refused', ipvs),
+    ],
   },
 ]
 
@@ -271,7 +323,9 @@ const addressRows: Row[] = [
     endpoints: ready('a'),
     packets: [
       ...each('client', 'VIP', masqueraded('a')),
-      ...each(['stranger', 'c', 'node'], 'VIP', 'dropped'),
+      ...each(['stranger', 'c'], 'VIP', 'dropped'),
+      ...each('node', 'VIP', 'dropped', notIpvs),
+      ...each('node', 'VIP', masqueraded('a'), ipvs),
       ...each('stranger', ['cluster IP', 'external IP', 'node port'], masqueraded('a')),
     ],
     next: [{ service: loadBalancer, packets: each(['stranger', 'c', 'node'], 'VIP', masqueraded('a')) }],
@@ -293,14 +347,21 @@ const addressRows: Row[] = [
     },
     endpoints: ready('a', 'x'),
     packets: [
-      ...each('c', 'VIP', kept('a', 'x')),
+      ...each('c', 'VIP', kept('a', 'x'), notIpvs),
       ...each('client', 'VIP', kept('a')),
-      ...each(['stranger', 'node'], 'VIP', 'dropped'),
+      ...each('stranger', 'VIP', 'dropped'),
+      ...each('node', 'VIP', 'dropped', notIpvs),
+      ...each(['c', 'node'], 'VIP', kept('a'), ipvs),
     ],
     next: [
       {
         endpoints: ready('x'),
-        packets: [...each('c', 'VIP', kept('x')), ...each(['client', 'stranger'], 'VIP', 'dropped')],
+        packets: [
+          ...each('c', 'VIP', kept('x')),
+          ...each('stranger', 'VIP', 'dropped'),
+          ...each('client', 'VIP', 'dropped', notIpvs),
+          ...each('client', 'VIP', lostBehind('x'), ipvs),
+        ],
       },
     ],
   },
@@ -317,13 +378,13 @@ const addressRows: Row[] = [
     packets: [...each('stranger', 'VIP', masqueraded('a'), v4), ...each('stranger', 'VIP', 'dropped', v6)],
   },
   {
-    name: 'without endpoints source ranges still bind in nftables mode',
+    name: 'without endpoints source ranges still bind, but for iptables mode',
     service: ranges('198.51.100.0/24', '2001:db8:c::/64'),
     endpoints: [],
     packets: [
       ...each('client', 'VIP', 'refused'),
       ...each('stranger', 'VIP', 'refused', iptables),
-      ...each('stranger', 'VIP', 'dropped', nftables),
+      ...each('stranger', 'VIP', 'dropped', notIptables),
     ],
   },
   {
@@ -338,7 +399,12 @@ const addressRows: Row[] = [
     service: ranges('198.51.100.0/24', '2001:db8:c::/64'),
     endpoints: ready('a', 'x'),
     setting: { ownsVIP: true },
-    packets: [...each(['VIP of the node', 'node'], 'VIP', 'dropped'), ...each('client', 'VIP', masqueraded('a', 'x'))],
+    packets: [
+      ...each('VIP of the node', 'VIP', 'dropped'),
+      ...each('node', 'VIP', 'dropped', notIpvs),
+      ...each('node', 'VIP', masqueraded('a', 'x'), ipvs),
+      ...each('client', 'VIP', masqueraded('a', 'x')),
+    ],
   },
 ]
 
@@ -350,16 +416,16 @@ const everyNodePort = [
 const [, second, gateway] = everyNodePort
 const nodePortRows: Row[] = [
   {
-    name: 'node ports are on all addresses, 127.0.0.1 included; in nftables mode on the primary ones',
+    name: 'node ports are on all addresses, in iptables mode on 127.0.0.1 too; in nftables mode on the primary ones',
     service: { type: 'NodePort' },
     endpoints: ready('a', 'x'),
     packets: [
-      ...each(['client', 'c'], everyNodePort, masqueraded('a', 'x'), iptables),
+      ...each(['client', 'c'], everyNodePort, masqueraded('a', 'x'), notNftables),
       ...each(['client', 'c'], 'node port', masqueraded('a', 'x'), nftables),
       ...each('client', [second, gateway], 'untouched', nftables),
       ...each('loopback of the node', 'node port of loopback', masqueraded('a', 'x'), { ...iptables, ...v4 }),
       ...each('loopback of the node', 'node port of loopback', 'untouched', { ...iptables, ...v6 }),
-      ...each('loopback of the node', 'node port of loopback', 'untouched', nftables),
+      ...each('loopback of the node', 'node port of loopback', 'untouched', notIptables),
     ],
   },
   {
@@ -389,7 +455,7 @@ const nodePortRows: Row[] = [
         packets: [
           ...each('client', second, 'refused'),
           ...each('client', 'node port', 'refused', iptables),
-          ...each('client', 'node port', 'untouched', nftables),
+          ...each('client', 'node port', 'untouched', notIptables),
         ],
       },
     ],
@@ -404,7 +470,7 @@ const nodePortRows: Row[] = [
       ...each('loopback of the node', 'node port of loopback', 'untouched', v6),
       ...each('client', everyNodePort, 'untouched'),
     ],
-    notIn: { nftables: 'loopback addresses are skipped (9.12)' },
+    notIn: { nftables: 'loopback addresses are skipped (9.12)', ipvs: 'they are skipped (8.4, 8.13)' },
   },
   {
     name: 'nodePortAddresses primary',
@@ -423,7 +489,7 @@ const nodePortRows: Row[] = [
     setting: { facts: { nodePortAddresses: ['0.0.0.0/0'] } },
     packets: [
       ...each(['client', 'c'], everyNodePort, masqueraded('a')),
-      ...each('loopback of the node', 'node port of loopback', 'untouched', nftables),
+      ...each('loopback of the node', 'node port of loopback', 'untouched', notIptables),
     ],
   },
   {
@@ -499,7 +565,11 @@ const topologyRows: Row[] = [
     name: 'policy Local does not ask for hints',
     service: { type: 'NodePort', spec: { externalTrafficPolicy: 'Local' } },
     endpoints: [pinned('a', ['z2']), pinned('x', ['z1'])],
-    packets: [...each('client', 'node port', kept('a')), ...each('c', 'node port', kept('x'))],
+    packets: [
+      ...each('client', 'node port', kept('a')),
+      ...each('c', 'node port', kept('x'), notIpvs),
+      ...each('c', 'node port', kept('a'), ipvs),
+    ],
   },
 ]
 
@@ -511,11 +581,18 @@ const crowd = (to: Target | readonly Target[], fate: Fate, more: Partial<PacketR
 
 const affinityRows: Row[] = [
   {
-    name: 'clients stay with their endpoint, whichever of the addresses they use',
+    name: 'clients stay with their endpoint, whichever of the addresses they use; in IPVS mode at one address',
     service: { ...loadBalancer, spec: affinity(10_800) },
     endpoints: ready('a', 'b'),
     packets: crowd('cluster IP', masqueraded('a', 'b')),
-    next: [{ packets: crowd(outer, masqueraded('a', 'b'), { stays: true }) }],
+    next: [
+      {
+        packets: [
+          ...crowd(outer, masqueraded('a', 'b'), { ...notIpvs, stays: true }),
+          ...crowd(outer, masqueraded('a', 'b'), ipvs),
+        ],
+      },
+    ],
   },
   {
     name: 'clients are not held by an endpoint that is gone, and others stay where they are',
@@ -534,6 +611,9 @@ const affinityRows: Row[] = [
     packets: crowd('cluster IP', masqueraded('a', 'b'), { isSticky: 'once' }),
     // More than a second: some clients of many change their endpoint.
     next: [{ pauseMs: 1200, packets: crowd('cluster IP', masqueraded('a', 'b'), { isSticky: 'once', stays: false }) }],
+    notIn: {
+      ipvs: 'the kernel remembers a client until all its connections are forgotten, 10 s after TCP, 300 s after UDP',
+    },
   },
 ]
 
@@ -555,7 +635,7 @@ const flowRows: Row[] = [
     ],
   },
   {
-    name: 'UDP flows to endpoints that stay, or leave and serve, stay',
+    name: 'UDP flows to endpoints that stay, or leave and serve, stay; in IPVS mode only TCP to those that leave',
     service: {},
     endpoints: ready('a', 'b'),
     packets: each(['client', 'node'], 'cluster IP', masqueraded('a', 'b'), flow),
@@ -566,7 +646,17 @@ const flowRows: Row[] = [
       },
       {
         endpoints: [...leaving('a', 'b'), ...ready('c')],
-        packets: each(['client', 'node'], 'cluster IP', masqueraded('a', 'b'), { ...flow, stays: true }),
+        packets: [
+          ...each(['client', 'node'], 'cluster IP', masqueraded('a', 'b'), { ...flow, ...notIpvs, stays: true }),
+          // Of UDP they are deleted at once (8.6).
+          ...each(['client', 'node'], 'cluster IP', masqueraded('c'), { ...flow, ...ipvs, protocol: 'UDP' }),
+          ...each(['client', 'node'], 'cluster IP', masqueraded('a', 'b'), {
+            ...flow,
+            ...ipvs,
+            protocol: 'TCP',
+            stays: true,
+          }),
+        ],
       },
     ],
   },
@@ -605,9 +695,10 @@ const detectorRow = (name: string, localTraffic: LocalTraffic) => ({
 const byInterface: PacketRow[] = [
   ...each('c', 'cluster IP', kept('a')),
   ...each(['x', 'client', 'node'], 'cluster IP', masqueraded('a')),
-  ...each('c', 'node port', kept('a', 'x')),
+  ...each('c', 'node port', kept('a', 'x'), notIpvs),
   ...each(['client', 'other'], 'node port', kept('a')),
-  ...each('node', 'node port', masqueraded('a', 'x')),
+  ...each('node', 'node port', masqueraded('a', 'x'), notIpvs),
+  ...each(['c', 'node'], 'node port', kept('a'), ipvs),
 ]
 const settingRows: Row[] = [
   {
@@ -615,7 +706,8 @@ const settingRows: Row[] = [
     packets: [
       ...each(['c', 'x'], 'cluster IP', kept('a')),
       ...each(['client', 'node', 'other'], 'cluster IP', masqueraded('a')),
-      ...each('c', 'node port', kept('a', 'x')),
+      ...each('c', 'node port', kept('a', 'x'), notIpvs),
+      ...each('c', 'node port', kept('a'), ipvs),
     ],
   },
   {
@@ -629,7 +721,8 @@ const settingRows: Row[] = [
     packets: [
       ...each(['c', 'x', 'client', 'node'], 'cluster IP', kept('a')),
       ...each(['c', 'client'], 'node port', kept('a')),
-      ...each('node', 'node port', masqueraded('a', 'x')),
+      ...each('node', 'node port', masqueraded('a', 'x'), notIpvs),
+      ...each('node', 'node port', kept('a'), ipvs),
     ],
   },
   {
@@ -637,7 +730,8 @@ const settingRows: Row[] = [
     packets: [
       ...each('client', 'cluster IP', masqueraded('a'), v4),
       ...each('client', 'cluster IP', kept('a'), v6),
-      ...each('c', 'node port', kept('a', 'x'), v4),
+      ...each('c', 'node port', kept('a', 'x'), { ...notIpvs, ...v4 }),
+      ...each('c', 'node port', kept('a'), { ...ipvs, ...v4 }),
       ...each('c', 'node port', kept('a'), v6),
     ],
   },
@@ -668,12 +762,13 @@ const settingRows: Row[] = [
     ],
   },
   {
-    name: 'where policies drop, masqueraded and known traffic and health checks are let through',
+    name: 'where policies drop, health checks are let through, and masqueraded and known traffic, which IPVS has in INPUT too',
     service: { type: 'LoadBalancer', spec: { externalTrafficPolicy: 'Local' } },
     endpoints: ready('a'),
     setting: { policy: 'DROP' },
     packets: [
-      ...each('client', 'cluster IP', masqueraded('a'), v4),
+      ...each('client', 'cluster IP', masqueraded('a'), { ...iptables, ...v4 }),
+      ...each('client', 'cluster IP', 'dropped', { ...ipvs, ...v4 }),
       ...each('client', 'node port', 'dropped', v4),
       ...each('c', 'cluster IP', 'dropped', v4),
       { from: 'client', to: 'health check node port', fate: { status: 200 }, protocol: 'TCP', ...v4 },
@@ -700,7 +795,10 @@ const settingRows: Row[] = [
     setting: { others: [996, 997] },
     packets: crowd(['cluster IP', 'node port'], masqueraded('a', 'b')),
     next: [{ packets: crowd(['cluster IP', 'node port'], masqueraded('a', 'b'), { stays: true }) }],
-    notIn: { nftables: 'it writes the same rules for clusters of all sizes' },
+    notIn: {
+      nftables: 'it writes the same rules for clusters of all sizes',
+      ipvs: 'it loads the same way in clusters of all sizes',
+    },
   },
 ]
 

@@ -52,6 +52,8 @@ const longMs = 10_000
 const shortMs = 300
 /** How often a line is sent so that one of so many endpoints is missed less than once in 10⁸ times. */
 const timesFor = (endpoints: number): number => [1, 1, 28, 48][endpoints] ?? 64
+/** The same where endpoints take turns: others' connections come between. */
+const timesInTurn = (endpoints: number): number => (endpoints > 1 ? 4 * endpoints : 1)
 
 const usual: Omit<NodeFacts, 'interfaces' | 'localhostNodePorts' | 'nodePortAddresses'> = {
   nodeIPs: places.node.address,
@@ -84,7 +86,10 @@ export async function runRows(world: World, mode: Mode, rows: readonly Row[]): P
       for (const { row } of group) results.set(row, error as Error)
     }
   }
-  await Promise.all(backends.map((backend) => backend.cleanUp()))
+  for (const backend of backends) {
+    await backend.cleanUp()
+    await backend.close?.()
+  }
   return results
 }
 
@@ -119,7 +124,7 @@ interface Numbered {
 async function runGroup(context: Context, group: readonly Numbered[], results: Results): Promise<void> {
   const { world, mode, backends, setting } = context
   const facts = { ...usual, ...mode.facts, ...setting.facts }
-  const metrics = createProxyMetrics(mode.name.startsWith('nft') ? 'nftables' : 'iptables', () => [])
+  const metrics = createProxyMetrics(mode.proxyMode, () => [])
   const proxiers = backends.map((backend) =>
     createFamilyProxier({ backend, facts, netns: world.netns, metrics, log: silentLogger }),
   )
@@ -250,13 +255,13 @@ async function tryStep(context: StepContext, current: readonly Current[], result
   const overSctp = sent.filter(({ tried }) => tried.protocol === 'SCTP')
   const others = sent.filter(({ tried }) => tried.protocol !== 'SCTP')
   await send(others.filter(({ isFirst }) => isFirst))
-  const [refused] = await Promise.all([sctp(world, overSctp), send(others.filter(({ isFirst }) => !isFirst))])
-  const flows = await flowsIn(world)
-  const isOwn = ownAddresses(context.proxiers)
+  const [bySctp] = await Promise.all([sctp(world, overSctp), send(others.filter(({ isFirst }) => !isFirst))])
+  const flows = new Map([...(await flowsIn(world)), ...bySctp.flows])
+  const isOwn = await ownAddresses(world)
   for (const one of sent) {
     const { tried, probe, memoryKey, isKnown } = one
     const flow = flows.get(flowKey(tried.protocol, probe.from, probe.sourcePort, probe.to))
-    const isRefused = refused.has(probe.sourcePort)
+    const isRefused = bySctp.refused.has(probe.sourcePort)
     const answer = answers.get(one) ?? (isRefused ? 'refused' : 'silence')
     const kernel =
       isKnown || cannotTell(tried, flow)
@@ -280,7 +285,7 @@ function plan(context: StepContext, { row, number, step }: Current, results: Res
   if (all instanceof Error) return []
   results.set(row, all)
   return step.packets
-    .filter(({ mode = '' }) => context.mode.name.startsWith(mode))
+    .filter(({ mode = '' }) => [mode].flat().some((name) => context.mode.name.startsWith(name)))
     .flatMap((packet) => {
       const protocols = packet.protocol ? [packet.protocol] : protocolsOf(step.service ?? row.service)
       const of = packet.family ? [packet.family] : protocols.includes('SCTP') ? (['IPv4'] as const) : families
@@ -296,18 +301,20 @@ function plan(context: StepContext, { row, number, step }: Current, results: Res
     })
 }
 
-function probesOf({ ports, memory }: StepContext, number: number, tried: Tried, kinds: number): Sent[] {
+function probesOf({ mode, ports, memory }: StepContext, number: number, tried: Tried, kinds: number): Sent[] {
   const { line, family, protocol } = tried
   const { packet } = line
   const { from, to, fate, isSticky = false, flow } = packet
   const target = targetOf(number, to, family)
   // Nobody tells the sender of a packet that the router has taken.
-  const isAnswered = fate !== 'dropped' && fate !== 'untouched'
+  const isLost = typeof fate === 'object' && 'reaches' in fate && fate.isLost === true
+  const isAnswered = fate !== 'dropped' && fate !== 'untouched' && !isLost
   const endpoints = typeof fate === 'object' && 'reaches' in fate ? fate.reaches.length : 1
   const senders = sendersOf(number, from, family)
+  const enough = (mode.takesTurns ? timesInTurn : timesFor)(endpoints)
   const times =
     packet.evenly ??
-    (flow !== undefined ? 1 : senders.length > 1 ? (isSticky === true ? 2 : 1) : Math.ceil(timesFor(endpoints) / kinds))
+    (flow !== undefined ? 1 : senders.length > 1 ? (isSticky === true ? 2 : 1) : Math.ceil(enough / kinds))
   return senders.flatMap(({ room, address }) =>
     Array.from({ length: times }, (_, index): Sent => {
       const memoryKey = [number, flow, family, protocol, address].join(' ')
@@ -389,19 +396,23 @@ function tracerOf(mode: Mode, graph: ServiceGraph, proxier: FamilyProxier): Retu
   return known.get(mode) as ReturnType<Mode['tracer']>
 }
 
-async function sctp(world: World, sent: readonly Sent[]): Promise<Set<number>> {
-  if (sent.length === 0) return new Set()
+/** From which ports packets were refused, and what is tracked: other packets may take longer than IPVS knows of these. */
+async function sctp(world: World, sent: readonly Sent[]): Promise<{ refused: Set<number>; flows: Map<string, Flow> }> {
+  if (sent.length === 0) return { refused: new Set(), flows: new Map() }
   using node = openNetlink({ netns: world.netns })
   const uplink = await node.links.get('uplink')
   const where = { netns: world.netnsOf('outside'), link: 'lan', router: uplink?.mac ?? '', patienceMs: shortMs }
-  return sendSctp(
+  const refused = await sendSctp(
     sent.map(({ probe }) => probe),
     where,
   )
+  return { refused, flows: await flowsIn(world) }
 }
 
-function ownAddresses(proxiers: readonly FamilyProxier[]): (address: string) => boolean {
-  const texts = Object.values(proxiers[0]?.facts().interfaces ?? {}).flat()
-  const own = new Set(texts.map((text) => parseAddress(text.split('/')[0])?.text))
+/** Those of links that are down, too: there IPVS mode has the addresses of Services. */
+async function ownAddresses({ netns }: World): Promise<(address: string) => boolean> {
+  using node = openNetlink({ netns })
+  const found = await node.addresses.list()
+  const own = new Set(found.map(({ address }) => parseAddress(address.split('/')[0])?.text))
   return (address) => own.has(parseAddress(address)?.text)
 }
