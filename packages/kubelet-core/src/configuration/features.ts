@@ -91,6 +91,7 @@ const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
 
 /** Gates that change something here: their stages, and whether they are on when nothing is said. */
 export const chosen: Readonly<Record<string, { stage: FeatureStage; isOn: boolean }>> = {
+  CSIVolumeHealth: { stage: 'ALPHA', isOn: false },
   CPUManagerPolicyAlphaOptions: { stage: 'ALPHA', isOn: false },
   InPlacePodLevelResourcesVerticalScaling: { stage: 'BETA', isOn: true },
   MemoryQoS: { stage: 'ALPHA', isOn: false },
