@@ -13,6 +13,7 @@ import type { PluginHandler } from '../plugins/registration.ts'
 import { createAttachments } from '../storage/attach.ts'
 import { createCsiNodeKeeper, type CsiNodeKeeper } from '../storage/csi-node-keeper.ts'
 import { csiPlugins } from '../storage/csi-plugins.ts'
+import { createVolumeExpander } from '../storage/expander.ts'
 import { createVolumeMeter } from '../storage/meter.ts'
 import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
@@ -23,7 +24,7 @@ export interface KubeletStorageOptions {
   nodeName: string
   /** None: there are no claims, and no drivers are told of. */
   client: KubeClient | undefined
-  configuration: Pick<KubeletConfiguration, 'volumeStatsAggPeriod' | 'featureGates'>
+  configuration: Pick<KubeletConfiguration, 'volumeStatsAggPeriod' | 'syncFrequency' | 'featureGates'>
   objects: Pick<ObjectSource, 'token'>
   node(): Node | undefined
   /** What the node tells of itself is another: volumes in use, whether it is ready. */
@@ -31,7 +32,7 @@ export interface KubeletStorageOptions {
   /** What waited for a driver may go on. */
   driverCame(): void
   events: EventRecorder
-  metrics: Pick<KubeletMetrics, 'csiSeconds' | 'volumeStatsSeconds'>
+  metrics: Pick<KubeletMetrics, 'csiSeconds' | 'storageSeconds' | 'volumeStatsSeconds'>
   clock: Clock
   log: Logger
 }
@@ -112,12 +113,28 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     clock,
     log,
   })
+  const expander = createVolumeExpander({
+    nodeName,
+    objects,
+    csi,
+    tell,
+    tellClaim: (claim, event) => events.recordClaim(claim, event),
+    worked(driver, success, seconds) {
+      const status = success ? 'success' : 'fail-unknown'
+      const labels = { volume_plugin: `kubernetes.io/csi:${driver}`, operation_name: 'volume_fs_resize' }
+      metrics.storageSeconds.observe({ ...labels, status, migrated: 'false' }, seconds)
+    },
+    periodMs: parseDuration(configuration.syncFrequency),
+    clock,
+    log,
+  })
   return {
-    volumes: { objects, csi, attachments, meter, node, tell, clock },
+    volumes: { objects, csi, attachments, meter, expander, node, tell, clock },
     plugins,
     keeper,
     async [Symbol.asyncDispose]() {
       meter.close()
+      await expander.close()
       await keeper?.[Symbol.asyncDispose]()
       await csi.close()
     },

@@ -33,6 +33,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
     'PodLifecycleSleepActionAllowZero',
     'PodObservedGenerationTracking',
     'ProcMountType',
+    'RecoverVolumeExpansionFailure',
     'RecursiveReadOnlyMounts',
     'SidecarContainers',
     'SupplementalGroupsPolicy',
@@ -64,12 +65,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
 }
 
 const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
-  '': [
-    'KubeletTracing',
-    'MutableCSINodeAllocatableCount',
-    'RecoverVolumeExpansionFailure',
-    'SELinuxMountReadWriteOncePod',
-  ],
+  '': ['KubeletTracing', 'MutableCSINodeAllocatableCount', 'SELinuxMountReadWriteOncePod'],
   BETA: [
     'ClusterTrustBundleProjection',
     'ExtendWebSocketsToKubelet',

@@ -7,6 +7,7 @@ import { VolumeError } from '../volume/types.ts'
 import { type Attachments, NotAttachedError } from './attach.ts'
 import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClaims } from './claim.ts'
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
+import type { VolumeExpander } from './expander.ts'
 import type { MeterableVolume, VolumeMeter } from './meter.ts'
 import type { StorageObjects } from './objects.ts'
 
@@ -16,6 +17,7 @@ export interface VolumeStorage {
   csi: CsiVolumes
   attachments: Attachments
   meter: VolumeMeter
+  expander: VolumeExpander
   /** This node as last seen. */
   node(): Node | undefined
   /** Tells of a pod. */
@@ -85,7 +87,7 @@ export async function setUpCsi(
   first: boolean,
   signal: AbortSignal,
 ): Promise<{ path: string; renewAt: number }> {
-  const { objects, csi, attachments, meter, clock } = storage
+  const { objects, csi, attachments, meter, expander, clock } = storage
   const { name, volume } = plan
   refuseSecondPod(storage, name, volume, pod)
   const driver = await objects.driver(volume.driver, signal)
@@ -102,6 +104,7 @@ export async function setUpCsi(
     const message = `MapVolume.MapPodDevice succeeded for volume "${volume.specName}" volumeMapPath "${path}"`
     storage.tell(pod, { type: 'Normal', reason: 'SuccessfulMountVolume', message })
   }
+  await expander.mounted(pod, plan, signal)
   meter.follow(pod, meterable(csi, plan, pod))
   const renewAt = settings?.requiresRepublish ? clock.now() + republishMs * (1 + Math.random() / 2) : Infinity
   return { path, renewAt }
