@@ -1,6 +1,6 @@
 // Events about pods and the node: counted when they repeat, limited per object, written in the background.
 import { events as eventResource, isNotFound, isTransient, type KubeClient, mergePatch } from '@nodelet/kube-client'
-import type { Event, ObjectReference, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Event, ObjectReference, PersistentVolumeClaim, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Logger, silentLogger } from './log.ts'
 import { apiTime } from './pod/time.ts'
@@ -18,6 +18,7 @@ export interface NodeletEvent {
 export interface EventRecorder {
   record(pod: Pod, event: NodeletEvent): void
   recordNode(event: NodeletEvent): void
+  recordClaim(claim: PersistentVolumeClaim, event: NodeletEvent): void
   /** Stops; what has not been written is dropped. */
   close(): void
 }
@@ -135,6 +136,10 @@ export function createEventRecorder(options: EventOptions): EventRecorder {
       emit(reference, event)
     },
     recordNode: (event) => emit({ kind: 'Node', name: nodeName, uid: nodeName }, event),
+    recordClaim({ metadata = {} }, event) {
+      const { name, namespace, uid } = metadata
+      emit({ kind: 'PersistentVolumeClaim', apiVersion: 'v1', ...pick({ name, namespace, uid }) }, event)
+    },
     close() {
       closed = true
     },

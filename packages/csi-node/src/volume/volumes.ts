@@ -52,6 +52,8 @@ export interface CsiVolumes {
   inUse(): string[]
   /** Undefined: nothing can be known. Asked again while one call goes on, the same answer comes. @throws CsiError */
   stats(podUid: string, specName: string, signal: AbortSignal): Promise<VolumeStats | undefined>
+  /** Whether a driver has EXPAND_VOLUME. @throws CsiError */
+  expands(driver: string, signal: AbortSignal): Promise<boolean>
   /** NodeExpandVolume. @returns bytes; undefined: the driver has no EXPAND_VOLUME @throws CsiVolumeError */
   expand(expansion: Expansion, signal: AbortSignal): Promise<number | undefined>
   /** A driver has come: what failed for want of it need not wait. */
@@ -254,6 +256,8 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
       }
       return unlessAborted(asked, signal)
     },
+
+    expands: async (driver, signal) => (await driverOf(context, driver).capabilities(signal)).expand,
 
     async expand(expansion, signal) {
       const { volume, pod } = expansion

@@ -3,6 +3,8 @@ import { createCsiDrivers, createCsiVolumes } from '@nodelet/csi-node'
 import type { KubeClient } from '@nodelet/kube-client'
 import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
+import type { KubeletConfiguration } from '../configuration/kubelet-configuration.ts'
+import { parseDuration } from '../duration.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
@@ -11,6 +13,8 @@ import type { PluginHandler } from '../plugins/registration.ts'
 import { createAttachments } from '../storage/attach.ts'
 import { createCsiNodeKeeper, type CsiNodeKeeper } from '../storage/csi-node-keeper.ts'
 import { csiPlugins } from '../storage/csi-plugins.ts'
+import { createVolumeExpander } from '../storage/expander.ts'
+import { createVolumeMeter } from '../storage/meter.ts'
 import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
 import { secretData } from '../volume/payload.ts'
@@ -20,6 +24,7 @@ export interface KubeletStorageOptions {
   nodeName: string
   /** None: there are no claims, and no drivers are told of. */
   client: KubeClient | undefined
+  configuration: Pick<KubeletConfiguration, 'volumeStatsAggPeriod' | 'syncFrequency' | 'featureGates'>
   objects: Pick<ObjectSource, 'token'>
   node(): Node | undefined
   /** What the node tells of itself is another: volumes in use, whether it is ready. */
@@ -27,7 +32,7 @@ export interface KubeletStorageOptions {
   /** What waited for a driver may go on. */
   driverCame(): void
   events: EventRecorder
-  metrics: Pick<KubeletMetrics, 'csiSeconds'>
+  metrics: Pick<KubeletMetrics, 'csiSeconds' | 'storageSeconds' | 'volumeStatsSeconds'>
   clock: Clock
   log: Logger
 }
@@ -45,7 +50,7 @@ const usualTokenSeconds = 3600
 
 /** @throws Error when what is mounted cannot be read from the disk */
 export async function openStorage(options: KubeletStorageOptions): Promise<KubeletStorage> {
-  const { rootDir, nodeName, client, node, nodeTells, driverCame, events, metrics, clock, log } = options
+  const { rootDir, nodeName, client, configuration, node, nodeTells, driverCame, events, metrics, clock, log } = options
   const objects = client ? createStorageObjects(client) : noStorageObjects
   const drivers = createCsiDrivers({
     log,
@@ -100,11 +105,36 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     log,
   })
   const tell: VolumeStorage['tell'] = (pod, event) => events.record(pod, event)
+  const meter = createVolumeMeter({
+    periodMs: parseDuration(configuration.volumeStatsAggPeriod),
+    tellsHealth: configuration.featureGates['CSIVolumeHealth'] ?? false,
+    tell,
+    measured: (metric_source, seconds) => metrics.volumeStatsSeconds.observe({ metric_source }, seconds),
+    clock,
+    log,
+  })
+  const expander = createVolumeExpander({
+    nodeName,
+    objects,
+    csi,
+    tell,
+    tellClaim: (claim, event) => events.recordClaim(claim, event),
+    worked(driver, success, seconds) {
+      const status = success ? 'success' : 'fail-unknown'
+      const labels = { volume_plugin: `kubernetes.io/csi:${driver}`, operation_name: 'volume_fs_resize' }
+      metrics.storageSeconds.observe({ ...labels, status, migrated: 'false' }, seconds)
+    },
+    periodMs: parseDuration(configuration.syncFrequency),
+    clock,
+    log,
+  })
   return {
-    volumes: { objects, csi, attachments, node, tell, clock },
+    volumes: { objects, csi, attachments, meter, expander, node, tell, clock },
     plugins,
     keeper,
     async [Symbol.asyncDispose]() {
+      meter.close()
+      await expander.close()
       await keeper?.[Symbol.asyncDispose]()
       await csi.close()
     },

@@ -21,6 +21,7 @@ import { canonicalReference } from '../pod/image-reference.ts'
 import { reservedOf } from '../resource/reserved.ts'
 import { imageVolumes } from '../volume/image-volume.ts'
 import type { HealthCheck } from '../server/health.ts'
+import type { VolumeMeter } from '../storage/meter.ts'
 import { createStatsProvider, type StatsProvider } from '../stats/provider.ts'
 
 export interface UpkeepOptions {
@@ -38,6 +39,8 @@ export interface UpkeepOptions {
   /** That of all pods. */
   podsCgroup: string
   counts: CountFacts
+  /** How full volumes are that tell it. */
+  meter: Pick<VolumeMeter, 'of' | 'all'>
   /** These images were there then. */
   imagesSeen(ids: ReadonlySet<string>, thenMs: number): Promise<void>
   health(): readonly HealthCheck[]
@@ -109,6 +112,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     podLogsDir,
     volumeStatsMs: parseDuration(configuration.volumeStatsAggPeriod),
     measuredVolume: (seconds) => metrics.volumeStatsSeconds.observe({ metric_source: 'du' }, seconds),
+    volumes: (podUid) => options.meter.of(podUid),
     pods: () => manager.pods(),
     clock,
   })
@@ -151,6 +155,7 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
     features: featuresOf(configuration),
     cgroupVersion: cgroups.version,
     counts: options.counts,
+    volumes: () => options.meter.all(),
     health: options.health,
     expires: options.expires,
     log,

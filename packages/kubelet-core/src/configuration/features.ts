@@ -33,6 +33,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
     'PodLifecycleSleepActionAllowZero',
     'PodObservedGenerationTracking',
     'ProcMountType',
+    'RecoverVolumeExpansionFailure',
     'RecursiveReadOnlyMounts',
     'SidecarContainers',
     'SupplementalGroupsPolicy',
@@ -64,12 +65,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
 }
 
 const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
-  '': [
-    'KubeletTracing',
-    'MutableCSINodeAllocatableCount',
-    'RecoverVolumeExpansionFailure',
-    'SELinuxMountReadWriteOncePod',
-  ],
+  '': ['KubeletTracing', 'MutableCSINodeAllocatableCount', 'SELinuxMountReadWriteOncePod'],
   BETA: [
     'ClusterTrustBundleProjection',
     'ExtendWebSocketsToKubelet',
@@ -91,6 +87,7 @@ const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
 
 /** Gates that change something here: their stages, and whether they are on when nothing is said. */
 export const chosen: Readonly<Record<string, { stage: FeatureStage; isOn: boolean }>> = {
+  CSIVolumeHealth: { stage: 'ALPHA', isOn: false },
   CPUManagerPolicyAlphaOptions: { stage: 'ALPHA', isOn: false },
   InPlacePodLevelResourcesVerticalScaling: { stage: 'BETA', isOn: true },
   MemoryQoS: { stage: 'ALPHA', isOn: false },

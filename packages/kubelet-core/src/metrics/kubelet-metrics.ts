@@ -8,9 +8,10 @@ import { nodeMetrics, type NodeMetrics } from './node-metrics.ts'
 import { startupMetrics, type StartupMetrics } from './node-startup.ts'
 import { podMetrics, type PodMetrics } from './pod-metrics.ts'
 import { shareMetrics, type ShareMetrics } from './share-metrics.ts'
+import { volumeMetrics, type VolumeMetrics } from './volume-metrics.ts'
 
 export interface KubeletMetrics
-  extends ClientMetrics, CsiMetrics, DraMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics {
+  extends ClientMetrics, CsiMetrics, DraMetrics, PodMetrics, NodeMetrics, ShareMetrics, StartupMetrics, VolumeMetrics {
   /** Of `/metrics`. */
   registry: Registry
   /** Of `/metrics/probes`. */
@@ -51,6 +52,7 @@ export function createKubeletMetrics(): KubeletMetrics {
     ...shareMetrics(families),
     ...draMetrics(families),
     ...csiMetrics(families),
+    ...volumeMetrics(families),
     probeResults: ofProbes.counter('prober_probe_total', 'Probes by what they came to', [
       'probe_type',
       'result',

@@ -11,6 +11,8 @@ import { cadvisorPage, type RuntimeMetrics } from './cadvisor-page.ts'
 import type { KubeletMetrics } from './kubelet-metrics.ts'
 import { type CountedPod, type CountFacts, countPods } from './pod-counts.ts'
 import { resourcePage } from './resource-page.ts'
+import { showVolumes } from './volume-metrics.ts'
+import type { MeteredVolume } from '../storage/meter.ts'
 
 export type MetricsPage = 'kubelet' | 'cadvisor' | 'resource' | 'probes' | 'slis'
 
@@ -26,6 +28,8 @@ export interface MetricsPagesOptions {
   cgroupVersion: 1 | 2
   pods(): readonly CountedPod[]
   counts: CountFacts
+  /** Of all pods, as last measured. */
+  volumes(): readonly MeteredVolume[]
   health(): readonly HealthCheck[]
   /** When certificates end that are renewed, in milliseconds since the epoch. */
   expires(): { client: number | undefined; server: number | undefined }
@@ -53,6 +57,7 @@ export function createMetricsPages(options: MetricsPagesOptions): MetricsPages {
 
   const kubelet = async (): Promise<string> => {
     countPods(metrics, options.pods(), options.counts)
+    showVolumes(metrics, options.volumes())
     measureProcess(metrics, delay)
     const { client = Infinity, server = Infinity } = options.expires()
     metrics.clientTtlSeconds.set((client - Date.now()) / 1000)

@@ -2,6 +2,7 @@
 import type { ContainerStats, PodSandboxStats, RuntimeService } from '@nodelet/cri-api'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { containerNameLabel, podUidLabel } from '../pod/labels.ts'
+import type { MeteredVolume } from '../storage/meter.ts'
 import type { PodDisk, PodDisks } from './pod-disk.ts'
 
 export interface PodStats {
@@ -11,17 +12,20 @@ export interface PodStats {
   /** Those that run, by name. */
   containers: ReadonlyMap<string, ContainerStats>
   disk: PodDisk
+  /** Volumes that tell of themselves, as last measured. */
+  volumes: readonly MeteredVolume[]
 }
 
 export interface PodStatsOptions {
   runtime: Pick<RuntimeService, 'listPodSandboxStats'>
   disks: PodDisks
+  volumes(podUid: string): readonly MeteredVolume[]
   pods(): readonly Pod[]
 }
 
 /** By UID. @param maxAgeMs how old measurements of disks may be */
 export async function readPodStats(
-  { runtime, disks, pods }: PodStatsOptions,
+  { runtime, disks, volumes, pods }: PodStatsOptions,
   maxAgeMs: number,
   signal: AbortSignal,
 ): Promise<Map<string, PodStats>> {
@@ -37,6 +41,7 @@ export async function readPodStats(
       sandboxes,
       containers: new Map(containers.map((one) => [one.attributes?.labels[containerNameLabel] ?? '', one])),
       disk: await disks.measure(pod, maxAgeMs, signal),
+      volumes: volumes(uid),
     })
   }
   disks.keep(new Set(all.keys()))

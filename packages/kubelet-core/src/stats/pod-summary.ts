@@ -2,6 +2,7 @@
 import type { ContainerStats, CpuUsage, LinuxPodSandboxStats, MemoryUsage, PsiStats, SwapUsage } from '@nodelet/cri-api'
 import type { DiskUsage } from '../eviction/usage.ts'
 import { apiTime } from '../pod/time.ts'
+import type { MeteredVolume } from '../storage/meter.ts'
 import type { DiskUsed } from './disk-usage.ts'
 import type { PodStats } from './pod-stats.ts'
 import type { CpuRates } from './rates.ts'
@@ -14,6 +15,7 @@ import type {
   PodJson,
   Psi,
   SwapJson,
+  VolumeJson,
 } from './summary-types.ts'
 
 export interface Disks {
@@ -134,7 +136,7 @@ function ephemeralJson({ containers, disk }: PodStats, nodefs: DiskUsage): FsJso
 
 /** @param brief cpu and memory alone, as `?only_cpu_and_memory=true` asks */
 export function podJson(stats: PodStats, disks: Disks, rates: CpuRates, brief: boolean): PodJson {
-  const { pod, sandboxes, containers, disk } = stats
+  const { pod, sandboxes, containers, disk, volumes } = stats
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {}
   const linux = sandboxes[0]?.linux
   const all = [...containers].map(([one, own]) => containerJson(one, own, stats, disks, rates))
@@ -149,7 +151,8 @@ export function podJson(stats: PodStats, disks: Disks, rates: CpuRates, brief: b
     ...podSwap(all),
   }
   if (brief) return base
-  const volume = [...disk.volumes].map(([own, used]) => ({ ...fsJson(disk.timeMs, used.filesystem, used), name: own }))
+  const kept = [...disk.volumes].map(([own, used]) => ({ ...fsJson(disk.timeMs, used.filesystem, used), name: own }))
+  const volume: VolumeJson[] = [...kept, ...volumes.map(volumeJson)]
   const count = linux?.process?.processCount?.value
   return {
     ...base,
@@ -158,6 +161,19 @@ export function podJson(stats: PodStats, disks: Disks, rates: CpuRates, brief: b
     ...(volume.length > 0 && { volume }),
     'ephemeral-storage': ephemeralJson(stats, disks.nodefs),
     ...(count !== undefined && { process_stats: { process_count: Number(count) } }),
+  }
+}
+
+/** One that tells of itself: what it does not tell is left out. */
+export function volumeJson({ name, claim, timeMs, stats }: MeteredVolume): VolumeJson {
+  const { bytes, inodes, condition } = stats
+  return {
+    time: apiTime(timeMs),
+    ...(bytes && { availableBytes: bytes.available, capacityBytes: bytes.total, usedBytes: bytes.used }),
+    ...(inodes && { inodesFree: inodes.available, inodes: inodes.total, inodesUsed: inodes.used }),
+    name,
+    ...(claim && { pvcRef: claim }),
+    ...(condition && { volumeHealthStats: { abnormal: condition.abnormal } }),
   }
 }
 

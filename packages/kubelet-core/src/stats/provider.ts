@@ -4,6 +4,7 @@ import type { Cgroups } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
 import type { NodeUsage, PodUsage } from '../eviction/usage.ts'
+import type { MeteredVolume } from '../storage/meter.ts'
 import { createImageFolder } from './image-folder.ts'
 import { nodeJson } from './node-summary.ts'
 import { readNodeUsage } from './node-usage.ts'
@@ -28,6 +29,8 @@ export interface StatsOptions {
   volumeStatsMs: number
   /** Told how long it took to measure a volume. */
   measuredVolume?(seconds: number): void
+  /** Those of a pod that tell of themselves, as last measured. */
+  volumes(podUid: string): readonly MeteredVolume[]
   /** Of this node, with their status. */
   pods(): readonly Pod[]
   clock: Clock
@@ -44,7 +47,7 @@ export interface StatsProvider {
 }
 
 export function createStatsProvider(options: StatsOptions): StatsProvider {
-  const { nodeName, runtime, cgroups, podsCgroup, podsMemoryBytes, rootDir, pods, clock } = options
+  const { nodeName, runtime, cgroups, podsCgroup, podsMemoryBytes, rootDir, volumes, pods, clock } = options
   const disks = createPodDisks(options, clock)
   const rates = createCpuRates()
   const imageFolder = createImageFolder(options.imageService)
@@ -55,7 +58,7 @@ export function createStatsProvider(options: StatsOptions): StatsProvider {
     return readNodeUsage({ rootDir, imageFolder, pods: shared, now: () => clock.now() }, signal)
   }
   const podStats = async (maxAgeMs: number, signal: AbortSignal): Promise<Map<string, PodStats>> =>
-    readPodStats({ runtime, disks, pods }, maxAgeMs, signal)
+    readPodStats({ runtime, disks, volumes, pods }, maxAgeMs, signal)
   return {
     nodeUsage,
     async podUsage(signal) {

@@ -67,6 +67,12 @@ export interface ContainerJson {
   swap?: SwapJson
 }
 
+export type VolumeJson = FsJson & {
+  name: string
+  pvcRef?: { name: string; namespace: string }
+  volumeHealthStats?: { abnormal: boolean }
+}
+
 export interface PodJson {
   podRef: { name: string; namespace: string; uid: string }
   startTime: string | null
@@ -75,7 +81,7 @@ export interface PodJson {
   memory?: MemoryJson
   io?: { time: string; psi?: Psi }
   network?: NetworkJson
-  volume?: (FsJson & { name: string; pvcRef?: { name: string; namespace: string } })[]
+  volume?: VolumeJson[]
   'ephemeral-storage'?: FsJson
   process_stats?: { process_count: number }
   swap?: SwapJson

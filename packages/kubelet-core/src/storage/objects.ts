@@ -4,6 +4,7 @@ import {
   isNotFound,
   type KubeClient,
   type KubeObject,
+  mergePatch,
   type ObjectRef,
   persistentVolumeClaims,
   persistentVolumes,
@@ -21,9 +22,11 @@ export interface StorageObjects {
   driver(name: string, signal: AbortSignal): Promise<CSIDriver | undefined>
   attachment(name: string, signal: AbortSignal): Promise<VolumeAttachment | undefined>
   secret(namespace: string, name: string, signal: AbortSignal): Promise<Secret | undefined>
+  /** @param status a merge patch @throws StatusError: also when the claim is not the one that was read any more */
+  patchClaimStatus(claim: PersistentVolumeClaim, status: object, signal: AbortSignal): Promise<PersistentVolumeClaim>
 }
 
-export function createStorageObjects(client: Pick<KubeClient, 'get'>): StorageObjects {
+export function createStorageObjects(client: Pick<KubeClient, 'get' | 'patch'>): StorageObjects {
   const read = async <T extends KubeObject>(resource: Resource<T>, ref: ObjectRef, signal: AbortSignal) => {
     try {
       return await client.get(resource, ref, { signal })
@@ -38,6 +41,11 @@ export function createStorageObjects(client: Pick<KubeClient, 'get'>): StorageOb
     driver: async (name, signal) => read(csiDrivers, { name }, signal),
     attachment: async (name, signal) => read(volumeAttachments, { name }, signal),
     secret: async (namespace, name, signal) => read(secrets, { namespace, name }, signal),
+    async patchClaimStatus({ metadata = {} }, status, signal) {
+      const { name = '', namespace = '', uid, resourceVersion } = metadata
+      const patch = mergePatch({ metadata: { uid, resourceVersion }, status })
+      return client.patch(persistentVolumeClaims, { name, namespace }, patch, { subresource: 'status', signal })
+    },
   }
 }
 
@@ -52,4 +60,5 @@ export const noStorageObjects: StorageObjects = {
   driver: unable,
   attachment: unable,
   secret: unable,
+  patchClaimStatus: unable,
 }

@@ -7,6 +7,8 @@ import { VolumeError } from '../volume/types.ts'
 import { type Attachments, NotAttachedError } from './attach.ts'
 import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClaims } from './claim.ts'
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
+import type { VolumeExpander } from './expander.ts'
+import type { MeterableVolume, VolumeMeter } from './meter.ts'
 import type { StorageObjects } from './objects.ts'
 
 /** What volumes of claims and of drivers need. */
@@ -14,6 +16,8 @@ export interface VolumeStorage {
   objects: StorageObjects
   csi: CsiVolumes
   attachments: Attachments
+  meter: VolumeMeter
+  expander: VolumeExpander
   /** This node as last seen. */
   node(): Node | undefined
   /** Tells of a pod. */
@@ -78,12 +82,13 @@ export function checkNode(bound: BoundVolume | undefined, node: Node | undefined
 /** @returns where it is, and when to look at it again @throws VolumeError, CsiVolumeError */
 export async function setUpCsi(
   storage: VolumeStorage,
-  { name, volume }: CsiPlan,
+  plan: CsiPlan,
   pod: Pod,
   first: boolean,
   signal: AbortSignal,
 ): Promise<{ path: string; renewAt: number }> {
-  const { objects, csi, attachments, clock } = storage
+  const { objects, csi, attachments, meter, expander, clock } = storage
+  const { name, volume } = plan
   refuseSecondPod(storage, name, volume, pod)
   const driver = await objects.driver(volume.driver, signal)
   const settings = driverSettings(driver)
@@ -99,8 +104,23 @@ export async function setUpCsi(
     const message = `MapVolume.MapPodDevice succeeded for volume "${volume.specName}" volumeMapPath "${path}"`
     storage.tell(pod, { type: 'Normal', reason: 'SuccessfulMountVolume', message })
   }
+  await expander.mounted(pod, plan, signal)
+  meter.follow(pod, meterable(csi, plan, pod))
   const renewAt = settings?.requiresRepublish ? clock.now() + republishMs * (1 + Math.random() / 2) : Infinity
   return { path, renewAt }
+}
+
+const meterable = (csi: CsiVolumes, { name, volume, bound }: CsiPlan, pod: Pod): MeterableVolume => ({
+  name,
+  claim: claimRef(bound),
+  source: volume.driver,
+  measure: async (signal) => csi.stats(pod.metadata?.uid ?? '', volume.specName, signal),
+})
+
+/** As a pod's statistics name it. */
+export function claimRef(bound: BoundVolume | undefined): MeterableVolume['claim'] {
+  const { name = '', namespace = '' } = bound?.claim.metadata ?? {}
+  return bound && { name, namespace }
 }
 
 function waitError(name: string, { specName, volumeMode }: CsiPlan['volume'], cause: unknown): VolumeError {

@@ -181,6 +181,8 @@ function volumeError(name: string, cause: unknown): VolumeError {
 async function unmountPod(context: Context, podUid: string): Promise<void> {
   const entry = context.entries.get(podUid)
   const tearDown = async (): Promise<void> => {
+    context.storage?.meter.release(podUid)
+    context.storage?.expander.release(podUid)
     await tearDownPod(context.rootDir, podUid, context.storage?.csi)
     context.storage?.attachments.release(podUid)
   }

@@ -1,9 +1,11 @@
 // Makes one volume ready. Safe to run again, and after a kill at any step.
+import type { VolumeStats } from '@nodelet/csi-node'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
+import { readVolume } from '../stats/filesystem.ts'
 import { setUpLocal } from '../storage/local.ts'
 import { setUpNfs } from '../storage/nfs.ts'
-import { checkNode, setUpCsi, type VolumeStorage } from '../storage/storage.ts'
+import { checkNode, claimRef, setUpCsi, type VolumeStorage } from '../storage/storage.ts'
 import { makeVolumeFolder, writeAtomicFolder } from './atomic-folder.ts'
 import { volumePath } from './folders.ts'
 import { prepareHostPath } from './host-path.ts'
@@ -47,7 +49,13 @@ export async function setUpVolume(
   if (plan.kind === 'files') return { path, renewAt: await setUpFiles(plan, path, pod, context, signal) }
   if (plan.kind === 'local') {
     const tell = (event: NodeletEvent): void => context.storage?.tell(pod, event)
-    return { path: await setUpLocal(plan, path, pod, tell, signal), renewAt: Infinity }
+    const ready = await setUpLocal(plan, path, pod, tell, signal)
+    const { name, bound } = plan
+    const measure = async (): Promise<VolumeStats> => readVolume(ready)
+    if (plan.volumeMode === 'Filesystem') {
+      context.storage?.meter.follow(pod, { name, claim: claimRef(bound), source: 'statfs', measure })
+    }
+    return { path: ready, renewAt: Infinity }
   }
   if (plan.kind === 'nfs') await setUpNfs(plan, path, signal)
   else if (plan.kind === 'hostPath') await prepareHostPath(plan)

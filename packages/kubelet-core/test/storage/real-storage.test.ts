@@ -14,6 +14,8 @@ import {
   volumeAttachments,
 } from '@nodelet/kube-client'
 import { attachmentName } from '@nodelet/csi-node'
+import { openController } from '@nodelet/csi-node/controller'
+import { createHostpathDriver } from '@nodelet/csi-node/hostpath'
 import {
   createDriver,
   CsiError,
@@ -26,6 +28,7 @@ import {
 } from '@nodelet/csi-node/sdk'
 import { attachLoop, detachLoop, loopsOf, readLoops, readMountInfo, unmount } from '@nodelet/linux'
 import type { PersistentVolumeSpec, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Summary } from '../../src/stats/summary-types.ts'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { tmpfs } from '../../../../examples/csi-tmpfs/tmpfs.ts'
 import { isReady, namespace, startWholeCluster, stay, type WholeCluster } from '../whole-cluster.ts'
@@ -79,12 +82,15 @@ async function drive(name: string): Promise<void> {
   served.push(await driver.serve({ rootDir: root(), endpoint: join(root(), 'plugins', name, 'csi.sock') }))
 }
 
-const [disk, attached] = ['disk.example.com', 'attached.example.com']
+const [disk, attached, hostpath] = ['disk.example.com', 'attached.example.com', 'hostpath.csi.k8s.io']
 
 beforeAll(async () => {
-  world = await startWholeCluster()
-  for (const name of [disk, tmpfs.name]) {
-    const volumeLifecycleModes = name === disk ? ['Persistent'] : ['Ephemeral']
+  // What is looked at time and again, is so often.
+  world = await startWholeCluster({
+    configuration: { syncFrequency: '1s', volumeStatsAggPeriod: '500ms', featureGates: { CSIVolumeHealth: true } },
+  })
+  for (const name of [disk, tmpfs.name, hostpath]) {
+    const volumeLifecycleModes = name === tmpfs.name ? ['Ephemeral'] : ['Persistent']
     await world.admin.create(csiDrivers, {
       metadata: { name },
       spec: { attachRequired: false, podInfoOnMount: true, volumeLifecycleModes },
@@ -92,6 +98,8 @@ beforeAll(async () => {
   }
   await drive(disk)
   await drive(attached)
+  const driver = createHostpathDriver({ stateDir: join(world.folder, 'hostpath'), nodeId: 'node-1' })
+  served.push(await driver.serve({ rootDir: root(), endpoint: join(root(), 'plugins/hostpath/csi.sock') }))
   served.push(await tmpfs.serve({ rootDir: root(), endpoint: join(root(), 'plugins/tmpfs/csi.sock') }))
 })
 afterAll(async () => {
@@ -106,10 +114,10 @@ afterAll(async () => {
 })
 
 /** A volume with a claim bound to it, as controllers would have them. */
-async function claim(name: string, source: Partial<PersistentVolumeSpec>): Promise<void> {
+async function claim(name: string, source: Partial<PersistentVolumeSpec>, storage = '1Gi'): Promise<void> {
   const { admin } = world
   const accessModes = ['ReadWriteOnce']
-  const size = { storage: '1Gi' }
+  const size = { storage }
   const bound = await admin.create(persistentVolumeClaims, {
     metadata: { name, namespace },
     spec: { accessModes, resources: { requests: size }, volumeName: `pv-${name}`, storageClassName: '' },
@@ -158,7 +166,9 @@ const inPod = (pod: Pod): string => `/pods/${pod.metadata?.uid}/volumes/kubernet
 
 it('drivers are known to the API server: CSINode, annotation and labels of the Node, which is ready', async () => {
   const names = async () => (await world.admin.get(csiNodes, { name: 'node-1' })).spec.drivers.map(({ name }) => name)
-  await expect.poll(async () => (await names()).toSorted(), { timeout: 20_000 }).toEqual([attached, disk, tmpfs.name])
+  await expect
+    .poll(async () => (await names()).toSorted(), { timeout: 20_000 })
+    .toEqual([attached, disk, hostpath, tmpfs.name])
   const node = await world.admin.get(nodes, { name: 'node-1' })
   const { metadata, spec } = await world.admin.get(csiNodes, { name: 'node-1' })
   expect(metadata?.ownerReferences).toEqual([
@@ -212,6 +222,80 @@ it('an inline volume is in memory, and of its size', async () => {
   expect(found).toMatchObject([{ type: 'tmpfs', superOptions: expect.arrayContaining(['size=2048k']) as unknown }])
   await end('inline')
   expect(await mounts()).toEqual([])
+})
+
+it('a volume tells how full it is; it grows while it is mounted, and what grew before grows when it is mounted', async () => {
+  const { admin } = world
+  const signal = AbortSignal.timeout(60_000)
+  const controller = openController({ name: hostpath, endpoint: join(root(), 'plugins/hostpath/csi.sock') })
+  const capability = { volumeMode: 'Filesystem', accessMode: 'SINGLE_NODE_WRITER', fsType: 'xfs' } as const
+  const wanted = {
+    name: 'grow',
+    requiredBytes: 320 << 20,
+    capabilities: [capability],
+    parameters: { backing: 'image' },
+  }
+  const { volumeId } = await controller.createVolume(wanted, signal)
+  await claim('grow', { csi: { driver: hostpath, volumeHandle: volumeId, fsType: 'xfs' } }, '320Mi')
+  /** As a resizer does. */
+  const grow = async (mebibytes: number): Promise<void> => {
+    const storage = `${mebibytes}Mi`
+    await controller.expandVolume({ volumeId, requiredBytes: mebibytes << 20, capability }, signal)
+    await admin.patch(persistentVolumes, { name: 'pv-grow' }, mergePatch({ spec: { capacity: { storage } } }))
+    const status = {
+      allocatedResources: { storage },
+      allocatedResourceStatuses: { storage: 'NodeResizePending' },
+      conditions: [{ type: 'FileSystemResizePending', status: 'True' }],
+    }
+    const ref = { name: 'grow', namespace }
+    await admin.patch(persistentVolumeClaims, ref, mergePatch({ status }), { subresource: 'status' })
+  }
+  const status = async () => (await admin.get(persistentVolumeClaims, { name: 'grow', namespace })).status
+  const get = async (path: string): Promise<string> =>
+    (await admin.raw({ path: `/api/v1/nodes/node-1/proxy${path}` })).body.text()
+  const shown = async (pod: string) =>
+    (JSON.parse(await get('/stats/summary')) as Summary).pods
+      .find(({ podRef }) => podRef.name === pod)
+      ?.volume?.find(({ name }) => name === 'v')
+  const holds = (mebibytes: number) => async (): Promise<boolean> => {
+    const { capacityBytes = 0 } = (await shown('grower')) ?? {}
+    return capacityBytes > (mebibytes << 20) * 0.75 && capacityBytes <= mebibytes << 20
+  }
+
+  const pod = await world.create('grower', writer('grow', 'head -c 3000000 /dev/zero > /data/file'))
+  await world.watched(pod, isReady)
+  await expect.poll(holds(320), { timeout: 20_000 }).toBe(true)
+  await expect.poll(async () => ((await shown('grower'))?.usedBytes ?? 0) > 3_000_000, { timeout: 20_000 }).toBe(true)
+  const volume = await shown('grower')
+  expect(volume).toMatchObject({ pvcRef: { name: 'grow', namespace }, volumeHealthStats: { abnormal: false } })
+  expect((volume?.inodesFree ?? 0) + (volume?.inodesUsed ?? 0)).toBe(volume?.inodes)
+
+  await grow(640)
+  await expect.poll(async () => (await status())?.capacity, { timeout: 20_000 }).toEqual({ storage: '640Mi' })
+  expect(await status()).toMatchObject({ allocatedResources: { storage: '640Mi' } })
+  expect(Object.keys((await status()) ?? {})).not.toContain('allocatedResourceStatuses')
+  expect(Object.keys((await status()) ?? {})).not.toContain('conditions')
+  await expect.poll(holds(640), { timeout: 20_000 }).toBe(true)
+  const [reason, succeeded] = ['FileSystemResizeSuccessful', 'MountVolume.NodeExpandVolume succeeded for volume']
+  for (const name of ['grower', 'grow']) {
+    await expect
+      .poll(async () => messages(name, reason), { timeout: 20_000 })
+      .toEqual([`${succeeded} "pv-grow" node-1`])
+  }
+  const page = await get('/metrics')
+  const { capacityBytes } = (await shown('grower')) ?? {}
+  const labels = `{namespace="${namespace}",persistentvolumeclaim="grow"}`
+  expect(page).toContain(`kubelet_volume_stats_capacity_bytes${labels} ${capacityBytes}\n`)
+  expect(page).toContain(`kubelet_volume_stats_health_status_abnormal${labels} 0\n`)
+  await end('grower')
+
+  await grow(960)
+  const next = await world.create('grown', writer('grow', ':'))
+  await world.watched(next, isReady)
+  expect((await status())?.capacity).toEqual({ storage: '960Mi' })
+  await end('grown')
+  expect(await mounts()).toEqual([])
+  await controller.deleteVolume({ volumeId }, signal)
 })
 
 it('a volume that has to be attached waits for it, and says so to the controller', async () => {
