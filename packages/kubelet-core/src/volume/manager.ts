@@ -6,7 +6,7 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { CsiVolumeError } from '@nodelet/csi-node'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
-import type { ObjectSource } from '../objects.ts'
+import type { ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
 import { bindClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
@@ -90,7 +90,10 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     leaving: new Map(),
     storage: options.storage,
   }
-  const stopWatching = objects.onChange((kind, namespace, name) => spread(context, kind, namespace, name))
+  const stopWatching = objects.onChange(
+    (kind, namespace, name) => spread(context, kind, namespace, name),
+    () => shownBy(context),
+  )
   return {
     mount: (pod, signal) => mountPod(context, pod, signal),
     unmount: (podUid) => unmountPod(context, podUid),
@@ -247,6 +250,17 @@ function inTurn<Result>(entry: Entry, work: () => Promise<Result>): Promise<Resu
   const done = (): void => {}
   entry.tail = result.then(done, done)
   return result
+}
+
+/** Of what the pods' volumes are made. */
+function* shownBy({ entries }: Context): Iterable<ReferredObject> {
+  for (const { pod, plans } of entries.values()) {
+    const namespace = pod.metadata?.namespace ?? 'default'
+    for (const source of plans.flatMap((plan) => (plan.kind === 'files' ? plan.sources : []))) {
+      if (source.kind === 'ConfigMap' || source.kind === 'Secret')
+        yield { namespace, kind: source.kind, name: source.name }
+    }
+  }
 }
 
 /** An object changed: pods that show it are brought up to date. */
