@@ -155,21 +155,28 @@ async function setUpAll(
   signal: AbortSignal,
 ): Promise<Map<string, string>> {
   signal.throwIfAborted()
-  const results = await Promise.allSettled(
+  const failed = new AbortController()
+  let failure: VolumeError | undefined
+  const mounted = new Map<string, string>()
+  // A driver goes on with what it was asked: only the wait for it ends when the pod has to be told of something else.
+  const unlessFailed = AbortSignal.any([signal, failed.signal])
+  await Promise.all(
     plans.map(async (plan) => {
       const first = !entry.ready.has(plan.name)
       const tell = timed(context, pluginOf(plan), 'volume_mount')
-      const { path, renewAt } = await tell(setUpVolume(plan, entry.pod, context, first, signal))
-      entry.ready.set(plan.name, renewAt)
-      return [plan.name, path] as const
+      const patience = plan.kind === 'csi' ? unlessFailed : signal
+      try {
+        const { path, renewAt } = await tell(setUpVolume(plan, entry.pod, context, first, patience))
+        entry.ready.set(plan.name, renewAt)
+        mounted.set(plan.name, path)
+      } catch (error) {
+        failure ??= volumeError(plan.name, error)
+        failed.abort(failure)
+      }
     }),
   )
-  return new Map(
-    results.map((result, index) => {
-      if (result.status === 'fulfilled') return result.value
-      throw volumeError(plans[index]?.name ?? '', result.reason)
-    }),
-  )
+  if (failure) throw failure
+  return mounted
 }
 
 /** What was thrown, as a pod's event tells it. */
