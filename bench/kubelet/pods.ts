@@ -1,7 +1,7 @@
 // Pods through the API, as a client sees them come and go.
 import { pods, strategicPatch } from '@nodelet/kube-client'
 import type { Informer, KubeClient } from '@nodelet/kube-client'
-import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
 
 const port = 8080
 const probes = {
@@ -18,8 +18,8 @@ export interface Api {
   image: string
 }
 
-/** One container that ends at once when it is told to; with two probes it serves them too. */
-const podOf = (name: string, image: string, probed: boolean): Pod => ({
+/** One container that ends at once when it is told to; with two probes it serves them too. Volumes are at `/NAME`. */
+const podOf = (name: string, image: string, probed: boolean, volumes: readonly Volume[]): Pod => ({
   apiVersion: 'v1',
   kind: 'Pod',
   metadata: { name, namespace: 'default' },
@@ -32,8 +32,12 @@ const podOf = (name: string, image: string, probed: boolean): Pod => ({
         imagePullPolicy: 'IfNotPresent',
         command: ['/bin/sh', '-c', `trap 'exit 0' TERM; ${probed ? serve : ''}sleep 100000 & wait`],
         ...(probed && probes),
+        ...(volumes.length > 0 && {
+          volumeMounts: volumes.map((volume) => ({ name: volume.name, mountPath: `/${volume.name}` })),
+        }),
       },
     ],
+    ...(volumes.length > 0 && { volumes: [...volumes] }),
   },
 })
 
@@ -41,7 +45,7 @@ const podOf = (name: string, image: string, probed: boolean): Pod => ({
 export async function run(
   { client, informer, image }: Api,
   names: readonly string[],
-  { probed = false } = {},
+  { probed = false, volumes = [] }: { probed?: boolean; volumes?: readonly Volume[] } = {},
 ): Promise<number[]> {
   const begun = new Map<string, number>()
   const waiting = new Map(names.map((name) => [name, Promise.withResolvers<number>()]))
@@ -55,7 +59,7 @@ export async function run(
   try {
     const create = async (name: string): Promise<void> => {
       begun.set(name, performance.now())
-      await client.create(pods, podOf(name, image, probed))
+      await client.create(pods, podOf(name, image, probed, volumes))
     }
     await Promise.all(names.map(create))
     return await Promise.all([...waiting.values()].map(async ({ promise }) => promise))

@@ -9,7 +9,7 @@ import { cachedReader, freshReader } from './object-reader/cached.ts'
 import type { ObjectReader } from './object-reader/reader.ts'
 import { watchedReader } from './object-reader/watched.ts'
 import { type Logger, silentLogger } from './log.ts'
-import type { ObjectSource } from './objects.ts'
+import type { ObjectSource, ReferredObject } from './objects.ts'
 
 export interface ApiObjectSource extends ObjectSource {
   /** Begins to follow Services: containers wait for the first list. */
@@ -39,16 +39,17 @@ export function createApiObjects({
   clock = systemClock,
   log = silentLogger,
 }: ApiObjectOptions): ApiObjectSource {
-  const listeners = new Set<Changed>()
+  const listeners = new Map<Changed, () => Iterable<ReferredObject>>()
   let following: Informer<Service> | undefined
   const tell = (kind: string, namespace: string, name: string): void => {
-    for (const changed of listeners) changed(kind as 'ConfigMap' | 'Secret', namespace, name)
+    for (const changed of listeners.keys()) changed(kind as 'ConfigMap' | 'Secret', namespace, name)
   }
+  const shown = (): ReferredObject[] => [...listeners.values()].flatMap((each) => [...each()])
   const onError = (error: unknown): void => log.warn({ err: error }, 'watching objects that pods refer to')
 
   const fresh = freshReader(client)
   const reader: ObjectReader = {
-    Watch: () => watchedReader({ client, changed: tell, clock, onError }),
+    Watch: () => watchedReader({ client, changed: tell, shown, clock, onError }),
     Cache: () => cachedReader(fresh, { ttlMs, clock }),
     Get: () => fresh,
   }[strategy]()
@@ -82,8 +83,8 @@ export function createApiObjects({
     },
     rereadMs: reader.tells ? undefined : syncMs,
     outdate: reader.outdate,
-    onChange(changed) {
-      listeners.add(changed)
+    onChange(changed, shown = () => []) {
+      listeners.set(changed, shown)
       return () => void listeners.delete(changed)
     },
     async close() {

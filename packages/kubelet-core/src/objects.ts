@@ -2,6 +2,13 @@
 import type { TokenRequest } from 'kubernetes-types/authentication/v1.d.ts'
 import type { ConfigMap, Pod, Secret, Service } from 'kubernetes-types/core/v1.d.ts'
 
+/** An object that pods refer to. */
+export interface ReferredObject {
+  kind: 'ConfigMap' | 'Secret'
+  namespace: string
+  name: string
+}
+
 /** Reads what pods refer to. A missing object is undefined; no answer from the API server throws. */
 export interface ObjectSource {
   configMap(namespace: string, name: string, signal?: AbortSignal): Promise<ConfigMap | undefined>
@@ -21,6 +28,12 @@ export interface ObjectSource {
   readonly rereadMs?: number | undefined
   /** What this pod refers to is read anew: it may have been made for it. */
   outdate?(pod: Pod): void
-  /** Calls back when an object that was read before has changed or gone; returns how to stop. */
-  onChange(changed: (kind: 'ConfigMap' | 'Secret', namespace: string, name: string) => void): () => void
+  /**
+   * Calls back when an object that was read before has changed or gone; returns how to stop.
+   * @param shown what is followed for as long as it is among these, read again or not; default: nothing
+   */
+  onChange(
+    changed: (kind: 'ConfigMap' | 'Secret', namespace: string, name: string) => void,
+    shown?: () => Iterable<ReferredObject>,
+  ): () => void
 }

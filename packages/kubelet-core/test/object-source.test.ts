@@ -1,4 +1,7 @@
 // How ConfigMaps and Secrets are read, by each strategy.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { ConnectionError, configMaps, pathOf } from '@nodelet/kube-client'
 import type { ConfigMap, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { expect, it, test } from 'vitest'
@@ -6,7 +9,9 @@ import type { Clock } from '../src/clock.ts'
 import { ttlOf } from '../src/object-reader/cached.ts'
 import { type ApiObjectSource, createApiObjects } from '../src/object-source.ts'
 import { createMemoryApi, type MemoryApi } from './memory-api.ts'
+import { createVolumeManager } from '../src/volume/manager.ts'
 import { until } from './until.ts'
+import { podWith } from './volume-world.ts'
 
 interface World {
   api: MemoryApi
@@ -105,4 +110,31 @@ test.each([
   ['soon', 60_000],
 ])('the annotation %s makes %d ms', (ttl, ms) => {
   expect(ttlOf({ metadata: { annotations: ttl ? { 'node.alpha.kubernetes.io/ttl': ttl } : {} } })).toBe(ms)
+})
+
+it('Watch: what a volume shows is followed for as long, though nobody reads it', async () => {
+  const world = newWorld('Watch')
+  const rootDir = mkdtempSync(join(tmpdir(), 'nodelet-shown-'))
+  const manager = createVolumeManager({ rootDir, nodeName: 'node', objects: world.objects })
+  try {
+    world.put('old')
+    const paths = await manager.mount(podWith([{ name: 'v', configMap: { name: 'c' } }]))
+    world.clock.ms += 400_000
+    await world.objects.configMap('n', 'another')
+    world.put('new')
+    await expect.poll(() => readFileSync(join(paths.get('v') ?? '', 'key'), 'utf8')).toBe('new')
+    await manager.unmount('uid-1')
+    const told: string[] = []
+    world.objects.onChange((_kind, _namespace, name) => told.push(name))
+    world.clock.ms += 400_000
+    await world.objects.configMap('n', 'yet-another')
+    world.put('newer')
+    world.api.put(path.replace(/c$/, 'yet-another'), { metadata: { name: 'yet-another', namespace: 'n' } })
+    await until(() => told.length > 0)
+    expect(told).toEqual(['yet-another'])
+  } finally {
+    await manager.close()
+    await world.objects.close()
+    rmSync(rootDir, { recursive: true, force: true })
+  }
 })

@@ -42,11 +42,15 @@ const notFinal: ReadonlySet<CsiCode> = new Set([
 const lostAnswer =
   /^(Received (RST_STREAM|HTTP status code|message compressed)|No (message|status information) received|Write (error|failed))/
 
+/** What gRPC itself says of a call that took too long; the Go kubelet has other words for it. */
+const tookTooLong = /^Deadline exceeded after \d/
+
 /** @param hide takes what is secret out of the driver's words */
 export function csiErrorFrom({ code, details }: ServiceError, hide: (text: string) => string): CsiError {
   const name = codeName(code)
   const kind = notFinal.has(name) || lostAnswer.test(details) ? 'uncertain' : 'final'
-  return new CsiError(name, `rpc error: code = ${goCode(code)} desc = ${hide(details)}`, kind)
+  const words = name === 'DEADLINE_EXCEEDED' && tookTooLong.test(details) ? 'context deadline exceeded' : hide(details)
+  return new CsiError(name, `rpc error: code = ${goCode(code)} desc = ${words}`, kind)
 }
 
 /** An answer of OK that makes no sense: what was asked for may be done. */

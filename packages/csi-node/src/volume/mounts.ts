@@ -1,34 +1,51 @@
 // What is mounted, by the kernel's table alone: a look at the place itself may hang with its server.
-import { lstat, readFile, rmdir, unlink } from 'node:fs/promises'
-import { type MountInfo, parseMountInfo } from '@nodelet/linux'
+import { lstat, rmdir, unlink } from 'node:fs/promises'
+import { type MountInfo, readMountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 
 const tries = 10
 
-/** The table is not read in one piece: twice the same is the truth. @throws Error when it does not come to rest */
-export async function readMounts(): Promise<MountInfo[]> {
-  let before = await readFile('/proc/self/mountinfo', 'utf8')
+/** The table is not read in one piece: of what matters, twice the same is the truth. Others mount meanwhile. @throws Error */
+async function settled(read: () => Promise<MountInfo[]>): Promise<MountInfo[]> {
+  let before = ''
   for (let left = tries; left > 0; left--) {
-    const text = await readFile('/proc/self/mountinfo', 'utf8')
-    if (text === before) return parseMountInfo(text)
+    const mounts = await read()
+    const text = JSON.stringify(mounts)
+    if (text === before) return mounts
     before = text
   }
   throw new Error('/proc/self/mountinfo changes all the time')
 }
 
+/** What is mounted at a path and below it. @throws Error when that does not come to rest */
+export const readMounts = async (below: string): Promise<MountInfo[]> =>
+  settled(async () => readMountInfo('self', { below }))
+
 /** The mount on top at a path. */
 export const mountAt = (mounts: readonly MountInfo[], path: string): MountInfo | undefined =>
   mounts.findLast(({ mountPoint }) => mountPoint === path)
 
-export const isMounted = async (path: string): Promise<boolean> => mountAt(await readMounts(), path) !== undefined
+/** @throws Error when that does not come to rest */
+export async function isMounted(path: string): Promise<boolean> {
+  const mounts = await settled(async () =>
+    (await readMountInfo('self', { below: path })).filter(({ mountPoint }) => mountPoint === path),
+  )
+  return mounts.length > 0
+}
 
-/** Where else what is mounted at a path is mounted: the same folder of the same file system. */
-export function referencesOf(mounts: readonly MountInfo[], path: string): string[] {
-  const mount = mountAt(mounts, path)
-  if (!mount) return []
-  const isSame = ({ id, root, major, minor }: MountInfo): boolean =>
-    id !== mount.id && root === mount.root && major === mount.major && minor === mount.minor
-  return mounts.filter(isSame).map(({ mountPoint }) => mountPoint)
+/**
+ * Where else what is mounted at a path is mounted: the same folder of the same file system.
+ * @throws Error when that does not come to rest
+ */
+export async function referencesOf(path: string): Promise<string[]> {
+  const mounts = await settled(async () => {
+    const all = await readMountInfo()
+    const mount = mountAt(all, path)
+    const isSame = ({ id, root, major, minor }: MountInfo): boolean =>
+      id !== mount?.id && root === mount?.root && major === mount.major && minor === mount.minor
+    return all.filter(isSame)
+  })
+  return mounts.map(({ mountPoint }) => mountPoint)
 }
 
 /** Removes folders that must be empty, in this order; one that is not there is fine. @throws ENOTEMPTY, EBUSY */

@@ -64,7 +64,7 @@ export const publicationKey = (podUid: string, specName: string): string => `${p
 
 /** @param rootDir without symlinks */
 export async function loadRecords(rootDir: string, log: Logger): Promise<Records> {
-  const mounts = await readMounts()
+  const mounts = await readMounts(rootDir)
   const publications = new Map<string, Publication>()
   const lost: { podUid: string; specName: string }[] = []
   for (const podUid of await foldersIn(join(rootDir, 'pods'))) {

@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises'
 import { csiErrorKind } from '../driver/csi-error.ts'
 import { volumeCapability } from './capability.ts'
-import { isMounted, readMounts, referencesOf, removeFolders } from './mounts.ts'
+import { isMounted, referencesOf, removeFolders } from './mounts.ts'
 import { pluginFolder, stagingPaths } from './names.ts'
 import { type Device, volumeKey } from './records.ts'
 import { removeVolumeData, writeVolumeData } from './volume-data.ts'
@@ -75,7 +75,7 @@ export async function unstageVolume(
   const device = devices.get(key)
   const paths = device?.paths ?? stagingPaths(context.rootDir, volume.driver, volume.volumeHandle)
   const plugin = `${pluginFolder(context.rootDir)}/`
-  const references = referencesOf(await readMounts(), paths.target).filter((path) => !path.startsWith(plugin))
+  const references = (await referencesOf(paths.target)).filter((path) => !path.startsWith(plugin))
   if (references.length > 0) {
     const where = references.join(' ')
     throw new Error(`the device mount path "${paths.target}" is still mounted by other references [${where}]`)

@@ -2,6 +2,7 @@
 import { type Informer, type KubeClient, type KubeObject, type Resource, startInformer } from '@nodelet/kube-client'
 import { aborted } from '../aborted.ts'
 import type { Clock } from '../clock.ts'
+import type { ReferredObject } from '../objects.ts'
 import { idleMs, type ObjectReader } from './reader.ts'
 
 interface Watched {
@@ -12,16 +13,24 @@ interface Watched {
 export interface WatchedReaderOptions {
   client: KubeClient
   changed(kind: string, namespace: string, name: string): void
+  /** What is in use without being read. */
+  shown(): Iterable<ReferredObject>
   clock: Clock
   onError(error: unknown): void
 }
 
-export function watchedReader({ client, changed, clock, onError }: WatchedReaderOptions): ObjectReader {
+export function watchedReader({ client, changed, shown, clock, onError }: WatchedReaderOptions): ObjectReader {
   const watched = new Map<string, Watched>()
 
+  const idle = (): [key: string, Watched][] => [...watched].filter(([, { usedMs }]) => clock.now() - usedMs >= idleMs)
+
   const sweep = (): void => {
-    for (const [key, { informer, usedMs }] of watched) {
-      if (clock.now() - usedMs < idleMs) continue
+    if (idle().length === 0) return
+    for (const { kind, namespace, name } of shown()) {
+      const entry = watched.get(keyOf(kind, namespace, name))
+      if (entry) entry.usedMs = clock.now()
+    }
+    for (const [key, { informer }] of idle()) {
       watched.delete(key)
       void informer.stop()
     }
@@ -49,7 +58,7 @@ export function watchedReader({ client, changed, clock, onError }: WatchedReader
     outdate: () => {},
     async read<T extends KubeObject>(resource: Resource<T>, namespace: string, name: string, signal?: AbortSignal) {
       sweep()
-      const key = `${resource.kind}/${namespace}/${name}`
+      const key = keyOf(resource.kind, namespace, name)
       const entry = watched.get(key) ?? open(resource, namespace, name)
       entry.usedMs = clock.now()
       watched.set(key, entry)
@@ -62,3 +71,5 @@ export function watchedReader({ client, changed, clock, onError }: WatchedReader
     },
   }
 }
+
+const keyOf = (kind: string, namespace: string, name: string): string => `${kind}/${namespace}/${name}`

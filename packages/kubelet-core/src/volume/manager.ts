@@ -6,7 +6,7 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { CsiVolumeError } from '@nodelet/csi-node'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
-import type { ObjectSource } from '../objects.ts'
+import type { ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
 import { bindClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
@@ -90,7 +90,10 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     leaving: new Map(),
     storage: options.storage,
   }
-  const stopWatching = objects.onChange((kind, namespace, name) => spread(context, kind, namespace, name))
+  const stopWatching = objects.onChange(
+    (kind, namespace, name) => spread(context, kind, namespace, name),
+    () => shownBy(context),
+  )
   return {
     mount: (pod, signal) => mountPod(context, pod, signal),
     unmount: (podUid) => unmountPod(context, podUid),
@@ -152,21 +155,28 @@ async function setUpAll(
   signal: AbortSignal,
 ): Promise<Map<string, string>> {
   signal.throwIfAborted()
-  const results = await Promise.allSettled(
+  const failed = new AbortController()
+  let failure: VolumeError | undefined
+  const mounted = new Map<string, string>()
+  // A driver goes on with what it was asked: only the wait for it ends when the pod has to be told of something else.
+  const unlessFailed = AbortSignal.any([signal, failed.signal])
+  await Promise.all(
     plans.map(async (plan) => {
       const first = !entry.ready.has(plan.name)
       const tell = timed(context, pluginOf(plan), 'volume_mount')
-      const { path, renewAt } = await tell(setUpVolume(plan, entry.pod, context, first, signal))
-      entry.ready.set(plan.name, renewAt)
-      return [plan.name, path] as const
+      const patience = plan.kind === 'csi' ? unlessFailed : signal
+      try {
+        const { path, renewAt } = await tell(setUpVolume(plan, entry.pod, context, first, patience))
+        entry.ready.set(plan.name, renewAt)
+        mounted.set(plan.name, path)
+      } catch (error) {
+        failure ??= volumeError(plan.name, error)
+        failed.abort(failure)
+      }
     }),
   )
-  return new Map(
-    results.map((result, index) => {
-      if (result.status === 'fulfilled') return result.value
-      throw volumeError(plans[index]?.name ?? '', result.reason)
-    }),
-  )
+  if (failure) throw failure
+  return mounted
 }
 
 /** What was thrown, as a pod's event tells it. */
@@ -249,6 +259,17 @@ function inTurn<Result>(entry: Entry, work: () => Promise<Result>): Promise<Resu
   const done = (): void => {}
   entry.tail = result.then(done, done)
   return result
+}
+
+/** Of what the pods' volumes are made. */
+function* shownBy({ entries }: Context): Iterable<ReferredObject> {
+  for (const { pod, plans } of entries.values()) {
+    const namespace = pod.metadata?.namespace ?? 'default'
+    for (const source of plans.flatMap((plan) => (plan.kind === 'files' ? plan.sources : []))) {
+      if (source.kind === 'ConfigMap' || source.kind === 'Secret')
+        yield { namespace, kind: source.kind, name: source.name }
+    }
+  }
 }
 
 /** An object changed: pods that show it are brought up to date. */

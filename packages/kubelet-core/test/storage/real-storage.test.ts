@@ -1,5 +1,6 @@
 // Pods with volumes of drivers, claims and folders of the node in containers that really run.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import {
   csiDrivers,
@@ -23,6 +24,7 @@ import {
   ensureTarget,
   removeTarget,
   ensureUnmounted,
+  type NodeFunctions,
   type ServingDriver,
   usageOf,
 } from '@nodelet/csi-node/sdk'
@@ -314,8 +316,6 @@ it('a volume that has to be attached waits for it, and says so to the controller
     .toEqual({ attacher: attached, nodeName: 'node-1', source })
   const status = { attached: true, attachmentMetadata: { device: '/dev/xyz' } }
   await world.admin.patch(volumeAttachments, { name }, mergePatch({ status }), { subresource: 'status' })
-  const known = { volumesAttached: [{ name: unique, devicePath: '' }] }
-  await world.admin.patch(nodes, { name: 'node-1' }, mergePatch({ status: known }), { subresource: 'status' })
   await world.watched(pod, isReady)
   expect(lastPublish?.publishContext).toEqual({ device: '/dev/xyz' })
   await end('waiting')
@@ -403,6 +403,46 @@ it('a kubelet that starts again keeps volumes of pods that run, and takes back t
   ])
   await end('kept')
   expect([await mounts(), readFileSync(join(data('vol-kept'), 'file'), 'utf8')]).toEqual([[], 'here\n'])
+})
+
+it('pods whose driver hangs keep no place of those that start: others run meanwhile, and then they do', async () => {
+  const name = 'hanging.example.com'
+  const { promise, resolve: answer } = Promise.withResolvers<void>()
+  const asked = new Set<string>()
+  const node: NodeFunctions = {
+    info: () => ({ nodeId: 'node-1' }),
+    async publish({ volumeId, targetPath }) {
+      asked.add(volumeId)
+      await promise
+      await ensureTarget(targetPath, 'folder')
+      await ensureMounted({ source: 'tmpfs', target: targetPath, type: 'tmpfs' })
+    },
+    unpublish: async ({ targetPath }) => removeTarget(targetPath),
+  }
+  const endpoint = join(root(), 'plugins', name, 'csi.sock')
+  served.push(await createDriver({ name, version: '1.0.0', node }).serve({ rootDir: root(), endpoint }))
+  await world.admin.create(csiDrivers, { metadata: { name }, spec: { volumeLifecycleModes: ['Ephemeral'] } })
+  try {
+    const volumes = [{ name: 'v', csi: { driver: name } }]
+    const containers = [world.shell(stay, { volumeMounts: [{ name: 'v', mountPath: '/data' }] })]
+    // More than start at a time.
+    const names = Array.from({ length: availableParallelism() + 2 }, (_, index) => `hung-${index}`)
+    const stuck = await Promise.all(names.map(async (pod) => world.create(pod, { containers, volumes })))
+    await expect.poll(() => asked.size, { timeout: 20_000 }).toBe(names.length)
+    await world.watched(await world.create('free', { containers: [world.shell(stay)] }), isReady)
+    for (const pod of names) {
+      expect((await world.read(pod)).status).toMatchObject({
+        phase: 'Pending',
+        containerStatuses: [{ state: { waiting: { reason: 'ContainerCreating' } } }],
+      })
+    }
+    answer()
+    await Promise.all(stuck.map(async (pod) => world.watched(pod, isReady)))
+    await Promise.all([...names, 'free'].map(end))
+    expect(await mounts()).toEqual([])
+  } finally {
+    answer()
+  }
 })
 
 it('a node whose pods are all removed has no volume left, and no data lost', async () => {
