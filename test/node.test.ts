@@ -1,6 +1,6 @@
 // A whole node, from the outside: kubectl, kill -9, reset.
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -229,19 +229,62 @@ test('a manifest in the folder runs; a broken one is told and disturbs nothing',
   expect(machine.log()).toContain('broken.yaml')
 })
 
-test('kill -9 and a new start find the same containers, unrestarted', async () => {
-  const lasting = 'app in (talker,static)'
+const kubelet = (): string => join(machine.folder, 'state/kubelet')
+/** Where the hostpath driver has its data: not below the node's folders. */
+const driverData = (): string => join(machine.folder, 'driver')
+const volumesOfDriver = (): string[] => readdirSync(join(driverData(), 'volumes'))
+/** What is mounted in the kubelet's folder. */
+const volumeMounts = async (): Promise<string[]> =>
+  (await machineState(machine)).mounts.filter((line) => line.includes(`${kubelet()}/`))
+const example = (path: string): string => join(root, 'examples', path)
+const claim = (): string =>
+  readFileSync(example('csi-hostpath/claim.yaml'), 'utf8').replace(
+    /image: busybox$/m,
+    'image: localhost/nodelet-demo:1',
+  )
+const starts = async (): Promise<string[]> =>
+  (await machine.kubectl('exec', 'writer', '--', 'cat', '/data/starts')).trim().split('\n')
+let mountsWithoutDrivers: string[]
+
+test('a claim becomes a volume whose data outlive a pod; an inline volume is memory of the size that the pod asks for', async () => {
+  mountsWithoutDrivers = await volumeMounts()
+  const run = (program: string, ...args: string[]): unknown =>
+    machine.spawn(process.execPath, '--conditions=@nodelet/source', program, ...args)
+  run(join(import.meta.dirname, 'hostpath-driver.ts'), '--root-dir', kubelet(), '--statedir', driverData())
+  run(example('csi-tmpfs/tmpfs.ts'), kubelet())
+  await machine.kubectlWith(claim(), 'apply', '-f', '-')
+  const driver = { apiVersion: 'storage.k8s.io/v1', kind: 'CSIDriver', metadata: { name: 'tmpfs.csi.example.com' } }
+  const spec = { attachRequired: false, volumeLifecycleModes: ['Ephemeral'] }
+  await machine.kubectlWith(JSON.stringify({ ...driver, spec }), 'apply', '-f', '-')
+  const scratch = JSON.parse(pod('scratch', 'sleep 1000')) as Pod
+  const csi = { driver: 'tmpfs.csi.example.com', volumeAttributes: { size: '8m' } }
+  Object.assign(scratch.spec ?? {}, { volumes: [{ name: 'memory', csi }] })
+  Object.assign(scratch.spec?.containers[0] ?? {}, { volumeMounts: [{ name: 'memory', mountPath: '/memory' }] })
+  await machine.kubectlWith(JSON.stringify(scratch), 'apply', '-f', '-')
+  await machine.kubectl('wait', '--for=condition=Ready', 'pod/writer', 'pod/scratch', '--timeout=30s')
+  expect(await machine.kubectl('exec', 'scratch', '--', 'df', '-P', '/memory')).toMatch(/^tmpfs +8192 .* \/memory$/m)
+  expect(await machine.kubectl('get', 'pvc', 'data')).toMatch(/data +Bound +pvc-\S+ +100Mi +RWO +hostpath/)
+  const [first] = await starts()
+  await machine.kubectl('delete', 'pod', 'writer')
+  expect(volumesOfDriver()).toHaveLength(1)
+  await machine.kubectlWith(claim(), 'apply', '-f', '-')
+  await machine.kubectl('wait', '--for=condition=Ready', 'pod/writer', '--timeout=30s')
+  expect(await starts()).toEqual([first, expect.any(String)])
+}, 90_000)
+
+test('kill -9 and a new start find the same containers and volumes, unrestarted', async () => {
+  const isLasting = ({ metadata }: Pod): boolean => /^(talker|static|writer|scratch)/.test(metadata?.name ?? '')
+  const lasting = async (): Promise<Pod[]> => (await pods()).filter(isLasting)
+  const [wereMounted, wereWritten] = [await volumeMounts(), await starts()]
   const ids = async (): Promise<(string | undefined)[]> =>
-    (await pods('-l', lasting))
+    (await lasting())
       .filter(isReady)
       .map(({ status }) => status?.containerStatuses?.[0]?.containerID)
       .toSorted((a = '', b = '') => (a < b ? -1 : 1))
   const running = await ids()
-  expect(running.length).toBeGreaterThan(1)
+  expect(running).toHaveLength(4)
   const counts = async (): Promise<number[]> =>
-    (await pods('-l', lasting)).flatMap(
-      ({ status }) => status?.containerStatuses?.map(({ restartCount }) => restartCount) ?? [],
-    )
+    (await lasting()).flatMap(({ status }) => status?.containerStatuses?.map(({ restartCount }) => restartCount) ?? [])
   const restarts = await counts()
   agent.kill('SIGKILL')
   await once(agent, 'exit')
@@ -249,24 +292,37 @@ test('kill -9 and a new start find the same containers, unrestarted', async () =
   await expect.poll(ids, eventually).toEqual(running)
   expect(await counts()).toEqual(restarts)
   expect(await machine.kubectl('exec', 'talker', '--', 'echo', 'still here')).toBe('still here\n')
+  expect(await starts()).toEqual(wereWritten)
+  expect(await volumeMounts()).toEqual(wereMounted)
 })
+
+test('the data go with the claim, and no mount stays', async () => {
+  await machine.kubectl('delete', 'pod', 'writer', 'scratch')
+  await machine.kubectl('delete', 'pvc', 'data')
+  await expect.poll(volumesOfDriver, eventually).toEqual([])
+  await expect.poll(async () => machine.kubectl('get', 'pv', '-o', 'name'), eventually).toBe('')
+  await expect.poll(volumeMounts, eventually).toEqual(mountsWithoutDrivers)
+  // One that is there when the node is reset.
+  await machine.kubectlWith(claim(), 'apply', '-f', '-')
+})
+
+/** Another node on the same machine. */
+const elsewhere = (): string[] => [
+  '--root',
+  join(machine.folder, 'other'),
+  '--run',
+  `${machine.flags[3] ?? ''}2`,
+  '--cgroup-root',
+  `${machine.flags[5] ?? ''}2`,
+]
 
 test('a second agent, a taken port and a wrong configuration are told, and change nothing', async () => {
   const second = await machine.nodelet('up', ...machine.flags)
   expect(second.code).toBe(1)
   expect(second.stderr).toMatch(/✗ nodelet already runs here: process \d+ since .*\n→ use it, or stop it/)
-  const elsewhere = [
-    '--root',
-    join(machine.folder, 'other'),
-    '--run',
-    `${machine.flags[3] ?? ''}2`,
-    '--cgroup-root',
-    `${machine.flags[5] ?? ''}2`,
-  ]
-  const taken = await machine.nodelet('up', ...elsewhere)
+  const taken = await machine.nodelet('up', ...elsewhere())
   expect(taken.code).toBe(1)
   expect(taken.stderr).toMatch(/127\.0\.0\.1:6443: another program listens there .*--api-port/)
-  await machine.nodelet('reset', ...elsewhere)
   writeFileSync(join(machine.folder, 'config.yaml'), 'rooot: /x\napiPort: 70000\n')
   const wrong = await machine.nodelet('up', '--config', join(machine.folder, 'config.yaml'))
   expect(wrong.code).toBe(1)
@@ -276,16 +332,23 @@ test('a second agent, a taken port and a wrong configuration are told, and chang
   )
 })
 
-test('SIGTERM leaves containers running; reset removes everything', async () => {
+test('SIGTERM leaves containers running; reset removes everything but the data of volumes', async () => {
+  await machine.kubectl('wait', '--for=condition=Ready', 'pod/writer', '--timeout=30s')
+  const [volume = ''] = volumesOfDriver()
   agent.kill('SIGTERM')
   const [code] = (await once(agent, 'exit')) as [number]
   expect(code).toBe(0)
   const left = ours(await machineState(machine), machine.folder)
   expect(left.mounts).not.toEqual([])
   expect(await machine.nodelet('proxy', '--cleanup')).toMatchObject({ code: 0, stderr: '' })
-  expect((await machine.run('iptables-save')).stdout).not.toContain('KUBE-SERVICES')
+  const rules = (await machine.run('iptables-save')).stdout
+  // What is the kubelet's stays.
+  expect([rules.includes('KUBE-SERVICES'), rules.includes('KUBE-IPTABLES-HINT')]).toEqual([false, true])
+  expect(await machine.nodelet('reset', ...elsewhere())).toMatchObject({ code: 0, stderr: '' })
   const reset = await machine.nodelet('reset', ...machine.flags)
   expect(reset.stderr).toBe('')
   expect(reset.stdout).toContain('✓ nothing of nodelet is left')
   expect(ours(await machineState(machine), machine.folder)).toEqual(before)
+  expect(existsSync(join(machine.folder, 'state'))).toBe(false)
+  expect(readFileSync(join(driverData(), 'volumes', volume, 'starts'), 'utf8')).toMatch(/^.* UTC .*\n$/)
 })

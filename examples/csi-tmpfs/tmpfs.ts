@@ -29,4 +29,7 @@ export const tmpfs: Driver = createDriver({
   },
 })
 
-if (import.meta.main) await runDriver(tmpfs)
+if (import.meta.main) {
+  const [rootDir = '/var/lib/kubelet'] = process.argv.slice(2)
+  await runDriver(tmpfs, { rootDir })
+}

@@ -132,6 +132,8 @@ export async function startNode(
       configuration,
       imageCredentialProviders: await readCredentialProviders(config),
       ...(client && configuration.enableServer !== false && { server: { ...listening, ...cluster?.kubelet } }),
+      // `reset` unmounts it.
+      shareRoot: true,
       ownProcess,
       failed,
       utilChains: async () => keepKubeletRules({ log: kubeletLog }),

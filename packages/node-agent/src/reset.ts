@@ -1,8 +1,7 @@
 // Removes everything that a node made on this machine: containers, mounts, namespaces, cgroups, links, rules, folders.
-import { rm } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { removeNetwork } from '@nodelet/cni-plugins'
-import { openCgroups, readMountInfo, unmount } from '@nodelet/linux'
+import { openCgroups } from '@nodelet/linux'
 import { rootSlicePath } from '@nodelet/kubelet-core'
 import { removeNodeRules } from '@nodelet/proxy-rules'
 import type { Logger } from 'pino'
@@ -11,12 +10,13 @@ import { foldersOf } from './config.ts'
 import type { NodeConfig } from './config.ts'
 import { agentStatus } from './control/client.ts'
 import { CommandError } from './errors.ts'
+import { removeFolders } from './remove-folders.ts'
 
 /** How long containers get to end before they are killed, in milliseconds. */
 const stopMs = 2_000
 
 /**
- * Puts the machine back. Safe to run again, and after a crash at any point.
+ * Puts the machine back. Safe to run again, and after a crash at any point. Volumes are unmounted, and what is in them stays.
  * @param step told of each step before it is done
  * @throws CommandError while an agent runs
  */
@@ -38,9 +38,7 @@ export async function resetMachine(config: NodeConfig, log: Logger, step: (title
   if (await cgroups.exists(ofPods)) await cgroups.kill(ofPods)
   await cgroups.remove(ofPods)
   step('mounts and folders')
-  await unmountBelow([config.root, config.run])
-  await rm(config.root, { recursive: true, force: true })
-  await rm(config.run, { recursive: true, force: true })
+  await removeFolders([config.root, config.run])
 }
 
 async function removeSandboxes(config: NodeConfig, log: Logger): Promise<void> {
@@ -61,19 +59,4 @@ async function removeSandboxes(config: NodeConfig, log: Logger): Promise<void> {
       await runtimeService.removePodSandbox({ podSandboxId: id })
     }),
   )
-}
-
-/** Deepest first. What is mounted below is ours alone: both folders belong to one node. */
-async function unmountBelow(folders: readonly string[]): Promise<void> {
-  const mounts = await readMountInfo()
-  for (const { mountPoint } of mounts.toReversed()) {
-    if (folders.some((folder) => mountPoint === folder || mountPoint.startsWith(`${folder}/`))) {
-      unmount(mountPoint, { detach: true })
-    }
-  }
-  const left = (await readMountInfo()).filter(({ mountPoint }) =>
-    folders.some((folder) => mountPoint.startsWith(`${folder}/`)),
-  )
-  // Removing folders under a mount would remove what is mounted.
-  if (left.length > 0) throw new Error(`still mounted: ${left.map(({ mountPoint }) => mountPoint).join(', ')}`)
 }

@@ -15,7 +15,7 @@ export interface RegistrationOptions extends PluginInfo {
   rootDir?: string
   /** The kubelet uses the plugin. */
   onRegistered?(): void
-  /** The kubelet refuses the plugin, or the socket cannot be made again. */
+  /** The kubelet refuses the plugin, its folder is gone, or the socket cannot be made again. */
   onError(error: Error): void
 }
 
@@ -34,7 +34,7 @@ export function registrationServer(options: RegistrationOptions): RegistrationSe
 
 /**
  * Serves `plugins_registry/NAME-reg.sock` below the kubelet's folder until disposed. The socket is made again when the folder
- * is wiped or made anew, as when a node is reset under a running plugin.
+ * is wiped or made anew, as when a node is reset under a running plugin; when the kubelet's whole folder is gone, that is an error.
  * @throws Error naming the path when the first socket cannot be made
  */
 export async function serveRegistration(options: RegistrationOptions): Promise<AsyncDisposable> {
@@ -47,6 +47,8 @@ export async function serveRegistration(options: RegistrationOptions): Promise<A
   let ended = false
 
   const make = async (): Promise<void> => {
+    // Who resets a node would find its folder again.
+    if (serving && !existsSync(rootDir)) throw new Error(`the kubelet's folder ${rootDir} is gone`)
     await mkdir(folder, { recursive: true, mode: 0o755 })
     for (const watcher of watchers) watcher.close()
     // The parent tells when the folder itself goes. Watching begins first: what happens meanwhile is seen.

@@ -55,7 +55,7 @@ export interface ServeDriverOptions {
 export interface ServingDriver extends AsyncDisposable {
   /** Where it listens. */
   readonly socketPath: string
-  /** Settled when it has ended: rejected when a kubelet refuses it, with the kubelet's words. */
+  /** Settled when it has ended: rejected when a kubelet refuses it, with the kubelet's words, or the kubelet's folder is gone. */
   readonly ended: Promise<void>
   /** Takes back the registration, lets calls under way end, removes the socket. Closing twice is fine. */
   close(): Promise<void>

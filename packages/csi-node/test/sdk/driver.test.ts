@@ -1,6 +1,6 @@
 // A real driver on its socket, and a kubelet's side of registration.
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -132,6 +132,15 @@ test('registers, comes back when the folder is wiped, and ends with the words of
     error: 'not here',
   })
   await expect(serving.ended).rejects.toThrow('not here')
+})
+
+test('ends when the folder of its kubelet is gone, and does not make another', async () => {
+  const rootDir = join(folder, 'kubelet')
+  await using serving = await tmpfs.serve({ rootDir })
+  renameSync(rootDir, join(folder, 'elsewhere'))
+  await expect(serving.ended).rejects.toThrow(`the kubelet's folder ${rootDir} is gone`)
+  await serving.close()
+  expect(existsSync(rootDir)).toBe(false)
 })
 
 test('where no socket can be made, nothing is left that watches', async () => {
