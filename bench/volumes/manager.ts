@@ -76,7 +76,16 @@ export async function openAlone({ folder, client, sockets, signal }: AloneOption
     periodMs: 60_000,
   })
   opening.defer(async () => expander.close())
-  const storage = { objects: storageObjects, csi, attachments, meter, expander, node, tell: () => {}, clock: systemClock }
+  const storage = {
+    objects: storageObjects,
+    csi,
+    attachments,
+    meter,
+    expander,
+    node,
+    tell: () => {},
+    clock: systemClock,
+  }
   const manager = createVolumeManager({ rootDir, nodeName, objects, storage })
   opening.defer(async () => manager.close())
   const done = opening.move()

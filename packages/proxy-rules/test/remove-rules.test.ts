@@ -74,7 +74,8 @@ test.skipIf(!hasNft)('all modes in both variants of iptables go, what others hav
   await run('iptables-nft', '-t', 'nat', '-A', 'POSTROUTING', '-s', '203.0.113.0/24', '-j', 'MASQUERADE')
   await run('iptables-legacy', '-A', 'FORWARD', '-s', '203.0.113.0/24', '-j', 'ACCEPT')
   // A kubelet's.
-  for (const chain of ['KUBE-IPTABLES-HINT', 'KUBE-KUBELET-CANARY']) await run('iptables-nft', '-t', 'mangle', '-N', chain)
+  for (const chain of ['KUBE-IPTABLES-HINT', 'KUBE-KUBELET-CANARY'])
+    await run('iptables-nft', '-t', 'mangle', '-N', chain)
   await run('ipset', 'create', 'MINE', 'hash:ip')
   const before = await everything()
   for (const variant of ['nft', 'legacy'] as const) {
