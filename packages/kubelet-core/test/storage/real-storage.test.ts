@@ -431,10 +431,13 @@ it('pods whose driver hangs keep no place of those that start: others run meanwh
     await expect.poll(() => asked.size, { timeout: 20_000 }).toBe(names.length)
     await world.watched(await world.create('free', { containers: [world.shell(stay)] }), isReady)
     for (const pod of names) {
-      expect((await world.read(pod)).status).toMatchObject({
-        phase: 'Pending',
-        containerStatuses: [{ state: { waiting: { reason: 'ContainerCreating' } } }],
-      })
+      // The node tells of it in its own time.
+      await expect
+        .poll(async () => (await world.read(pod)).status, { timeout: 20_000 })
+        .toMatchObject({
+          phase: 'Pending',
+          containerStatuses: [{ state: { waiting: { reason: 'ContainerCreating' } } }],
+        })
     }
     answer()
     await Promise.all(stuck.map(async (pod) => world.watched(pod, isReady)))
