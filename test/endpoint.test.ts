@@ -28,9 +28,18 @@ containerRuntimeEndpoint: unix://${run}/cri.sock
 healthzPort: 10248
 `,
   )
-  const places = ['--root', join(machine.folder, 'other'), '--run', `${run}-k`, '--manifests', manifests]
+  const own = ['--root', join(machine.folder, 'other'), '--run', `${run}-k`]
   try {
-    const kubelet = await machine.up(...places, '--parts', 'kubelet', '--kubelet-config', kubeletConfig, '--down')
+    const kubelet = await machine.up(
+      ...own,
+      '--manifests',
+      manifests,
+      '--parts',
+      'kubelet',
+      '--kubelet-config',
+      kubeletConfig,
+      '--down',
+    )
     const log = async (): Promise<string> =>
       (await machine.run('sh', '-c', `cat ${join(machine.folder, 'other/pod-logs')}/default_talker-*/main/0.log`))
         .stdout
@@ -39,6 +48,7 @@ healthzPort: 10248
     expect(existsSync(join(machine.folder, 'other/runtime'))).toBe(false)
     kubelet.kill('SIGTERM')
     await once(kubelet, 'exit')
+    expect(await machine.nodelet('reset', ...machine.flags, ...own)).toMatchObject({ code: 0, stderr: '' })
   } finally {
     rmSync(`${run}-k`, { recursive: true, force: true })
   }
