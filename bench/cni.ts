@@ -32,7 +32,7 @@ runAlone()
 const debian = '/usr/lib/cni'
 const [single, rounds] = [Number(values.single), Number(values.rounds)]
 const bursts = values['at-once'].split(',').map(Number)
-const folder = mkdtempSync(join(tmpdir(), 'nodelet-bench-'))
+const folder = mkdtempSync(join(tmpdir(), 'nodelet-bench-cni-'))
 const bridge = {
   type: 'bridge',
   bridge: 'plain0',

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { expect, test } from 'vitest'
 
 test('the benchmark of pod networks measures everything and leaves nothing', () => {
-  const before = readdirSync('/tmp').filter((entry) => entry.startsWith('nodelet-bench-'))
+  const before = readdirSync('/tmp').filter((entry) => entry.startsWith('nodelet-bench-cni-'))
   const program = resolve(import.meta.dirname, '../../bench/cni.ts')
   const args = ['--conditions=@nodelet/source', program, '--single', '1', '--at-once', '2', '--rounds', '1']
   const { stdout, stderr, status } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 50_000 })
@@ -20,5 +20,5 @@ test('the benchmark of pod networks measures everything and leaves nothing', () 
     ])
       expect(part).toMatch(new RegExp(`^  ${row} +(?:[\\d.]+ \\[[\\d.]+\\] +){3}[\\d.]+ +[\\d.]+$`, 'm'))
   }
-  expect(readdirSync('/tmp').filter((entry) => entry.startsWith('nodelet-bench-'))).toEqual(before)
+  expect(readdirSync('/tmp').filter((entry) => entry.startsWith('nodelet-bench-cni-'))).toEqual(before)
 })
