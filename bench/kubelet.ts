@@ -1,21 +1,19 @@
 // What a node costs, as a client of the API sees it: pods one by one and many at once, memory and processor at rest, and
 // a start after a crash: `npm run bench`. Needs root. Control plane and node are a process each, as they are installed.
 // The baseline is the same container made by conmon and runc alone in the same run: the ratio is what a node adds.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { createKubeClient, loadKubeconfig, pods, startInformer } from '@nodelet/kube-client'
-import { parseConfig, resetMachine } from '@nodelet/node-agent'
 import type { NodeConfigInput } from '@nodelet/node-agent'
-import { pino } from 'pino'
 import { runAlone } from './alone.ts'
 import { makeBaseline } from './kubelet/baseline.ts'
 import { startPart } from './kubelet/peers.ts'
 import { makeReady, remove, run } from './kubelet/pods.ts'
 import { print } from './kubelet/report.ts'
 import type { BurstFigures, Rest } from './kubelet/report.ts'
+import { onStage } from './kubelet/stage.ts'
+import type { Stage } from './kubelet/stage.ts'
 import { cpuOf, helpersOf, memoryOf } from './runtime/processes.ts'
 
 const { values } = parseArgs({
@@ -39,37 +37,12 @@ runAlone()
 
 const numbers = (text: string): number[] => text.split(',').filter(Boolean).map(Number)
 const [single, seconds] = [Number(values.single), Number(values.seconds)]
-const tell = (text: string): boolean => process.stderr.write(`• ${text}\n`)
 
 const image = 'localhost/nodelet-demo:1'
-const folder = mkdtempSync(join(tmpdir(), 'nodelet-bench-'))
-const name = folder.slice(folder.lastIndexOf('-') + 1)
-const place = {
-  root: join(folder, 'state'),
-  run: `/run/nodelet-${name}`,
-  cgroupRoot: `/nodelet-${name}`,
-  nodeName: 'bench',
-  nodeIPs: ['127.0.0.1'],
-}
-const plane: NodeConfigInput = {
-  ...place,
-  root: join(folder, 'cluster'),
-  run: `/run/nodelet-${name}c`,
-  parts: ['cluster'],
-}
-const stopping = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
-    if (stopping.signal.aborted) process.exit(130)
-    tell(`${signal}: cleaning up`)
-    stopping.abort(new Error(`ended by ${signal}`))
-  })
-}
 const range = (prefix: string, count: number): string[] =>
   Array.from({ length: count }, (_, index) => `${prefix}-${index}`)
 
-async function main(): Promise<void> {
-  const { signal } = stopping
+async function main({ folder, name, place, plane, signal, tell }: Stage): Promise<void> {
   tell(`in ${folder}: conmon and runc alone`)
   const base = await makeBaseline({ folder, run: `/run/nodelet-${name}b`, image, count: 10, signal })
 
@@ -159,14 +132,4 @@ async function main(): Promise<void> {
   print({ base, started, removed, cpu, perPod, bursts, rest, back, next, kept: running.length })
 }
 
-try {
-  await main()
-} catch (error) {
-  if (!stopping.signal.aborted) throw error
-  process.exitCode = 130
-} finally {
-  const log = pino({ level: 'silent' })
-  for (const input of [place, plane]) await resetMachine(parseConfig(input, 'benchmark'), log, () => undefined)
-  rmSync(folder, { recursive: true, force: true })
-}
-process.exit()
+await onStage(main)

@@ -1,15 +1,12 @@
 // What volumes cost: from a pod to its mounts for each kind of volume, a change of a ConfigMap, and a thousand of them at rest:
 // `npm run bench:volumes`. Needs root. All happens in namespaces of its own, and nothing of it stays.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { createKubeClient, loadKubeconfig } from '@nodelet/kube-client'
-import { parseConfig, resetMachine } from '@nodelet/node-agent'
-import type { NodeConfigInput } from '@nodelet/node-agent'
-import { pino } from 'pino'
 import { runAlone } from './alone.ts'
 import { startPart } from './kubelet/peers.ts'
+import { onStage } from './kubelet/stage.ts'
+import type { Stage } from './kubelet/stage.ts'
 import { measureKinds, measureMany, openAlone } from './volumes/manager.ts'
 import type { ManyFigures } from './volumes/manager.ts'
 import { makeClaim, serveDrivers } from './volumes/cluster.ts'
@@ -37,39 +34,14 @@ if (values.help) {
 }
 runAlone()
 
-const tell = (text: string): boolean => process.stderr.write(`• ${text}\n`)
 const [rounds, seconds, changes, count] = [values.rounds, values.seconds, values.changes, values.pods].map(Number) as [
   number,
   number,
   number,
   number,
 ]
-const folder = mkdtempSync(join(tmpdir(), 'nodelet-bench-'))
-const name = folder.slice(folder.lastIndexOf('-') + 1)
-const place = {
-  root: join(folder, 'state'),
-  run: `/run/nodelet-${name}`,
-  cgroupRoot: `/nodelet-${name}`,
-  nodeName: 'bench',
-  nodeIPs: ['127.0.0.1'],
-}
-const plane: NodeConfigInput = {
-  ...place,
-  root: join(folder, 'cluster'),
-  run: `/run/nodelet-${name}c`,
-  parts: ['cluster'],
-}
-const stopping = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
-    if (stopping.signal.aborted) process.exit(130)
-    tell(`${signal}: cleaning up`)
-    stopping.abort(new Error(`ended by ${signal}`))
-  })
-}
 
-async function main(): Promise<void> {
-  const { signal } = stopping
+async function main({ folder, place, plane, signal, tell }: Stage): Promise<void> {
   tell(`in ${folder}: the control plane`)
   await using cluster = await startPart(plane)
   const { kubeconfig = '', ofKubelet = '' } = cluster.first
@@ -107,14 +79,4 @@ async function main(): Promise<void> {
   print({ kinds: measured, many, seconds, node })
 }
 
-try {
-  await main()
-} catch (error) {
-  if (!stopping.signal.aborted) throw error
-  process.exitCode = 130
-} finally {
-  const log = pino({ level: 'silent' })
-  for (const input of [place, plane]) await resetMachine(parseConfig(input, 'benchmark'), log, () => undefined)
-  rmSync(folder, { recursive: true, force: true })
-}
-process.exit()
+await onStage(main)
