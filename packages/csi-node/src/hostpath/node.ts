@@ -226,7 +226,10 @@ async function readOnlyLoopAt(store: Store, record: VolumeRecord, target: string
 }
 
 const deviceNumber = async (path: string): Promise<number | undefined> => {
-  const found = await stat(path).catch(() => undefined) // not there, so no device
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+    return undefined
+  })
   return found?.isBlockDevice() ? found.rdev : undefined
 }
 

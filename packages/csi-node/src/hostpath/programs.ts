@@ -12,7 +12,9 @@ export const fileSystems: Record<string, { minimumBytes: number }> = {
 const execute = promisify(execFile)
 
 async function run(program: string, args: readonly string[], signal: AbortSignal): Promise<void> {
-  await execute(program, args, { signal }).catch((error: NodeJS.ErrnoException & { stderr?: string }) => {
+  // Their words are looked at.
+  const env = { ...process.env, LC_ALL: 'C' }
+  await execute(program, args, { signal, env }).catch((error: NodeJS.ErrnoException & { stderr?: string }) => {
     if (error.code === 'ENOENT') throw new CsiError('INTERNAL', `${program} is not installed on this node`)
     throw new CsiError('INTERNAL', `${program} failed: ${error.stderr?.trim() || error.message}`, { cause: error })
   })
@@ -42,3 +44,10 @@ export const freeze = async (mountPoint: string, signal: AbortSignal): Promise<v
 
 export const unfreeze = async (mountPoint: string): Promise<void> =>
   run('fsfreeze', ['--unfreeze', mountPoint], AbortSignal.timeout(60_000))
+
+/** The same where a killed driver may have left it so: what is not frozen is fine, and the kernel calls it EINVAL. */
+export async function unfreezeIfFrozen(mountPoint: string): Promise<void> {
+  await unfreeze(mountPoint).catch((error: Error) => {
+    if (!error.message.endsWith(': Invalid argument')) throw error
+  })
+}

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { readMountInfo } from '@nodelet/linux'
 import { CsiError } from '../sdk/errors.ts'
 import { isMounted } from '../sdk/mounting.ts'
-import { copy, format, freeze, unfreeze } from './programs.ts'
+import { copy, format, freeze, unfreeze, unfreezeIfFrozen } from './programs.ts'
 import { type Content, openRecords, type Records, type State } from './records.ts'
 
 export type Place = 'volumes' | 'snapshots'
@@ -83,7 +83,7 @@ async function finish(store: Store, folder: string, making: (content: Content) =
   for (const name of await readdir(join(folder, 'making'))) await removeData(join(folder, 'making', name))
   for (const { backing, isBlock, stagingPath } of store.records.current.volumes.values()) {
     if (backing !== 'image' || isBlock || stagingPath === undefined || !(await isMounted(stagingPath))) continue
-    await unfreeze(stagingPath).catch(() => undefined) // it fails when nothing is frozen, as is usual
+    await unfreezeIfFrozen(stagingPath)
   }
 }
 

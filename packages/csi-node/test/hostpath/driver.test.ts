@@ -1,5 +1,5 @@
 // What the hostpath driver does beyond what any driver must.
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -60,6 +60,22 @@ test('what a kill left half-done is finished or undone', async () => {
   expect(existsSync(deletedPath)).toBe(false)
   expect(readdirSync(join(world.stateDir, 'making'))).toEqual([])
   expect(readState().volumes.map(({ id }) => id)).toEqual([moved.volumeId])
+})
+
+test('a file system that a killed driver left frozen takes writes again', async () => {
+  await start()
+  session = open({ parameters: { backing: 'image' } })
+  const volume = await session.volume()
+  const staging = await session.stage(volume)
+  execFileSync('fsfreeze', ['--freeze', staging])
+  try {
+    await world.restart()
+    // What is not frozen cannot be thawed: were it frozen, a write would wait for ever.
+    expect(() => execFileSync('fsfreeze', ['--unfreeze', staging], { stdio: 'pipe' })).toThrow('Invalid argument')
+    writeFileSync(join(staging, 'file'), 'text')
+  } finally {
+    spawnSync('fsfreeze', ['--unfreeze', staging])
+  }
 })
 
 test('a state that is damaged, or gone, stops the start and nothing is touched', async () => {
