@@ -72,14 +72,14 @@ test('whether swap can be limited is told by the files of the kernel', async () 
 })
 
 test('cgroups that are made at once below one that is new take processes', async () => {
+  const sleepers = Array.from({ length: 8 }, () => spawn('sleep', ['60']))
+  children.push(...sleepers)
   for (let round = 0; round < 5; round += 1) {
-    const names = Array.from({ length: 8 }, (_, at) => `${path}/new-${round}/deep/pod-${at}`)
+    const names = sleepers.map((_, at) => `${path}/new-${round}/deep/pod-${at}`)
     await Promise.all(
-      names.map(async (name) => {
+      names.map(async (name, at) => {
         await cgroups.create(name)
-        const child = spawn('sleep', ['60'])
-        children.push(child)
-        await cgroups.attach(name, child.pid ?? 0)
+        await cgroups.attach(name, sleepers[at]?.pid ?? 0)
       }),
     )
     for (const name of names) expect(await cgroups.processes(name)).toHaveLength(1)
@@ -87,7 +87,7 @@ test('cgroups that are made at once below one that is new take processes', async
 })
 
 test('a process that wants more memory than the limit is killed, and counted', async () => {
-  const child = await occupant('/bin/sh', '-c', 'x=$(head -c 60000000 /dev/zero | tr "\\0" x); sleep 60')
+  const child = await occupant('dd', 'if=/dev/zero', 'of=/dev/null', 'bs=64M', 'count=1')
   await once(child, 'exit')
   expect((await cgroups.stats(`${path}/pod`)).memory?.oomKills).toBeGreaterThan(0)
 })
