@@ -16,8 +16,8 @@ beforeEach(() => {
   machine = makeMachine(defaultNetwork({ name: 'test', bridge: 'br0', subnets: ['10.77.0.0/24', 'fd77::/112'] }))
   traffic = makeTraffic(machine)
 })
-afterEach(() => {
-  traffic[Symbol.dispose]()
+afterEach(async () => {
+  await traffic[Symbol.asyncDispose]()
   machine[Symbol.dispose]()
 })
 
@@ -55,12 +55,12 @@ test('pods reach each other, the gateway and host ports; afterwards nothing is l
   const secondIp = second.ips[0]?.address.split('/')[0] ?? ''
   const { ask } = traffic
   await traffic.serve(two.netns, 80, 'two')
-  expect(ask(one.netns, secondIp, 80)).toMatch(/^two /)
-  expect(ask(one.netns, second.ips[1]?.address.split('/')[0] ?? '', 80)).toMatch(/^two /)
-  expect(ask(machine.host, secondIp, 80)).toMatch(/^two /)
-  expect(ask(machine.host, '127.0.0.1', 8081)).toMatch(/^two /)
-  expect(ask(one.netns, '10.77.0.1', 8081)).toMatch(/^two /)
-  expect(ask(two.netns, '10.77.0.1', 8081)).toMatch(/^two /) // hairpin
+  expect(await ask(one.netns, secondIp, 80)).toMatch(/^two /)
+  expect(await ask(one.netns, second.ips[1]?.address.split('/')[0] ?? '', 80)).toMatch(/^two /)
+  expect(await ask(machine.host, secondIp, 80)).toMatch(/^two /)
+  expect(await ask(machine.host, '127.0.0.1', 8081)).toMatch(/^two /)
+  expect(await ask(one.netns, '10.77.0.1', 8081)).toMatch(/^two /)
+  expect(await ask(two.netns, '10.77.0.1', 8081)).toMatch(/^two /) // hairpin
   expect(
     rules().filter((line) => line.includes('MASQUERADE') && line.includes('name: \\"test\\" id: \\"one\\"')),
   ).toHaveLength(2)

@@ -56,7 +56,7 @@ inGuest('vlan: a pod is in its VLAN, and no other pod on this master', async () 
   })
   expect(eth0(one.netns)).toMatchObject({ mtu: 1450, linkinfo: { info_kind: 'vlan', info_data: { id: 7 } } })
   await serve(router, 80)
-  expect(ask(machine, one.netns, '10.77.0.1', 80)).toBe('10.77.0.10')
+  expect(await ask(one.netns, '10.77.0.1', 80)).toBe('10.77.0.10')
   await machine.cni.check(one)
   await expect(machine.cni.add(two)).rejects.toThrow(/EEXIST.*VLAN device already exists/)
   expect([links(machine, two.netns), held()]).toEqual([[], ['10.77.0.10']])
@@ -76,7 +76,7 @@ inGuest('vlan: a pod is in its VLAN, and no other pod on this master', async () 
   expect([links(machine, two.netns), held()]).toEqual([[], []])
 })
 
-inGuest.each<[object, string]>([
+test.each<[object, string]>([
   [{ type: 'vlan', vlanId: 7, ipam }, 'vlan: master: '],
   [{ type: 'vlan', master: 'eth0', vlanId: 4095, ipam }, 'vlan: vlanId: '],
   [{ type: 'vlan', master: 'eth0', vlanId: 7 }, 'vlan: ipam: '],
@@ -114,7 +114,7 @@ inGuest('dummy: addresses that are only the pod’s', async () => {
   })
   expect(eth0(one.netns)?.linkinfo.info_kind).toBe('dummy')
   await serve(one.netns, 80)
-  expect(ask(machine, one.netns, '10.77.0.10', 80)).toBe('10.77.0.10')
+  expect(await ask(one.netns, '10.77.0.10', 80)).toBe('10.77.0.10')
   await machine.cni.check(one)
   machine.run(one.netns, 'ip', 'link', 'set', 'eth0', 'down')
   machine.run(one.netns, 'ip', 'addr', 'flush', 'dev', 'eth0')
@@ -136,8 +136,8 @@ inGuest('ipvlan: pods of one master reach each other and the network, by one MAC
   expect(sysctl('/proc/sys/net/ipv4/conf/eth0/arp_notify')).toBe('1')
   expect(sysctl('/proc/sys/net/ipv6/conf/eth0/ndisc_notify')).toBe('1')
   for (const netns of [two.netns, router]) await serve(netns, 80)
-  expect(ask(machine, one.netns, addressOf(second), 80)).toBe(addressOf(first))
-  expect(ask(machine, one.netns, '10.77.0.1', 80)).toBe(addressOf(first))
+  expect(await ask(one.netns, addressOf(second), 80)).toBe(addressOf(first))
+  expect(await ask(one.netns, '10.77.0.1', 80)).toBe(addressOf(first))
   await machine.cni.check(one)
   machine.run(machine.host, 'ip', 'link', 'add', 'name', 'other', 'type', 'bridge')
   use({ type: 'ipvlan', master: 'eth0', mode: 'l3', ipam })
@@ -189,7 +189,7 @@ inGuest('ipvlan: after another plugin, on its interface and with its addresses',
     ips: [{ address: '10.77.0.42/24', interface: 0 }],
   })
   await serve(router, 80)
-  expect(ask(machine, one.netns, '10.77.0.1', 80)).toBe('10.77.0.42')
+  expect(await ask(one.netns, '10.77.0.1', 80)).toBe('10.77.0.42')
   await cni.check(one)
   await cni.del(one)
   expect(links(machine, one.netns)).toEqual([])

@@ -73,7 +73,7 @@ test('a device by its name is the pod’s until DEL, whatever the names of other
     machine.run(netns, 'ip', 'link', 'add', 'name', name, 'type', 'bridge')
   await machine.cni.add(one)
   await serve(router, 80)
-  expect(ask(machine, one.netns, '10.77.0.1', 80)).toBe('10.77.0.2')
+  expect(await ask(one.netns, '10.77.0.1', 80)).toBe('10.77.0.2')
   await machine.cni.del(one)
   await comesAndGoes(machine.cni, one)
   expect([links(machine, machine.host), links(machine, one.netns)]).toEqual([['dev0', 'eth0'], ['dev0']])

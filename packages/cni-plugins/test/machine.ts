@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pinNamespaces, unpinNamespace } from '@nodelet/linux'
+import { inNamespace, pinNamespaces, unpinNamespace } from '@nodelet/linux'
 import { createCni } from '../src/index.ts'
 import type { Cni, CniOptions } from '../src/index.ts'
 
@@ -38,12 +38,10 @@ export function makeMachine(list: object): TestMachine {
     opened.push(cni)
     return cni
   }
-  const run = (netns: string, ...command: string[]): string =>
-    execFileSync('nsenter', [`--net=${netns}`, '--', ...command], {
-      encoding: 'utf8',
-      timeout: 10_000,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
+  const run = (netns: string, ...[program = '', ...args]: string[]): string =>
+    inNamespace('net', netns, () =>
+      execFileSync(program, args, { encoding: 'utf8', timeout: 10_000, stdio: ['ignore', 'pipe', 'pipe'] }),
+    )
   run(host, 'ip', 'link', 'set', 'lo', 'up')
   return {
     folder,

@@ -65,9 +65,9 @@ test('two pods on the link of the default route reach each other and the network
   expect(sysctl('/proc/sys/net/ipv6/conf/eth0/ndisc_notify')).toBe('1')
 
   for (const netns of [one.netns, two.netns, router]) await serve(netns, 80)
-  expect(ask(machine, one.netns, addressOf(second), 80)).toBe(addressOf(first))
-  expect(ask(machine, router, addressOf(second), 80)).toBe('10.77.0.1')
-  expect(ask(machine, one.netns, '10.77.0.1', 80)).toBe(addressOf(first))
+  expect(await ask(one.netns, addressOf(second), 80)).toBe(addressOf(first))
+  expect(await ask(router, addressOf(second), 80)).toBe('10.77.0.1')
+  expect(await ask(one.netns, '10.77.0.1', 80)).toBe(addressOf(first))
 
   await machine.cni.check(one)
   await machine.cni.del(one)
@@ -82,8 +82,8 @@ test('private pods do not hear each other', async () => {
   const second = await machine.cni.add(two)
   expect(eth0(one.netns)).toMatchObject({ mtu: 1400, linkinfo: { info_data: { mode: 'private', bcqueuelen: 2000 } } })
   await serve(two.netns, 80)
-  expect(ask(machine, one.netns, addressOf(second), 80)).toMatch(/nobody|EHOSTUNREACH/)
-  expect(ask(machine, router, addressOf(second), 80)).toBe('10.77.0.1')
+  expect(await ask(one.netns, addressOf(second), 80)).toMatch(/nobody|EHOSTUNREACH/)
+  expect(await ask(router, addressOf(second), 80)).toBe('10.77.0.1')
 })
 
 test('without IPAM the link is up and has no address', async () => {
@@ -104,7 +104,7 @@ test('the master may be in the pod', async () => {
   machine.run(machine.host, 'ip', 'link', 'set', 'eth0', 'netns', one.netns, 'name', 'net1', 'up')
   const first = await machine.cni.add(one)
   await serve(router, 80)
-  expect(ask(machine, one.netns, '10.77.0.1', 80)).toBe(addressOf(first))
+  expect(await ask(one.netns, '10.77.0.1', 80)).toBe(addressOf(first))
   await machine.cni.check(one)
   await machine.cni.del(one)
   expect(links(machine, one.netns)).toEqual(['net1'])

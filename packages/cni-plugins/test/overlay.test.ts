@@ -1,6 +1,6 @@
 // The tutorial's plugin: two namespaces are two nodes, joined by a pair of links.
-import { execFileSync, spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, copyFileSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { openNetlink, pinNamespaces, unpinNamespace } from '@nodelet/linux'
@@ -15,6 +15,7 @@ import { makeMachine } from './machine.ts'
 import type { TestMachine } from './machine.ts'
 import { programs as bundle } from '../rolldown.config.ts'
 import { usePrograms } from './programs.ts'
+import { askIn, threadIn } from './threads.ts'
 
 const root = resolve(import.meta.dirname, '../../..')
 const source = join(root, 'examples/cni-overlay/overlay.ts')
@@ -33,7 +34,7 @@ beforeAll(async () => {
   })
   chmodSync(built(), 0o755)
 })
-let stack: DisposableStack
+let stack: AsyncDisposableStack
 let nodes: [TestMachine, TestMachine]
 const config = (own: 1 | 2): PluginConfig => ({
   type: 'overlay',
@@ -47,7 +48,7 @@ const config = (own: 1 | 2): PluginConfig => ({
 })
 
 beforeEach(async () => {
-  stack = new DisposableStack()
+  stack = new AsyncDisposableStack()
   const node = (own: 1 | 2): TestMachine =>
     stack.use(makeMachine({ cniVersion: '1.1.0', name: 'mesh', plugins: [config(own)] }))
   nodes = [node(1), node(2)]
@@ -59,23 +60,22 @@ beforeEach(async () => {
   await other.links.set('node0', { up: true })
   await other.addresses.add('node0', '192.0.2.2/24')
 })
-afterEach(() => stack.dispose())
+afterEach(async () => stack.disposeAsync())
 
 /** Starts a server in a namespace that sends so many bytes to whoever comes. */
-async function serve(machine: TestMachine, netns: string, bytes: number): Promise<void> {
-  const script = `require('node:net').createServer((socket) => socket.end('x'.repeat(${bytes}))).listen(80)`
-  const child: ChildProcess = spawn('nsenter', [`--net=${netns}`, '--', process.execPath, '-e', script])
-  stack.defer(() => void child.kill('SIGKILL'))
-  await expect.poll(() => machine.run(netns, 'ss', '-ltn'), { timeout: 10_000 }).toContain(':80 ')
+async function serve(netns: string, bytes: number): Promise<void> {
+  const script = `const { parentPort, workerData } = require('node:worker_threads')
+    const server = require('node:net').createServer((socket) => socket.end('x'.repeat(workerData.bytes)))
+    server.listen(80, () => parentPort.postMessage('ready'))`
+  const thread = threadIn(netns, script, { bytes })
+  stack.defer(async () => void (await thread.terminate()))
+  await once(thread, 'message')
 }
 
 /** How many bytes come from a server. */
-function receive(machine: TestMachine, netns: string, address: string): number {
-  const script = `let bytes = 0
-    const socket = require('node:net').connect(80, '${address}')
-    socket.on('data', (piece) => (bytes += piece.length)).on('close', () => console.log(bytes)).on('error', () => {})
-    socket.setTimeout(2000, () => socket.destroy())`
-  return Number(machine.run(netns, process.execPath, '-e', script))
+async function receive(netns: string, address: string): Promise<number> {
+  const answer = await askIn(netns, { address, port: 80, patienceMs: 2000 })
+  return 'text' in answer ? answer.text.length : 0
 }
 
 const addressOf = ({ ips }: CniResult): string => ips[0]?.address.split('/')[0] ?? ''
@@ -90,15 +90,15 @@ async function checkOverlay(open: (node: TestMachine) => Promise<Partial<CniOpti
       const pod = { containerId: `pod-${at}`, netns: node.pod(`pod-${at}`), ifName: 'eth0' }
       const result = await cni.add(pod)
       await cni.check(pod)
-      await serve(node, pod.netns, bytes)
+      await serve(pod.netns, bytes)
       return { node, cni, pod, address: addressOf(result) }
     }),
   )
   const [one, two] = pods
   if (!one || !two) throw new Error('unreachable')
   expect([one.address, two.address]).toEqual(['10.42.1.1', '10.42.2.1'])
-  expect(receive(one.node, one.pod.netns, two.address)).toBe(bytes)
-  expect(receive(two.node, two.pod.netns, one.address)).toBe(bytes)
+  expect(await receive(one.pod.netns, two.address)).toBe(bytes)
+  expect(await receive(two.pod.netns, one.address)).toBe(bytes)
 
   // It is the tunnel that they came by, and CHECK sees when it is cut.
   using net = openNetlink({ netns: one.node.host })
@@ -108,7 +108,7 @@ async function checkOverlay(open: (node: TestMachine) => Promise<Partial<CniOpti
   await net.bridge.deleteForwarding({ ...entry, destination: '192.0.2.2' })
   await expect(one.cni.check(one.pod)).rejects.toThrow('overlay: vx42 does not lead to 192.0.2.2')
   await net.links.set('vx42', { up: false })
-  expect(receive(one.node, one.pod.netns, two.address)).toBe(0)
+  expect(await receive(one.pod.netns, two.address)).toBe(0)
 
   for (const { node, cni, pod } of pods) {
     await cni.del(pod)

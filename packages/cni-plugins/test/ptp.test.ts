@@ -60,12 +60,12 @@ test('pods reach each other by way of the machine, and the world by its address'
 
   await serve(two.netns, 80)
   for (const family of [4, 6] as const) {
-    expect(ask(machine, one.netns, addressOf(second, family), 80)).toBe(addressOf(first, family))
+    expect(await ask(one.netns, addressOf(second, family), 80)).toBe(addressOf(first, family))
   }
   expect(machine.run(one.netns, 'ip', 'route', 'get', addressOf(second))).toContain('via 10.77.0.1 dev eth0')
-  expect(ask(machine, machine.host, addressOf(second), 80)).toBe('10.77.0.1')
+  expect(await ask(machine.host, addressOf(second), 80)).toBe('10.77.0.1')
   await serve(world, 81)
-  expect(ask(machine, one.netns, '192.0.2.2', 81)).toBe('192.0.2.1')
+  expect(await ask(one.netns, '192.0.2.2', 81)).toBe('192.0.2.1')
   for (const netns of [one.netns, machine.host]) {
     const veths = shown<{ ifname: string; mtu: number }>(machine, netns, 'link', 'show', 'type', 'veth')
     expect(veths.filter(({ ifname }) => /^(veth|eth)/.test(ifname)).map(({ mtu }) => mtu)).toContain(1400)

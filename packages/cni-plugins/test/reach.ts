@@ -1,33 +1,23 @@
 // Connections between namespaces.
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
+import type { Worker } from 'node:worker_threads'
 import { afterEach } from 'vitest'
 import type { CniResult, PodNetwork } from '../src/index.ts'
 import type { TestMachine } from './machine.ts'
+import { askIn, serveIn } from './threads.ts'
 
 /** A server that answers each connection with the address that it comes from; all end with the test. */
 export function useServers(): (netns: string, port: number) => Promise<void> {
-  const children: ChildProcess[] = []
-  afterEach(() => {
-    for (const child of children.splice(0)) child.kill('SIGKILL')
+  const servers: Worker[] = []
+  afterEach(async () => {
+    await Promise.all(servers.splice(0).map(async (thread) => thread.terminate()))
   })
-  return async (netns, port) => {
-    const program = `require('node:net')
-      .createServer((socket) => socket.end(socket.remoteAddress.replace(/^::ffff:/, '')))
-      .listen(${port}, '::', () => console.log('ready'))`
-    const child = spawn('nsenter', [`--net=${netns}`, '--', process.execPath, '-e', program])
-    children.push(child)
-    await once(child.stdout, 'data')
-  }
+  return async (netns, port) => void servers.push(await serveIn(netns, port, ''))
 }
 
 /** What a server says, or that none can be reached. */
-export function ask({ run }: TestMachine, netns: string, address: string, port: number): string {
-  const program = `const socket = require('node:net').connect({ port: ${port}, host: '${address}', timeout: 3000 })
-    socket.on('error', ({ code }) => console.log(code)).on('timeout', () => socket.destroy(console.log('nobody')))
-    socket.on('data', (data) => console.log(String(data)))`
-  return run(netns, process.execPath, '-e', program).trim()
+export async function ask(netns: string, address: string, port: number): Promise<string> {
+  const answer = await askIn(netns, { address, port, patienceMs: 3000 })
+  return 'text' in answer ? answer.text : answer.code
 }
 
 export const podNetwork = (machine: TestMachine, name: string, more: Partial<PodNetwork> = {}): PodNetwork => ({
