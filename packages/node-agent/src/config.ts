@@ -6,7 +6,7 @@ import { packageNamePattern } from '@nodelet/cni-plugins'
 import { parseKubeletConfiguration } from '@nodelet/kubelet-core'
 import type { KubeletConfigurationInput } from '@nodelet/kubelet-core'
 import { parseKubeProxyConfiguration } from '@nodelet/proxy-rules'
-import type { KubeProxyConfiguration, ProxyFlagValues } from '@nodelet/proxy-rules'
+import type { KubeProxyConfiguration, ProxyFlagValues, UnknownFields } from '@nodelet/proxy-rules'
 import type { ImagesOptions } from '@nodelet/runtime-runc'
 import { parse } from 'yaml'
 import { z } from 'zod'
@@ -227,16 +227,18 @@ export async function readKubeletConfig(config: NodeConfig): Promise<KubeletConf
 /**
  * A KubeProxyConfiguration from a file, if one is named, with flags over it.
  * @param own what this node says where the file does not
+ * @param fields what to do about those that nobody knows
  * @throws ConfigError
  */
 export async function readProxyFile(
   file: string | undefined,
   flags: ProxyFlagValues = {},
   own: Readonly<Record<string, unknown>> = {},
+  fields: UnknownFields = {},
 ): Promise<KubeProxyConfiguration> {
   const said = file === undefined ? {} : await readYaml(file)
   try {
-    return parseKubeProxyConfiguration(overlay(own, said), file ?? 'flags', flags)
+    return parseKubeProxyConfiguration(overlay(own, said), file ?? 'flags', flags, fields)
   } catch (error) {
     throw error instanceof RangeError ? new ConfigError(error.message, { cause: error }) : error
   }

@@ -58,8 +58,8 @@ test('a node says what its file does not; what the flag says of the mode wins', 
   expect((await readProxyConfig({ ...node, proxyConfig: file })).clusterCIDR).toBe('10.88.0.0/16')
 })
 
-test('the configuration is written with the flags over it', async () => {
-  writeFileSync(file, 'mode: nftables\nclusterCIDR: 10.1.0.0/16\n')
+test('the configuration is written with the flags over it, and without what a later release may have', async () => {
+  writeFileSync(file, 'mode: nftables\nclusterCIDR: 10.1.0.0/16\nfuture: 1\n')
   const written = join(folder, 'written.yaml')
   const flags = ['--proxy-mode=iptables', '--masquerade-all', '--v', '2', '--cleanup=false', '--healthz-port=0']
   expect(await runCli(['proxy', '--config', file, '--write-config-to', written, ...flags])).toBe(0)

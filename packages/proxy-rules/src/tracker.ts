@@ -30,6 +30,8 @@ export interface Update extends Place {
 export interface Trigger {
   /** Of the slice: only the proxy of this family has its endpoints. */
   addressType: string
+  /** By {@link sliceKey}. */
+  service: string
   /** Milliseconds since the epoch. */
   at: number
 }
@@ -85,6 +87,7 @@ export function startTracker(options: TrackerOptions): Tracker {
   }
   const serviceInformer = startInformer<Service>(client, services, {
     labelSelector: '!service.kubernetes.io/service-proxy-name',
+    fieldSelector: 'spec.clusterIP!=None',
     onError,
   })
   const sliceInformer = startInformer<EndpointSlice>(client, endpointSlices, {
@@ -97,6 +100,8 @@ export function startTracker(options: TrackerOptions): Tracker {
     : undefined
   const { nodeChanged } = options
   if (nodeChanged) nodeInformer.subscribe({ added: nodeChanged, updated: nodeChanged })
+  /** What happened before has not been waited for by this proxy. */
+  const startedAt = Date.now()
   let ready = false
   const changed = (): void => {
     if (ready) onChange()
@@ -127,7 +132,7 @@ export function startTracker(options: TrackerOptions): Tracker {
         const key = serviceKey(service)
         if (isThere) known.set(key, service)
         else known.delete(key)
-        if (ready) options.changed?.('service', key)
+        options.changed?.('service', key)
         mark(key)
       })
     serviceInformer.subscribe({
@@ -136,14 +141,23 @@ export function startTracker(options: TrackerOptions): Tracker {
       deleted: (service) => markService(service, false),
     })
     const markSlice = (key: string): void => {
-      if (ready) options.changed?.('endpoint', key)
+      options.changed?.('endpoint', key)
       mark(key)
     }
     const trigger = (slice: EndpointSlice, previous?: EndpointSlice): void => {
       const at = triggerOf(slice)
-      if (!ready || at === undefined || at === triggerOf(previous)) return
+      if (!ready || at === undefined || at <= startedAt || at === triggerOf(previous)) return
       const { metadata, addressType } = slice
-      for (const times of triggers) times.set(`${metadata?.namespace}/${metadata?.name}`, { addressType, at })
+      for (const times of triggers)
+        times.set(`${metadata?.namespace}/${metadata?.name}`, { addressType, at, service: sliceKey(slice) })
+    }
+    /** With a slice go the times of all that its Service has. */
+    const forgetTriggers = (slice: EndpointSlice): void => {
+      const { addressType } = slice
+      const service = sliceKey(slice)
+      for (const times of triggers)
+        for (const [name, one] of times)
+          if (one.service === service && one.addressType === addressType) times.delete(name)
     }
     sliceInformer.subscribe({
       added: (slice) =>
@@ -158,7 +172,11 @@ export function startTracker(options: TrackerOptions): Tracker {
           if (sliceKey(slice) !== sliceKey(previous)) markSlice(slices.remove(previous))
           markSlice(slices.put(slice))
         }),
-      deleted: (slice) => inLine(() => markSlice(slices.remove(slice))),
+      deleted: (slice) =>
+        inLine(() => {
+          forgetTriggers(slice)
+          markSlice(slices.remove(slice))
+        }),
     })
     followZone(nodeInformer, changed)
     if (rangeInformer) follow(rangeInformer, changed)

@@ -260,6 +260,7 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   putService({ ports: [{ port: 80 }], internalTrafficPolicy: 'Local' })
   putEndpoints(['a'], 'web', 'TCP', 'elsewhere')
   const verbosities: number[] = []
+  const beganAt = Date.now()
   await start({
     healthzBindAddress: '0.0.0.0:10256',
     metricsBindAddress: `${hostIP}:10249`,
@@ -286,10 +287,11 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   world.server.put('/api/v1/nodes/node', { metadata: { name: 'node' } })
   await eventually(async () => expect((await healthz()).status).toBe(200))
   const answer = await healthz()
-  expect([answer.headers['content-type'], answer.headers['x-content-type-options']]).toEqual([
-    'application/json',
-    'nosniff',
-  ])
+  expect(answer.headers).toMatchObject({
+    'content-type': 'application/json',
+    'x-content-type-options': 'nosniff',
+    'content-length': String(answer.body.length),
+  })
   expect(answer.body).toMatch(
     /^{"lastUpdated":".*","currentTime":".*","nodeEligible":true,"healthy":true,"status":{"IPv4"/,
   )
@@ -305,7 +307,11 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   expect((await ask('/proxyMode')).body).toBe('iptables')
   expect((await ask('/healthz')).body).toBe('ok')
   expect((await ask('/healthz?verbose')).body).toBe('[+]ping ok\nhealthz check passed\n')
-  expect((await ask('/nothing')).status).toBe(404)
+  expect(await ask('/nothing')).toMatchObject({
+    status: 404,
+    body: '404 page not found\n',
+    headers: { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' },
+  })
   expect(JSON.parse((await ask('/configz')).body)).toEqual({
     'kubeproxy.config.k8s.io': parseKubeProxyConfiguration({ clusterCIDR: '10.99.0.0/16' }, 'test'),
   })
@@ -325,8 +331,15 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   expect(await put('x')).toContain('failed set klog.logging.verbosity "x"')
   expect(verbosities).toEqual([4])
   await expect(world.host.get('http://127.0.0.1:10249/healthz')).rejects.toThrow()
-  const changedAt = new Date(Date.now() - 2000).toISOString()
-  putEndpoints(['a', 'b'], 'web', 'TCP', 'elsewhere', { 'endpoints.kubernetes.io/last-change-trigger-time': changedAt })
+  const changed = (at: number) => ({
+    'endpoints.kubernetes.io/last-change-trigger-time': new Date(at).toISOString(),
+  })
+  // Before the proxy was there to do anything about it.
+  putEndpoints(['a'], 'web', 'TCP', 'elsewhere', changed(beganAt))
+  await eventually(async () =>
+    expect((await ask('/metrics')).body).toContain('kubeproxy_sync_proxy_rules_endpoint_changes_total 2'),
+  )
+  putEndpoints(['a', 'b'], 'web', 'TCP', 'elsewhere', changed(Date.now()))
   const metrics = async (): Promise<string[]> => (await ask('/metrics')).body.split('\n')
   await eventually(async () =>
     expect(await metrics()).toContain('kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"} 1'),
@@ -334,13 +347,12 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   expect((await metrics()).join()).not.toContain('programming_duration_seconds_count{ip_family="IPv6"}')
   expect(await metrics()).toEqual(
     expect.arrayContaining([
-      'kubeproxy_network_programming_duration_seconds_bucket{le="1",ip_family="IPv4"} 0',
-      'kubeproxy_sync_proxy_rules_endpoint_changes_total 1',
+      'kubeproxy_sync_proxy_rules_service_changes_total 1',
+      'kubeproxy_sync_proxy_rules_endpoint_changes_total 3',
       'kubeproxy_sync_proxy_rules_endpoint_changes_pending 0',
       'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="internal",ip_family="IPv4"} 1',
       'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="external",ip_family="IPv4"} 0',
       'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1',
-      'kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1',
       'kubeproxy_proxy_livez_total{code="200"} 1',
       // What is in the tables, without jumps: the Service has no endpoint here, so no chain of its own in use.
       `kubeproxy_sync_proxy_rules_iptables_total{table="filter",ip_family="IPv4"} ${await rulesOf('filter')}`,

@@ -23,7 +23,8 @@ test.each([
 })
 
 test('the body is one line, in the order of kube-proxy', () => {
-  const late = [work({ waitingSince: 0 }), work({ family: 'IPv6', lastUpdated: undefined })]
+  // The order of the families is that of their names, whichever is the node's first.
+  const late = [work({ family: 'IPv6', lastUpdated: undefined }), work({ waitingSince: 0 })]
   expect(proxyHealth(late, now, 60_000, true).body).toBe(
     '{"lastUpdated":"2026-01-02T03:02:35.67Z","currentTime":"2026-01-02T03:04:05.67Z","nodeEligible":true,"healthy":false,' +
       '"status":{"IPv4":{"lastUpdated":"2026-01-02T03:02:35.67Z","healthy":false},' +

@@ -34,7 +34,9 @@ export async function proxy(command: ProxyCommand): Promise<void> {
   const { config, writeConfigTo, cleanup, initOnly, master, flags } = command
   const log = openLog('info').child({ part: 'proxy' })
   for (const text of deprecations(flags)) log.warn({}, text)
-  const configuration = await readProxyFile(config, flags)
+  const unknown = (problems: readonly string[]): void =>
+    log.warn({ file: config, problems }, 'Using lenient decoding as strict decoding failed')
+  const configuration = await readProxyFile(config, flags, {}, { unknown })
   if (writeConfigTo !== undefined) {
     await writeFile(writeConfigTo, stringify(configuration))
     return log.info({ file: writeConfigTo }, 'Wrote configuration')

@@ -34,5 +34,29 @@ export function durationMs(text: string): number | undefined {
   return sign === '-' ? -ms : ms
 }
 
+/**
+ * The same duration as Go writes it: `1h30m0s`, `1.5s`, `300ms`.
+ * @see Go Duration.String
+ */
+export function durationText(text: string): string {
+  const ms = checkedMs(text)
+  const sign = ms < 0 ? '-' : ''
+  const ns = Math.round(Math.abs(ms) * 1e6)
+  if (ns === 0) return '0s'
+  const small = smallUnits.find(([, size]) => ns < size * 1000)
+  if (small) return `${sign}${ns / small[1]}${small[0]}`
+  const seconds = Math.floor(ns / 1e9)
+  const [h, m] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60]
+  const fraction = `.${String(ns % 1e9).padStart(9, '0')}`.replace(/\.?0*$/, '')
+  return `${sign}${h > 0 ? `${h}h` : ''}${seconds >= 60 ? `${m}m` : ''}${seconds % 60}${fraction}s`
+}
+
+/** Units below a second, in nanoseconds. */
+const smallUnits = [
+  ['ns', 1],
+  ['µs', 1e3],
+  ['ms', 1e6],
+] as const
+
 /** Of a duration that has been checked. */
 export const checkedMs = (text: string): number => durationMs(text) ?? 0

@@ -155,9 +155,14 @@ export function applyFlags(
       for (const field of fields)
         setField(result, field, kind === 'gates' ? { ...result.featureGates, ...(value as object) } : value)
   }
-  if (flags['hostname-override'] !== undefined && result.hostnameOverride !== '') {
+  if (result.hostnameOverride !== '') {
     result.hostnameOverride = result.hostnameOverride.trim().toLowerCase()
-    if (result.hostnameOverride === '') problems.push('--hostname-override: empty hostname-override is invalid')
+    if (result.hostnameOverride === '')
+      problems.push(
+        flags['hostname-override'] === undefined
+          ? 'hostnameOverride: empty hostname is invalid'
+          : '--hostname-override: empty hostname-override is invalid',
+      )
   }
   applyPorts(result, flags, problems)
   return { configuration: result, problems }

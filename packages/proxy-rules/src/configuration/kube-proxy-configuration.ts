@@ -1,9 +1,16 @@
 // A KubeProxyConfiguration, read and checked. Pure.
+import type { z } from 'zod'
 import { applyFlags, type ProxyFlagValues } from './flags.ts'
 import { usualPorts, withPort } from './listen-address.ts'
 import { kubeProxyConfigurationSchema } from './schema.ts'
 import type { DecodedConfiguration, KubeProxyConfiguration } from './types.ts'
 import { validateConfiguration } from './validation.ts'
+
+/** What to do about fields that nobody knows. */
+export interface UnknownFields {
+  /** Told of them all; they are left out, as the Go proxy does, which may be older than its file. Default: they are errors. */
+  unknown?: ((problems: readonly string[]) => void) | undefined
+}
 
 /**
  * Checks a configuration and completes it.
@@ -15,20 +22,34 @@ export function parseKubeProxyConfiguration(
   input: unknown,
   source: string,
   flags: ProxyFlagValues = {},
+  { unknown }: UnknownFields = {},
 ): KubeProxyConfiguration {
   const said = withoutNulls(input)
-  const decoded = kubeProxyConfigurationSchema.safeParse(said)
-  if (!decoded.success) {
-    const problems = decoded.error.issues.map(
-      ({ path, message }) => `${fieldText(path) || '(top)'}${shownAt(said, path)}: ${message}`,
-    )
-    throw new RangeError(`${source}: ${problems.join('; ')}`)
-  }
+  const strict = kubeProxyConfigurationSchema.safeParse(said)
+  const unknownAt = strict.error?.issues.filter((issue) => issue.code === 'unrecognized_keys') ?? []
+  const known = unknown && unknownAt.length > 0 ? withoutKeys(said, unknownAt) : said
+  const decoded = known === said ? strict : kubeProxyConfigurationSchema.safeParse(known)
+  if (!decoded.success) throw new RangeError(`${source}: ${problemsOf(decoded.error.issues, known).join('; ')}`)
+  if (known !== said) unknown?.(problemsOf(unknownAt, said))
   const { configuration, problems } = applyFlags(withAddresses(decoded.data), flags)
   const wrong = [...problems, ...validateConfiguration(configuration)]
   if (wrong.length > 0) throw new RangeError(`${source}: ${wrong.join('; ')}`)
   // Its words have been checked.
   return configuration as KubeProxyConfiguration
+}
+
+type Issue = z.core.$ZodIssue
+
+const problemsOf = (issues: readonly Issue[], said: unknown): string[] =>
+  issues.map(({ path, message }) => `${fieldText(path) || '(top)'}${shownAt(said, path)}: ${message}`)
+
+function withoutKeys(said: unknown, issues: readonly z.core.$ZodIssueUnrecognizedKeys[]): unknown {
+  const rest = structuredClone(said)
+  for (const { path, keys } of issues) {
+    const owner = path.reduce<unknown>((object, key) => (object as Record<PropertyKey, unknown>)[key], rest)
+    for (const key of keys) delete (owner as Record<string, unknown>)[key]
+  }
+  return rest
 }
 
 /** Go takes a null for what was not said; files that kubeadm writes are full of them. */

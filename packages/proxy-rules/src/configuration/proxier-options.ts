@@ -3,6 +3,7 @@ import type { ConntrackSettings } from '../apply/conntrack-settings.ts'
 import { parseAddress, type IPFamily } from '../net/address.ts'
 import type { LocalTraffic } from '../node/facts.ts'
 import type { IpvsProxierOptions, ProxierOptions } from '../proxier.ts'
+import { configz } from './configz.ts'
 import { checkedMs } from './duration.ts'
 import { canonicalListenAddress } from './listen-address.ts'
 import type { ConfiguredMode, KubeProxyConfiguration } from './types.ts'
@@ -54,7 +55,7 @@ export function proxierOptionsOf(
     bindAddressHardFail: configuration.bindAddressHardFail,
     enableProfiling: configuration.enableProfiling,
     conntrack: conntrackOf(configuration),
-    configuration,
+    configuration: configz(configuration),
   }
 }
 

@@ -1,7 +1,7 @@
 // What load balancers are answered: whether they may send to this node, and whether the proxy does its work.
 import type { RequestListener } from 'node:http'
 import type { ProxyMetrics } from '../metrics/proxy-metrics.ts'
-import { notFound, pathOf } from './http.ts'
+import { notFound, pathOf, send } from './http.ts'
 import { proxyHealth, type FamilyWork } from './proxy-health.ts'
 
 export interface EndpointContext {
@@ -22,7 +22,6 @@ export function healthEndpoints({ work, nodeEligible, timeoutMs, metrics }: Endp
     const eligible = path === '/healthz' ? nodeEligible() : undefined
     const { code, body } = proxyHealth(work(), Date.now(), timeoutMs, eligible)
     metrics.answered(path === '/healthz' ? 'healthz' : 'livez', code)
-    response.writeHead(code, { 'content-type': 'application/json', 'x-content-type-options': 'nosniff' })
-    response.end(body)
+    send(response, code, 'application/json', body)
   }
 }

@@ -84,7 +84,13 @@ export function serve(answer: RequestListener, options: ServeOptions): AsyncDisp
 /** Of a request, without what it asks. */
 export const pathOf = (url = '/'): string => url.split('?', 1)[0] ?? '/'
 
-/** As Go's servers say it. */
-export function notFound(response: ServerResponse): void {
-  response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('404 page not found\n')
+/** Answers as Go's servers do: the type is not to be guessed, and the length is told. */
+export function send(response: ServerResponse, code: number, type: string, body: string, more: object = {}): void {
+  const headers = { 'Content-Type': type, 'X-Content-Type-Options': 'nosniff', ...more }
+  response.writeHead(code, { ...headers, 'Content-Length': Buffer.byteLength(body) }).end(body)
 }
+
+export const plainText = 'text/plain; charset=utf-8'
+
+/** As Go's servers say it. */
+export const notFound = (response: ServerResponse): void => send(response, 404, plainText, '404 page not found\n')

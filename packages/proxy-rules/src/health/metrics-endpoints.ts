@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import type { Registry } from 'prom-client'
 import type { ProxyMetrics } from '../metrics/proxy-metrics.ts'
 import type { ProxyMode } from '../mode.ts'
-import { notFound, pathOf } from './http.ts'
+import { notFound, pathOf, plainText, send } from './http.ts'
 
 export interface MetricsContext {
   mode: ProxyMode
@@ -18,7 +18,6 @@ export interface MetricsContext {
   setVerbosity: ((verbosity: number) => void) | undefined
 }
 
-const plain = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' }
 /** As the Go proxy names it in its answer. */
 const configurationName = 'kubeproxy.config.k8s.io'
 
@@ -29,24 +28,23 @@ export function metricsEndpoints(context: MetricsContext): RequestListener {
     const path = pathOf(request.url)
     if (enableProfiling && path.startsWith('/debug/')) return debug(path, request, response, context)
     request.resume()
-    if (path === '/proxyMode') response.writeHead(200, plain).end(mode)
+    if (path === '/proxyMode') send(response, 200, plainText, mode)
     else if (path === '/healthz' || path === '/healthz/ping') {
       if (path === '/healthz') metrics.pinged()
       const isVerbose = path === '/healthz' && new URL(request.url ?? '', 'http://x').searchParams.has('verbose')
-      response.writeHead(200, plain).end(isVerbose ? '[+]ping ok\nhealthz check passed\n' : 'ok')
+      send(response, 200, plainText, isVerbose ? '[+]ping ok\nhealthz check passed\n' : 'ok')
     } else if (path === '/metrics') sendMetrics(metrics.registry, response)
     else if (path === '/metrics/slis') sendMetrics(metrics.slis, response)
-    else if (path === '/configz' && configuration) {
-      const headers = { 'content-type': 'application/json', 'x-content-type-options': 'nosniff' }
-      response.writeHead(200, headers).end(JSON.stringify({ [configurationName]: configuration }))
-    } else notFound(response)
+    else if (path === '/configz' && configuration)
+      send(response, 200, 'application/json', JSON.stringify({ [configurationName]: configuration }))
+    else notFound(response)
   }
 }
 
 function sendMetrics(registry: Registry, response: ServerResponse): void {
   void registry.metrics().then(
     (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
-    (error: unknown) => response.writeHead(500, plain).end(`${String(error)}\n`),
+    (error: unknown) => send(response, 500, plainText, `${String(error)}\n`),
   )
 }
 
@@ -60,7 +58,7 @@ function debug(
   request.resume()
   if (!path.startsWith('/debug/pprof')) return notFound(response)
   if (profiles) profiles(request, response)
-  else response.writeHead(501, plain).end('this proxy was started without anything that makes profiles\n')
+  else send(response, 501, plainText, 'this proxy was started without anything that makes profiles\n')
 }
 
 const mostBytes = 64
@@ -70,7 +68,7 @@ async function answerVerbosity(
   response: ServerResponse,
   setVerbosity: MetricsContext['setVerbosity'],
 ): Promise<void> {
-  const end = (code: number, text: string): void => void response.writeHead(code, plain).end(text)
+  const end = (code: number, text: string): void => send(response, code, plainText, text)
   if (request.method !== 'PUT') {
     request.resume()
     return end(406, 'unsupported http method\n')

@@ -34,7 +34,9 @@ export function proxyHealth(
 ): HealthAnswer {
   const healthy = work.every((one) => isInTime(one, now, timeoutMs))
   const latest = Math.max(...work.map(({ lastUpdated = -Infinity }) => lastUpdated))
-  const status = work.map((one) => [
+  // In the order of their names, as Go writes a map.
+  const ordered = work.toSorted((a, b) => (a.family < b.family ? -1 : 1))
+  const status = ordered.map((one) => [
     one.family,
     { lastUpdated: timeText(one.lastUpdated), healthy: isInTime(one, now, timeoutMs) },
   ])

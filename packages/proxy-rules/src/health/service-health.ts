@@ -7,6 +7,7 @@ import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import { findByPrefix } from '../graph/sorted.ts'
 import type { Logger } from '../log.ts'
 import { parseAddress, type IPFamily } from '../net/address.ts'
+import { send } from './http.ts'
 
 /** What a load balancer is told of one Service. */
 export interface ServiceHealth {
@@ -165,12 +166,9 @@ function open(health: FamilyHealth, options: HealthServerOptions, onFailure: () 
     const own = healthAt(request.socket.localAddress)
     if (!own) return void response.destroy()
     const healthy = isHealthy()
-    response.writeHead(healthy && own.localEndpoints > 0 ? 200 : 503, {
-      'content-type': 'application/json',
-      'x-content-type-options': 'nosniff',
-      'x-load-balancing-endpoint-weight': String(own.localEndpoints),
+    send(response, healthy && own.localEndpoints > 0 ? 200 : 503, 'application/json', healthBody(own, healthy), {
+      'X-Load-Balancing-Endpoint-Weight': String(own.localEndpoints),
     })
-    response.end(healthBody(own, healthy))
   })
   server.on('connection', (socket) => {
     const address = socket.localAddress?.replace(/^::ffff:/, '') ?? ''

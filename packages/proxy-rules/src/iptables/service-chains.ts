@@ -92,6 +92,9 @@ function addFirewall(nat: TableBuilder, chain: string, { port, external }: Servi
   nat.add(chain, ...comment(`other traffic to ${port.name} will be dropped by KUBE-PROXY-FIREWALL`))
 }
 
+/** One in `count`, as Go prints it: it rounds a half to the even digit, and JavaScript up. Of all fractions 1/2048 alone ends in such a half. */
+const probability = (count: number): string => (count === 2048 ? '0.0004882812' : (1 / count).toFixed(10))
+
 function* addPolicy(
   nat: TableBuilder,
   chain: string,
@@ -112,8 +115,8 @@ function* addPolicy(
   }
   yield* eachInTurn(targets.entries(), ([index, { sep, note }]) => {
     const left = targets.length - index
-    const probability = ['-m', 'statistic', '--mode', 'random', '--probability', (1 / left).toFixed(10)]
-    nat.add(chain, ...note, ...(left > 1 ? probability : []), '-j', sep)
+    const chance = ['-m', 'statistic', '--mode', 'random', '--probability', probability(left)]
+    nat.add(chain, ...note, ...(left > 1 ? chance : []), '-j', sep)
   })
 }
 

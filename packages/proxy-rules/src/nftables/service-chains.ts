@@ -86,6 +86,7 @@ export function externalChain(port: ServicePort, names: NftablesNames, hasLocal:
 export function firewallChain(port: ServicePort, names: NftablesNames, { ip, nodeIP }: Style): Chain {
   const ranges = port.sourceRanges.map(parseCidr).filter((range) => range !== undefined)
   const isNodeIn = nodeIP !== undefined && ranges.some((range) => cidrContains(range, nodeIP))
-  const sources = new Set([...port.sourceRanges, ...(isNodeIn ? port.loadBalancerVIPs : [])])
-  return { name: names.firewall, rules: [`${ip} saddr != { ${[...sources].join(' , ')} } drop`] }
+  // As they were given: nft takes ranges that overlap or occur twice.
+  const sources = [...port.sourceRanges, ...(isNodeIn ? port.loadBalancerVIPs : [])]
+  return { name: names.firewall, rules: [`${ip} saddr != { ${sources.join(' , ')} } drop`] }
 }

@@ -3,6 +3,7 @@ import { parseAddress, type Address, type IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { localSource, type LocalSource } from '../node/local-traffic.ts'
 import { masqueradeMark } from '../node/masquerade-mark.ts'
+import { reservedWords } from './reserved-words.ts'
 
 /** How policy chains spread connections: `compat` by a map in each, as the Go proxy; `fast` by a rule per endpoint where these are few. */
 export type NftablesLayout = 'compat' | 'fast'
@@ -26,14 +27,14 @@ export interface Style {
 
 /** An interface's name as long as this cannot be the beginning of a longer one. */
 const longestName = 15
-const bareWord = /^[A-Za-z][\w.-]*\*$/
+const bareWord = /^[A-Za-z][\w.-]*\*?$/
 
 function localMatch(source: LocalSource | undefined, ip: string): Style['local'] {
   if (!source) return undefined
   if ('cidr' in source) return { is: `${ip} saddr ${source.cidr}`, isNot: `${ip} saddr != ${source.cidr}` }
   const pattern = source.isPrefix && source.name.length < longestName ? `${source.name}*` : source.name
-  // A whole name may be a word of nft's language, such as `bridge`.
-  const name = bareWord.test(pattern) ? pattern : `"${pattern}"`
+  const isBare = bareWord.test(pattern) && !reservedWords.has(pattern)
+  const name = isBare ? pattern : `"${pattern}"`
   return { is: `iifname ${name}`, isNot: `iifname != ${name}` }
 }
 

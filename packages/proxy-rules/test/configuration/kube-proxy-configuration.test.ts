@@ -12,7 +12,7 @@ import {
 } from '@nodelet/proxy-rules'
 import { expect, test } from 'vitest'
 import { parse as parseYaml } from 'yaml'
-import { durationMs } from '../../src/configuration/duration.ts'
+import { durationMs, durationText } from '../../src/configuration/duration.ts'
 
 const parse = (input: unknown, flags = {}) => parseKubeProxyConfiguration(input, 'proxy.yaml', flags)
 
@@ -238,6 +238,49 @@ test('all that is wrong is told at once', () => {
   expect(() => parse({ what: 1, mode: 7, configSyncPeriod: 'x' })).toThrow(
     /configSyncPeriod .*; mode 7: .*Unrecognized key/,
   )
+})
+
+test('unknown fields may be left out and told of; what is wrong besides is an error all the same', () => {
+  const problems: string[] = []
+  const unknown = (found: readonly string[]): void => void problems.push(...found)
+  const input = { mode: 'ipvs', next: 1, ipvs: { scheduler: 'lc', future: { x: 1 } }, other: [] }
+  expect(parseKubeProxyConfiguration(input, 'proxy.yaml', {}, { unknown })).toEqual(
+    parse({ mode: 'ipvs', ipvs: { scheduler: 'lc' } }),
+  )
+  expect(problems.toSorted()).toEqual(['(top): Unrecognized keys: "next", "other"', 'ipvs: Unrecognized key: "future"'])
+  expect(input).toHaveProperty('next')
+  expect(() => parseKubeProxyConfiguration({ next: 1, oomScoreAdj: 'x' }, 'proxy.yaml', {}, { unknown })).toThrow(
+    /^proxy\.yaml: oomScoreAdj "x": [^;]*$/,
+  )
+  expect(problems).toHaveLength(2)
+})
+
+test('the host name of a file is trimmed and in lower case, too', () => {
+  expect(parse({ hostnameOverride: ' Node-A ' }).hostnameOverride).toBe('node-a')
+  expect(() => parse({ hostnameOverride: ' ' })).toThrow('proxy.yaml: hostnameOverride: empty hostname is invalid')
+})
+
+test.each([
+  ['24h', '24h0m0s'],
+  ['90s', '1m30s'],
+  ['0', '0s'],
+  ['-1.5h', '-1h30m0s'],
+  ['59.5s', '59.5s'],
+  ['1h1ns', '1h0m0.000000001s'],
+  ['1500us', '1.5ms'],
+  ['7us', '7µs'],
+  ['3ns', '3ns'],
+])('the duration %s is shown as %s', (text, shown) => expect(durationText(text)).toBe(shown))
+
+test('/configz shows durations as Go spells them', () => {
+  const { configuration } = proxierOptionsOf(parse({ ipvs: { udpTimeout: '5m' }, nftables: { syncPeriod: '90s' } }))
+  expect(configuration).toMatchObject({
+    configSyncPeriod: '15m0s',
+    iptables: { syncPeriod: '30s', minSyncPeriod: '1s' },
+    ipvs: { syncPeriod: '30s', udpTimeout: '5m0s', tcpTimeout: '0s' },
+    nftables: { syncPeriod: '1m30s' },
+    conntrack: { tcpEstablishedTimeout: '24h0m0s', tcpCloseWaitTimeout: '1h0m0s', udpTimeout: '0s' },
+  })
 })
 
 test('of the modes that are not used nothing but the types is looked at', () => {
