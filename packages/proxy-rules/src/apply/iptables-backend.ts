@@ -13,9 +13,12 @@ import { canaryText, wasFlushed } from './canary.ts'
 import { canary, cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { chainsAtOnce } from './iptables-variant.ts'
+import { ensurePacketCounters, removePacketCounters, tryPacketCounters } from './packet-counters.ts'
 import { iptablesJumps, missingJumps } from './jumps.ts'
 
 export interface IptablesBackendOptions {
+  /** The network namespace of `iptables`; default: the own. */
+  netns?: string | undefined
   /** Chains of service ports in one text; default: as many as the variant bears. */
   most?: number
   /** Told how many rules there are after each load. */
@@ -24,13 +27,14 @@ export interface IptablesBackendOptions {
 
 export function createIptablesBackend(
   iptables: Iptables,
-  { most = chainsAtOnce[iptables.variant], counted = () => {} }: IptablesBackendOptions = {},
+  { netns, most = chainsAtOnce[iptables.variant], counted = () => {} }: IptablesBackendOptions = {},
 ): RuleBackend {
   /** What the kernel has; undefined when that is not known. */
   let committed: IptablesRuleset | undefined
 
   const loadAll = async (graph: ServiceGraph, facts: NodeFacts, signal: AbortSignal | undefined): Promise<void> => {
     committed = undefined
+    if (facts.nfacct) await ensurePacketCounters(netns)
     const whole = await inSlices(wholeLoadInTurn(graph, facts, most), signal)
     await iptables.update(async (saved) => {
       const natChains = saved.get('nat')?.chains ?? []
@@ -65,12 +69,14 @@ export function createIptablesBackend(
       if (changed && committed) await loadChanges(committed, graph, facts, signal)
       else await loadAll(graph, facts, signal)
     },
+    prepareCounters: async () => tryPacketCounters(iptables, netns),
     // As large as a cluster is for which rules have no comments.
     isRenewed: hasComments,
     wasFlushed: () => wasFlushed(iptables, canary),
     cleanUp: async () => {
       committed = undefined
       await cleanUp(iptables)
+      await removePacketCounters(netns)
     },
   }
 }
