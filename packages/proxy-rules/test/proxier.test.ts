@@ -480,6 +480,10 @@ test('connection tracking is set as configured; what the kernel refuses is told 
   await start({ conntrack: { ...usualConntrack, udpSeconds: 0.5, udpStreamSeconds: 1.5 } })
   expect(world.told).toEqual([expect.stringMatching(/refused settings of connection tracking.*udp_timeout.*_stream/)])
   expect(await sysctl('tcp_timeout_established')).toBe(24 * 3600)
+  // False asks for nothing: what somebody has made liberal stays so, and the rules go by it.
+  expect(usualConntrack.tcpBeLiberal).toBe(false)
+  expect(await sysctl('tcp_be_liberal')).toBe(1)
+  expect(await world.host.rules()).not.toContain('--ctstate INVALID')
   await world.host.run('sh', '-c', 'echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal')
 })
 
