@@ -51,7 +51,8 @@ const longMs = 10_000
 /** Of packets that nobody is to answer. */
 const shortMs = 300
 /** How often a line is sent so that one of so many endpoints is missed less than once in 10⁸ times. */
-const timesFor = (endpoints: number): number => [1, 1, 28, 48][endpoints] ?? 64
+const timesFor = (endpoints: number): number =>
+  endpoints < 2 ? 1 : Math.floor(Math.log(1e-8 / endpoints) / Math.log(1 - 1 / endpoints))
 /** The same where endpoints take turns: others' connections come between. */
 const timesInTurn = (endpoints: number): number => (endpoints > 1 ? 4 * endpoints : 1)
 
@@ -147,6 +148,7 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
         const step = stepsOf(row)[index]
         return step ? [{ row, number, step }] : []
       })
+      if (now.some(({ step }) => step.forgets)) await world.run('conntrack', '-F')
       await sleep(Math.max(0, ...now.map(({ step }) => step.pauseMs ?? 0)))
       await tryStep({ ...context, proxiers, memory }, now, results)
     }
@@ -160,12 +162,15 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
 async function prepare(
   world: World,
   group: readonly Numbered[],
-  { policy, ownsVIP }: Setting,
+  { policy, ownsVIP, routesLocalnet, isStrict }: Setting,
   facts: Omit<NodeFacts, 'interfaces'>,
   isBegin: boolean,
 ): Promise<void> {
   const { localhost } = nodePortAddresses({ ...facts, interfaces: {} }, 'IPv4')
-  world.setSysctl('net/ipv4/conf/all/route_localnet', isBegin && localhost ? 1 : 0)
+  world.setSysctl('net/ipv4/conf/all/route_localnet', isBegin && (localhost || routesLocalnet === true) ? 1 : 0)
+  // The rule that drops is shared with a kubelet: nobody takes it away who does not need it (7.2).
+  if (routesLocalnet && isBegin) await world.run('sh', '-c', 'iptables -F KUBE-FIREWALL || true')
+  if (isStrict) world.setSysctl('net/netfilter/nf_conntrack_tcp_loose', isBegin ? 0 : 1)
   if (policy)
     for (const chain of ['INPUT', 'FORWARD']) await world.run('iptables', '-P', chain, isBegin ? policy : 'ACCEPT')
   if (!ownsVIP) return
@@ -314,6 +319,7 @@ function probesOf({ mode, ports, memory }: StepContext, number: number, tried: T
   const enough = (mode.takesTurns ? timesInTurn : timesFor)(endpoints)
   const times =
     packet.evenly ??
+    (packet.sample === undefined ? undefined : Math.ceil(packet.sample / kinds)) ??
     (flow !== undefined ? 1 : senders.length > 1 ? (isSticky === true ? 2 : 1) : Math.ceil(enough / kinds))
   return senders.flatMap(({ room, address }) =>
     Array.from({ length: times }, (_, index): Sent => {
@@ -383,6 +389,7 @@ function traced({ mode, proxiers, setting }: StepContext, number: number, tried:
     destinationPort: port,
     ...(inputInterface !== undefined && { inputInterface }),
     ...(packet.from === 'marked' && { mark: 0x4000 }),
+    ...(packet.state && { state: packet.state }),
   }).map(({ verdict, translation, masquerade }) => ({ verdict, translation, masquerade }))
 }
 
