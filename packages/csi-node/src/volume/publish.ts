@@ -50,6 +50,7 @@ export async function publishVolume(
         capability,
         readonly: volume.readOnly,
         publishContext: work.publishContext,
+        migrated: volume.migrated,
         ...confidential,
       },
       signal,

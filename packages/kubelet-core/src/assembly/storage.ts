@@ -29,6 +29,8 @@ export interface KubeletStorageOptions {
   node(): Node | undefined
   /** What the node tells of itself is another: volumes in use, whether it is ready. */
   nodeTells(): void
+  /** The kubelet cannot go on. */
+  failed(error: Error): void
   /** What waited for a driver may go on. */
   driverCame(): void
   events: EventRecorder
@@ -54,9 +56,9 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
   const objects = client ? createStorageObjects(client) : noStorageObjects
   const drivers = createCsiDrivers({
     log,
-    observed: ({ driver, method, code, seconds }) =>
+    observed: ({ driver, method, code, migrated, seconds }) =>
       metrics.csiSeconds.observe(
-        { driver_name: driver, method_name: method, grpc_status_code: code, migrated: 'false' },
+        { driver_name: driver, method_name: method, grpc_status_code: code, migrated: String(migrated) },
         seconds,
       ),
   })
@@ -94,7 +96,7 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     changed: nodeTells,
     clock,
   })
-  const keeper = client && createCsiNodeKeeper({ client, nodeName, ready: nodeTells, clock, log })
+  const keeper = client && createCsiNodeKeeper({ client, nodeName, ready: nodeTells, failed: options.failed, clock, log })
   const plugins = csiPlugins({
     drivers,
     keeper,
