@@ -10,6 +10,7 @@ import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { ObjectSource } from '../objects.ts'
 import type { PluginHandler } from '../plugins/registration.ts'
+import { createAllocatable } from '../storage/allocatable.ts'
 import { createAttachments } from '../storage/attach.ts'
 import { createCsiNodeKeeper, type CsiNodeKeeper } from '../storage/csi-node-keeper.ts'
 import { csiPlugins } from '../storage/csi-plugins.ts'
@@ -94,16 +95,20 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     node,
     inUse: () => csi.inUse(),
     changed: nodeTells,
+    exhausted: (driver) => allocatable?.exhausted(driver),
     clock,
   })
   const keeper = client && createCsiNodeKeeper({ client, nodeName, ready: nodeTells, failed: options.failed, clock, log })
+  const allocatable = client && keeper && createAllocatable({ client, drivers, keeper, clock, log })
   const plugins = csiPlugins({
     drivers,
     keeper,
     came(driver) {
       csi.driverCame(driver)
+      allocatable?.came(driver)
       driverCame()
     },
+    gone: (driver) => allocatable?.gone(driver),
     log,
   })
   const tell: VolumeStorage['tell'] = (pod, event) => events.record(pod, event)
@@ -136,6 +141,7 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     keeper,
     async [Symbol.asyncDispose]() {
       meter.close()
+      await allocatable?.[Symbol.asyncDispose]()
       await expander.close()
       await keeper?.[Symbol.asyncDispose]()
       await csi.close()

@@ -4,7 +4,8 @@ import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import type { CsiPlan } from '../volume/plan.ts'
 import { VolumeError } from '../volume/types.ts'
-import { type Attachments, NotAttachedError } from './attach.ts'
+import { allocatablePeriodMs } from './allocatable.ts'
+import { AttachLimitError, type Attachments, NotAttachedError } from './attach.ts'
 import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClaims } from './claim.ts'
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
 import type { VolumeExpander } from './expander.ts'
@@ -92,8 +93,10 @@ export async function setUpCsi(
   refuseSecondPod(storage, name, volume, pod)
   const driver = await objects.driver(volume.driver, signal)
   const settings = driverSettings(driver)
+  const podUid = pod.metadata?.uid ?? ''
+  const seesLimit = allocatablePeriodMs(driver) !== undefined
   const publishContext = needsAttach(volume, driver)
-    ? await attachments.wait(volume, pod.metadata?.uid ?? '', signal).catch((cause: unknown) => {
+    ? await attachments.wait(volume, podUid, signal, { seesLimit }).catch((cause: unknown) => {
         signal.throwIfAborted()
         if (cause instanceof NotAttachedError) throw cause
         throw waitError(name, volume, cause)
@@ -127,7 +130,11 @@ function waitError(name: string, { specName, volumeMode }: CsiPlan['volume'], ca
   const isBlock = volumeMode === 'Block'
   const operation = isBlock ? 'MapVolume.WaitForAttach' : 'MountVolume.WaitForAttach'
   const message = `${operation} failed for volume "${specName}" : ${(cause as Error).message}`
-  return new VolumeError(name, message, { cause, reason: isBlock ? 'FailedMapVolume' : 'FailedMount' })
+  return new VolumeError(name, message, {
+    cause,
+    reason: isBlock ? 'FailedMapVolume' : 'FailedMount',
+    isLimit: cause instanceof AttachLimitError,
+  })
 }
 
 /** ReadWriteOncePod: the scheduler sees to it, save for pods that it does not see. */
