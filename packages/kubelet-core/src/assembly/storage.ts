@@ -18,7 +18,9 @@ import { createVolumeExpander } from '../storage/expander.ts'
 import { createVolumeMeter } from '../storage/meter.ts'
 import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
+import { findVolumes } from '../volume/found.ts'
 import { secretData } from '../volume/payload.ts'
+import { countWork } from './volumes.ts'
 
 export interface KubeletStorageOptions {
   rootDir: string
@@ -35,7 +37,7 @@ export interface KubeletStorageOptions {
   /** What waited for a driver may go on. */
   driverCame(): void
   events: EventRecorder
-  metrics: Pick<KubeletMetrics, 'csiSeconds' | 'storageSeconds' | 'volumeStatsSeconds'>
+  metrics: Pick<KubeletMetrics, 'csiSeconds' | 'storageSeconds' | 'volumeStatsSeconds' | 'reconstructedVolumes'>
   clock: Clock
   log: Logger
 }
@@ -63,6 +65,7 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
         seconds,
       ),
   })
+  const worked = countWork(metrics)
   const csi = await createCsiVolumes({
     rootDir,
     nodeName,
@@ -86,9 +89,13 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
       const message = `Setting volume ownership for ${volume} is taking longer than expected, consider using OnRootMismatch - https://kubernetes.io/docs/tasks/configure-pod-container/security-context/#configure-volume-permission-and-ownership-change-policy-for-pods (${count} files so far)`
       events.record(pod, { type: 'Warning', reason: 'VolumePermissionChangeInProgress', message })
     },
+    worked: ({ driver, ...work }) => worked({ plugin: `kubernetes.io/csi:${driver}`, ...work }),
     clock,
     log,
   })
+  const found = await findVolumes(rootDir, csi.published())
+  metrics.reconstructedVolumes.all.inc(found.all)
+  metrics.reconstructedVolumes.failed.inc(found.lost)
   const attachments = createAttachments({
     nodeName,
     objects,
@@ -136,7 +143,7 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     log,
   })
   return {
-    volumes: { objects, csi, attachments, meter, expander, node, tell, clock },
+    volumes: { objects, csi, attachments, meter, expander, node, tell, worked, clock },
     plugins,
     keeper,
     async [Symbol.asyncDispose]() {

@@ -42,6 +42,8 @@ export interface Attachments {
     signal: AbortSignal,
     options?: { seesLimit?: boolean },
   ): Promise<Readonly<Record<string, string>>>
+  /** Volumes that a pod waits for now, by their unique names. */
+  awaited(podUid: string): string[]
   /** The pod wants none any more. */
   release(podUid: string): void
   /** The node is another one: what waits for it looks. */
@@ -63,6 +65,7 @@ export function createAttachments(options: AttachmentsOptions): Attachments {
   /** Volume → pods that want it. */
   const wanted = new Map<string, Set<string>>()
   const waiting = new Set<() => void>()
+  const awaited = new Set<{ podUid: string; name: string }>()
 
   const isAttached = (name: string): boolean => {
     const { volumesInUse = [], volumesAttached = [] } = node()?.status ?? {}
@@ -83,35 +86,46 @@ export function createAttachments(options: AttachmentsOptions): Attachments {
 
   const volumesInUse = (): string[] => [...new Set([...inUse(), ...wanted.keys()])].toSorted()
 
+  const wait: Attachments['wait'] = async (volume, podUid, signal, { seesLimit = false } = {}) => {
+    const name = uniqueVolumeName(volume.driver, volume.volumeHandle)
+    const pods = wanted.get(name) ?? new Set<string>()
+    const isNew = !wanted.has(name)
+    wanted.set(name, pods.add(podUid))
+    if (isNew) changed()
+    const attachment = attachmentName(volume.driver, volume.volumeHandle, nodeName)
+    const untilMs = clock.now() + waitMs
+    for (let pauseMs = lookMs; ; pauseMs *= 2) {
+      signal.throwIfAborted()
+      const attached = isAttached(name)
+      if (attached || seesLimit) {
+        const there = await objects.attachment(attachment, signal)
+        if (seesLimit && isExhausted(there)) {
+          exhausted?.(volume.driver)
+          throw new AttachLimitError(there?.status?.attachError?.message ?? 'the node has no room for the volume')
+        }
+        const metadata = attached ? metadataOf(attachment, there) : undefined
+        if (metadata) return metadata
+      }
+      const leftMs = untilMs - clock.now()
+      if (leftMs <= 0) throw new NotAttachedError('timed out waiting for the condition')
+      // Nodes may not watch attachments.
+      const nextMs = attached ? lookMs : seesLimit ? pauseMs : leftMs
+      await pause(Math.min(nextMs, leftMs), signal)
+    }
+  }
+
   return {
     volumesInUse,
-    async wait(volume, podUid, signal, { seesLimit = false } = {}) {
-      const name = uniqueVolumeName(volume.driver, volume.volumeHandle)
-      const pods = wanted.get(name) ?? new Set<string>()
-      const isNew = !wanted.has(name)
-      wanted.set(name, pods.add(podUid))
-      if (isNew) changed()
-      const attachment = attachmentName(volume.driver, volume.volumeHandle, nodeName)
-      const untilMs = clock.now() + waitMs
-      for (let pauseMs = lookMs; ; pauseMs *= 2) {
-        signal.throwIfAborted()
-        const attached = isAttached(name)
-        if (attached || seesLimit) {
-          const there = await objects.attachment(attachment, signal)
-          if (seesLimit && isExhausted(there)) {
-            exhausted?.(volume.driver)
-            throw new AttachLimitError(there?.status?.attachError?.message ?? 'the node has no room for the volume')
-          }
-          const metadata = attached ? metadataOf(attachment, there) : undefined
-          if (metadata) return metadata
-        }
-        const leftMs = untilMs - clock.now()
-        if (leftMs <= 0) throw new NotAttachedError('timed out waiting for the condition')
-        // Nodes may not watch attachments.
-        const nextMs = attached ? lookMs : seesLimit ? pauseMs : leftMs
-        await pause(Math.min(nextMs, leftMs), signal)
+    async wait(volume, podUid, signal, waitOptions) {
+      const one = { podUid, name: uniqueVolumeName(volume.driver, volume.volumeHandle) }
+      awaited.add(one)
+      try {
+        return await wait(volume, podUid, signal, waitOptions)
+      } finally {
+        awaited.delete(one)
       }
     },
+    awaited: (podUid) => [...awaited].filter((one) => one.podUid === podUid).map(({ name }) => name),
     release(podUid) {
       for (const [name, pods] of wanted) if (pods.delete(podUid) && pods.size === 0) wanted.delete(name)
       // What was staged before this process was wanted by none of its pods.

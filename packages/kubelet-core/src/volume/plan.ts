@@ -99,16 +99,18 @@ const usualTokenSeconds = 3600
  *
  * @param machineMemory bytes; no tmpfs is larger
  * @param bound what claims are bound to, by the name of the pod's volume
+ * @param unbound volumes of claims that are not: they are left alone
  * @throws VolumeError for a volume of a kind that is not supported, or malformed
  */
 export function planVolumes(
   pod: Pod,
   machineMemory: bigint,
   bound: ReadonlyMap<string, BoundVolume> = new Map(),
+  unbound: ReadonlySet<string> = new Set(),
 ): VolumePlan[] {
   const used = usedVolumes(pod)
   return (pod.spec?.volumes ?? [])
-    .filter((volume) => used.has(volume.name) && !isImageVolume(volume))
+    .filter((volume) => used.has(volume.name) && !unbound.has(volume.name) && !isImageVolume(volume))
     .map((volume) => {
       try {
         return planVolume(volume, pod, machineMemory, bound.get(volume.name))

@@ -28,6 +28,8 @@ export class VolumeError extends Error {
   readonly isRepeat: boolean
   /** The node has as many volumes of its driver as it can have: the pod has to go elsewhere. */
   readonly isLimit: boolean
+  /** Other volumes of the pod that failed meanwhile. */
+  others: readonly VolumeError[] = []
 
   constructor(
     volume: string,
