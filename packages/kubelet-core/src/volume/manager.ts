@@ -115,7 +115,9 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     removeOrphans: async (isKept) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
-        present.filter((uid) => isPodUid(uid) && !isKept(uid)).map(async (uid) => unmountOrphan(context, uid)),
+        present
+          .filter((uid) => isPodUid(uid) && !isKept(uid))
+          .map(async (uid) => unmountOrphan(context, uid).catch((error: unknown) => orphaned(uid, error))),
       )
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
       await soon(context, 'volumes of no pod', async () => context.storage?.csi.tearDownUnused()).catch(
@@ -279,6 +281,12 @@ function timingOf({ worked }: Context, plan: VolumePlan): (work: Promise<void>) 
 
 const unmountOrphan = async (context: Context, podUid: string): Promise<void> =>
   soon(context, `volumes of pod ${podUid}`, async () => unmountPod(context, podUid))
+
+/** @throws Error in the words of the Go kubelet */
+function orphaned(podUid: string, cause: unknown): never {
+  const what = `orphaned pod ${JSON.stringify(podUid)} found, but volume paths are still present on disk`
+  throw new Error(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+}
 
 /** Work that a driver or server may hold up: it goes on when it takes too long, and is not begun again before it has ended. */
 async function soon({ leaving }: Context, what: string, work: () => Promise<void> | undefined): Promise<void> {

@@ -294,7 +294,9 @@ describe('an attachment', () => {
     all.nodeChanged()
     attach()
     all.nodeChanged()
+    expect([all.awaited('uid-1'), all.awaited('uid-2')]).toEqual([[unique], []])
     expect(await waiting).toEqual({ lun: '3' })
+    expect(all.awaited('uid-1')).toEqual([])
     await all.wait(volume, 'uid-2', never)
     node.status!.volumesInUse = [unique, 'kubernetes.io/csi/d^staged']
     all.release('uid-1')
