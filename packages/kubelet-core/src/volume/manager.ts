@@ -8,6 +8,7 @@ import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import type { ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
+import { volumeGroups } from '../storage/claim.ts'
 import { bindClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
 import { isPodUid } from './folders.ts'
@@ -101,6 +102,15 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
       [...context.entries.values()].flatMap(({ plans, ready }) =>
         plans.map((plan) => ({ plugin: pluginOf(plan), ready: ready.has(plan.name) })),
       ),
+    groups(podUid) {
+      const { pod, plans = [] } = context.entries.get(podUid) ?? {}
+      return pod
+        ? volumeGroups(
+            pod,
+            plans.flatMap((plan) => ('bound' in plan && plan.bound ? [plan.bound.volume] : [])),
+          )
+        : []
+    },
     removeOrphans: async (isKept) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
