@@ -15,7 +15,14 @@ import { join } from 'node:path'
 import { attachLoop, detachLoop, loopsOf, readLoops, readMountInfo, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createCsiDrivers, createCsiVolumes, type CsiVolumes } from '../../src/index.ts'
-import { createDriver, CsiError, ensureMounted, ensureTarget, removeTarget, type ServingDriver } from '../../src/sdk/index.ts'
+import {
+  createDriver,
+  CsiError,
+  ensureMounted,
+  ensureTarget,
+  removeTarget,
+  type ServingDriver,
+} from '../../src/sdk/index.ts'
 import { disk, driverName, never, podOf } from './world.ts'
 
 let base: string

@@ -25,7 +25,9 @@ test('a volume is unstaged when nobody has its disk any more, also not where tha
   expect(found && (await isInUse(found))).toBe(true)
 
   // A container, for instance, that has a copy of all mounts.
-  const other = spawn('unshare', ['--mount', 'sh', '-c', 'echo; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const other = spawn('unshare', ['--mount', 'sh', '-c', 'echo; exec sleep 1000'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
   const ended = once(other, 'exit')
   try {
     await once(other.stdout, 'data')

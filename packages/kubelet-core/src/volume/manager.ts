@@ -9,6 +9,7 @@ import type { Logger } from '../log.ts'
 import type { ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
 import { volumeGroups } from '../storage/claim.ts'
+import { createLocalDisks } from '../storage/local-disks.ts'
 import { bindClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
 import { isPodUid } from './folders.ts'
@@ -77,8 +78,10 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     milliCpu: BigInt(cpus().length) * 1000n,
     memoryBytes: BigInt(totalmem()),
   }
+  const rootDir = realpathSync(options.rootDir)
   const context: Context = {
-    rootDir: realpathSync(options.rootDir),
+    rootDir,
+    disks: createLocalDisks(rootDir, log),
     objects,
     tokens: createTokenCache(objects, clock, log),
     allocatable,
@@ -119,6 +122,9 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
       await soon(context, 'volumes of no pod', async () => context.storage?.csi.tearDownUnused()).catch(
         (error: unknown) => errors.push(error),
+      )
+      await soon(context, 'disks of no pod', async () => context.disks.releaseUnused()).catch((error: unknown) =>
+        errors.push(error),
       )
       const failed = results.filter(({ status }) => status === 'rejected').length
       options.swept?.(results.length - failed, failed)
@@ -180,7 +186,7 @@ async function setUpAll(
         entry.ready.set(plan.name, renewAt)
         mounted.set(plan.name, path)
       } catch (error) {
-        failure ??= volumeError(plan.name, error)
+        failure ??= volumeError(plan, error)
         failed.abort(failure)
       }
     }),
@@ -190,10 +196,11 @@ async function setUpAll(
 }
 
 /** What was thrown, as a pod's event tells it. */
-function volumeError(name: string, cause: unknown): VolumeError {
+function volumeError(plan: VolumePlan, cause: unknown): VolumeError {
+  const { name } = plan
   if (cause instanceof VolumeError) return cause
   if (cause instanceof NotAttachedError) return unableError(name, { unattached: [name] }, cause)
-  if (!(cause instanceof CsiVolumeError)) return setUpError(name, cause)
+  if (!(cause instanceof CsiVolumeError)) return setUpError(name, cause, 'specName' in plan ? plan.specName : name)
   const reason = cause.operation.startsWith('MapVolume') ? 'FailedMapVolume' : 'FailedMount'
   return new VolumeError(name, cause.message, { cause, reason, isRepeat: cause.isRepeat })
 }
@@ -204,6 +211,7 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     context.storage?.meter.release(podUid)
     context.storage?.expander.release(podUid)
     await tearDownPod(context.rootDir, podUid, context.storage?.csi)
+    await context.disks.releaseUnused()
     context.storage?.attachments.release(podUid)
   }
   if (!entry) return tearDown()
