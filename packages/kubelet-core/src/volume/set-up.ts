@@ -3,6 +3,7 @@ import type { VolumeStats } from '@nodelet/csi-node'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import { readVolume } from '../stats/filesystem.ts'
+import type { LocalDisks } from '../storage/local-disks.ts'
 import { setUpLocal } from '../storage/local.ts'
 import { setUpNfs } from '../storage/nfs.ts'
 import { checkNode, claimRef, setUpCsi, type VolumeStorage } from '../storage/storage.ts'
@@ -21,6 +22,7 @@ const openOption = 'mode=0777'
 /** What volumes are made with. */
 export interface SetUpContext extends SourceContext {
   rootDir: string
+  disks: LocalDisks
   /** None: there are no claims and no drivers. */
   storage?: VolumeStorage | undefined
 }
@@ -49,7 +51,7 @@ export async function setUpVolume(
   if (plan.kind === 'files') return { path, renewAt: await setUpFiles(plan, path, pod, context, signal) }
   if (plan.kind === 'local') {
     const tell = (event: NodeletEvent): void => context.storage?.tell(pod, event)
-    const ready = await setUpLocal(plan, path, pod, tell, signal)
+    const ready = await setUpLocal(plan, path, pod, { disks: context.disks, tell, signal })
     const { name, bound } = plan
     const measure = async (): Promise<VolumeStats> => readVolume(ready)
     if (plan.volumeMode === 'Filesystem') {
