@@ -5,7 +5,7 @@ import type { MountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { Disk } from './disk.ts'
-import { mountAt, readMounts } from './mounts.ts'
+import { mountAt, readMounts, removeFolders } from './mounts.ts'
 import {
   blockPaths,
   csiFolder,
@@ -16,7 +16,7 @@ import {
   type StagingPaths,
   stagingPathsIn,
 } from './names.ts'
-import { readVolumeData, type VolumeData, writeVolumeData } from './volume-data.ts'
+import { readVolumeData, removeHalf, type VolumeData, writeVolumeData } from './volume-data.ts'
 
 /** A staged volume, or one whose staging may have begun. */
 export interface Device {
@@ -75,15 +75,19 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
   for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
     for (const specName of await foldersIn(join(rootDir, 'pods', podUid, 'volumes', csiFolder))) {
       const data = await readVolumeData(publishPaths(rootDir, podUid, specName).data)
-      if (data) publications.set(publicationKey(podUid, specNameOf(data, specName)), publicationOf(data, podUid, specName))
+      if (data)
+        publications.set(publicationKey(podUid, specNameOf(data, specName)), publicationOf(data, podUid, specName))
       else lost.push({ podUid, specName })
     }
   }
-  const devices = await loadDevices(rootDir, [...publications.values()])
+  const devices = await loadDevices(rootDir, [...publications.values()], log)
   for (const { podUid, specName } of lost) {
     const { target, data } = publishPaths(rootDir, podUid, specName)
     const device = deviceUnder(mounts, target, devices)
-    if (!device) continue
+    if (!device) {
+      await removeHalf(data) // the rest goes with the pod
+      continue
+    }
     log.warn(
       { pod: podUid, volume: specName },
       'the record of a CSI volume was lost: it is made anew from what is mounted',
@@ -96,7 +100,7 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
   return {
     devices: new Map(devices.map((device) => [volumeKey(device.driver, device.volumeHandle), device])),
     publications,
-    blocks: await loadBlocks(rootDir),
+    blocks: await loadBlocks(rootDir, log),
   }
 }
 
@@ -114,7 +118,7 @@ const publicationOf = (data: VolumeData, podUid: string, folder: string): Public
 const specNameOf = ({ specVolID = '' }: VolumeData, folder: string): string =>
   escaped(specVolID) === folder ? specVolID : folder
 
-async function loadDevices(rootDir: string, publications: readonly Publication[]): Promise<Device[]> {
+async function loadDevices(rootDir: string, publications: readonly Publication[], log: Logger): Promise<Device[]> {
   const plugin = pluginFolder(rootDir)
   const devices: Device[] = []
   for (const driver of await foldersIn(plugin)) {
@@ -124,7 +128,8 @@ async function loadDevices(rootDir: string, publications: readonly Publication[]
       // `pv` is where older kubelets staged, by the name of the PersistentVolume.
       const data =
         (await readVolumeData(paths.data)) ?? (driver === 'pv' ? undefined : named(name, driver, publications))
-      if (data)
+      if (!data) await removeRemains(paths.data, [paths.target, paths.folder], log)
+      else
         devices.push({ driver: data.driverName, volumeHandle: data.volumeHandle, paths, isSure: false, wasThere: true })
     }
   }
@@ -147,13 +152,17 @@ function deviceUnder(mounts: readonly MountInfo[], target: string, devices: read
   })
 }
 
-async function loadBlocks(rootDir: string): Promise<Map<string, BlockVolume>> {
+async function loadBlocks(rootDir: string, log: Logger): Promise<Map<string, BlockVolume>> {
   const blocks = new Map<string, BlockVolume>()
   for (const specName of await foldersIn(join(pluginFolder(rootDir), 'volumeDevices'))) {
     if (specName === 'staging' || specName === 'publish') continue
     const paths = blockPaths(rootDir, specName)
     const data = await readVolumeData(paths.data)
-    if (!data) continue
+    if (!data) {
+      const { published, staging, devices, dataFolder, folder } = paths
+      await removeRemains(paths.data, [published, staging, devices, dataFolder, folder], log)
+      continue
+    }
     const pods = new Set([...(await namesIn(paths.devices)), ...(await namesIn(paths.published))])
     for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
       const links = await namesIn(join(rootDir, 'pods', podUid, 'volumeDevices', csiFolder))
@@ -163,6 +172,16 @@ async function loadBlocks(rootDir: string): Promise<Map<string, BlockVolume>> {
     blocks.set(specName, { driver, volumeHandle, specName, pods, devices: new Map(), isSure: false, wasThere: true })
   }
   return blocks
+}
+
+/** A volume was given up, or not begun: no driver has it, and what is in these folders is no volume's. Data and mounts stay. */
+async function removeRemains(data: string, folders: readonly string[], log: Logger): Promise<void> {
+  await removeHalf(data)
+  try {
+    await removeFolders(...folders)
+  } catch (err) {
+    log.warn({ err }, 'the folder of a CSI volume that is not known is not empty: it stays')
+  }
 }
 
 /** Names in a folder; none when it is not there. */

@@ -26,7 +26,7 @@ export function printVolumeData(data: VolumeData): string {
 export async function writeVolumeData(path: string, data: VolumeData): Promise<void> {
   const folder = dirname(path)
   await mkdir(folder, { recursive: true, mode: 0o750 })
-  const temporary = `${path}.tmp`
+  const temporary = temporaryOf(path)
   {
     await using file = await open(temporary, 'w', 0o600)
     await file.writeFile(printVolumeData(data))
@@ -61,7 +61,18 @@ function isVolumeData(data: unknown): data is VolumeData {
   return isName('driverName') && isName('volumeHandle') && !/[/\0]/.test(fields['driverName'] as string)
 }
 
+const temporaryOf = (path: string): string => `${path}.tmp`
+
+/** Of one that a kill kept from its place. */
+export async function removeHalf(path: string): Promise<void> {
+  try {
+    await rm(temporaryOf(path), { force: true })
+  } catch (error) {
+    if (!hasCode(error, 'ENOTDIR')) throw error
+  }
+}
+
 export async function removeVolumeData(path: string): Promise<void> {
-  await rm(`${path}.tmp`, { force: true })
+  await removeHalf(path)
   await rm(path, { force: true })
 }

@@ -1,12 +1,13 @@
 // The CSI volumes of a node's pods: staged, published, taken back. One piece of work at a time per volume.
 import { mkdir, realpath } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { VolumeStats } from '../driver/answers.ts'
 import { type Logger, silentLogger } from '../log.ts'
 import { createBackOffs, TooEarlyError } from './back-off.ts'
 import { mapBlock, tearDownBlock, unmapBlock } from './block.ts'
 import { checkLifecycle } from './context.ts'
 import { type Expansion, expandVolume, volumeStats } from './expand.ts'
-import { blockPaths, publishPaths, stagingPaths, uniqueVolumeName } from './names.ts'
+import { blockLink, blockPaths, publishPaths, stagingPaths, uniqueVolumeName } from './names.ts'
 import { publishVolume, unpublishVolume } from './publish.ts'
 import { loadRecords, publicationKey, volumeKey } from './records.ts'
 import { stageVolume, unstageVolume } from './stage.ts'
@@ -52,6 +53,8 @@ export interface CsiVolumes {
   published(): KnownVolume[]
   /** Volumes that are or may be in use, as node.status.volumesInUse names them. */
   inUse(): string[]
+  /** Where a block volume's devices are bound, and the folder of the pod that links to its own: as events name them. */
+  mapPaths(podUid: string, specName: string): { globalMapPath: string; volumeMapPath: string }
   /** Undefined: nothing can be known. Asked again while one call goes on, the same answer comes. @throws CsiError */
   stats(podUid: string, specName: string, signal: AbortSignal): Promise<VolumeStats | undefined>
   /** Whether a driver has EXPAND_VOLUME. @throws CsiError */
@@ -255,6 +258,11 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
         ...new Set(persistent.map(({ driver, volumeHandle }) => uniqueVolumeName(driver, volumeHandle))),
       ].toSorted()
     },
+
+    mapPaths: (podUid, specName) => ({
+      globalMapPath: blockPaths(rootDir, specName).devices,
+      volumeMapPath: dirname(blockLink(rootDir, podUid, specName)),
+    }),
 
     async stats(podUid, specName, signal) {
       const key = publicationKey(podUid, specName)

@@ -2,10 +2,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { mount } from '@nodelet/linux'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { publishPaths, stagingPaths } from '../../src/volume/names.ts'
+import { blockPaths, publishPaths, stagingPaths } from '../../src/volume/names.ts'
 import { CsiError } from '../../src/sdk/index.ts'
 import { disk, driverName, never, newWorld, podOf, type World } from './world.ts'
 
@@ -163,6 +163,27 @@ describe('after a restart', () => {
     expect(await world.mounts()).toHaveLength(2)
     await volumes.tearDown('uid-1')
     expect(await world.mounts()).toEqual([])
+  })
+
+  test('what a kill left of volumes whose record was not whole yet, or not any more, goes; what is not ours stays', async () => {
+    const staged = stagingPaths(world.rootDir, driverName, 'vol-1')
+    const block = blockPaths(world.rootDir, 'pv-2')
+    const published = publishPaths(world.rootDir, 'uid-1', 'pv-1')
+    for (const path of [staged.target, block.dataFolder, block.devices, block.staging, block.published])
+      mkdirSync(path, { recursive: true })
+    mkdirSync(published.folder, { recursive: true })
+    for (const { data } of [staged, block, published]) writeFileSync(`${data}.tmp`, '{"dri')
+    const other = stagingPaths(world.rootDir, driverName, 'vol-3')
+    mkdirSync(other.target, { recursive: true })
+    writeFileSync(join(other.target, 'precious'), 'data')
+    const volumes = await world.open()
+    expect([volumes.published(), volumes.inUse(), world.left()]).toEqual([
+      [],
+      [],
+      [published.folder, other.folder, other.target, join(other.target, 'precious')].map((path) =>
+        relative(world.rootDir, path),
+      ),
+    ])
   })
 
   test('after a reboot nothing is mounted: the folders are there, and the volume is set up anew', async () => {

@@ -39,7 +39,8 @@ export interface VolumeExpanderOptions {
 
 export interface VolumeExpander {
   /**
-   * A pod has the volume: grows it if it should, and looks after it from then on. Again: nothing happens.
+   * A pod has the volume: grows it if it should, and looks after it from then on, unless the pod only reads it. Again: nothing
+   * happens.
    * @throws VolumeError: it could not grow; the signal's reason
    */
   mounted(pod: Pod, plan: CsiPlan, signal: AbortSignal): Promise<void>
@@ -166,6 +167,8 @@ export function createVolumeExpander(options: VolumeExpanderOptions): VolumeExpa
     if (step.kind === 'refuse') {
       const message = `MountVolume.NodeExpandVolume failed for volume "${specName}" requested read-only file system`
       tellBoth(pod, claim, { type: 'Warning', reason: 'FileSystemResizeFailed', message })
+      // It still has to grow, for a pod that writes.
+      return
     }
     // Without EXPAND_VOLUME there is nothing to do here.
     if (step.kind === 'expand' && (await csi.expands(driver, signal))) {
@@ -265,7 +268,7 @@ export function createVolumeExpander(options: VolumeExpanderOptions): VolumeExpa
       }
       volumes.set(key, known)
       followed.set(uid, (followed.get(uid) ?? new Map<string, Follow>()).set(plan.name, follow))
-      schedule(follow)
+      if (!volume.readOnly) schedule(follow)
     },
     release(podUid) {
       const ended = [...(followed.get(podUid)?.values() ?? [])]

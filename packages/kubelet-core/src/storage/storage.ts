@@ -116,17 +116,25 @@ export async function setUpCsi(
       if (cause instanceof NotAttachedError) throw cause
       throw waitError(name, volume, cause)
     })
-  const publishContext = needsAttach(volume, driver) ? await time('verify_controller_attached_volume', wait()) : undefined
+  const publishContext = needsAttach(volume, driver)
+    ? await time('verify_controller_attached_volume', wait())
+    : undefined
   const setUp = csi.setUp(volume, csiPod(pod), { settings, publishContext }, signal)
   const path = await time(isBlock ? 'map_volume' : 'volume_mount', setUp)
-  if (first && isBlock) {
-    const message = `MapVolume.MapPodDevice succeeded for volume "${volume.specName}" volumeMapPath "${path}"`
-    storage.tell(pod, { type: 'Normal', reason: 'SuccessfulMountVolume', message })
-  }
+  if (first && isBlock) tellMapped(storage, volume.specName, pod)
   await expander.mounted(pod, plan, signal)
   meter.follow(pod, meterable(csi, plan, pod))
   const renewAt = settings?.requiresRepublish ? clock.now() + republishMs * (1 + Math.random() / 2) : Infinity
   return { path, renewAt }
+}
+
+/** Names the two places that a block volume has on the node, as the Go kubelet does. */
+function tellMapped({ tell, csi }: VolumeStorage, specName: string, pod: Pod): void {
+  const { globalMapPath, volumeMapPath } = csi.mapPaths(pod.metadata?.uid ?? '', specName)
+  for (const place of [`globalMapPath "${globalMapPath}"`, `volumeMapPath "${volumeMapPath}"`]) {
+    const message = `MapVolume.MapPodDevice succeeded for volume "${specName}" ${place}`
+    tell(pod, { type: 'Normal', reason: 'SuccessfulMountVolume', message })
+  }
 }
 
 const meterable = (csi: CsiVolumes, { name, volume, bound }: CsiPlan, pod: Pod): MeterableVolume => ({

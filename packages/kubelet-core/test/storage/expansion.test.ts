@@ -174,6 +174,12 @@ async function open(csi: Partial<CsiVolumes>, own: { status?: object; readOnly?:
     plan,
     grow,
     mount: async (wanted: CsiPlan) => expander.mounted(pod, wanted, AbortSignal.timeout(10_000)),
+    /** By another pod, which only reads it. */
+    async mountReadOnly(wanted: CsiPlan) {
+      const reader: Pod = { metadata: { name: 'reader', namespace, uid: `uid-reader-${name}` } }
+      const reading = { ...wanted, volume: { ...wanted.volume, readOnly: true } }
+      await expander.mounted(reader, reading, AbortSignal.timeout(10_000))
+    },
     /** The next look, to its end. */
     async look() {
       const { promise, resolve } = Promise.withResolvers<void>()
@@ -287,10 +293,22 @@ test('nothing is asked of a driver that cannot, nor for a pod that only reads', 
   expect(unable.events).toEqual([])
   const reader = await open({ expands: never, expand: never }, { readOnly: true })
   await reader.mount(await reader.grow())
-  await reader.look()
+  expect(reader.isFollowed()).toBe(false)
   const text = `Warning FileSystemResizeFailed: MountVolume.NodeExpandVolume failed for volume "pv-${reader.name}" requested read-only file system`
   expect(reader.events).toEqual([`pod ${text}`, `claim ${text}`])
   for (const w of [unable, reader]) {
     expect(await w.read()).toEqual({ capacity: '1Gi', state: 'NodeResizePending', conditions: [pending] })
   }
+})
+
+test('a pod that only reads is in the way of none that writes', async () => {
+  const w = await open({})
+  await w.mount(w.plan())
+  await w.mountReadOnly(await w.grow())
+  expect(w.events.map((text) => text.split(':')[0])).toEqual([
+    'pod Warning FileSystemResizeFailed',
+    'claim Warning FileSystemResizeFailed',
+  ])
+  await w.look()
+  expect(await w.read()).toEqual({ capacity: '2Gi', state: undefined, conditions: [] })
 })

@@ -408,7 +408,12 @@ it('a block volume is a device of the container', async () => {
   })
   const ended = await world.watched(pod, ({ status }) => status?.phase === 'Succeeded' || status?.phase === 'Failed')
   expect(ended.status?.containerStatuses?.[0]?.state?.terminated).toMatchObject({ exitCode: 0, message: 'xxx' })
-  expect(await messages('block', 'SuccessfulMountVolume')).toHaveLength(1)
+  const mapped = 'MapVolume.MapPodDevice succeeded for volume "pv-block"'
+  const devices = join(root(), 'plugins/kubernetes.io/csi/volumeDevices/pv-block/dev')
+  expect(await messages('block', 'SuccessfulMountVolume')).toEqual([
+    `${mapped} globalMapPath "${devices}"`,
+    `${mapped} volumeMapPath "${join(root(), 'pods', pod.metadata?.uid ?? '', 'volumeDevices/kubernetes.io~csi')}"`,
+  ])
   await end('block')
   // One that has ended is deleted at once.
   const all = ['stage', 'publish', 'unpublish', 'unstage'].map((rpc) => `${rpc} vol-block`)

@@ -1,0 +1,381 @@
+// Pods with volumes of many kinds come and go on a node of its own while the agent and its drivers are killed at any
+// moment; ends with 1, and says why, when a pod saw what is not its own, data are lost, or anything sticks or is left.
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  configMaps,
+  createKubeClient,
+  csiDrivers,
+  isAlreadyExists,
+  isNotFound,
+  type KubeClient,
+  loadKubeconfig,
+  mergePatch,
+  persistentVolumeClaims,
+  persistentVolumes,
+  pods,
+  StatusError,
+  storageClasses,
+} from '@nodelet/kube-client'
+import { detachLoop, readLoops } from '@nodelet/linux'
+import { type NodeConfigInput, parseConfig, resetMachine } from '@nodelet/node-agent'
+import type { Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
+import { pino } from 'pino'
+import { runAlone } from '../../bench/alone.ts'
+import { makeDemoImage } from '../../packages/node-agent/src/demo/image.ts'
+import { randomFrom } from '../../packages/runtime-runc/test/crash/random.ts'
+import { type Claim, containerOf, image, volumesOf } from './volume-pods.ts'
+
+runAlone()
+const [seconds, seed, keep] = [Number(process.argv[2]), Number(process.argv[3]), process.argv[4]]
+const together = 5
+const claimsAlive = 4
+const patienceMs = 120_000
+const namespace = 'default'
+const repository = join(import.meta.dirname, '../..')
+
+const folder = mkdtempSync(join(tmpdir(), 'nodelet-soak-'))
+const name = folder.slice(folder.lastIndexOf('-') + 1)
+const config: NodeConfigInput & { root: string } = {
+  root: join(folder, 'state'),
+  run: `/run/nodelet-${name}`,
+  cgroupRoot: `/nodelet-${name}`,
+}
+const kubelet = join(config.root, 'kubelet')
+const driverData = join(folder, 'driver')
+const verdicts = join(folder, 'verdicts')
+mkdirSync(kubelet, { recursive: true })
+mkdirSync(verdicts)
+
+const random = randomFrom(seed)
+const pick = <T>(all: readonly T[]): T => all[Math.floor(random() * all.length)] as T
+const pause = async (mostMs: number): Promise<void> => sleep(random() * mostMs)
+const began = performance.now()
+const story = join(folder, 'story')
+const note = (text: string): void =>
+  appendFileSync(story, `${((performance.now() - began) / 1000).toFixed(2)} ${text}\n`)
+
+const children = new Set<ChildProcess>()
+function run(...args: string[]): ChildProcess {
+  const log = openSync(join(folder, 'log'), 'a')
+  const child = spawn(process.execPath, ['--conditions=@nodelet/source', ...args], { stdio: ['ignore', log, log] })
+  closeSync(log)
+  children.add(child)
+  child.once('exit', () => children.delete(child))
+  return child
+}
+async function end(child: ChildProcess, signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  child.kill(signal)
+  await once(child, 'exit')
+}
+const cli = join(repository, 'packages/node-agent/src/cli.ts')
+const flags = ['--root', config.root, '--run', config.run ?? '', '--cgroup-root', config.cgroupRoot ?? '']
+const beginAgent = (): ChildProcess => run(cli, 'up', ...flags, '--node-ip', '127.0.0.1')
+const beginHostpath = (): ChildProcess =>
+  run(join(repository, 'test/hostpath-driver.ts'), '--root-dir', kubelet, '--statedir', driverData)
+const beginTmpfs = (): ChildProcess => run(join(repository, 'examples/csi-tmpfs/tmpfs.ts'), kubelet)
+
+/** Asks again while the control plane is away. */
+async function insist<T>(ask: () => Promise<T>): Promise<T> {
+  for (const deadline = Date.now() + patienceMs; ;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if ((error instanceof StatusError && error.code < 500) || Date.now() > deadline) throw error
+      await sleep(50)
+    }
+  }
+}
+async function until(what: string, look: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + patienceMs; !(await look()); await sleep(100)) {
+    if (Date.now() > deadline) throw new Error(`waited for ${what}`)
+  }
+}
+/** A request that was answered by nobody may have been heard. */
+const orWas =
+  (expected: (error: unknown) => boolean) =>
+  (error: unknown): void =>
+    assert(expected(error), error as Error)
+
+interface Soak {
+  client: KubeClient
+  claims: Claim[]
+  /** Pods of each claim that are there. */
+  users: Map<string, number>
+  nextClaim: number
+  configs: number
+  /** Pods that became ready, and those that went. */
+  steps: number
+}
+
+const metadata = (object: string): { name: string; namespace: string } => ({ name: object, namespace })
+
+async function addClaim(soak: Soak): Promise<void> {
+  const number = soak.nextClaim++
+  const kind = (['folder', 'ext4', 'block'] as const)[number % 3] ?? 'folder'
+  const claim = { name: `claim-${number}`, kind }
+  await insist(async () =>
+    soak.client.create(persistentVolumeClaims, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: metadata(claim.name),
+      spec: {
+        storageClassName: kind === 'ext4' ? 'image' : 'folder',
+        accessModes: ['ReadWriteOnce'],
+        volumeMode: kind === 'block' ? 'Block' : 'Filesystem',
+        resources: { requests: { storage: '8Mi' } },
+      },
+    }),
+  ).catch(orWas(isAlreadyExists))
+  soak.claims.push(claim)
+}
+
+async function removePod(soak: Soak, pod: string): Promise<void> {
+  const { client } = soak
+  const force = random() < 0.2
+  note(`delete ${pod}${force ? ', forced' : ''}`)
+  const options = force ? { gracePeriodSeconds: 0 } : {}
+  await insist(async () => client.delete(pods, metadata(pod), options)).catch(orWas(isNotFound))
+  await until(`the end of ${pod}${force ? ', forced' : ''}`, async () =>
+    insist(async () => client.get(pods, metadata(pod))).then(() => false, isNotFound),
+  )
+  note(`${pod} is gone`)
+  soak.steps += 1
+}
+
+async function createPod({ client }: Soak, pod: string, claim: Claim, more: readonly Volume[] = []): Promise<void> {
+  note(`create ${pod} with ${claim.name}, ${claim.kind}`)
+  const object: Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: metadata(pod),
+    spec: {
+      terminationGracePeriodSeconds: 2,
+      automountServiceAccountToken: false,
+      hostNetwork: random() < 0.7,
+      securityContext: random() < 0.3 ? { fsGroup: 4242 } : {},
+      containers: [containerOf(pod, claim)],
+      volumes: [...volumesOf(claim, verdicts), ...more],
+    },
+  }
+  await insist(async () => client.create(pods, object)).catch(orWas(isAlreadyExists))
+}
+
+async function isReady({ client }: Soak, pod: string): Promise<boolean> {
+  const { status } = await insist(async () => client.get(pods, metadata(pod)))
+  return status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false
+}
+
+/** A pod, from its making until it is gone. Now and then its claim goes first, and waits for it. */
+async function live(soak: Soak, pod: string): Promise<void> {
+  const claim = pick(soak.claims)
+  soak.users.set(claim.name, (soak.users.get(claim.name) ?? 0) + 1)
+  await createPod(soak, pod, claim)
+  const waits = random() < 0.6
+  if (waits) {
+    await until(`${pod} to be ready`, async () => isReady(soak, pod))
+    soak.steps += 1
+  }
+  await pause(1500)
+  // A pod that is not there yet would not get it any more.
+  const retires = random() < 0.25 && soak.claims.includes(claim) && soak.users.get(claim.name) === 1
+  if (retires) {
+    note(`delete ${claim.name}`)
+    soak.claims.splice(soak.claims.indexOf(claim), 1)
+    await addClaim(soak)
+    await insist(async () => soak.client.delete(persistentVolumeClaims, metadata(claim.name))).catch(orWas(isNotFound))
+  }
+  await removePod(soak, pod)
+  soak.users.set(claim.name, (soak.users.get(claim.name) ?? 0) - 1)
+}
+
+async function changeConfig({ client, configs }: Soak): Promise<void> {
+  const value = `${configs}`
+  await insist(async () => client.patch(configMaps, metadata('config'), mergePatch({ data: { a: value, b: value } })))
+}
+
+/** What a node has of its pods and volumes, in the kernel and on disk. */
+function left(): Record<string, string[]> {
+  const below = (path: string): string[] => (existsSync(path) ? readdirSync(path) : [])
+  const csi = join(kubelet, 'plugins/kubernetes.io/csi')
+  return {
+    pods: below(join(kubelet, 'pods')),
+    staged: below(join(csi, 'hostpath.csi.k8s.io')),
+    devices: below(join(csi, 'volumeDevices')).filter((each) => !/^(publish|staging)$/.test(each)),
+    published: below(join(csi, 'volumeDevices/publish')),
+    volumes: below(join(driverData, 'volumes')),
+    mounts: readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(`${kubelet}/`)),
+    loops: readLoops()
+      .map(({ file }) => file)
+      .filter((file) => file.includes(folder)),
+    containers: below(join(config.root, 'runtime/containers')),
+  }
+}
+
+const wrongs = (): string => {
+  const file = join(verdicts, 'wrong')
+  return existsSync(file) ? readFileSync(file, 'utf8') : ''
+}
+
+async function makeWorld(soak: Soak): Promise<void> {
+  const { client } = soak
+  const driver = (driverName: string, modes: string[]): object => ({
+    apiVersion: 'storage.k8s.io/v1',
+    kind: 'CSIDriver',
+    metadata: { name: driverName },
+    spec: { attachRequired: false, fsGroupPolicy: 'File', volumeLifecycleModes: modes },
+  })
+  await client.create(csiDrivers, driver('hostpath.csi.k8s.io', ['Persistent']))
+  await client.create(csiDrivers, driver('tmpfs.csi.example.com', ['Ephemeral']))
+  for (const [className, parameters] of [
+    ['folder', {}],
+    ['image', { backing: 'image' }],
+  ] as const) {
+    await client.create(storageClasses, {
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'StorageClass',
+      metadata: { name: className },
+      provisioner: 'hostpath.csi.k8s.io',
+      volumeBindingMode: 'WaitForFirstConsumer',
+      parameters,
+    })
+  }
+  const data = { a: '0', b: '0' }
+  await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: metadata('config'), data })
+  for (let count = 0; count < claimsAlive; count += 1) await addClaim(soak)
+}
+
+async function main(): Promise<void> {
+  let agent = beginAgent()
+  let hostpath = beginHostpath()
+  let tmpfs = beginTmpfs()
+  const kubeconfig = join(config.root, 'cluster/admin.kubeconfig')
+  await until('the kubeconfig', async () => existsSync(kubeconfig))
+  await using client = createKubeClient(await loadKubeconfig(kubeconfig))
+  const soak: Soak = { client, claims: [], users: new Map(), nextClaim: 0, configs: 0, steps: 0 }
+  const layout = await makeDemoImage(join(folder, 'image'), image)
+  await until('the image', async () => {
+    const [code] = (await once(run(cli, 'image', 'import', layout, ...flags), 'exit')) as [number]
+    return code === 0
+  })
+  await insist(async () => client.list(pods))
+  await makeWorld(soak)
+
+  const stayers = ['stayer-0', 'stayer-1', 'stayer-2']
+  for (const [index, stayer] of stayers.entries()) await createPod(soak, stayer, soak.claims[index] as Claim)
+  const stayersClaims = soak.claims.splice(0, stayers.length)
+  for (const _ of stayers) await addClaim(soak)
+  await until('the pods that stay', async () => (await Promise.all(stayers.map(async (pod) => isReady(soak, pod)))).every(Boolean))
+  note('ready')
+
+  let done = false
+  const trouble = async (): Promise<void> => {
+    for (await pause(2000); !done; await pause(4000)) {
+      const what = random()
+      if (what < 0.7) {
+        note('kill the agent')
+        await end(agent, random() < 0.85 ? 'SIGKILL' : 'SIGTERM')
+        await pause(300)
+        agent = beginAgent()
+        // Mostly it lives long enough for some pods to start or go; else it is killed while it starts.
+        const enough = soak.steps + Math.floor(random() * 6)
+        const lives = random() < 0.7
+        for (let left = 600; lives && !done && soak.steps < enough && left > 0; left -= 1) await sleep(100)
+      } else if (what < 0.9) {
+        note('kill the hostpath driver')
+        await end(hostpath)
+        await pause(1500)
+        hostpath = beginHostpath()
+      } else {
+        note('kill the tmpfs driver')
+        await end(tmpfs)
+        await pause(1500)
+        tmpfs = beginTmpfs()
+      }
+    }
+  }
+  const until_ = performance.now() + seconds * 1000
+  let lives = 0
+  const work = async (): Promise<void> => {
+    while (performance.now() < until_) await live(soak, `pod-${lives++}`)
+  }
+  const changes = async (): Promise<void> => {
+    while (!done) {
+      soak.configs += 1
+      await changeConfig(soak)
+      await pause(1000)
+    }
+  }
+  const others = Promise.all([trouble(), changes()])
+  try {
+    await Promise.all(Array.from({ length: together }, work))
+  } finally {
+    done = true
+    await others
+  }
+  note('quiet')
+
+  await until('all pods that stay to be ready', async () =>
+    (await Promise.all(stayers.map(async (pod) => isReady(soak, pod)))).every(Boolean),
+  )
+  const restarts = async (pod: string): Promise<number | undefined> =>
+    (await insist(async () => client.get(pods, metadata(pod)))).status?.containerStatuses?.[0]?.restartCount
+  assert.deepEqual(await Promise.all(stayers.map(restarts)), [0, 0, 0])
+  // Every volume once more, with all that was written to it.
+  const auditors = [...soak.claims, ...stayersClaims].map((claim) => ({ pod: `auditor-${claim.name}`, claim }))
+  await Promise.all(
+    auditors.map(async ({ pod, claim }) => {
+      await createPod(soak, pod, claim)
+      await until(`${pod} to be ready`, async () => isReady(soak, pod))
+    }),
+  )
+  await Promise.all([...stayers, ...auditors.map(({ pod }) => pod)].map(async (pod) => removePod(soak, pod)))
+  assert.equal(wrongs(), '')
+  const { items } = await insist(async () => client.list(persistentVolumeClaims, { namespace }))
+  for (const claim of items)
+    await insist(async () => client.delete(persistentVolumeClaims, metadata(claim.metadata?.name ?? '')))
+  await until('the volumes to go', async () => (await client.list(persistentVolumes)).items.length === 0)
+  const nothing = Object.fromEntries(Object.keys(left()).map((key) => [key, [] as string[]]))
+  await until('nothing to be left', async () => JSON.stringify(left()) === JSON.stringify(nothing)).catch(() => undefined)
+  assert.deepEqual(left(), nothing)
+  console.log(`${lives} pods`)
+}
+
+try {
+  const tooLong = sleep(400_000 + seconds * 2000).then(() => Promise.reject(new Error('it takes too long')))
+  await Promise.race([main(), tooLong])
+} catch (error) {
+  const last = existsSync(story) ? readFileSync(story, 'utf8').split('\n').slice(-15) : []
+  console.error(error, `${wrongs()}${last.join('\n')}`)
+  process.exitCode = 1
+} finally {
+  if (keep && process.exitCode === 1) {
+    console.error(`kept: ${folder}`)
+    await sleep(1e9)
+  }
+  for (const child of children) await end(child)
+  const log = pino({ level: 'silent' })
+  await resetMachine(parseConfig(config, 'soak'), log, () => undefined)
+  // Those of the driver, which had no time to give them back.
+  for (const { path, file } of readLoops()) if (file.startsWith(folder)) detachLoop(path)
+  rmSync(folder, { recursive: true, force: true })
+}
+process.exit()
