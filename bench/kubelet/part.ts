@@ -1,6 +1,7 @@
 // A process of the benchmark that runs parts of a node, and answers what they cost: forked by peers.ts.
 import { subscribe } from 'node:diagnostics_channel'
 import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { TLSSocket } from 'node:tls'
 import { parseConfig, startNode } from '@nodelet/node-agent'
@@ -13,19 +14,24 @@ const config = parseConfig(JSON.parse(process.argv[2] ?? ''), 'benchmark')
 const log = pino({ level: process.env.NODELET_BENCH_LOG ?? 'silent' }, process.stderr)
 const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
 const requests: Record<string, number> = {}
+const ofNodes = new WeakMap<object, boolean>()
 subscribe('http.server.request.start', (message) => {
   const { method = '', url = '', socket } = (message as { request: IncomingMessage }).request
-  if (!isOfNode(socket as TLSSocket)) return
+  count(method, url, socket as TLSSocket)
+})
+subscribe('http2.server.stream.start', (message) => {
+  const { stream, headers } = message as { stream: ServerHttp2Stream; headers: IncomingHttpHeaders }
+  const { session } = stream
+  if (session) count(headers[':method'] ?? '', headers[':path'] ?? '', session.socket as TLSSocket, session)
+})
+
+function count(method: string, url: string, socket: TLSSocket, connection: object = socket): void {
+  const isOfNode = ofNodes.get(connection) ?? String(socket.getPeerCertificate().subject?.CN).startsWith('system:node:')
+  ofNodes.set(connection, isOfNode)
+  if (!isOfNode) return
   const [path = '', query = ''] = url.split('?')
   const key = `${query.includes('watch=') ? 'WATCH' : method} ${kindOf(path)}`
   requests[key] = (requests[key] ?? 0) + 1
-})
-
-const ofNodes = new WeakMap<TLSSocket, boolean>()
-function isOfNode(socket: TLSSocket): boolean {
-  const known = ofNodes.get(socket) ?? String(socket.getPeerCertificate().subject?.CN).startsWith('system:node:')
-  ofNodes.set(socket, known)
-  return known
 }
 
 /** `pods` of `/api/v1/namespaces/default/pods/one`, `pods/status` of what is below it. */

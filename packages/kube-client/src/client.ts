@@ -3,12 +3,14 @@
 import type { DeleteOptions, ListMeta, Status } from 'kubernetes-types/meta/v1.d.ts'
 import type { KubeConnection } from './connection.ts'
 import { ConnectionError } from './errors.ts'
+import { readList } from './list-reader.ts'
 import { isRecord, sortOut } from './malformed.ts'
 import type { MalformedObjectError } from './malformed.ts'
 import type { Patch } from './patch.ts'
 import type { RateLimit } from './rate-limit.ts'
 import type { KubeObject, ObjectRef, Resource } from './resources.ts'
 import { apiVersionOf, pathOf } from './resources.ts'
+import { inSlices } from './slices.ts'
 import { connectionErrorOf, openTransport } from './transport.ts'
 import type { QueryValue, RawRequest, RawResponse, RequestReport, Transport } from './transport.ts'
 import { runWatch } from './watch.ts'
@@ -119,8 +121,18 @@ export const createKubeClient = (connection: KubeConnection): KubeClient =>
   clientOver(openTransport(connection), connection)
 
 const clientOver = (transport: Transport, connection: KubeConnection): KubeClient => {
-  const json = async <A>(request: RawRequest, payload?: { type?: string; value: unknown }): Promise<A> => {
-    const answer = await transport.send(
+  const readBody = async <A>(request: RawRequest, read: (body: RawResponse['body']) => Promise<A>): Promise<A> => {
+    const answer = await transport.send(request)
+    const tried = `${request.method ?? 'GET'} ${request.path}`
+    try {
+      return await read(answer.body)
+    } catch (cause) {
+      request.signal?.throwIfAborted()
+      throw connectionErrorOf(tried, connection.server, cause)
+    }
+  }
+  const json = async <A>(request: RawRequest, payload?: { type?: string; value: unknown }): Promise<A> =>
+    readBody(
       payload === undefined
         ? request
         : {
@@ -128,15 +140,8 @@ const clientOver = (transport: Transport, connection: KubeConnection): KubeClien
             headers: { 'content-type': payload.type ?? 'application/json' },
             body: JSON.stringify(payload.value),
           },
+      async (body) => JSON.parse(await body.text()) as A,
     )
-    const tried = `${request.method ?? 'GET'} ${request.path}`
-    try {
-      return JSON.parse(await answer.body.text()) as A
-    } catch (cause) {
-      request.signal?.throwIfAborted()
-      throw connectionErrorOf(tried, connection.server, cause)
-    }
-  }
 
   const openWatch = async (
     path: string,
@@ -155,15 +160,15 @@ const clientOver = (transport: Transport, connection: KubeConnection): KubeClien
     async list<T extends KubeObject>(resource: Resource<T>, options: ListOptions = {}) {
       const { signal, namespace, ...query } = options
       const path = pathOf(resource, namespace === undefined ? {} : { namespace })
-      const answer = await json<unknown>({ path, query, signal })
+      const answer = await readBody({ path, query, signal }, async (body) => inSlices(readList(await bytesOf(body)), signal))
       const { metadata, items } = isRecord(answer) ? answer : { items: answer }
       if (!isRecord(answer) || !Array.isArray(items ?? []))
         throw new ConnectionError(`GET ${path}: the answer is no list: ${JSON.stringify(items).slice(0, 200)}`)
       const names = { apiVersion: apiVersionOf(resource), kind: resource.kind }
-      const { good, skipped } = sortOut<T>(path, (items ?? []) as unknown[])
+      const { good, skipped } = await inSlices(sortOut<T>(path, (items ?? []) as unknown[], names), signal)
       return {
         metadata: isRecord(metadata) ? metadata : {},
-        items: good.map((item) => ({ ...names, ...item })),
+        items: good,
         ...(skipped.length > 0 && { skipped }),
       }
     },
@@ -240,6 +245,12 @@ const writeQuery = (options: WriteOptions): Record<string, QueryValue> => ({
 
 const pick = (options: { subresource?: string }, key: 'subresource'): { subresource?: string } =>
   options[key] === undefined ? {} : { [key]: options[key] }
+
+const bytesOf = async (body: AsyncIterable<Uint8Array>): Promise<Buffer> => {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of body) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
 
 /** A cut stream reads as a ConnectionError. */
 const namingFailures = async function* (

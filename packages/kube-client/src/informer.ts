@@ -9,6 +9,7 @@ import { tellOnce } from './malformed.ts'
 import { createCache } from './cache.ts'
 import type { InformerHandlers } from './cache.ts'
 import type { KubeObject, ObjectRef, Resource } from './resources.ts'
+import { inSlices } from './slices.ts'
 
 export interface InformerOptions extends Selection {
   signal?: AbortSignal
@@ -26,7 +27,7 @@ export interface InformerOptions extends Selection {
 export interface Informer<T extends KubeObject> extends AsyncDisposable {
   /** Fulfilled once the first list is in the cache; rejected when stopped before. */
   readonly synced: Promise<void>
-  /** What is known at this moment, in no order. */
+  /** What is known at this moment, in no order: of a list that is known, all. */
   list(): T[]
   get(ref: ObjectRef): T | undefined
   /** Calls the handlers on each change, and `added` at once for each object that is known. Returns what ends it. */
@@ -66,7 +67,7 @@ export const startInformer = <T extends KubeObject>(
     signal.throwIfAborted()
     skipping.keepOnly(skipped)
     for (const error of skipped) skipping.tell(error)
-    cache.replace(items)
+    await inSlices(cache.replace(items), signal)
     progress()
     first.resolve()
     const { resourceVersion } = metadata

@@ -1,6 +1,8 @@
 // Objects that cannot be kept, because nothing tells them from others.
 
 import type { KubeObject } from './resources.ts'
+import { eachInTurn } from './slices.ts'
+import type { Steps } from './slices.ts'
 
 /** What a server gave that is no object with a name: it is left out, and what comes with it is not. */
 export class MalformedObjectError extends Error {
@@ -42,18 +44,22 @@ export const malformation = (where: string, object: unknown): MalformedObjectErr
   return field === undefined ? undefined : wrong(`${place}: ${field} ${shown(metadata[field])} is no text`)
 }
 
-/** The items of a list that can be kept, and what is wrong with the others. Pure. */
-export const sortOut = <T extends KubeObject>(
+/**
+ * The items of a list that can be kept, and what is wrong with the others. Pure.
+ * @param names what each item is given that has none of these fields itself
+ */
+export const sortOut = function* <T extends KubeObject>(
   where: string,
   items: readonly unknown[],
-): { good: T[]; skipped: MalformedObjectError[] } => {
+  names: Pick<KubeObject, 'apiVersion' | 'kind'>,
+): Steps<{ good: T[]; skipped: MalformedObjectError[] }> {
   const good: T[] = []
   const skipped: MalformedObjectError[] = []
-  for (const item of items) {
+  yield* eachInTurn(items, (item) => {
     const error = malformation(where, item)
     if (error) skipped.push(error)
-    else good.push(item as T)
-  }
+    else good.push({ ...names, ...(item as T) })
+  })
   return { good, skipped }
 }
 

@@ -1,7 +1,7 @@
 // HTTP to one API server: a pool of connections that follows its credentials.
 
-import { Pool } from 'undici'
-import type { Dispatcher } from 'undici'
+import type { Dispatcher, Pool } from 'undici'
+import { openConnections } from './connections.ts'
 import { credentialSource } from './credentials.ts'
 import type { TlsMaterial } from './credentials.ts'
 import { ConnectionError, statusErrorOf } from './errors.ts'
@@ -82,15 +82,10 @@ export const openTransport = (connection: KubeConnection): Transport => {
   const poolFor = (tls: TlsMaterial): Pool => {
     const old = newest
     if (old && old.tls.ca === tls.ca && old.tls.cert === tls.cert && old.tls.key === tls.key) return old.pool
-    const pool = new Pool(url.origin, {
-      // HTTP/1.1, so that a watch that is not read never holds back other requests.
-      allowH2: false,
-      connect: {
-        ...tls,
-        timeout: 10_000,
-        rejectUnauthorized: connection.insecureSkipTlsVerify !== true,
-        ...(connection.tlsServerName && { servername: connection.tlsServerName }),
-      },
+    const pool = openConnections(url.origin, {
+      ...tls,
+      rejectUnauthorized: connection.insecureSkipTlsVerify !== true,
+      ...(connection.tlsServerName && { servername: connection.tlsServerName }),
     })
     pools.add(pool)
     newest = { pool, tls }

@@ -6,6 +6,7 @@ import { ConnectionError, isTransient, isVersionTooLarge, StatusError } from './
 import { isRecord, MalformedObjectError, malformation } from './malformed.ts'
 import type { Status } from 'kubernetes-types/meta/v1.d.ts'
 import type { KubeObject } from './resources.ts'
+import { isTimeLeft, turn } from './slices.ts'
 
 /** What happened. A BOOKMARK carries only `metadata.resourceVersion`: everything up to there has been told. */
 export interface WatchEvent<T extends KubeObject> {
@@ -112,6 +113,11 @@ export const runWatch = async function* <T extends KubeObject>(
         }
         if (isMalformed) (run.onSkipped ?? warn)(event)
         else yield event
+        // Many may have come at once.
+        if (!isTimeLeft()) {
+          await turn()
+          run.signal?.throwIfAborted()
+        }
       }
     } catch (error) {
       run.signal?.throwIfAborted()

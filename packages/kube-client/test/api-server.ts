@@ -1,6 +1,8 @@
-// A small API server for tests: real HTTPS, real resource semantics, objects in memory.
+// A small API server for tests: real HTTPS over HTTP/2 or HTTP/1.1, real resource semantics, objects in memory.
 
 import { createServer } from 'node:https'
+import { constants, createSecureServer } from 'node:http2'
+import type { Http2Stream, ServerHttp2Session } from 'node:http2'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -39,8 +41,14 @@ export interface ApiServer {
   remove(path: string): void
   /** What each list has besides, as it is. */
   alsoListed: unknown[]
-  /** Cuts the sockets of all watches. */
+  /** Cuts all watches midway: their streams, or with HTTP/1.1 their sockets. */
   cutWatches(): void
+  /** Tells clients to take other connections: what runs may go on to its end. */
+  goAway(): void
+  /** How many connections there were so far. */
+  connections(): number
+  /** How many pings it has answered. */
+  pings(): number
   /** Ends all watches as the server's timeout does. */
   endWatches(): void
   bookmark(): void
@@ -59,13 +67,30 @@ export interface ApiServer {
 const PATH =
   /^\/(?:api|apis\/[^/]+)\/[^/]+(?:\/namespaces\/(?<ns>[^/]+))?\/(?<plural>[^/]+)(?:\/(?<name>[^/]+))?(?:\/(?<sub>[^/]+))?$/
 
-export const startApiServer = async (certificates: Certificates): Promise<ApiServer> => {
+export interface ApiServerOptions {
+  /** Default true; else HTTP/1.1 alone. */
+  http2?: boolean
+  /** Of HTTP/2, in one connection; default 250. */
+  mostStreams?: number
+}
+
+/** The response's stream; none with HTTP/1.1. */
+const streamOf = (response: ServerResponse): Http2Stream | undefined =>
+  (response as ServerResponse & { stream?: Http2Stream }).stream
+
+export const startApiServer = async (
+  certificates: Certificates,
+  { http2 = true, mostStreams = 250 }: ApiServerOptions = {},
+): Promise<ApiServer> => {
   let version = 100
   let compacted = 0
   const objects = new Map<string, KubeObject>()
   const history: Change[] = []
   const watchers = new Set<Watcher>()
   const sockets = new Set<Socket>()
+  const sessions = new Set<ServerHttp2Session>()
+  let connections = 0
+  let pings = 0
   const seen: Seen[] = []
   const tokens = new Set<string>()
   const failNext: ApiServer['failNext'] = []
@@ -226,21 +251,29 @@ export const startApiServer = async (certificates: Certificates): Promise<ApiSer
     send(response, 200, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success' })
   }
 
-  const server = createServer(
-    {
-      key: certificates.pem('server.key'),
-      cert: certificates.pem('server.crt'),
-      ca: certificates.pem('ca.crt'),
-      requestCert: true,
-      rejectUnauthorized: false,
-    },
-    (request, response) => {
-      const chunks: Buffer[] = []
-      request.on('data', (chunk: Buffer) => chunks.push(chunk))
-      request.on('end', () => serve(request, response, Buffer.concat(chunks).toString('utf8')))
-    },
-  )
-  server.on('connection', (socket) => {
+  const take = (request: IncomingMessage, response: ServerResponse): void => {
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => serve(request, response, Buffer.concat(chunks).toString('utf8')))
+  }
+  const tls = {
+    key: certificates.pem('server.key'),
+    cert: certificates.pem('server.crt'),
+    ca: certificates.pem('ca.crt'),
+    requestCert: true,
+    rejectUnauthorized: false,
+  }
+  const server = http2
+    ? createSecureServer({ ...tls, allowHTTP1: true, settings: { maxConcurrentStreams: mostStreams } }, (from, to) =>
+        take(from as unknown as IncomingMessage, to as unknown as ServerResponse),
+      ).on('session', (session) => {
+        sessions.add(session)
+        session.on('ping', () => pings++)
+        session.on('close', () => sessions.delete(session))
+      })
+    : createServer(tls, take)
+  server.on('connection', (socket: Socket) => {
+    connections++
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
   })
@@ -265,7 +298,17 @@ export const startApiServer = async (certificates: Certificates): Promise<ApiSer
       const old = objects.get(path)
       if (old) commit('DELETED', path, old)
     },
-    cutWatches: () => endEach((response) => response.socket?.destroy()),
+    cutWatches: () =>
+      endEach((response) => {
+        const stream = streamOf(response)
+        if (stream) stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+        else response.socket?.destroy()
+      }),
+    goAway: () => {
+      for (const session of sessions) session.goaway()
+    },
+    connections: () => connections,
+    pings: () => pings,
     endWatches: () => endEach((response) => response.end()),
     bookmark: () =>
       each((response) => response.write(line('BOOKMARK', { metadata: { resourceVersion: String(version) } }))),

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { createCache } from '../src/cache.ts'
 import type { KubeObject } from '../src/index.ts'
+import { finish } from '../src/slices.ts'
 
 const object = (name: string, resourceVersion: string, uid = name): KubeObject => ({
   metadata: { name, namespace: 'ns', resourceVersion, uid },
@@ -20,9 +21,9 @@ const logged = () => {
 
 test('a new list is told as differences', () => {
   const { cache, log } = logged()
-  cache.replace([object('same', '1'), object('changed', '2'), object('removed', '3'), object('remade', '4')])
+  finish(cache.replace([object('same', '1'), object('changed', '2'), object('removed', '3'), object('remade', '4')]))
   expect(log.splice(0)).toEqual(['+same@1', '+changed@2', '+removed@3', '+remade@4'])
-  cache.replace([object('same', '1'), object('changed', '5'), object('remade', '6', 'other'), object('new', '7')])
+  finish(cache.replace([object('same', '1'), object('changed', '5'), object('remade', '6', 'other'), object('new', '7')]))
   expect(log).toEqual(['-removed@3', '~changed@2→changed@5', '-remade@4', '+remade@6', '+new@7'])
   expect(cache.list()).toHaveLength(4)
 })

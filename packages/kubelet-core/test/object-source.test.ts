@@ -64,6 +64,21 @@ it('Watch: a change is told, and is there without asking', async () => {
   await world.objects.close()
 })
 
+it('Watch: what is immutable is read once and not followed', async () => {
+  const world = newWorld('Watch')
+  const told: string[] = []
+  world.objects.onChange((_kind, _namespace, name) => told.push(name))
+  world.api.put(path, { metadata: { name: 'c', namespace: 'n' }, data: { key: 'a' }, immutable: true } as ConfigMap)
+  expect(await world.read()).toBe('a')
+  world.put('b')
+  // By then it would have been told, too.
+  await world.objects.configMap('n', 'other')
+  world.api.put(path.replace(/c$/, 'other'), { metadata: { name: 'other', namespace: 'n' } })
+  await until(() => told.length > 0)
+  expect([await world.read(), told]).toEqual(['a', ['other']])
+  await world.objects.close()
+})
+
 it('Get: asks each time, and has no answer without a server', async () => {
   const world = newWorld('Get')
   expect(await world.read()).toBe(undefined)

@@ -1,6 +1,7 @@
 // Who a request is from, and what they may do.
 import { createPrivateKey, createPublicKey, randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import type { Http2Stream } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
 import { jwtVerify, SignJWT } from 'jose'
 import type { JWTPayload } from 'jose'
@@ -57,7 +58,7 @@ export function createIdentity(
 
   return {
     authenticate: async (request) => {
-      const user = certificateUser(request.socket as TLSSocket)
+      const user = certificateUser(request)
       if (user) return user
       const token = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1]
       return token === undefined ? undefined : (bootstrapUser(store, token) ?? (await userOf(token, [])))
@@ -102,18 +103,21 @@ export function createIdentity(
 }
 
 /** A connection shows one certificate: to read it anew for each request costs more than most answers. */
-const ofConnections = new WeakMap<TLSSocket, UserInfo>()
+const ofConnections = new WeakMap<object, UserInfo>()
 
 /** TLS has checked the certificate against the CA. */
-function certificateUser(socket: TLSSocket): UserInfo | undefined {
+function certificateUser(request: IncomingMessage & { stream?: Http2Stream }): UserInfo | undefined {
+  const socket = request.socket as TLSSocket
   if (!socket.authorized) return undefined
-  const known = ofConnections.get(socket)
+  // With HTTP/2, each request has a socket object of its own.
+  const connection = request.stream?.session ?? socket
+  const known = ofConnections.get(connection)
   if (known) return known
   const { subject } = socket.getPeerCertificate()
   const [name] = [subject?.CN].flat()
   if (name === undefined) return undefined
   const user = { name, groups: [...[subject.O ?? []].flat(), 'system:authenticated'] }
-  ofConnections.set(socket, user)
+  ofConnections.set(connection, user)
   return user
 }
 

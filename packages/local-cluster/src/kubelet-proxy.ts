@@ -36,11 +36,13 @@ export interface KubeletProxy {
 const kubeletPort = 10_250
 /** Headers that belong to one connection. */
 const hops = ['host', 'authorization', 'content-length', 'transfer-encoding', 'keep-alive']
+/** HTTP/2 has the request line among the headers. */
+const isOfConnection = (header: string): boolean => header.startsWith(':') || hops.includes(header)
 
 export function createKubeletProxy({ nodeOf, clientCertificate, clientKey, ca }: KubeletProxyOptions): KubeletProxy {
   const open = (target: ConnectTarget, incoming: IncomingMessage): ReturnType<typeof request> => {
     const { host, port } = addressOf(target, nodeOf)
-    const headers = Object.fromEntries(Object.entries(incoming.headers).filter(([name]) => !hops.includes(name)))
+    const headers = Object.fromEntries(Object.entries(incoming.headers).filter(([name]) => !isOfConnection(name)))
     const path = kubeletPath(target)
     return request({
       host,

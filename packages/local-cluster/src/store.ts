@@ -12,6 +12,13 @@ export interface Change {
   previous?: ApiObject
 }
 
+/** The place of one object. */
+export interface OneObject {
+  /** Empty for what has no namespace. */
+  namespace: string
+  name: string
+}
+
 /** What the API server keeps. A resource is named as in `deployments.apps`. All calls are synchronous: each is one step. */
 export interface Store extends Disposable {
   revision(): number
@@ -22,7 +29,7 @@ export interface Store extends Disposable {
   put(resource: string, object: ApiObject): ApiObject
   remove(resource: string, object: ApiObject): ApiObject
   /** Calls back on each change until the returned function is called. */
-  subscribe(resource: string, changed: (change: Change) => void): () => void
+  subscribe(resource: string, changed: (change: Change) => void, only?: OneObject): () => void
   /** Changes after a revision; undefined when they are no longer known. */
   since(resource: string, revision: number): Change[] | undefined
 }
@@ -58,7 +65,7 @@ export function openStore(path: string): Store {
   const stateOf = (resource: string): ResourceState => {
     let state = resources.get(resource)
     if (!state) {
-      state = { objects: new Map(), changes: [], forgotten: begun, subscribers: new Set() }
+      state = { objects: new Map(), changes: [], forgotten: begun, subscribers: new Set(), ofOne: new Map() }
       resources.set(resource, state)
     }
     return state
@@ -86,6 +93,8 @@ export function openStore(path: string): Store {
     state.changes.push(change)
     if (state.changes.length > remembered) state.forgotten = state.changes.shift()?.revision ?? state.forgotten
     for (const changed of state.subscribers) changed(change)
+    const { namespace = '', name } = change.object.metadata
+    for (const changed of state.ofOne.get(keyOf(namespace, name)) ?? []) changed(change)
   }
   const versioned = (object: ApiObject): ApiObject => ({
     ...object,
@@ -121,14 +130,24 @@ export function openStore(path: string): Store {
       tell(state, { type: 'DELETED', revision, object: last, ...(previous && { previous }) })
       return last
     },
-    subscribe: (resource, changed) => {
-      const { subscribers } = stateOf(resource)
-      subscribers.add(changed)
-      return () => subscribers.delete(changed)
+    subscribe: (resource, changed, only) => {
+      const { subscribers, ofOne } = stateOf(resource)
+      if (!only) {
+        subscribers.add(changed)
+        return () => subscribers.delete(changed)
+      }
+      const key = keyOf(only.namespace, only.name)
+      const own = ofOne.get(key) ?? new Set()
+      ofOne.set(key, own.add(changed))
+      return () => {
+        if (own.delete(changed) && own.size === 0) ofOne.delete(key)
+      }
     },
     since: (resource, from) => {
       const { changes, forgotten } = stateOf(resource)
-      return from < forgotten ? undefined : changes.filter((change) => change.revision > from)
+      // Most who ask are nearly up to date.
+      const last = changes.findLastIndex((change) => change.revision <= from)
+      return from < forgotten ? undefined : changes.slice(last + 1)
     },
     [Symbol.dispose]: () => database.close(),
   }
@@ -140,4 +159,6 @@ interface ResourceState {
   /** Changes up to this revision are not remembered. */
   forgotten: number
   subscribers: Set<(change: Change) => void>
+  /** Of single objects, by their keys. */
+  ofOne: Map<string, Set<(change: Change) => void>>
 }

@@ -34,6 +34,9 @@ export interface Call {
 
 export interface TestApi extends AsyncDisposable {
   port: number
+  /** PEM of who may do everything. */
+  admin: { ca: string; cert: string; key: string }
+  /** Over HTTP/1.1. */
   call(call: Call): Promise<Answer>
 }
 
@@ -105,5 +108,6 @@ export async function startApi(serviceCidr = '10.96.0.0/16'): Promise<TestApi> {
     sent.on('error', reject).end(body)
     return promise
   }
-  return { port: server.port, call, [Symbol.asyncDispose]: async () => running.disposeAsync() }
+  const admin = { ca: pki.ca.certificate, cert: pki.admin.certificate, key: pki.admin.key }
+  return { port: server.port, admin, call, [Symbol.asyncDispose]: async () => running.disposeAsync() }
 }

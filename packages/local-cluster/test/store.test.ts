@@ -41,6 +41,35 @@ test('objects and the revision survive a reopen; changes before it are no longer
   expect(store.since('configmaps', revision)).toEqual([])
 })
 
+test('who follows one object is told of it alone, until it is left', () => {
+  using store = openStore(join(folder, 'cluster.db'))
+  const told: string[] = []
+  const follow = (who: string, name: string): (() => void) =>
+    store.subscribe('configmaps', ({ type, object }) => told.push(`${who} ${type} ${object.metadata.name}`), {
+      namespace: 'default',
+      name,
+    })
+  const leave = [follow('one', 'a'), follow('two', 'a'), follow('three', 'b')]
+  store.put('configmaps', map('a'))
+  store.put('configmaps', map('c'))
+  store.put('secrets', map('a'))
+  leave[0]?.()
+  store.remove('configmaps', store.put('configmaps', map('b')))
+  store.put('configmaps', map('a', { k: '1' }))
+  leave[1]?.()
+  follow('four', 'a')
+  leave[1]?.()
+  store.put('configmaps', map('a', { k: '2' }))
+  expect(told).toEqual([
+    'one ADDED a',
+    'two ADDED a',
+    'three ADDED b',
+    'three DELETED b',
+    'two MODIFIED a',
+    'four MODIFIED a',
+  ])
+})
+
 test('kill -9 while writing leaves a whole database with all that was told as written', async () => {
   const path = join(folder, 'cluster.db')
   const writer = fork(new URL('store-writer.ts', import.meta.url), [path], {

@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { connect } from 'node:http2'
+import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startApi } from './api.ts'
 import type { TestApi } from './api.ts'
@@ -24,7 +27,7 @@ async function create(resource: string, name: string, more: object = {}, at = ro
 }
 
 interface Seen {
-  metadata: { name?: string; resourceVersion: string; annotations?: Record<string, string> }
+  metadata: { name?: string; namespace?: string; resourceVersion: string; annotations?: Record<string, string> }
 }
 interface Line {
   type: string
@@ -70,6 +73,29 @@ test('a time-out longer than a timer lasts until the client leaves', async () =>
   await expect(watching).rejects.toThrow(/abort/)
 })
 
+test('one object of a namespace, and those of its name in all', async () => {
+  const named = 'fieldSelector=metadata.name%3Da'
+  const namesOf = async (path: string): Promise<(string | undefined)[]> =>
+    (JSON.parse((await api.call({ method: 'GET', path })).text) as { items: Seen[] }).items.map(
+      ({ metadata }) => `${metadata.namespace}/${metadata.name}`,
+    )
+  await create('configmaps', 'a', {}, '/api/v1/namespaces/kube-system')
+  expect(await namesOf(`${root}/configmaps?${named}`)).toEqual(['default/a'])
+  expect(await namesOf(`${root}/configmaps?${named},metadata.name!%3Da`)).toEqual([])
+  expect(await namesOf(`${root}/configmaps?fieldSelector=metadata.name%3Dnone`)).toEqual([])
+  expect(await namesOf(`/api/v1/configmaps?${named}`)).toEqual(['default/a', 'kube-system/a'])
+  const change = async (): Promise<void> => {
+    for (const name of ['a', 'b'])
+      await api.call({
+        method: 'PATCH',
+        path: `${root}/configmaps/${name}`,
+        headers: { 'content-type': 'application/merge-patch+json' },
+        body: JSON.stringify({ data: { changed: 'yes' } }),
+      })
+  }
+  expect(await watch(`sendInitialEvents=false&${named}`, change)).toEqual(['MODIFIED a'])
+})
+
 test('a client that does not read is cut off, and the server serves the others', async () => {
   const path = `${root}/configmaps?watch=1&sendInitialEvents=false`
   const asked = Promise.withResolvers<void>()
@@ -85,4 +111,24 @@ test('a client that does not read is cut off, and the server serves the others',
   }
   idle.resolve()
   await expect(slow).rejects.toThrow(/aborted|hang up|closed|reset/)
+})
+
+test('with HTTP/2 it is the watch that is cut off; the connection serves on', async () => {
+  const session = connect(`https://127.0.0.1:${api.port}`, api.admin)
+  try {
+    const open = (query: string): ClientHttp2Stream => session.request({ ':path': `${root}/configmaps${query}` })
+    const slow = open('?watch=1&sendInitialEvents=false')
+    await once(slow, 'response')
+    await create('configmaps', 'large', { data: { text: 'x'.repeat(900_000) } })
+    for (let count = 0; count < 22; count += 1) {
+      const body = JSON.stringify({ data: { count: String(count) } })
+      const type = { 'content-type': 'application/merge-patch+json' }
+      await api.call({ method: 'PATCH', path: `${root}/configmaps/large`, headers: type, body })
+    }
+    await expect(slow.toArray()).rejects.toThrow(/close/)
+    const [headers] = (await once(open('?limit=1').resume(), 'response')) as [IncomingHttpHeaders]
+    expect(headers[':status']).toBe(200)
+  } finally {
+    session.destroy()
+  }
 })

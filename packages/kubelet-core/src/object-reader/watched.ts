@@ -20,19 +20,28 @@ export interface WatchedReaderOptions {
 }
 
 export function watchedReader({ client, changed, shown, clock, onError }: WatchedReaderOptions): ObjectReader {
+  /** What was used last is last. */
   const watched = new Map<string, Watched>()
 
-  const idle = (): [key: string, Watched][] => [...watched].filter(([, { usedMs }]) => clock.now() - usedMs >= idleMs)
+  const use = (key: string, entry: Watched): void => {
+    entry.usedMs = clock.now()
+    watched.delete(key)
+    watched.set(key, entry)
+  }
+  const isIdle = ({ usedMs }: Watched): boolean => clock.now() - usedMs >= idleMs
 
   const sweep = (): void => {
-    if (idle().length === 0) return
+    const [oldest] = watched.values()
+    if (!oldest || !isIdle(oldest)) return
     for (const { kind, namespace, name } of shown()) {
-      const entry = watched.get(keyOf(kind, namespace, name))
-      if (entry) entry.usedMs = clock.now()
+      const key = keyOf(kind, namespace, name)
+      const entry = watched.get(key)
+      if (entry) use(key, entry)
     }
-    for (const [key, { informer }] of idle()) {
+    for (const [key, entry] of watched) {
+      if (!isIdle(entry)) return
       watched.delete(key)
-      void informer.stop()
+      void entry.informer.stop()
     }
   }
 
@@ -45,7 +54,12 @@ export function watchedReader({ client, changed, shown, clock, onError }: Watche
         const tell = (): void => {
           if (!first) changed(resource.kind, namespace, name)
         }
-        informer.subscribe({ added: tell, updated: tell, deleted: tell })
+        const look = (object: KubeObject & { immutable?: unknown }): void => {
+          // It stays as it is for as long as it is in use: there is nothing to watch.
+          if (object.immutable === true) void informer.stop()
+          tell()
+        }
+        informer.subscribe({ added: look, updated: look, deleted: tell })
         first = false
       },
       () => undefined, // stopped before its first list
@@ -60,8 +74,7 @@ export function watchedReader({ client, changed, shown, clock, onError }: Watche
       sweep()
       const key = keyOf(resource.kind, namespace, name)
       const entry = watched.get(key) ?? open(resource, namespace, name)
-      entry.usedMs = clock.now()
-      watched.set(key, entry)
+      use(key, entry)
       await aborted(entry.informer.synced, signal)
       return entry.informer.get({ namespace, name }) as T | undefined
     },

@@ -10,7 +10,7 @@ import { ApiError, badRequest, invalid, noSuchResource, required } from './error
 import { accepted, mediaType, parseBody, readBody } from './request.ts'
 import type { ResourcePath } from './request.ts'
 import type { Resources, Target, WriteOptions } from './resources.ts'
-import { selection } from './select.ts'
+import { onlyOne, selection } from './select.ts'
 import { bind, changeScale, evict, requestToken, review, scaleOf } from './subresources.ts'
 import type { Identity } from './subresources.ts'
 import type { UserInfo } from './user.ts'
@@ -61,7 +61,11 @@ export function createHandler(
 
     if (verb === 'watch') {
       const field = name === undefined ? query : withName(query, name)
-      return serveWatch(store, { path, query, matches: selection(kind.resource, field), as, include }, response)
+      return serveWatch(
+        store,
+        { path, query, matches: selection(kind.resource, field), only: onlyOne(path, field), as, include },
+        response,
+      )
     }
     if (!kind.verbs.includes('list')) {
       if (verb !== 'create') throw notAllowed()
@@ -175,7 +179,11 @@ export function createHandler(
     function listObjects(answer: ServerResponse): void {
       const wanted = parseVersion(query.get('resourceVersion') ?? '')
       if (wanted > store.revision()) throw versionTooLarge(wanted, store.revision())
-      const all = store.list(storeName(kind), namespace).filter(selection(kind.resource, query))
+      const one = onlyOne(path, query)
+      const found = one
+        ? [store.get(storeName(kind), one.namespace, one.name)].filter((object) => object !== undefined)
+        : store.list(storeName(kind), namespace)
+      const all = found.filter(selection(kind.resource, query))
       const { items, more } = page(all, Number(query.get('limit')) || 0, query.get('continue'), store.revision())
       if (as === 'json') return say(200, listOf(items, more))
       const metadata = { resourceVersion: String(store.revision()), ...more }

@@ -1,7 +1,9 @@
 // Label and field selectors of lists and watches.
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@nodelet/kube-client'
 import type { ApiObject } from '../object.ts'
+import type { OneObject } from '../store.ts'
 import { badRequest } from './errors.ts'
+import type { ResourcePath } from './request.ts'
 
 /** Fields that a kind can be selected by, besides name and namespace. */
 const selectable: Readonly<Record<string, readonly string[]>> = {
@@ -33,6 +35,19 @@ const selectable: Readonly<Record<string, readonly string[]>> = {
     'source',
     'type',
   ],
+}
+
+/**
+ * The one object that can be selected, if so: nodes follow each of their ConfigMaps and Secrets by itself.
+ * @throws ApiError 400 as upstream words it
+ */
+export function onlyOne({ kind, namespace }: ResourcePath, query: URLSearchParams): OneObject | undefined {
+  const fields = query.get('fieldSelector')
+  if (!fields?.includes('metadata.name=') || (kind.namespaced && namespace === undefined)) return undefined
+  const name = guarded(() => parseFieldSelector(fields)).find(
+    ({ field, operator }) => field === 'metadata.name' && operator === '=',
+  )?.value
+  return name === undefined ? undefined : { namespace: namespace ?? '', name }
 }
 
 /** @throws ApiError 400 as upstream words it */

@@ -1,6 +1,7 @@
 // The API server: HTTPS in, one step on the store, JSON out.
 import { once } from 'node:events'
-import { createServer } from 'node:https'
+import { createSecureServer } from 'node:http2'
+import type { SecureServerOptions } from 'node:http2'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -50,6 +51,22 @@ export interface ApiServer {
   /** Ends every connection. */
   close(): Promise<void>
 }
+
+/** Watches share the connection of their client; what is upgraded, and who knows no HTTP/2, speaks HTTP/1.1. */
+const http = {
+  allowHTTP1: true,
+  ALPNProtocols: ['h2', 'http/1.1'],
+  minVersion: 'TLSv1.2',
+  requestCert: true,
+  rejectUnauthorized: false,
+  settings: { maxConcurrentStreams: 1000 },
+  // Megabytes: what slow watches may have waiting is bounded for each of them.
+  maxSessionMemory: 1024,
+  // A node that empties ends a thousand watches at once.
+  streamResetBurst: 10_000,
+  // Of HTTP/1.1: watches last long.
+  requestTimeout: 0,
+} satisfies SecureServerOptions & { requestTimeout: number }
 
 /** Paths that tell nothing of the cluster. */
 const openPaths = new Set(['/healthz', '/livez', '/readyz', '/version'])
@@ -111,19 +128,11 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       response.writeHead(status.code ?? 500, { 'content-type': 'application/json' }).end(`${JSON.stringify(status)}\n`)
   }
 
-  const server = createServer(
-    {
-      cert: options.certificate,
-      key: options.key,
-      ca: options.clientCa,
-      requestCert: true,
-      rejectUnauthorized: false,
-      minVersion: 'TLSv1.2',
-      ALPNProtocols: ['http/1.1'],
-      // Watches last long.
-      requestTimeout: 0,
-    },
-    (request, response) => {
+  const server = createSecureServer(
+    { ...http, cert: options.certificate, key: options.key, ca: options.clientCa },
+    // Node's two kinds of requests, and of answers, are used alike; that their types differ is history.
+    (from, to) => {
+      const [request, response] = [from as unknown as IncomingMessage, to as unknown as ServerResponse]
       answer(request, response).catch((error: unknown) => refuse(response, error, request))
     },
   )
@@ -182,7 +191,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
 }
 
-async function listen(server: ReturnType<typeof createServer>, port: number, address: string): Promise<void> {
+async function listen(server: ReturnType<typeof createSecureServer>, port: number, address: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', reject)
   server.listen(port, address, resolve)

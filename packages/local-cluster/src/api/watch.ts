@@ -4,7 +4,7 @@ import { storeName } from '../kinds/kinds.ts'
 import { tableOf } from '../kinds/tables.ts'
 import type { Include } from '../kinds/tables.ts'
 import type { ApiObject } from '../object.ts'
-import type { Change, Store } from '../store.ts'
+import type { Change, OneObject, Store } from '../store.ts'
 import { ApiError } from './errors.ts'
 import type { Accepted, ResourcePath } from './request.ts'
 
@@ -12,6 +12,8 @@ export interface WatchRequest {
   path: ResourcePath
   query: URLSearchParams
   matches: (object: ApiObject) => boolean
+  /** Nothing else can match. */
+  only: OneObject | undefined
   as: Accepted
   include: Include
 }
@@ -26,7 +28,7 @@ const shortestSeconds = 1800
 /** Answers with a stream. @throws ApiError before anything is sent */
 export function serveWatch(
   store: Store,
-  { path, query, matches, as, include }: WatchRequest,
+  { path, query, matches, only, as, include }: WatchRequest,
   response: ServerResponse,
 ): void {
   const { kind, namespace, name } = path
@@ -50,7 +52,7 @@ export function serveWatch(
     response[how]()
   }
   let mostLength = Number.POSITIVE_INFINITY
-  response.writeHead(200, { 'content-type': 'application/json', 'transfer-encoding': 'chunked' })
+  response.writeHead(200, { 'content-type': 'application/json' })
   const show = (object: ApiObject): unknown =>
     as === 'table' ? tableOf(kind.resource, [object], { now: Date.now(), include }) : object
   const send = (type: string, object: unknown): void => {
@@ -105,7 +107,7 @@ export function serveWatch(
   response.flushHeaders()
 
   mostLength = response.writableLength + mostWaiting
-  stops.defer(store.subscribe(resource, tell))
+  stops.defer(store.subscribe(resource, tell, only))
   const bookmarks = wantsBookmarks ? setInterval(() => bookmark(), bookmarkMs) : undefined
   stops.defer(() => clearInterval(bookmarks))
   const seconds = Number(query.get('timeoutSeconds')) || shortestSeconds * (1 + Math.random())
