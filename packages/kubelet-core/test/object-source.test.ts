@@ -76,6 +76,12 @@ it('Watch: what is immutable is read once and not followed', async () => {
   world.api.put(path.replace(/c$/, 'other'), { metadata: { name: 'other', namespace: 'n' } })
   await until(() => told.length > 0)
   expect([await world.read(), told]).toEqual(['a', ['other']])
+  // It may be another one of that name by the time a pod comes.
+  world.objects.outdate?.({ metadata: { namespace: 'n' }, spec: { containers: [], volumes: [{ name: 'x' }] } })
+  expect(await world.read()).toBe('a')
+  const volumes = [{ name: 'v', configMap: { name: 'c' } }]
+  world.objects.outdate?.({ metadata: { namespace: 'n' }, spec: { containers: [], volumes } })
+  expect(await world.read()).toBe('b')
   await world.objects.close()
 })
 

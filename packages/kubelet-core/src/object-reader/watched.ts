@@ -3,11 +3,13 @@ import { type Informer, type KubeClient, type KubeObject, type Resource, startIn
 import { aborted } from '../aborted.ts'
 import type { Clock } from '../clock.ts'
 import type { ReferredObject } from '../objects.ts'
-import { idleMs, type ObjectReader } from './reader.ts'
+import { idleMs, mayReferTo, type ObjectReader } from './reader.ts'
 
 interface Watched {
   informer: Informer<KubeObject>
   usedMs: number
+  namespace: string
+  name: string
 }
 
 export interface WatchedReaderOptions {
@@ -22,6 +24,8 @@ export interface WatchedReaderOptions {
 export function watchedReader({ client, changed, shown, clock, onError }: WatchedReaderOptions): ObjectReader {
   /** What was used last is last. */
   const watched = new Map<string, Watched>()
+  /** Of those, what is immutable: there is nothing to watch until a pod comes, since another one may have its name by then. */
+  const fixed = new Set<string>()
 
   const use = (key: string, entry: Watched): void => {
     entry.usedMs = clock.now()
@@ -40,9 +44,13 @@ export function watchedReader({ client, changed, shown, clock, onError }: Watche
     }
     for (const [key, entry] of watched) {
       if (!isIdle(entry)) return
-      watched.delete(key)
-      void entry.informer.stop()
+      forget(key, entry)
     }
+  }
+  const forget = (key: string, { informer }: Watched): void => {
+    watched.delete(key)
+    fixed.delete(key)
+    void informer.stop()
   }
 
   const open = <T extends KubeObject>(resource: Resource<T>, namespace: string, name: string): Watched => {
@@ -55,8 +63,10 @@ export function watchedReader({ client, changed, shown, clock, onError }: Watche
           if (!first) changed(resource.kind, namespace, name)
         }
         const look = (object: KubeObject & { immutable?: unknown }): void => {
-          // It stays as it is for as long as it is in use: there is nothing to watch.
-          if (object.immutable === true) void informer.stop()
+          if (object.immutable === true) {
+            fixed.add(keyOf(resource.kind, namespace, name))
+            void informer.stop()
+          }
           tell()
         }
         informer.subscribe({ added: look, updated: look, deleted: tell })
@@ -64,12 +74,17 @@ export function watchedReader({ client, changed, shown, clock, onError }: Watche
       },
       () => undefined, // stopped before its first list
     )
-    return { informer: informer as Informer<KubeObject>, usedMs: clock.now() }
+    return { informer: informer as Informer<KubeObject>, usedMs: clock.now(), namespace, name }
   }
 
   return {
     tells: true,
-    outdate: () => {},
+    outdate(pod) {
+      for (const key of fixed) {
+        const entry = watched.get(key)
+        if (entry && mayReferTo(pod, entry.namespace, entry.name)) forget(key, entry)
+      }
+    },
     async read<T extends KubeObject>(resource: Resource<T>, namespace: string, name: string, signal?: AbortSignal) {
       sweep()
       const key = keyOf(resource.kind, namespace, name)
