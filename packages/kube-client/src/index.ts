@@ -39,6 +39,7 @@ export type { RateLimit } from './rate-limit.ts'
 export {
   apiVersionOf,
   configMaps,
+  clusterTrustBundles,
   csiDrivers,
   csiNodes,
   csiStorageCapacities,

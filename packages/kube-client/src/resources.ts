@@ -2,6 +2,7 @@
 
 import type { DaemonSet, Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.d.ts'
+import type { ClusterTrustBundle } from 'kubernetes-types/certificates/v1alpha1.d.ts'
 import type { Lease } from 'kubernetes-types/coordination/v1.d.ts'
 import type {
   ConfigMap,
@@ -94,6 +95,14 @@ export const certificateSigningRequests: Resource<CertificateSigningRequest> = d
   version: 'v1',
   plural: 'certificatesigningrequests',
   kind: 'CertificateSigningRequest',
+  namespaced: false,
+})
+/** Of v1beta1, with the fields that v1alpha1 had. */
+export const clusterTrustBundles: Resource<ClusterTrustBundle> = defineResource({
+  group: 'certificates.k8s.io',
+  version: 'v1beta1',
+  plural: 'clustertrustbundles',
+  kind: 'ClusterTrustBundle',
   namespaced: false,
 })
 export const leases: Resource<Lease> = v1('coordination.k8s.io', 'leases', 'Lease')

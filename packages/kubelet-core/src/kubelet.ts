@@ -128,6 +128,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       strategy: configuration.configMapAndSecretChangeDetectionStrategy,
       ttlMs: () => ttlOf(nodeWatch?.get()),
       syncMs,
+      readsTrustBundles: configuration.featureGates['ClusterTrustBundleProjection'] ?? false,
       clock,
       log,
     })

@@ -2,9 +2,9 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ConnectionError, configMaps, pathOf } from '@nodelet/kube-client'
+import { clusterTrustBundles, ConnectionError, configMaps, type KubeObject, pathOf } from '@nodelet/kube-client'
 import type { ConfigMap, Pod } from 'kubernetes-types/core/v1.d.ts'
-import { expect, it, test } from 'vitest'
+import { expect, it, test, vi } from 'vitest'
 import type { Clock } from '../src/clock.ts'
 import { ttlOf } from '../src/object-reader/cached.ts'
 import { type ApiObjectSource, createApiObjects } from '../src/object-source.ts'
@@ -131,6 +131,49 @@ test.each([
   ['soon', 60_000],
 ])('the annotation %s makes %d ms', (ttl, ms) => {
   expect(ttlOf({ metadata: { annotations: ttl ? { 'node.alpha.kubernetes.io/ttl': ttl } : {} } })).toBe(ms)
+})
+
+it('trust anchors of a signer are in a volume, and follow the bundles of the cluster', async () => {
+  const world = newWorld('Watch')
+  const rootDir = mkdtempSync(join(tmpdir(), 'nodelet-anchors-'))
+  const objects = createApiObjects({ client: world.api.client, readsTrustBundles: true })
+  const manager = createVolumeManager({ rootDir, nodeName: 'node', objects })
+  const put = (name: string, ...certificates: string[]): void => {
+    const spec = { signerName: 'example.com/mtls', trustBundle: certificates.map(pem).join('\n') }
+    world.api.put(pathOf(clusterTrustBundles, { name }), {
+      metadata: { name, labels: { of: 'me' } },
+      spec,
+    } as KubeObject)
+  }
+  const pem = (text: string): string => {
+    const body = Buffer.from(text).toString('base64')
+    return `-----BEGIN CERTIFICATE-----\n${body}\n-----END CERTIFICATE-----\n`
+  }
+  try {
+    const clusterTrustBundle = {
+      signerName: 'example.com/mtls',
+      labelSelector: { matchLabels: { of: 'me' } },
+      path: 'ca.pem',
+    }
+    const pod = podWith([{ name: 'v', projected: { sources: [{ clusterTrustBundle }] } }])
+    await expect(manager.mount(pod)).rejects.toThrow(
+      'MountVolume.SetUp failed for volume "v" : combination of signerName and labelSelector matched zero ClusterTrustBundles',
+    )
+    put('one', 'b', 'a')
+    const shown = (paths: ReadonlyMap<string, string>): string =>
+      readFileSync(join(paths.get('v') ?? '', 'ca.pem'), 'utf8')
+    const paths = await vi.waitFor(async () => manager.mount(pod))
+    expect(shown(paths)).toBe(pem('a') + pem('b'))
+    put('two', 'c', 'a')
+    await expect.poll(() => shown(paths)).toBe(pem('a') + pem('b') + pem('c'))
+    await world.api.client.delete(clusterTrustBundles, { name: 'one' })
+    await expect.poll(() => shown(paths)).toBe(pem('a') + pem('c'))
+  } finally {
+    await manager.unmount('uid-1')
+    await manager.close()
+    await Promise.all([objects.close(), world.objects.close()])
+    rmSync(rootDir, { recursive: true, force: true })
+  }
 })
 
 it('Watch: what a volume shows is followed for as long, though nobody reads it', async () => {

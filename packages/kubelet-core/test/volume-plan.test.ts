@@ -84,7 +84,7 @@ test.each<[Volume, RegExp]>([
   [{ name: 'v', emptyDir: { medium: 'HugePages' } }, /volume "v" : medium HugePages: no container has a limit of huge/],
   [{ name: 'v', emptyDir: { medium: 'Tape' } }, /emptyDir with medium Tape/],
   [{ name: 'v', emptyDir: { medium: 'Memory', sizeLimit: 'x' } }, /volume "v" : emptyDir.sizeLimit: "x" is not/],
-  [{ name: 'v', projected: { sources: [{ clusterTrustBundle: { path: 'p' } }] } }, /projected clusterTrustBundle/],
+  [{ name: 'v', projected: { sources: [{ podCertificate: { path: 'p' } } as object] } }, /projected podCertificate/],
   [{ name: 'v', hostPath: { path: '/a/../etc' } }, /write it absolute, without \.\./],
   [{ name: '../v', emptyDir: {} }, /is not a DNS label/],
 ])('%j is refused', (volume, message) => {

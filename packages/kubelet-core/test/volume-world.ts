@@ -33,6 +33,7 @@ export function newWorld(rereadMs?: number): World {
     rereadMs,
     configMap: async (_, name) => world.configMaps.get(name),
     secret: async (_, name) => world.secrets.get(name),
+    trustBundles: async () => [],
     services: async () => [],
     knownServices: () => [],
     token: async (namespace, account, { audiences, boundObjectRef }) => {

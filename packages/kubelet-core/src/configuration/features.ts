@@ -67,7 +67,6 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
 const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
   '': ['KubeletTracing', 'MutableCSINodeAllocatableCount', 'SELinuxMountReadWriteOncePod'],
   BETA: [
-    'ClusterTrustBundleProjection',
     'ExtendWebSocketsToKubelet',
     'InPlacePodVerticalScalingInitContainers',
     'KubeletSeparateDiskGC',
@@ -88,6 +87,7 @@ const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
 /** Gates that change something here: their stages, and whether they are on when nothing is said. */
 export const chosen: Readonly<Record<string, { stage: FeatureStage; isOn: boolean }>> = {
   CSIVolumeHealth: { stage: 'ALPHA', isOn: false },
+  ClusterTrustBundleProjection: { stage: 'BETA', isOn: false },
   CPUManagerPolicyAlphaOptions: { stage: 'ALPHA', isOn: false },
   InPlacePodLevelResourcesVerticalScaling: { stage: 'BETA', isOn: true },
   MemoryQoS: { stage: 'ALPHA', isOn: false },

@@ -6,7 +6,7 @@ import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { CsiVolumeError, uniqueVolumeName } from '@nodelet/csi-node'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
-import type { ObjectSource, ReferredObject } from '../objects.ts'
+import type { ChangingKind, ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
 import { volumeGroups } from '../storage/claim.ts'
 import { createLocalDisks } from '../storage/local-disks.ts'
@@ -16,7 +16,7 @@ import { isPodUid } from './folders.ts'
 import { isImageVolume } from './image-volume.ts'
 import { namesIn } from './mounts.ts'
 import { planVolumes, setUpError, usedVolumes } from './plan.ts'
-import type { VolumePlan } from './plan.ts'
+import type { FileSource, VolumePlan } from './plan.ts'
 import { setUpVolume } from './set-up.ts'
 import type { SetUpContext } from './set-up.ts'
 import { tearDownPod } from './tear-down.ts'
@@ -349,13 +349,20 @@ function* shownBy({ entries }: Context): Iterable<ReferredObject> {
 }
 
 /** An object changed: pods that show it are brought up to date. */
-function spread(context: Context, kind: 'ConfigMap' | 'Secret', namespace: string, name: string): void {
+function spread(context: Context, kind: ChangingKind, namespace: string, name: string): void {
+  const isOfBundle = kind === 'ClusterTrustBundle'
+  const shows = (source: FileSource): boolean => {
+    // Which ones a signer has, and which of them are chosen, may have changed: bundles are few, and change rarely.
+    if (isOfBundle) return source.kind === 'trustAnchors'
+    return source.kind === kind && source.name === name
+  }
   for (const entry of context.entries.values()) {
-    if ((entry.pod.metadata?.namespace ?? 'default') !== namespace) continue
-    const showing = entry.plans.filter(
-      (plan) => plan.kind === 'files' && plan.sources.some((source) => source.kind === kind && source.name === name),
+    if (!isOfBundle && (entry.pod.metadata?.namespace ?? 'default') !== namespace) continue
+    refresh(
+      context,
+      entry,
+      entry.plans.filter((plan) => plan.kind === 'files' && plan.sources.some(shows)),
     )
-    refresh(context, entry, showing)
   }
 }
 

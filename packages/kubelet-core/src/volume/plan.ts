@@ -18,6 +18,7 @@ import { type BoundVolume, mountOptionsOf } from '../storage/claim.ts'
 import { boundCsiVolume, inlineCsiVolume } from '../storage/csi-source.ts'
 import { translatedInline, translatedVolume } from '../storage/in-tree.ts'
 import { isImageVolume } from './image-volume.ts'
+import type { TrustSource } from './trust-anchors.ts'
 import { VolumeError } from './types.ts'
 
 /** Where the files of a volume come from; a later source wins at an equal path. */
@@ -25,6 +26,7 @@ export type FileSource =
   | { kind: 'ConfigMap' | 'Secret'; name: string; optional: boolean; items?: readonly KeyToPath[] }
   | { kind: 'downwardAPI'; items: readonly DownwardAPIVolumeFile[] }
   | { kind: 'token'; audience: string; expirationSeconds: number; path: string }
+  | { kind: 'trustAnchors'; source: TrustSource; path: string }
 
 export interface EmptyDirPlan {
   kind: 'emptyDir'
@@ -245,7 +247,11 @@ function planHostPath(name: string, { path, type = '' }: NonNullable<Volume['hos
 /** Of a cloud provider, inline in a pod. */
 function planTranslated(name: string, volume: PersistentVolume): CsiPlan {
   const csi = volume.spec?.csi ?? { driver: '', volumeHandle: '' }
-  return { kind: 'csi', name, volume: { ...boundCsiVolume(csi, { volume, readOnly: csi.readOnly ?? false }), migrated: true } }
+  return {
+    kind: 'csi',
+    name,
+    volume: { ...boundCsiVolume(csi, { volume, readOnly: csi.readOnly ?? false }), migrated: true },
+  }
 }
 
 /** @throws Error naming a source that is not supported, or cannot be translated */
@@ -256,7 +262,12 @@ function planBound(name: string, given: BoundVolume): VolumePlan {
   const { csi, local, nfs, hostPath, ...rest } = volume.spec ?? {}
   const specName = volume.metadata?.name ?? ''
   if (csi) {
-    return { kind: 'csi', name, volume: { ...boundCsiVolume(csi, bound), ...(translated && { migrated: true }) }, bound }
+    return {
+      kind: 'csi',
+      name,
+      volume: { ...boundCsiVolume(csi, bound), ...(translated && { migrated: true }) },
+      bound,
+    }
   }
   const mountOptions = mountOptionsOf(volume)
   if (nfs) {
@@ -301,13 +312,17 @@ function objectSource(
 }
 
 function projectedSource(volume: string, projection: VolumeProjection): FileSource {
-  const { configMap, secret, downwardAPI, serviceAccountToken } = projection
+  const { configMap, secret, downwardAPI, serviceAccountToken, clusterTrustBundle } = projection
   if (configMap) return objectSource('ConfigMap', configMap)
   if (secret) return objectSource('Secret', secret)
   if (downwardAPI) return { kind: 'downwardAPI', items: downwardAPI.items ?? [] }
   if (serviceAccountToken) {
     const { audience = '', expirationSeconds = usualTokenSeconds, path } = serviceAccountToken
     return { kind: 'token', audience, expirationSeconds, path }
+  }
+  if (clusterTrustBundle) {
+    const { path, ...source } = clusterTrustBundle
+    return { kind: 'trustAnchors', source, path }
   }
   throw unsupported(volume, `projected ${Object.keys(projection).join(', ') || 'without a source'}`)
 }

@@ -7,10 +7,11 @@ import { commonUser, configMapData, keyFiles, secretData, validatePath } from '.
 import type { Payload, PayloadFile } from './payload.ts'
 import type { FileSource, FilesPlan } from './plan.ts'
 import type { TokenCache } from './tokens.ts'
+import { trustAnchors } from './trust-anchors.ts'
 
 /** What sources are read from. */
 export interface SourceContext {
-  objects: Pick<ObjectSource, 'configMap' | 'secret' | 'rereadMs'>
+  objects: Pick<ObjectSource, 'configMap' | 'secret' | 'trustBundles' | 'rereadMs'>
   clock: { now(): number }
   tokens: TokenCache
   allocatable: Allocatable
@@ -32,6 +33,10 @@ export async function collect(
   const parts = await Promise.all(
     sources.map(async (source) => {
       if (source.kind === 'token') return tokenFile(source, defaultMode, pod, context, signal)
+      if (source.kind === 'trustAnchors') {
+        const data = trustAnchors(source.source, await context.objects.trustBundles(signal))
+        return { files: new Map([[source.path, ownFile(data, defaultMode, pod)]]) }
+      }
       if (source.kind === 'downwardAPI') return { files: downwardFiles(source, defaultMode, pod, context) }
       const { clock, objects } = context
       return {
@@ -55,14 +60,14 @@ async function tokenFile(
   signal?: AbortSignal,
 ): Promise<{ files: Map<string, PayloadFile>; renewAt: number }> {
   const { text, renewAt } = await tokens.get(pod, source, signal)
+  return { files: new Map([[source.path, ownFile(Buffer.from(text), defaultMode, pod)]]), renewAt }
+}
+
+/** A file for the one user of the pod, or its group, if it has one. */
+function ownFile(data: Buffer, defaultMode: number, pod: Pod): PayloadFile {
   const uid = commonUser(pod)
   const restricted = uid !== undefined || pod.spec?.securityContext?.fsGroup !== undefined
-  const file = {
-    data: Buffer.from(text),
-    mode: restricted ? 0o600 : defaultMode,
-    ...(uid === undefined ? {} : { uid }),
-  }
-  return { files: new Map([[source.path, file]]), renewAt }
+  return { data, mode: restricted ? 0o600 : defaultMode, ...(uid === undefined ? {} : { uid }) }
 }
 
 function downwardFiles(
