@@ -112,7 +112,8 @@ test('proxy and kubelet of one process share a chain; either may go first', asyn
   putEndpoints(['a'])
   await Promise.all([start(), keep()])
   const together = (await world.host.rules()).split('\n')
-  expect(together.filter((line) => line.endsWith('-j KUBE-FIREWALL'))).toHaveLength(2)
+  // Two of each family.
+  expect(together.filter((line) => line.endsWith('-j KUBE-FIREWALL'))).toHaveLength(4)
   expect(together.filter((line) => line.startsWith('-A KUBE-FIREWALL'))).toHaveLength(1)
   await world.proxier?.cleanup()
   expect(await world.host.rules()).toBe(ofKubelet)

@@ -1,7 +1,8 @@
 // Keeps the rules in iptables: what is committed is known from memory, and a load carries what changed.
 import type { ServiceGraph } from '../graph/service-graph.ts'
 import { changeLoadInTurn } from '../iptables/change-text.ts'
-import { loadTextsInTurn } from '../iptables/load.ts'
+import { loadTextsInTurn, type TableLoad } from '../iptables/load.ts'
+import { firewallChain } from '../iptables/localnet.ts'
 import { rulesetInTurn, type IptablesRuleset } from '../iptables/ruleset.ts'
 import { ruleCount, type TableCount } from '../iptables/rule-count.ts'
 import { hasComments } from '../iptables/style.ts'
@@ -14,12 +15,20 @@ import { canary, cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { chainsAtOnce } from './iptables-variant.ts'
 import { iptablesJumps, missingJumps } from './jumps.ts'
+import type { SavedTables } from './saved.ts'
 
 export interface IptablesBackendOptions {
   /** Chains of service ports in one text; default: as many as the variant bears. */
   most?: number
   /** Told how many rules there are after each load. */
   counted?(this: void, counts: readonly TableCount[]): void
+}
+
+/** The chain that is shared with the kubelet is there in any case; where it is already, what is in it stays. */
+function withFirewallChain(filter: TableLoad, saved: SavedTables): TableLoad {
+  const { chains } = filter
+  const isThere = chains.includes(firewallChain) || (saved.get('filter')?.chains.has(firewallChain) ?? false)
+  return isThere ? filter : { ...filter, chains: [...chains, firewallChain] }
 }
 
 export function createIptablesBackend(
@@ -34,11 +43,12 @@ export function createIptablesBackend(
     const whole = await inSlices(wholeLoadInTurn(graph, facts, most), signal)
     await iptables.update(async (saved) => {
       const natChains = saved.get('nat')?.chains ?? []
+      const filter = withFirewallChain(whole.filter, saved)
       const insertions = {
-        filter: missingJumps('filter', whole.filter.chains, saved, iptablesJumps),
+        filter: missingJumps('filter', [...filter.chains, firewallChain], saved, iptablesJumps),
         nat: missingJumps('nat', whole.nat.chains, saved, iptablesJumps),
       }
-      const load = await inSlices(completeLoadInTurn(whole, { natChains, insertions }), signal)
+      const load = await inSlices(completeLoadInTurn({ ...whole, filter }, { natChains, insertions }), signal)
       const [first = [], ...others] = await inSlices(loadTextsInTurn(load, most), signal)
       return [[canaryText(canary), ...first], ...others]
     })
