@@ -2,6 +2,7 @@
 import type { LoadBalancerIngress, Service, ServicePort as ApiPort, ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
 import { isSpecial, parseAddress, parseCidr, type Address, type Cidr, type IPFamily } from '../net/address.ts'
 import {
+  checkObject,
   hasLabel,
   isLabel,
   isObject,
@@ -64,8 +65,12 @@ function checkWords(spec: ServiceSpec, report: Report): void {
   }
 }
 
+const ipFamilies: readonly unknown[] = ['IPv4', 'IPv6']
+
 function clusterIPOf(spec: ServiceSpec, family: IPFamily, report: Report): string | undefined {
   const families = itemsOf(spec.ipFamilies, 'spec.ipFamilies', report)
+  const odd: unknown = families.find((one) => !ipFamilies.includes(one))
+  if (odd !== undefined) report('spec.ipFamilies', `${shown(odd)} is none of ${ipFamilies.join(', ')}; it is left out`)
   const addresses = itemsOf(spec.clusterIPs, 'spec.clusterIPs', report)
   const text = families.length > 0 ? addresses[families.indexOf(family)] : spec.clusterIP
   if (text === undefined || text === null || text === '' || text === 'None') return undefined
@@ -108,6 +113,8 @@ const ipModes: readonly unknown[] = ['VIP', 'Proxy']
 
 function vipsOf(service: Service, family: IPFamily, report: Report): string[] {
   const field = 'status.loadBalancer.ingress'
+  checkObject(service.status, 'status', report)
+  checkObject(service.status?.loadBalancer, 'status.loadBalancer', report)
   const entries = itemsOf(service.status?.loadBalancer?.ingress, field, report)
   const ips = entries.flatMap((entry: LoadBalancerIngress | null): unknown[] => {
     const mode: unknown = entry?.ipMode ?? 'VIP'
@@ -120,6 +127,8 @@ function vipsOf(service: Service, family: IPFamily, report: Report): string[] {
 
 function affinityOf(spec: ServiceSpec, report: Report): number {
   if (spec.sessionAffinity !== 'ClientIP') return 0
+  checkObject(spec.sessionAffinityConfig, 'spec.sessionAffinityConfig', report)
+  checkObject(spec.sessionAffinityConfig?.clientIP, 'spec.sessionAffinityConfig.clientIP', report)
   const seconds = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds
   if (Number.isInteger(seconds) && seconds >= 1 && seconds <= 86400) return seconds
   report('spec.sessionAffinityConfig', `${shown(seconds)} is not 1 to 86400 seconds; ${defaultAffinitySeconds} is used`)
