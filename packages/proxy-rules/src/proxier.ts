@@ -75,6 +75,8 @@ export interface ProxierOptions {
   masqueradeBit?: number
   /** Default true; nftables mode never has them. */
   localhostNodePorts?: boolean
+  /** Whether `externalIPs` of Services are served; default true. */
+  allowServiceExternalIPs?: boolean
   /** Where `/healthz` and `/livez` answer, for instance `0.0.0.0:10256`; default: nowhere. */
   healthzBindAddress?: string
   /** Where `/metrics`, `/healthz`, `/proxyMode` and more answer, for instance `127.0.0.1:10249`; default: nowhere. */
@@ -123,7 +125,7 @@ const firstRetryMs = 1000
  * @throws Error when that does not work for the family of the first node address; RangeError for malformed options
  */
 export async function startProxier(options: ProxierOptions): Promise<Proxier> {
-  const { client, nodeName, netns, syncPeriodMs = 30_000, log = silentLogger } = options
+  const { client, nodeName, netns, syncPeriodMs = 30_000, allowServiceExternalIPs = true, log = silentLogger } = options
   const mode = modeOf(options)
   const { minSyncPeriodMs = mode === 'ipvs' ? 0 : 1000 } = options
   const base = factsOf(options, mode)
@@ -149,7 +151,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
         const update = feed && (await inSlices(feed.takeInTurn(), signal))
         metrics.taken()
         if (update) {
-          await proxier.sync(update, signal)
+          await proxier.sync({ ...update, withoutExternalIPs: !allowServiceExternalIPs }, signal)
           await loaded(proxier)
         }
         health.update(proxiers.flatMap((one) => one.graph() ?? []))

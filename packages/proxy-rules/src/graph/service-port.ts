@@ -31,6 +31,8 @@ export interface ServicePort {
   /** 0 for none. */
   nodePort: number
   externalIPs: readonly string[]
+  /** It has external IPs that are left out; to the Go proxy it can be reached from outside all the same. */
+  hasHiddenIPs?: true
   loadBalancerVIPs: readonly string[]
   /** Who may use the VIPs; empty is everybody. */
   sourceRanges: readonly string[]
@@ -151,7 +153,12 @@ function checkPort(port: ApiPort | null, field: string, report: Report): port is
  * The ports of `service` in `family`. None for headless and ExternalName Services, for those of another proxy and
  * for those without a cluster IP of the family; malformed parts are left out and told in `problems`.
  */
-export function servicePorts(service: Service, family: IPFamily, problems: Problem[]): ServicePort[] {
+export function servicePorts(
+  service: Service,
+  family: IPFamily,
+  problems: Problem[],
+  withoutExternalIPs = false,
+): ServicePort[] {
   const { metadata, spec } = service
   const object = objectName('Service', metadata)
   const report: Report = (field, message) => problems.push({ object, field, message })
@@ -175,11 +182,13 @@ export function servicePorts(service: Service, family: IPFamily, problems: Probl
   const usesHealthPort = spec.type === 'LoadBalancer' && externalPolicyLocal
   if (usesHealthPort && !isPort(spec.healthCheckNodePort))
     report('spec.healthCheckNodePort', `${shown(spec.healthCheckNodePort)} is no port; the health check has none`)
+  const externalIPs = externalIPsOf(spec, family, report)
   const common = {
     namespace: metadata.namespace,
     service: metadata.name,
     clusterIP,
-    externalIPs: externalIPsOf(spec, family, report),
+    externalIPs: withoutExternalIPs ? [] : externalIPs,
+    ...(withoutExternalIPs && externalIPs.length > 0 && { hasHiddenIPs: true as const }),
     loadBalancerVIPs: vipsOf(service, family, report),
     sourceRanges: sourceRangesOf(spec, family, report),
     affinitySeconds: affinityOf(spec, report),
@@ -198,4 +207,4 @@ export function servicePorts(service: Service, family: IPFamily, problems: Probl
 
 /** Whether the port can be reached from outside: by node port, VIP or external IP. */
 export const externallyAccessible = (port: ServicePort): boolean =>
-  port.nodePort !== 0 || port.loadBalancerVIPs.length > 0 || port.externalIPs.length > 0
+  port.nodePort !== 0 || port.loadBalancerVIPs.length > 0 || port.externalIPs.length > 0 || port.hasHiddenIPs === true

@@ -240,6 +240,11 @@ test('all that is wrong is told at once', () => {
   )
 })
 
+test('the gate AllowServiceExternalIPs is on unless it is switched off', () => {
+  const isAllowed = (featureGates: object): unknown => proxierOptionsOf(parse({ featureGates })).allowServiceExternalIPs
+  expect([isAllowed({}), isAllowed({ AllowServiceExternalIPs: false })]).toEqual([true, false])
+})
+
 test('unknown fields may be left out and told of; what is wrong besides is an error all the same', () => {
   const problems: string[] = []
   const unknown = (found: readonly string[]): void => void problems.push(...found)
