@@ -134,6 +134,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const failed = options.failed ?? ((error) => log.error({ err: error }, 'the proxy has to be started anew'))
   const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
   const backends = await openFamilies(options, mode, metrics, log)
+  tellOfPods(base.localTraffic, backends[0]?.family ?? 'IPv4', log)
   if (mode === 'nftables') tellOfLoopback(base, log)
   const facts = { ...base, conntrackLiberal: prepareKernel(options) }
   const { create, patch } = client
@@ -360,6 +361,12 @@ function checkAll(facts: NodeFacts): void {
     localSource(facts.localTraffic, family)
     nodePortAddresses(facts, family)
   }
+}
+
+/** Without their addresses traffic of pods is told from no other: it is masqueraded where it need not be, or not where it should. */
+function tellOfPods(traffic: LocalTraffic, primary: IPFamily, log: Logger): void {
+  if (localSource(traffic, primary)) return
+  log.info({ family: primary }, `detect-local-mode set to ${traffic.mode}, but there is no CIDR of the primary family`)
 }
 
 function tellOfLoopback({ nodePortAddresses: selection }: Pick<NodeFacts, 'nodePortAddresses'>, log: Logger): void {
