@@ -18,6 +18,7 @@ import { readSysctl, writeSysctl } from './apply/sysctls.ts'
 import { createRecorder } from './events.ts'
 import { createFamilyProxier, interfacesIn } from './family-proxier.ts'
 import type { FamilyProxier } from './family-proxier.ts'
+import type { ZPages } from './health/metrics-endpoints.ts'
 import { isInTime, type FamilyWork } from './health/proxy-health.ts'
 import { planServers } from './health/servers.ts'
 import { createHealthServers } from './health/service-health.ts'
@@ -87,6 +88,8 @@ export interface ProxierOptions {
   conntrack?: ConntrackSettings
   /** What `/configz` shows; default: there is no such page. */
   configuration?: object
+  /** Whether there are `/flagz`, of the configuration, and `/statusz`; default: neither. */
+  pages?: ZPages
   /** Answer `/debug/pprof/` and `/debug/flags/v` where `/metrics` is; default false. */
   enableProfiling?: boolean
   /** Answers `/debug/pprof/…`; without it these answer 501. */
@@ -203,6 +206,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       timeoutMs,
       metrics,
       configuration: options.configuration,
+      pages: options.pages ?? {},
       enableProfiling: options.enableProfiling ?? false,
       profiles: options.profiles,
       setVerbosity: options.setVerbosity,

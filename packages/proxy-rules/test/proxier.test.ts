@@ -266,6 +266,7 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
     healthzBindAddress: '0.0.0.0:10256',
     metricsBindAddress: `${hostIP}:10249`,
     configuration: parseKubeProxyConfiguration({ clusterCIDR: '10.99.0.0/16' }, 'test'),
+    pages: { flagz: true, statusz: true },
     enableProfiling: true,
     setVerbosity: (verbosity) => verbosities.push(verbosity),
   })
@@ -316,6 +317,11 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   expect(JSON.parse((await ask('/configz')).body)).toEqual({
     'kubeproxy.config.k8s.io': parseKubeProxyConfiguration({ clusterCIDR: '10.99.0.0/16' }, 'test'),
   })
+  expect(await ask('/flagz')).toMatchObject({
+    status: 200,
+    body: expect.stringMatching(/^\nkube-proxy flagz\n.*\n\n[^]*^clusterCIDR=10\.99\.0\.0\/16\n[^]*^iptables\.syncPeriod=30s$/m),
+  })
+  expect((await ask('/statusz')).body).toMatch(/^\nkube-proxy statusz\n.*\n\nStarted: .* GMT\nUp: 0 hr \d\d min \d\d sec\n/)
   expect((await ask('/metrics/slis')).body).toContain(
     'kubernetes_healthchecks_total{name="ping",type="healthz",status="success"} 2',
   )

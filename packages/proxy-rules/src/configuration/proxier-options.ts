@@ -28,6 +28,7 @@ export type ConfiguredOptions = Pick<
   | 'enableProfiling'
   | 'conntrack'
   | 'configuration'
+  | 'pages'
 >
 
 export const configuredMode = ({ mode }: KubeProxyConfiguration): ConfiguredMode => mode || 'iptables'
@@ -59,6 +60,10 @@ export function proxierOptionsOf(
     enableProfiling: configuration.enableProfiling,
     conntrack: conntrackOf(configuration),
     configuration: configz(configuration),
+    pages: {
+      flagz: isOn('ComponentFlagz', configuration.featureGates),
+      statusz: isOn('ComponentStatusz', configuration.featureGates),
+    },
   }
 }
 
