@@ -408,12 +408,12 @@ function podRangeGuard(traffic: LocalTraffic, failed: (error: Error) => void): (
   }
 }
 
-/** Whether node ports answer on an address, by the interfaces of the moment. */
+/** Whether an address is among those of node ports, be it one of loopback, by the interfaces of the moment. */
 function nodePortFilter(base: Omit<NodeFacts, 'interfaces'>, netns: string | undefined): (address: string) => boolean {
   return (text) => {
     const address = parseAddress(text)
     if (!address) return false
-    const { all, addresses } = nodePortAddresses({ ...base, interfaces: interfacesIn(netns) }, address.family)
+    const { all, addresses } = nodePortAddresses({ ...base, interfaces: interfacesIn(netns) }, address.family, true)
     return all || addresses.includes(address.text)
   }
 }
