@@ -27,6 +27,10 @@ export interface NodeProxyOptions {
   log: Logger
 }
 
+/** In kube-proxy's words. */
+const nodePortsEverywhere =
+  'nodePortAddresses is unset; NodePort connections will be accepted on all local IPs. Consider using `--nodeport-addresses primary`'
+
 /** @throws RangeError for a mode that there are no rules for; Error when it cannot start */
 export async function startNodeProxy(options: NodeProxyOptions): Promise<Proxier> {
   const { configuration, nodeName, madeWith, failed, signal, log } = options
@@ -35,6 +39,8 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<Proxier
     ownLogLevel: true,
   })
   if (idle.length > 0) log.warn({ fields: idle }, 'these fields of the configuration change nothing here')
+  if (madeWith.ownProcess && configuration.mode !== 'nftables' && configuration.nodePortAddresses.length === 0)
+    log.warn({}, nodePortsEverywhere)
   const { clientConnection, detectLocalMode, logging, oomScoreAdj } = configuration
   const setVerbosity = (verbosity: number): void => {
     // As the Go proxy counts: from 4 on each step.

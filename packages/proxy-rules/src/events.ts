@@ -21,7 +21,7 @@ export interface ProxyEvent {
 export interface EventRecorder {
   onNode(event: ProxyEvent): void
   onService(namespace: string, name: string, event: ProxyEvent): void
-  /** Stops; what has not been written is dropped. */
+  /** Takes no more; what has not been written within a second is dropped. */
   close(): Promise<void>
 }
 
@@ -51,6 +51,8 @@ const seriesMs = 6 * 60 * 1000
 /** A series is written when it begins, and then no more often than this. */
 const refreshMs = 30 * 60 * 1000
 const mostKnown = 1000
+/** How long the last ones may take when the proxy ends, in milliseconds: they may say why. */
+const lingerMs = 1000
 /** Waiting to be written; what is more is dropped. */
 const mostWaiting = 100
 
@@ -77,13 +79,14 @@ export function createRecorder({ client, nodeName, log, now = Date.now }: Record
   let waiting = 0
   /** The server has no `events.k8s.io`: the older kind of event is written. */
   let isOld = false
+  let isClosed = false
   const closing = new AbortController()
   const { signal } = closing
   let writing = Promise.resolve()
 
   /** Events are a courtesy: what cannot be written is dropped. */
   const write = (reason: string, call: (to: Pick<KubeClient, 'create' | 'patch'>) => Promise<unknown>): void => {
-    if (!client || signal.aborted || waiting >= mostWaiting) return
+    if (!client || isClosed || waiting >= mostWaiting) return
     waiting += 1
     writing = writing.then(async () => {
       try {
@@ -147,8 +150,10 @@ export function createRecorder({ client, nodeName, log, now = Date.now }: Record
     onService: (namespace, name, event) =>
       emit({ kind: 'Service', namespace, name, uid: `${namespace}/${name}` }, event),
     close: async () => {
-      closing.abort()
+      isClosed = true
+      const limit = setTimeout(() => closing.abort(), lingerMs)
       await writing
+      clearTimeout(limit)
     },
   }
 }

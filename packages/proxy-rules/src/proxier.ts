@@ -19,6 +19,7 @@ import { readSysctl, writeSysctl } from './apply/sysctls.ts'
 import { createRecorder } from './events.ts'
 import { createFamilyProxier, interfacesIn } from './family-proxier.ts'
 import type { FamilyProxier } from './family-proxier.ts'
+import type { ZPages } from './health/metrics-endpoints.ts'
 import { isInTime, type FamilyWork } from './health/proxy-health.ts'
 import { planServers } from './health/servers.ts'
 import { createHealthServers } from './health/service-health.ts'
@@ -76,6 +77,8 @@ export interface ProxierOptions {
   masqueradeBit?: number
   /** Default true; nftables mode never has them. */
   localhostNodePorts?: boolean
+  /** Whether `externalIPs` of Services are served; default true. */
+  allowServiceExternalIPs?: boolean
   /** Where `/healthz` and `/livez` answer, for instance `0.0.0.0:10256`; default: nowhere. */
   healthzBindAddress?: string
   /** Where `/metrics`, `/healthz`, `/proxyMode` and more answer, for instance `127.0.0.1:10249`; default: nowhere. */
@@ -86,6 +89,8 @@ export interface ProxierOptions {
   conntrack?: ConntrackSettings
   /** What `/configz` shows; default: there is no such page. */
   configuration?: object
+  /** Whether there are `/flagz`, of the configuration, and `/statusz`; default: neither. */
+  pages?: ZPages
   /** Answer `/debug/pprof/` and `/debug/flags/v` where `/metrics` is; default false. */
   enableProfiling?: boolean
   /** Answers `/debug/pprof/…`; without it these answer 501. */
@@ -124,7 +129,7 @@ const firstRetryMs = 1000
  * @throws Error when that does not work for the family of the first node address; RangeError for malformed options
  */
 export async function startProxier(options: ProxierOptions): Promise<Proxier> {
-  const { client, nodeName, netns, syncPeriodMs = 30_000, log = silentLogger } = options
+  const { client, nodeName, netns, syncPeriodMs = 30_000, allowServiceExternalIPs = true, log = silentLogger } = options
   const mode = modeOf(options)
   const { minSyncPeriodMs = mode === 'ipvs' ? 0 : 1000 } = options
   const base = factsOf(options, mode)
@@ -133,6 +138,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const failed = options.failed ?? ((error) => log.error({ err: error }, 'the proxy has to be started anew'))
   const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
   const backends = await openFamilies(options, mode, metrics, log)
+  tellOfPods(base.localTraffic, backends[0]?.family ?? 'IPv4', log)
   if (mode === 'nftables') tellOfLoopback(base, log)
   const nfacct = await canCount(backends, log)
   if (nfacct) metrics.countPackets(async (counter) => countedPackets(counter, netns))
@@ -152,7 +158,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
         const update = feed && (await inSlices(feed.takeInTurn(), signal))
         metrics.taken()
         if (update) {
-          await proxier.sync(update, signal)
+          await proxier.sync({ ...update, withoutExternalIPs: !allowServiceExternalIPs }, signal)
           await loaded(proxier)
         }
         health.update(proxiers.flatMap((one) => one.graph() ?? []))
@@ -203,6 +209,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       timeoutMs,
       metrics,
       configuration: options.configuration,
+      pages: options.pages ?? {},
       enableProfiling: options.enableProfiling ?? false,
       profiles: options.profiles,
       setVerbosity: options.setVerbosity,
@@ -375,6 +382,12 @@ function checkAll(facts: NodeFacts): void {
   }
 }
 
+/** Without their addresses traffic of pods is told from no other: it is masqueraded where it need not be, or not where it should. */
+function tellOfPods(traffic: LocalTraffic, primary: IPFamily, log: Logger): void {
+  if (localSource(traffic, primary)) return
+  log.info({ family: primary }, `detect-local-mode set to ${traffic.mode}, but there is no CIDR of the primary family`)
+}
+
 function tellOfLoopback({ nodePortAddresses: selection }: Pick<NodeFacts, 'nodePortAddresses'>, log: Logger): void {
   const lost = selection.filter((text) => {
     const address = parseAddress(text.split('/')[0])
@@ -410,12 +423,12 @@ function podRangeGuard(traffic: LocalTraffic, failed: (error: Error) => void): (
   }
 }
 
-/** Whether node ports answer on an address, by the interfaces of the moment. */
+/** Whether an address is among those of node ports, be it one of loopback, by the interfaces of the moment. */
 function nodePortFilter(base: Omit<NodeFacts, 'interfaces'>, netns: string | undefined): (address: string) => boolean {
   return (text) => {
     const address = parseAddress(text)
     if (!address) return false
-    const { all, addresses } = nodePortAddresses({ ...base, interfaces: interfacesIn(netns) }, address.family)
+    const { all, addresses } = nodePortAddresses({ ...base, interfaces: interfacesIn(netns) }, address.family, true)
     return all || addresses.includes(address.text)
   }
 }

@@ -17,8 +17,14 @@ const facts: NodeFacts = {
   conntrackLiberal: false,
 }
 
-const graphWith = (count: number, spec: ServiceSpec = {}, vips: readonly string[] = []): ServiceGraph =>
+const graphWith = (
+  count: number,
+  spec: ServiceSpec = {},
+  vips: readonly string[] = [],
+  withoutExternalIPs = false,
+): ServiceGraph =>
   serviceGraph({
+    withoutExternalIPs,
     family: 'IPv4',
     nodeName: 'node-a',
     zone: '',
@@ -38,6 +44,17 @@ const graphWith = (count: number, spec: ServiceSpec = {}, vips: readonly string[
       },
     ],
   })
+
+it('without AllowServiceExternalIPs external IPs vanish, and a Service still counts as reachable from outside', () => {
+  const spec = { externalIPs: ['198.51.100.1'], externalTrafficPolicy: 'Local', internalTrafficPolicy: 'Local' }
+  const graph = graphWith(1, spec, [], true)
+  const ipt = iptablesText(compileIptables(graph, facts))
+  const nft = nftablesText(compileNftables(graph, facts, { layout: 'compat' }))
+  for (const text of [ipt, nft]) expect(text).not.toContain('198.51.100.1')
+  expect(ipt.match(/(?<=^:)KUBE-(SVC|SVL|EXT)-/gm)).toEqual(['KUBE-SVC-', 'KUBE-EXT-'])
+  expect(nft).toContain('add chain ip kube-proxy external-')
+  expect(iptablesText(compileIptables(graphWith(1, spec), facts))).toContain('-d 198.51.100.1')
+})
 
 it('a chance of one in 2048 is rounded to the even digit', () => {
   const text = iptablesText(compileIptables(graphWith(2049), facts))

@@ -196,10 +196,12 @@ describe.each(['compat', 'fast'] as const)('layout %s', (nftablesLayout) => {
   })
 
   test('loopback addresses cannot have node ports: the log says so', async () => {
-    putService(nodePort)
+    putService({ ...nodePort, type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 30_999 })
     putEndpoints(['a'])
     await start({ nodePortAddresses: ['127.0.0.0/8', '192.0.2.0/24'] })
     expect(world.told).toEqual([expect.stringContaining('node ports never answer on loopback')])
     expect(await ask('client', `${hostIP}:30080`)).toEqual(['a'])
+    // Health checks do.
+    expect((await world.host.get('http://127.0.0.1:30999/')).status).toBe(200)
   })
 })

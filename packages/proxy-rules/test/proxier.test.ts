@@ -116,7 +116,8 @@ test('proxy and kubelet of one process share a chain; either may go first', asyn
   putEndpoints(['a'])
   await Promise.all([start(), keep()])
   const together = (await world.host.rules()).split('\n')
-  expect(together.filter((line) => line.endsWith('-j KUBE-FIREWALL'))).toHaveLength(2)
+  // Two of each family.
+  expect(together.filter((line) => line.endsWith('-j KUBE-FIREWALL'))).toHaveLength(4)
   expect(together.filter((line) => line.startsWith('-A KUBE-FIREWALL'))).toHaveLength(1)
   await world.proxier?.cleanup()
   expect(await world.host.rules()).toBe(ofKubelet)
@@ -269,6 +270,7 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
     healthzBindAddress: '0.0.0.0:10256',
     metricsBindAddress: `${hostIP}:10249`,
     configuration: parseKubeProxyConfiguration({ clusterCIDR: '10.99.0.0/16' }, 'test'),
+    pages: { flagz: true, statusz: true },
     enableProfiling: true,
     setVerbosity: (verbosity) => verbosities.push(verbosity),
   })
@@ -319,6 +321,11 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   expect(JSON.parse((await ask('/configz')).body)).toEqual({
     'kubeproxy.config.k8s.io': parseKubeProxyConfiguration({ clusterCIDR: '10.99.0.0/16' }, 'test'),
   })
+  expect(await ask('/flagz')).toMatchObject({
+    status: 200,
+    body: expect.stringMatching(/^\nkube-proxy flagz\n.*\n\n[^]*^clusterCIDR=10\.99\.0\.0\/16\n[^]*^iptables\.syncPeriod=30s$/m),
+  })
+  expect((await ask('/statusz')).body).toMatch(/^\nkube-proxy statusz\n.*\n\nStarted: .* GMT\nUp: 0 hr \d\d min \d\d sec\n/)
   expect((await ask('/metrics/slis')).body).toContain(
     'kubernetes_healthchecks_total{name="ping",type="healthz",status="success"} 2',
   )

@@ -71,7 +71,8 @@ function tableTexts(
   { chains, rules }: SavedTable,
   { isOurs, most }: { isOurs(chain: string): boolean; most: number },
 ): string[] {
-  const isShared = chains.has(kubeletCanary) && !isOurs(kubeletCanary)
+  // Where it is empty, as with IPv6, it is nothing to a kubelet.
+  const isShared = chains.has(kubeletCanary) && !isOurs(kubeletCanary) && rules.some(isLocalnetRule)
   const hasOthers = rules.some((rule) => rule.chain === firewallChain && !isLocalnetRule(rule))
   const goes = (chain: string): boolean => isOurs(chain) || (chain === firewallChain && !isShared && !hasOthers)
   const doomed = new Set([...chains].filter(goes))

@@ -6,3 +6,9 @@ export const lockedFeatures: ReadonlyMap<string, boolean> = new Map([
   ['NFTablesProxyMode', true],
   ['PreferSameTrafficDistribution', true],
 ])
+
+/** Gates that change something here, and what they are where nothing is said of them. */
+export const usualFeatures = { AllowServiceExternalIPs: true, ComponentFlagz: false, ComponentStatusz: false } as const
+
+export const isOn = (gate: keyof typeof usualFeatures, gates: Readonly<Record<string, boolean>>): boolean =>
+  gates[gate] ?? usualFeatures[gate]

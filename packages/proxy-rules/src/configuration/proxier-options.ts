@@ -5,6 +5,7 @@ import type { LocalTraffic } from '../node/facts.ts'
 import type { IpvsProxierOptions, ProxierOptions } from '../proxier.ts'
 import { configz } from './configz.ts'
 import { checkedMs } from './duration.ts'
+import { isOn } from './features.ts'
 import { canonicalListenAddress } from './listen-address.ts'
 import type { ConfiguredMode, KubeProxyConfiguration } from './types.ts'
 
@@ -20,12 +21,14 @@ export type ConfiguredOptions = Pick<
   | 'masqueradeAll'
   | 'masqueradeBit'
   | 'localhostNodePorts'
+  | 'allowServiceExternalIPs'
   | 'healthzBindAddress'
   | 'metricsBindAddress'
   | 'bindAddressHardFail'
   | 'enableProfiling'
   | 'conntrack'
   | 'configuration'
+  | 'pages'
 >
 
 export const configuredMode = ({ mode }: KubeProxyConfiguration): ConfiguredMode => mode || 'iptables'
@@ -50,12 +53,17 @@ export function proxierOptionsOf(
     localhostNodePorts: configuration.iptables.localhostNodePorts,
     localTraffic: localTrafficOf(configuration, podCIDRs),
     nodePortAddresses: configuration.nodePortAddresses,
+    allowServiceExternalIPs: isOn('AllowServiceExternalIPs', configuration.featureGates),
     ...(healthzBindAddress !== '' && { healthzBindAddress: canonicalListenAddress(healthzBindAddress) }),
     ...(metricsBindAddress !== '' && { metricsBindAddress: canonicalListenAddress(metricsBindAddress) }),
     bindAddressHardFail: configuration.bindAddressHardFail,
     enableProfiling: configuration.enableProfiling,
     conntrack: conntrackOf(configuration),
     configuration: configz(configuration),
+    pages: {
+      flagz: isOn('ComponentFlagz', configuration.featureGates),
+      statusz: isOn('ComponentStatusz', configuration.featureGates),
+    },
   }
 }
 

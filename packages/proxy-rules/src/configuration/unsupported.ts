@@ -1,5 +1,5 @@
 // What a KubeProxyConfiguration may say that this proxy does not do. Pure.
-import { lockedFeatures } from './features.ts'
+import { lockedFeatures, usualFeatures } from './features.ts'
 import type { KubeProxyConfiguration } from './types.ts'
 
 /** Fields that change nothing here, though they may be set. */
@@ -48,7 +48,9 @@ export function idleProxySettings(
   const fields = [...idle, ...idleFor(madeWith)].filter(
     (field) => JSON.stringify(at(configuration, field)) !== JSON.stringify(at(defaults, field)),
   )
-  const gates = Object.keys(configuration.featureGates).filter((gate) => !lockedFeatures.has(gate))
+  const gates = Object.keys(configuration.featureGates).filter(
+    (gate) => !lockedFeatures.has(gate) && !Object.hasOwn(usualFeatures, gate),
+  )
   return [...fields, ...gates.map((gate) => `featureGates.${gate}`)]
 }
 

@@ -19,6 +19,8 @@ export interface Place {
   nodeName: string
   /** Empty when unknown; it then matches no hint. */
   zone: string
+  /** External IPs of Services are left out (the gate AllowServiceExternalIPs is off); default false. */
+  withoutExternalIPs?: boolean | undefined
 }
 
 type Admits = (endpoint: Endpoint) => boolean

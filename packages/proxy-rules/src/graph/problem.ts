@@ -49,6 +49,12 @@ export function itemsOf<T>(value: readonly T[] | null | undefined, field: string
 export const isObject = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
+/** What is no object is told of; nothing and null are an empty one. */
+export function checkObject(value: unknown, field: string, report: Report): void {
+  if (value !== undefined && value !== null && !isObject(value))
+    report(field, `${shown(value)} is no object; it is left out`)
+}
+
 /** Whether an object has the label, with whatever value. */
 export const hasLabel = (metadata: { labels?: unknown } | null | undefined, key: string): boolean =>
   isObject(metadata?.labels) && Object.hasOwn(metadata.labels, key)

@@ -79,10 +79,10 @@ export const sliceKey = ({ metadata }: EndpointSlice): string =>
   `${keyPart(metadata?.namespace)}/${keyPart(metadata?.labels?.['kubernetes.io/service-name'])}/`
 
 /** A graph of nothing. */
-export function emptyGraph(family: IPFamily, { nodeName, zone }: Place): ServiceGraph {
+export function emptyGraph(family: IPFamily, { nodeName, zone, withoutExternalIPs }: Place): ServiceGraph {
   const change = { since: {}, keys: new Set<string>() }
   const nothing = { nodes: [], problems: [], sources: [], troubled: [], endpointCount: 0 }
-  return { family, nodeName, zone, ...nothing, version: {}, change }
+  return { family, nodeName, zone, withoutExternalIPs, ...nothing, version: {}, change }
 }
 
 /**
@@ -92,8 +92,12 @@ export function emptyGraph(family: IPFamily, { nodeName, zone }: Place): Service
  *   objects are the same ones are not looked at again
  */
 export function serviceGraph(input: GraphInput, previous?: ServiceGraph): ServiceGraph {
-  const { family, nodeName, zone } = input
-  const isSame = previous?.family === family && previous.nodeName === nodeName && previous.zone === zone
+  const { family } = input
+  const isSame =
+    previous?.family === family &&
+    previous.nodeName === input.nodeName &&
+    previous.zone === input.zone &&
+    previous.withoutExternalIPs === input.withoutExternalIPs
   const base = isSame ? previous : emptyGraph(family, input)
   const slices = Map.groupBy(input.endpointSlices.filter(isObject), sliceKey)
   const services = new Map(input.services.filter(isObject).map((service) => [serviceKey(service), service]))
@@ -121,11 +125,11 @@ export const updateServiceGraph = (
 /** The same for many changes, to be done in slices. */
 export function* updateGraphInTurn(
   previous: ServiceGraph,
-  { nodeName, zone }: Place,
+  { nodeName, zone, withoutExternalIPs }: Place,
   changes: ReadonlyMap<string, ServiceObjects>,
 ): Steps<ServiceGraph> {
   const { family } = previous
-  const place = { nodeName, zone }
+  const place = { nodeName, zone, withoutExternalIPs }
   const changed = new Map<string, ServiceSource | undefined>()
   const troubles = new Map<string, ServiceSource | undefined>()
   const nodes = new Map<string, ServiceNode | undefined>()
@@ -145,8 +149,7 @@ export function* updateGraphInTurn(
   const troubled = yield* withChangesInTurn(previous.troubled, troubles)
   return {
     family,
-    nodeName,
-    zone,
+    ...place,
     sources: yield* withChangesInTurn(previous.sources, changed),
     nodes: yield* withChangesInTurn(previous.nodes, nodes),
     troubled,
@@ -177,7 +180,7 @@ function* sourceOf(
 ): Steps<ServiceSource> {
   const problems: Problem[] = []
   const ports = new Map<string, ServicePort>()
-  for (const port of service ? servicePorts(service, family, problems) : []) {
+  for (const port of service ? servicePorts(service, family, problems, place.withoutExternalIPs) : []) {
     const object = `Service ${port.namespace}/${port.service}`
     const message = `port ${port.name} ${port.protocol} occurs twice; the later one is left out`
     if (ports.has(keyOf(port))) problems.push({ object, field: 'spec.ports', message })

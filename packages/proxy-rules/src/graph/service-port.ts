@@ -2,6 +2,7 @@
 import type { LoadBalancerIngress, Service, ServicePort as ApiPort, ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
 import { isSpecial, parseAddress, parseCidr, type Address, type Cidr, type IPFamily } from '../net/address.ts'
 import {
+  checkObject,
   hasLabel,
   isLabel,
   isObject,
@@ -30,6 +31,8 @@ export interface ServicePort {
   /** 0 for none. */
   nodePort: number
   externalIPs: readonly string[]
+  /** It has external IPs that are left out; to the Go proxy it can be reached from outside all the same. */
+  hasHiddenIPs?: true
   loadBalancerVIPs: readonly string[]
   /** Who may use the VIPs; empty is everybody. */
   sourceRanges: readonly string[]
@@ -64,8 +67,12 @@ function checkWords(spec: ServiceSpec, report: Report): void {
   }
 }
 
+const ipFamilies: readonly unknown[] = ['IPv4', 'IPv6']
+
 function clusterIPOf(spec: ServiceSpec, family: IPFamily, report: Report): string | undefined {
   const families = itemsOf(spec.ipFamilies, 'spec.ipFamilies', report)
+  const odd: unknown = families.find((one) => !ipFamilies.includes(one))
+  if (odd !== undefined) report('spec.ipFamilies', `${shown(odd)} is none of ${ipFamilies.join(', ')}; it is left out`)
   const addresses = itemsOf(spec.clusterIPs, 'spec.clusterIPs', report)
   const text = families.length > 0 ? addresses[families.indexOf(family)] : spec.clusterIP
   if (text === undefined || text === null || text === '' || text === 'None') return undefined
@@ -108,6 +115,8 @@ const ipModes: readonly unknown[] = ['VIP', 'Proxy']
 
 function vipsOf(service: Service, family: IPFamily, report: Report): string[] {
   const field = 'status.loadBalancer.ingress'
+  checkObject(service.status, 'status', report)
+  checkObject(service.status?.loadBalancer, 'status.loadBalancer', report)
   const entries = itemsOf(service.status?.loadBalancer?.ingress, field, report)
   const ips = entries.flatMap((entry: LoadBalancerIngress | null): unknown[] => {
     const mode: unknown = entry?.ipMode ?? 'VIP'
@@ -120,6 +129,8 @@ function vipsOf(service: Service, family: IPFamily, report: Report): string[] {
 
 function affinityOf(spec: ServiceSpec, report: Report): number {
   if (spec.sessionAffinity !== 'ClientIP') return 0
+  checkObject(spec.sessionAffinityConfig, 'spec.sessionAffinityConfig', report)
+  checkObject(spec.sessionAffinityConfig?.clientIP, 'spec.sessionAffinityConfig.clientIP', report)
   const seconds = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds
   if (Number.isInteger(seconds) && seconds >= 1 && seconds <= 86400) return seconds
   report('spec.sessionAffinityConfig', `${shown(seconds)} is not 1 to 86400 seconds; ${defaultAffinitySeconds} is used`)
@@ -142,7 +153,12 @@ function checkPort(port: ApiPort | null, field: string, report: Report): port is
  * The ports of `service` in `family`. None for headless and ExternalName Services, for those of another proxy and
  * for those without a cluster IP of the family; malformed parts are left out and told in `problems`.
  */
-export function servicePorts(service: Service, family: IPFamily, problems: Problem[]): ServicePort[] {
+export function servicePorts(
+  service: Service,
+  family: IPFamily,
+  problems: Problem[],
+  withoutExternalIPs = false,
+): ServicePort[] {
   const { metadata, spec } = service
   const object = objectName('Service', metadata)
   const report: Report = (field, message) => problems.push({ object, field, message })
@@ -166,11 +182,13 @@ export function servicePorts(service: Service, family: IPFamily, problems: Probl
   const usesHealthPort = spec.type === 'LoadBalancer' && externalPolicyLocal
   if (usesHealthPort && !isPort(spec.healthCheckNodePort))
     report('spec.healthCheckNodePort', `${shown(spec.healthCheckNodePort)} is no port; the health check has none`)
+  const externalIPs = externalIPsOf(spec, family, report)
   const common = {
     namespace: metadata.namespace,
     service: metadata.name,
     clusterIP,
-    externalIPs: externalIPsOf(spec, family, report),
+    externalIPs: withoutExternalIPs ? [] : externalIPs,
+    ...(withoutExternalIPs && externalIPs.length > 0 && { hasHiddenIPs: true as const }),
     loadBalancerVIPs: vipsOf(service, family, report),
     sourceRanges: sourceRangesOf(spec, family, report),
     affinitySeconds: affinityOf(spec, report),
@@ -189,4 +207,4 @@ export function servicePorts(service: Service, family: IPFamily, problems: Probl
 
 /** Whether the port can be reached from outside: by node port, VIP or external IP. */
 export const externallyAccessible = (port: ServicePort): boolean =>
-  port.nodePort !== 0 || port.loadBalancerVIPs.length > 0 || port.externalIPs.length > 0
+  port.nodePort !== 0 || port.loadBalancerVIPs.length > 0 || port.externalIPs.length > 0 || port.hasHiddenIPs === true

@@ -4,12 +4,21 @@ import type { Registry } from 'prom-client'
 import type { ProxyMetrics } from '../metrics/proxy-metrics.ts'
 import type { ProxyMode } from '../mode.ts'
 import { notFound, pathOf, plainText, send } from './http.ts'
+import { flagzText, statuszText } from './z-pages.ts'
+
+/** Pages that gates switch on. */
+export interface ZPages {
+  flagz?: boolean | undefined
+  statusz?: boolean | undefined
+}
 
 export interface MetricsContext {
   mode: ProxyMode
   metrics: Pick<ProxyMetrics, 'registry' | 'slis' | 'pinged'>
   /** What `/configz` shows; undefined: there is no such page. */
   configuration: object | undefined
+  /** Whether `/flagz`, which needs a configuration, and `/statusz` are there. */
+  pages: ZPages
   /** Whether there is anything below `/debug/`. */
   enableProfiling: boolean
   /** Answers `/debug/pprof/…`; undefined: it cannot be done here. */
@@ -21,9 +30,14 @@ export interface MetricsContext {
 /** As the Go proxy names it in its answer. */
 const configurationName = 'kubeproxy.config.k8s.io'
 
-/** `/metrics`, `/metrics/slis`, `/healthz`, `/proxyMode`, `/configz`, and with profiling what is below `/debug/`. */
+const paths = ['/configz', '/flagz', '/healthz', '/metrics', '/metrics/slis', '/proxyMode', '/statusz']
+
+/**
+ * `/metrics`, `/metrics/slis`, `/healthz`, `/proxyMode`, `/configz`, the pages of {@link ZPages}, and with profiling what is below
+ * `/debug/`.
+ */
 export function metricsEndpoints(context: MetricsContext): RequestListener {
-  const { mode, metrics, configuration, enableProfiling } = context
+  const { mode, metrics, configuration, pages, enableProfiling } = context
   return (request, response) => {
     const path = pathOf(request.url)
     if (enableProfiling && path.startsWith('/debug/')) return debug(path, request, response, context)
@@ -37,6 +51,10 @@ export function metricsEndpoints(context: MetricsContext): RequestListener {
     else if (path === '/metrics/slis') sendMetrics(metrics.slis, response)
     else if (path === '/configz' && configuration)
       send(response, 200, 'application/json', JSON.stringify({ [configurationName]: configuration }))
+    else if (path === '/flagz' && pages.flagz && configuration)
+      send(response, 200, plainText, flagzText(configuration))
+    else if (path === '/statusz' && pages.statusz)
+      send(response, 200, plainText, statuszText(paths, process.uptime(), Date.now()))
     else notFound(response)
   }
 }

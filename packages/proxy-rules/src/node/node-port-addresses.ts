@@ -34,9 +34,10 @@ function configured({ nodePortAddresses, nodeIPs }: NodeFacts): Cidr[] {
 /**
  * Selects among the interfaces' addresses, in their order.
  *
+ * @param withLoopback those of loopback too, where no node port answers: health checks do
  * @throws RangeError for a malformed entry of `nodePortAddresses`.
  */
-export function nodePortAddresses(facts: NodeFacts, family: IPFamily): NodePortAddresses {
+export function nodePortAddresses(facts: NodeFacts, family: IPFamily, withLoopback = false): NodePortAddresses {
   const ranges = configured(facts).filter((cidr) => cidr.family === family)
   const all = ranges.length === 0 || ranges.some(({ prefix }) => prefix === 0)
   const loopback = (cidr: Cidr): boolean =>
@@ -48,7 +49,7 @@ export function nodePortAddresses(facts: NodeFacts, family: IPFamily): NodePortA
     .map((text) => parseAddress(text.split('/')[0]))
     .filter((address) => address !== undefined)
     .filter((address) => ranges.some((cidr) => cidrContains(cidr, address)))
-    .filter((address) => useLocalhost || !isLoopback(address))
+    .filter((address) => withLoopback || useLocalhost || !isLoopback(address))
   const addresses = all ? [] : [...new Set(own.map(({ text }) => text))]
   return { all, addresses, localhost: useLocalhost }
 }

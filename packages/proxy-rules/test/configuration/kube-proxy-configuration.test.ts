@@ -240,6 +240,13 @@ test('all that is wrong is told at once', () => {
   )
 })
 
+test('the gate AllowServiceExternalIPs is on unless it is switched off, those of pages the other way', () => {
+  const gated = (featureGates: object): object => proxierOptionsOf(parse({ featureGates }))
+  expect(gated({})).toMatchObject({ allowServiceExternalIPs: true, pages: { flagz: false, statusz: false } })
+  const gates = { AllowServiceExternalIPs: false, ComponentFlagz: true, ComponentStatusz: true }
+  expect(gated(gates)).toMatchObject({ allowServiceExternalIPs: false, pages: { flagz: true, statusz: true } })
+})
+
 test('unknown fields may be left out and told of; what is wrong besides is an error all the same', () => {
   const problems: string[] = []
   const unknown = (found: readonly string[]): void => void problems.push(...found)
