@@ -268,6 +268,17 @@ const policyRows: Row[] = [
     packets: [...each('client', 'external IP', kept('a')), ...each('client', 'cluster IP', masqueraded('a', 'x'))],
   },
   {
+    name: 'an endpoint of which nobody says where it is is not here',
+    service: { type: 'NodePort', spec: { externalTrafficPolicy: 'Local', internalTrafficPolicy: 'Local' } },
+    endpoints: [{ at: 'a', hasNoNode: true }, ...ready('b')],
+    packets: [
+      ...each('client', 'node port', kept('b')),
+      ...each('c', 'cluster IP', kept('b')),
+      ...each('c', 'node port', kept('a', 'b')),
+    ],
+    notIn: { ipvs: 'what endpoints are is the same for all modes' },
+  },
+  {
     name: 'internal policy Local: the cluster IP leads to this node; outer addresses do not care',
     service: { type: 'NodePort', spec: { internalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'x'),
@@ -639,6 +650,24 @@ const affinityRows: Row[] = [
         ],
       },
     ],
+  },
+  {
+    name: 'each port of a Service remembers clients of its own',
+    service: { spec: affinity(10_800) },
+    endpoints: ready('a', 'b'),
+    packets: each('crowd', 'cluster IP', masqueraded('a', 'b'), { ...v4, protocol: 'TCP', isSticky: true }),
+    next: [
+      {
+        packets: each('crowd', 'cluster IP', masqueraded('a', 'b'), {
+          ...v4,
+          protocol: 'UDP',
+          isSticky: true,
+          comparedTo: 'TCP',
+          stays: false,
+        }),
+      },
+    ],
+    notIn: { ipvs: 'it remembers clients for each address of a port' },
   },
   {
     name: 'clients are not held by an endpoint that is gone, and others stay where they are',
