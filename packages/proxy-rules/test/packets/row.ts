@@ -27,6 +27,8 @@ export type Sender = Place | 'crowd' | 'VIP of the node' | 'loopback of the node
 /** Ready and serving, unless it says otherwise. */
 export interface EndpointRow {
   at: Place
+  /** Nobody says of which node it is. */
+  hasNoNode?: true
   /** Further addresses of it. */
   also?: readonly Place[]
   ready?: boolean
@@ -78,7 +80,7 @@ export interface PacketRow {
   mode?: string | readonly string[]
   /** How often it is sent, over each protocol; each endpoint then gets its share. */
   evenly?: number
-  /** The same of more endpoints than it could come to all of: hardly any endpoint gets two. */
+  /** The same of many endpoints: it comes to most of those that chance would have it come to. */
   sample?: number
   /** All that one sender sends comes to the same endpoint; `once`: it sends only one packet, whose endpoint is remembered. */
   isSticky?: true | 'once'
@@ -88,6 +90,8 @@ export interface PacketRow {
   state?: 'invalid'
   /** Whether senders are answered by whom they were answered before; false: not all of them are. */
   stays?: boolean
+  /** Over which protocol they were answered before; default: the same. */
+  comparedTo?: Protocol
 }
 
 /** The Service's state and the packets at that moment. */
@@ -176,9 +180,9 @@ export function slicesOf(number: number, row: ServiceRow, endpoints: readonly En
       labels: { 'kubernetes.io/service-name': serviceName(number) },
     },
     addressType: family,
-    endpoints: endpoints.map(({ at: place, also = [], ready, serving, terminating, zones, nodes }) => ({
+    endpoints: endpoints.map(({ at: place, also = [], hasNoNode, ready, serving, terminating, zones, nodes }) => ({
       addresses: [place, ...also].map((one) => site(one).address[family]),
-      nodeName: isHere(place) ? 'here' : 'elsewhere',
+      ...(!hasNoNode && { nodeName: isHere(place) ? 'here' : 'elsewhere' }),
       conditions: {
         ...(ready !== undefined && { ready }),
         ...(serving !== undefined && { serving }),

@@ -20,7 +20,8 @@ const leaving = (...places: Place[]): EndpointRow[] =>
 const gone = (...places: Place[]): EndpointRow[] =>
   places.map((at) => ({ at, ready: false, serving: false, terminating: true }))
 
-const served = (count: number): string[] => herd(count).map((place) => `${place}:${herdPort}`)
+const toHerd = (count: number, sample = 100): PacketRow[] =>
+  each('client', 'cluster IP', masqueraded(...herd(count).map((place) => `${place}:${herdPort}`)), { sample })
 const ofHerd = { protocols: ['TCP'], targetPorts: { TCP: herdPort } } as const
 
 const outer: readonly Target[] = ['node port', 'external IP', 'VIP']
@@ -70,12 +71,8 @@ const clusterRows: Row[] = [
     name: 'ten endpoints and more, to the last that the layout fast has rules for, and one beyond',
     service: ofHerd,
     endpoints: ready(...herd(11)),
-    packets: each('client', 'cluster IP', masqueraded(...served(11))),
-    next: [
-      { endpoints: ready(...herd(16)), packets: each('client', 'cluster IP', masqueraded(...served(16))) },
-      { endpoints: ready(...herd(17)), packets: each('client', 'cluster IP', masqueraded(...served(17))) },
-      { endpoints: ready(...herd(16)), packets: each('client', 'cluster IP', masqueraded(...served(16))) },
-    ],
+    packets: toHerd(11),
+    next: [16, 17].map((count) => ({ endpoints: ready(...herd(count)), packets: toHerd(count) })),
     notIn: { ipvs: 'its tables have no layout' },
   },
   {
@@ -266,6 +263,17 @@ const policyRows: Row[] = [
     service: { hasExternalIP: true, spec: { externalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'x'),
     packets: [...each('client', 'external IP', kept('a')), ...each('client', 'cluster IP', masqueraded('a', 'x'))],
+  },
+  {
+    name: 'an endpoint of which nobody says where it is is not here',
+    service: { type: 'NodePort', spec: { externalTrafficPolicy: 'Local', internalTrafficPolicy: 'Local' } },
+    endpoints: [{ at: 'a', hasNoNode: true }, ...ready('b')],
+    packets: [
+      ...each('client', 'node port', kept('b')),
+      ...each('c', 'cluster IP', kept('b')),
+      ...each('c', 'node port', kept('a', 'b')),
+    ],
+    notIn: { ipvs: 'what endpoints are is the same for all modes' },
   },
   {
     name: 'internal policy Local: the cluster IP leads to this node; outer addresses do not care',
@@ -641,6 +649,24 @@ const affinityRows: Row[] = [
     ],
   },
   {
+    name: 'each port of a Service remembers clients of its own',
+    service: { spec: affinity(10_800) },
+    endpoints: ready('a', 'b'),
+    packets: each('crowd', 'cluster IP', masqueraded('a', 'b'), { ...v4, protocol: 'TCP', isSticky: true }),
+    next: [
+      {
+        packets: each('crowd', 'cluster IP', masqueraded('a', 'b'), {
+          ...v4,
+          protocol: 'UDP',
+          isSticky: true,
+          comparedTo: 'TCP',
+          stays: false,
+        }),
+      },
+    ],
+    notIn: { ipvs: 'it remembers clients for each address of a port' },
+  },
+  {
     name: 'clients are not held by an endpoint that is gone, and others stay where they are',
     service: { type: 'NodePort', spec: { ...affinity(10_800), externalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'b'),
@@ -883,7 +909,7 @@ const settingRows: Row[] = [
     endpoints: ready(...herd(largestHerd)),
     // Not among other rows.
     setting: { others: [0] },
-    packets: each('client', 'cluster IP', masqueraded(...served(largestHerd)), { sample: 200 }),
+    packets: toHerd(largestHerd, 200),
     notIn: { ipvs: 'it loads the same way in clusters of all sizes' },
   },
   {

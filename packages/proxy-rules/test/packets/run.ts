@@ -293,7 +293,7 @@ function plan(context: StepContext, { row, number, step }: Current, results: Res
     .filter(({ mode = '' }) => [mode].flat().some((name) => context.mode.name.startsWith(name)))
     .flatMap((packet) => {
       const protocols = packet.protocol ? [packet.protocol] : protocolsOf(step.service ?? row.service)
-      const of = packet.family ? [packet.family] : protocols.includes('SCTP') ? (['IPv4'] as const) : families
+      const of = packet.family ? [packet.family] : families
       const own = of.filter((family) => familiesOf(context.mode).includes(family))
       const kinds = own.flatMap((family) => protocols.map((protocol) => ({ family, protocol })))
       const line = { packet }
@@ -323,7 +323,7 @@ function probesOf({ mode, ports, memory }: StepContext, number: number, tried: T
     (flow !== undefined ? 1 : senders.length > 1 ? (isSticky === true ? 2 : 1) : Math.ceil(enough / kinds))
   return senders.flatMap(({ room, address }) =>
     Array.from({ length: times }, (_, index): Sent => {
-      const memoryKey = [number, flow, family, protocol, address].join(' ')
+      const memoryKey = [number, flow, family, packet.comparedTo ?? protocol, address].join(' ')
       const keep = flow === undefined ? undefined : memoryKey
       const portKey = `port of ${memoryKey}`
       const known = keep === undefined ? undefined : memory.get(portKey)
@@ -408,7 +408,16 @@ async function sctp(world: World, sent: readonly Sent[]): Promise<{ refused: Set
   if (sent.length === 0) return { refused: new Set(), flows: new Map() }
   using node = openNetlink({ netns: world.netns })
   const uplink = await node.links.get('uplink')
-  const where = { netns: world.netnsOf('outside'), link: 'lan', router: uplink?.mac ?? '', patienceMs: shortMs }
+  const awaited = new Set(
+    sent.filter(({ tried }) => tried.line.packet.fate === 'refused').map(({ probe }) => probe.sourcePort),
+  )
+  const where = {
+    netns: world.netnsOf('outside'),
+    link: 'lan',
+    router: uplink?.mac ?? '',
+    patienceMs: shortMs,
+    awaited,
+  }
   const refused = await sendSctp(
     sent.map(({ probe }) => probe),
     where,
