@@ -16,7 +16,7 @@ const dns: VirtualServerKey = { protocol: 'udp', address: '10.96.0.11', port: 80
 const eventually = (look: () => Promise<void>): Promise<void> => vi.waitFor(look, { timeout: 60_000, interval: 300 })
 
 describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
-  const world = useProxier({ mode: 'ipvs', ipvs: { terminationPeriodMs: 300 } })
+  const world = useProxier({ mode: 'ipvs', iptablesVariant: 'legacy', ipvs: { terminationPeriodMs: 300 } })
   const { start, putService, putEndpoints } = world
   let netlink: Netlink
   beforeAll(() => void (netlink = openNetlink({ netns: world.host.netns })))
@@ -147,7 +147,7 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
       expect(await weights(web)).toEqual({ [podIPs.a]: 1, [podIPs.b]: 1 })
       expect(await held()).toEqual(['10.96.0.10/32'])
       expect(await entries('KUBE-CLUSTER-IP')).toEqual(['10.96.0.10,tcp:80'])
-      expect(await world.host.rules()).toMatch(/-A PREROUTING .* -j KUBE-SERVICES/)
+      expect(await world.host.run('iptables-save', '-t', 'nat')).toMatch(/-A PREROUTING .* -j KUBE-SERVICES/)
     }
     await isRight()
     expect(await netlink.ipvs.timeouts()).toMatchObject({ tcpSeconds: 1000, udpSeconds: 300 })

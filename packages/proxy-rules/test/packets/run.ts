@@ -10,7 +10,7 @@ import { silentLogger } from '../../src/log.ts'
 import { createProxyMetrics } from '../../src/metrics/proxy-metrics.ts'
 import { parseAddress } from '../../src/net/address.ts'
 import { nodePortAddresses } from '../../src/node/node-port-addresses.ts'
-import { flowKey, flowsIn, outcomeOf } from './flows.ts'
+import { flowKey, flowsIn, forgetFlows, outcomeOf } from './flows.ts'
 import type { Answer, Probe } from './messages.ts'
 import type { Mode } from './mode.ts'
 import { crowd, families, places, site, vip, type Room } from './places.ts'
@@ -73,15 +73,16 @@ export const holdsIn = ({ notIn = {} }: Row, mode: string): boolean =>
 export async function runRows(world: World, mode: Mode, rows: readonly Row[]): Promise<Results> {
   const results: Results = new Map()
   const numbered = rows.map((row, index) => ({ row, number: index + 1 })).filter(({ row }) => holdsIn(row, mode.name))
-  const groups = Map.groupBy(numbered, ({ row }) => JSON.stringify(row.setting ?? {}))
+  const groups = Map.groupBy(numbered, ({ row }) => JSON.stringify(settingIn(mode, row)))
   const own = familiesOf(mode)
   for (const family of own)
     await world.run(family === 'IPv4' ? 'iptables' : 'ip6tables', ...markRule(places.marked.address[family]))
   const backends = await Promise.all(own.map((family) => mode.open(family, world.netns)))
   const ports = { next: 10_000 }
-  for (const group of groups.values()) {
+  for (const [text, group] of groups) {
     try {
-      await runGroup({ world, mode, backends, ports, setting: group[0]?.row.setting ?? {} }, group, results)
+      const setting = JSON.parse(text) as WholeSetting
+      await runGroup({ world, mode, backends, ports, setting }, group, results)
     } catch (error) {
       for (const { row } of group) results.set(row, error as Error)
     }
@@ -91,6 +92,15 @@ export async function runRows(world: World, mode: Mode, rows: readonly Row[]): P
     await backend.close?.()
   }
   return results
+}
+
+/** A setting of a group, with what rows do not name. */
+type WholeSetting = Omit<Setting, 'facts' | 'ownsVIP'> & { facts: Omit<NodeFacts, 'interfaces'> }
+
+/** What rows of one load have in common: what a row names is often what the mode has anyway, or does not look at. */
+function settingIn(mode: Mode, { setting = {} }: Row): WholeSetting {
+  const { facts, ownsVIP: _, ...rest } = setting
+  return { ...mode.always, ...rest, facts: { ...usual, ...mode.facts, ...facts } }
 }
 
 const familiesOf = (mode: Mode): readonly IPFamily[] => mode.families ?? families
@@ -113,7 +123,7 @@ interface Context {
   mode: Mode
   backends: readonly Awaited<ReturnType<Mode['open']>>[]
   ports: { next: number }
-  setting: Setting
+  setting: WholeSetting
 }
 
 interface Numbered {
@@ -123,7 +133,7 @@ interface Numbered {
 
 async function runGroup(context: Context, group: readonly Numbered[], results: Results): Promise<void> {
   const { world, mode, backends, setting } = context
-  const facts = { ...usual, ...mode.facts, ...setting.facts }
+  const { facts } = setting
   const metrics = createProxyMetrics(mode.proxyMode, () => [])
   const proxiers = backends.map((backend) =>
     createFamilyProxier({ backend, facts, netns: world.netns, metrics, log: silentLogger }),
@@ -137,8 +147,8 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
     log: silentLogger,
   })
   const memory = new Map<string, string>()
-  await world.run('conntrack', '-F')
-  await prepare(world, group, setting, facts, true)
+  await forgetFlows(world)
+  await prepare(world, group, setting, true)
   try {
     const count = Math.max(...group.map(({ row }) => stepsOf(row).length))
     for (let index = 0; index < count; index += 1) {
@@ -152,7 +162,7 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
     }
   } finally {
     await health.close()
-    await prepare(world, group, setting, facts, false)
+    await prepare(world, group, setting, false)
   }
 }
 
@@ -160,16 +170,14 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
 async function prepare(
   world: World,
   group: readonly Numbered[],
-  { policy, ownsVIP }: Setting,
-  facts: Omit<NodeFacts, 'interfaces'>,
+  { policy, facts }: WholeSetting,
   isBegin: boolean,
 ): Promise<void> {
   const { localhost } = nodePortAddresses({ ...facts, interfaces: {} }, 'IPv4')
   world.setSysctl('net/ipv4/conf/all/route_localnet', isBegin && localhost ? 1 : 0)
   if (policy)
     for (const chain of ['INPUT', 'FORWARD']) await world.run('iptables', '-P', chain, isBegin ? policy : 'ACCEPT')
-  if (!ownsVIP) return
-  for (const { number } of group)
+  for (const { number } of group.filter(({ row }) => row.setting?.ownsVIP))
     for (const family of families)
       await world.setAddress(isBegin ? 'add' : 'delete', 'lo', `${vip(number)[family]}/${family === 'IPv4' ? 32 : 128}`)
 }
@@ -194,7 +202,7 @@ async function load(
   health: HealthServers,
   group: readonly Numbered[],
   index: number,
-  { zone = 'z1', serviceCIDRs = [], others }: Setting,
+  { zone = 'z1', serviceCIDRs = [], others }: WholeSetting,
 ): Promise<void> {
   const changes = new Map<string, ServiceObjects>()
   for (const { row, number } of group) {
