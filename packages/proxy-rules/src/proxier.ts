@@ -65,7 +65,7 @@ export interface ProxierOptions {
   netns?: string
   /** Milliseconds of rest after each sync; default 1000, in IPVS mode 0. The first sync runs at once. */
   minSyncPeriodMs?: number
-  /** Milliseconds between looks whether somebody has flushed the rules, and the longest pause after failures; default 30 s. */
+  /** Milliseconds between looks whether somebody has flushed the rules, or changed what IPVS has, and the longest pause after failures; default 30 s. */
   syncPeriodMs?: number
   /** Where node ports answer: CIDRs, or the single word `primary`; default: everywhere, and `primary` in nftables mode. */
   nodePortAddresses?: readonly string[]
@@ -141,7 +141,8 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const unloaded = new Set(proxiers)
   /** After the first load of each family: until then what another mode left may serve. */
   const loaded = async (proxier: FamilyProxier): Promise<void> => {
-    if (unloaded.delete(proxier) && unloaded.size === 0) await removeOtherModes(keptBy(mode, backends), log, { netns, find })
+    if (unloaded.delete(proxier) && unloaded.size === 0)
+      await removeOtherModes(keptBy(mode, backends), log, { netns, find })
   }
   const runners = proxiers.map((proxier, index) =>
     createRunner({
@@ -415,7 +416,7 @@ async function lookForFlush(
     try {
       const astray = await proxier.isAstray()
       if (!astray) continue
-      if (astray === 'flushed') log.warn({}, 'somebody has flushed the rules: all are loaded again')
+      if (astray === 'flushed') log.warn({}, 'somebody has flushed or changed the rules: all are loaded again')
       else log.info({}, 'the addresses of the node have changed: all rules are loaded again')
       runners[index]?.request()
     } catch (error) {

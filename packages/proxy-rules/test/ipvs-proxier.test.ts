@@ -178,7 +178,20 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
     await netlink.ipvs.change([foreign])
     await netlink.links.delete('kube-ipvs0')
     await eventually(isRight)
-    expect(world.told.filter((line) => line.startsWith('somebody has flushed the rules'))).not.toEqual([])
+    // Nothing is missing, but it is otherwise.
+    await netlink.ipvs.change([
+      { kind: 'addVirtualServer', server: stray },
+      { kind: 'setRealServer', of: web, server: { address: podIPs.a, port: 8080, weight: 0 } },
+      { kind: 'deleteRealServer', of: web, server: { address: podIPs.b, port: 8080 } },
+      { kind: 'addRealServer', of: web, server: { address: '10.99.1.99', port: 8080 } },
+      { kind: 'setVirtualServer', server: { ...web, scheduler: 'rr' } },
+    ])
+    await eventually(isRight)
+    await netlink.ipsets.change([{ set, add: ['10.96.9.9,tcp:1'], delete: ['10.96.0.10,tcp:80'] }])
+    await eventually(isRight)
+    await netlink.addresses.change('kube-ipvs0', { add: ['10.96.9.9/32'], delete: ['10.96.0.10/32'] })
+    await eventually(isRight)
+    expect(world.told.filter((line) => line.startsWith('somebody has flushed or changed the rules'))).not.toEqual([])
     // A new address of the node answers on node ports, too.
     await world.host.run('ip', 'addr', 'add', '192.0.2.77/24', 'dev', 'uplink')
     await eventually(async () => expect(await servers()).toContain('tcp 192.0.2.77 30080'))

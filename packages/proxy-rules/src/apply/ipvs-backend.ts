@@ -138,7 +138,13 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
         else await loadAll(program)
       }),
     wasFlushed: () =>
-      inTurn(async () => committed !== undefined && !(await isWhole(committed.program, netlink, iptables))),
+      inTurn(async () => {
+        if (!committed) return false
+        const { excluded } = committed.program
+        const isKept = (address: string): boolean => isOthers(address, excluded)
+        const loaded = { ...committed, leavingOf: termination.of, isOthers: isKept }
+        return !(await isWhole(loaded, { netlink, iptables, netns }))
+      }),
     isOutdated: (facts) =>
       committed !== undefined && committed.program.style !== ipvsStyleText(facts, family, settings),
     cleanUp: () =>

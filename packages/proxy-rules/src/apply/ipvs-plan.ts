@@ -79,6 +79,9 @@ const settingsText = ({
     schedulerFlag3,
   ])
 
+/** Whether they differ in nothing but their key. */
+export const isSameSettings = (a: KernelServer, b: KernelServer): boolean => settingsText(a) === settingsText(b)
+
 /** For each virtual server what is held and what is wanted of it. */
 export function planServers(
   pairs: readonly (readonly [held: HeldServer | undefined, wanted: VirtualServer | undefined])[],
@@ -94,7 +97,7 @@ export function planServers(
 function planServer({ additions, leaving, staying }: ServerPlan, held: HeldServer | undefined, wanted: VirtualServer) {
   const of = kernelServer(wanted)
   if (!held) additions.push({ kind: 'addVirtualServer', server: of })
-  else if (settingsText(held.server) !== settingsText(of)) additions.push({ kind: 'setVirtualServer', server: of })
+  else if (!isSameSettings(held.server, of)) additions.push({ kind: 'setVirtualServer', server: of })
   const present = new Map(held?.realServers.map((server) => [realKey(server), server]))
   for (const { address, port, weight } of wanted.realServers) {
     const server: NewRealServer = { address, port, weight }
