@@ -1,14 +1,15 @@
 // Whether the kernel has what was loaded in IPVS mode, and nothing else.
-import { addressFamily, type ListedIpset, type Netlink, type VirtualServer as KernelServer } from '@nodelet/linux'
+import type { IpsetChange, Netlink, VirtualServer as KernelServer } from '@nodelet/linux'
 import type { IptablesProgram } from '../iptables/program.ts'
 import type { IpvsLedger } from '../ipvs/ledger.ts'
 import { dummyDevice, type IpvsProgram, type VirtualServer } from '../ipvs/program.ts'
 import type { IPFamily } from '../net/address.ts'
 import { eachInTurn, inSlices, type Steps } from '../slices.ts'
 import type { Iptables } from './iptables-restore.ts'
-import { isSameSettings, kernelServer, planSets, realKey, serverKey, type Leaving } from './ipvs-plan.ts'
-import { dummyAddresses, withPrefix } from './ipvs-state.ts'
-import { readWeights, type WeightTable } from './ipvs-table.ts'
+import { isSameSettings, kernelServer, planSetsInTurn, realKey, serverKey } from './ipvs-plan.ts'
+import type { HeldReal, Leaving } from './ipvs-plan.ts'
+import { dummyAddresses, isOf, withPrefix } from './ipvs-state.ts'
+import { readRealServers, type RealServerTable } from './ipvs-table.ts'
 import { ipvsJumps, missingJumps } from './jumps.ts'
 import type { SavedTables } from './saved.ts'
 
@@ -40,9 +41,11 @@ export async function isWhole(loaded: Loaded, { netlink, iptables, netns }: Look
   if (!(await netlink.links.get(dummyDevice))) return false
   const bound = new Set([...addresses].map((address) => withPrefix(address, family)))
   if (bound.symmetricDifference(new Set(await dummyAddresses(netlink, family))).size > 0) return false
-  const held = { servers: await netlink.ipvs.list(), weights: await readWeights(netns) }
-  if (!(await inSlices(hasServersInTurn([...virtualServers], held, loaded)))) return false
-  if (!hasSets(sets, { family, entries: [...entries] }, await netlink.ipsets.list())) return false
+  const held = { servers: await netlink.ipvs.list(), realServers: await readRealServers(netns) }
+  if (!(await inSlices(hasServersInTurn(virtualServers, held, loaded)))) return false
+  const listed = await netlink.ipsets.list()
+  const plan = await inSlices(planSetsInTurn(sets, family, entries, listed))
+  if (plan.missing.length > 0 || plan.changes.some(isChange)) return false
   let hasGlue = false
   await iptables.update((saved) => {
     hasGlue = hasAll(program.glue, saved)
@@ -53,11 +56,10 @@ export async function isWhole(loaded: Loaded, { netlink, iptables, netns }: Look
 
 /** Pure. */
 export function* hasServersInTurn(
-  wanted: readonly VirtualServer[],
-  held: { servers: readonly KernelServer[]; weights: WeightTable },
+  wanted: Iterable<VirtualServer>,
+  held: { servers: readonly KernelServer[]; realServers: RealServerTable },
   { program, leavingOf, isOthers }: Pick<Loaded, 'leavingOf' | 'isOthers'> & { program: { family: IPFamily } },
 ): Steps<boolean> {
-  const family = program.family === 'IPv4' ? 4 : 6
   const left = new Map(held.servers.map((server) => [serverKey(server), server]))
   let isSame = true
   yield* eachInTurn(wanted, (one) => {
@@ -66,31 +68,25 @@ export function* hasServersInTurn(
     const present = left.get(key)
     left.delete(key)
     isSame &&= present !== undefined && isSameSettings(present, server)
-    isSame &&= hasWeights(one, held.weights.get(key) ?? new Map(), leavingOf(server))
+    isSame &&= hasRealServers(one, held.realServers.get(key) ?? [], leavingOf(server))
   })
-  const strays = [...left.values()].filter(({ address }) => addressFamily(address) === family && !isOthers(address))
-  return isSame && strays.length === 0
+  const strays = [...left.values()].filter(isOf(program.family))
+  return isSame && strays.every(({ address }) => isOthers(address))
 }
 
 /** A real server that is to go may be gone, and has no weight while it is not. */
-function hasWeights(
+function hasRealServers(
   { realServers }: VirtualServer,
-  held: ReadonlyMap<string, number>,
+  held: readonly HeldReal[],
   leaving: readonly Leaving['server'][],
 ): boolean {
-  const going = leaving.map(realKey).filter((key) => held.has(key))
-  const isRight = realServers.every((server) => held.get(realKey(server)) === server.weight)
-  return isRight && going.every((key) => held.get(key) === 0) && held.size === realServers.length + going.length
+  const weights = new Map(held.map((server) => [realKey(server), server.weight]))
+  const going = leaving.map(realKey).filter((key) => weights.has(key))
+  const isRight = realServers.every((server) => weights.get(realKey(server)) === server.weight)
+  return isRight && going.every((key) => weights.get(key) === 0) && weights.size === realServers.length + going.length
 }
 
-function hasSets(
-  sets: IpvsProgram['sets'],
-  { family, entries }: { family: IPFamily; entries: Parameters<typeof planSets>[2] },
-  listed: readonly ListedIpset[],
-): boolean {
-  const { missing, changes } = planSets(sets, family, entries, listed)
-  return missing.length === 0 && changes.every(({ add = [], delete: gone = [] }) => add.length + gone.length === 0)
-}
+const isChange = ({ add = [], delete: gone = [] }: IpsetChange): boolean => add.length + gone.length > 0
 
 /** By the number of rules: their texts are printed otherwise than they were written. Pure. */
 export function hasAll({ tables }: IptablesProgram, saved: SavedTables): boolean {

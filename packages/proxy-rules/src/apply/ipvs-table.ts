@@ -1,52 +1,67 @@
 // All real servers of a network namespace at once, as the kernel prints them: by netlink each virtual server has to be asked for its own.
 import { closeSync, createReadStream, openSync } from 'node:fs'
-import { addressText, type RealServer, type VirtualServerKey } from '@nodelet/linux'
+import { addressText } from '@nodelet/linux'
 import { eachInTurn, inSlices, type Steps } from '../slices.ts'
-import { realKey, serverKey } from './ipvs-plan.ts'
+import { serverKey, type HeldReal } from './ipvs-plan.ts'
 import { inNetns } from './program.ts'
 
-/** What each virtual server has, by {@link serverKey}: the weight of each real server, by {@link realKey}. */
-export type WeightTable = ReadonlyMap<string, ReadonlyMap<string, RealServer['weight']>>
+/** What each virtual server has, by `serverKey`. */
+export type RealServerTable = ReadonlyMap<string, readonly HeldReal[]>
 
 /** @throws Error where the kernel has no IPVS */
-export async function readWeights(netns: string | undefined): Promise<WeightTable> {
+export async function readRealServers(netns: string | undefined): Promise<RealServerTable> {
   // What is open stays that of the namespace.
   const fd = inNetns(netns, () => openSync('/proc/thread-self/net/ip_vs', 'r'))
   const pieces: string[] = []
   try {
-    for await (const piece of createReadStream('', { fd, autoClose: false, encoding: 'latin1' }))
-      pieces.push(String(piece))
+    const stream = createReadStream('', { fd, autoClose: false, encoding: 'latin1' })
+    for await (const piece of stream) pieces.push(String(piece))
   } finally {
     closeSync(fd)
   }
-  return await inSlices(parseWeightsInTurn(pieces.join('')))
+  return await inSlices(parseTableInTurn(pieces.join('')))
 }
 
-const serverLine = /^(TCP|UDP|SCTP) +(\S+):([\dA-F]{4}) /
-const realLine = /^ {2}-> (\S+):([\dA-F]{4}) +\S+ +(\d+) /
+const protocols = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' } as const
+const realPrefix = '  -> '
 
 /** Lines of another kind, such as those of firewall marks, are passed over with what belongs to them. Pure. */
-export function* parseWeightsInTurn(text: string): Steps<WeightTable> {
-  const table = new Map<string, Map<string, number>>()
-  let weights: Map<string, number> | undefined
-  yield* eachInTurn(text.split('\n'), (line) => {
-    const [, printed, port = '', weight] = realLine.exec(line) ?? []
-    if (printed !== undefined) {
-      weights?.set(realKey({ address: addressOf(printed), port: Number.parseInt(port, 16) }), Number(weight))
+export function* parseTableInTurn(text: string): Steps<RealServerTable> {
+  const table = new Map<string, HeldReal[]>()
+  let realServers: HeldReal[] | undefined
+  yield* eachInTurn(linesOf(text), (line) => {
+    const isReal = line.startsWith(realPrefix)
+    const words = line.slice(isReal ? realPrefix.length : 0).split(/ +/, 4)
+    const [first = '', second = '', weight] = words
+    if (isReal) {
+      const server = endpointOf(first)
+      if (server && realServers) realServers.push({ ...server, weight: Number(weight) })
       return
     }
-    const [, protocol, address = '', number = ''] = serverLine.exec(line) ?? []
-    weights = protocol === undefined ? undefined : new Map()
-    if (!weights) return
-    const key = {
-      protocol: protocol?.toLowerCase() as VirtualServerKey['protocol'],
-      address: addressOf(address),
-      port: Number.parseInt(number, 16),
-    }
-    table.set(serverKey(key), weights)
+    const protocol = protocols[first as keyof typeof protocols]
+    const server = endpointOf(second)
+    realServers = protocol && server ? [] : undefined
+    if (realServers && server) table.set(serverKey({ protocol, ...server }), realServers)
   })
   return table
 }
 
-/** `0A600001`, or `[fd96:0000:0000:0000:0000:0000:0000:0010]` */
-const addressOf = (printed: string): string => addressText(Buffer.from(printed.replaceAll(/[^\da-f]/gi, ''), 'hex'))
+function* linesOf(text: string): Generator<string> {
+  for (let from = 0; from < text.length;) {
+    const end = text.indexOf('\n', from)
+    const to = end < 0 ? text.length : end
+    yield text.slice(from, to)
+    from = to + 1
+  }
+}
+
+/** `0A600001:0050`, or `[fd96:0000:0000:0000:0000:0000:0000:0010]:0050` */
+function endpointOf(printed: string): { address: string; port: number } | undefined {
+  const colon = printed.lastIndexOf(':')
+  const port = Number.parseInt(printed.slice(colon + 1), 16)
+  const host = printed.slice(0, Math.max(colon, 0))
+  if (host.startsWith('[')) return { address: addressText(Buffer.from(host.replaceAll(/[^\da-f]/gi, ''), 'hex')), port }
+  const value = Number.parseInt(host, 16)
+  if (host.length !== 8 || Number.isNaN(value + port)) return undefined
+  return { address: `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`, port }
+}
