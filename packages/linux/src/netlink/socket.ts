@@ -61,9 +61,9 @@ export interface NetlinkSocket extends Disposable {
   ask(request: Request): Promise<Message[]>
   /**
    * Many requests that have no answer, few packets for all. The kernel does them in their order and goes on after one that
-   * it refuses. @returns for each request what it was refused with, or undefined @throws LinuxError when asking fails
+   * it refuses. Each is taken when its packet is made: those that are made one by one keep the event loop no longer. @returns for each request what it was refused with, or undefined @throws LinuxError when asking fails
    */
-  askAll(requests: readonly Request[]): Promise<(LinuxError | undefined)[]>
+  askAll(requests: Iterable<Request>): Promise<(LinuxError | undefined)[]>
   /** A whole list, read again when it changed meanwhile. @throws LinuxError; EAGAIN when it never stood still */
   dump(request: Request): Promise<Message[]>
   /** Each of a list that may be long and that changes all the time: it is read once. */
@@ -211,7 +211,7 @@ function refusalOf(request: Request, answer: Message): LinuxError | undefined {
 }
 
 /** Requests in their order, as many at once as go into a packet. */
-function* packetsOf(requests: readonly Request[]): Generator<Request[]> {
+function* packetsOf(requests: Iterable<Request>): Generator<Request[]> {
   let some: Request[] = []
   let bytes = 0
   for (const request of requests) {
