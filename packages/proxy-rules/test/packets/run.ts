@@ -296,7 +296,7 @@ function plan(context: StepContext, { row, number, step }: Current, results: Res
     .filter(({ mode = '' }) => [mode].flat().some((name) => context.mode.name.startsWith(name)))
     .flatMap((packet) => {
       const protocols = packet.protocol ? [packet.protocol] : protocolsOf(step.service ?? row.service)
-      const of = packet.family ? [packet.family] : protocols.includes('SCTP') ? (['IPv4'] as const) : families
+      const of = packet.family ? [packet.family] : families
       const own = of.filter((family) => familiesOf(context.mode).includes(family))
       const kinds = own.flatMap((family) => protocols.map((protocol) => ({ family, protocol })))
       const line = { packet }

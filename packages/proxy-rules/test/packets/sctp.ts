@@ -1,5 +1,6 @@
 // SCTP packets without a kernel that has it: frames of the world outside, as its first packet of an association.
-import { addressBytes, openFrames, openNetlink } from '@nodelet/linux'
+import { addressBytes, openFrames, openNetlink, type FilterInstruction } from '@nodelet/linux'
+import { families } from './places.ts'
 
 export interface SctpPacket {
   from: string
@@ -9,15 +10,28 @@ export interface SctpPacket {
 }
 
 const sctp = 132
-/** IPv4 frames that hold ICMP. */
-const onlyIcmp = [
-  [0x30, 0, 0, 23],
-  [0x15, 0, 1, 1],
-  [0x06, 0, 0, 0xffff],
-  [0x06, 0, 0, 0],
-] as const
-/** Of the quoted packet's source port, in a frame with an ICMP error. */
-const quotedPort = 14 + 20 + 8 + 20
+/** How a family carries it: EtherType, what frames are read, and where in one of a refusal its words and the quoted source port are. */
+const carriers = {
+  IPv4: {
+    etherType: 0x0800,
+    headerBytes: 20,
+    /** Frames that hold ICMP. */
+    filter: onlyNext(23, 1),
+    /** Destination unreachable: port; the endpoints themselves say protocol. */
+    refusal: { at: 14 + 20, type: 3, code: 3 },
+  },
+  IPv6: { etherType: 0x86dd, headerBytes: 40, filter: onlyNext(20, 58), refusal: { at: 14 + 40, type: 1, code: 4 } },
+} as const
+
+/** Frames with this number of a protocol at this place. */
+function onlyNext(at: number, protocol: number): FilterInstruction[] {
+  return [
+    [0x30, 0, 0, at],
+    [0x15, 0, 1, protocol],
+    [0x06, 0, 0, 0xffff],
+    [0x06, 0, 0, 0],
+  ]
+}
 
 const ones = (sum: number): number => (sum > 0xffff ? ones((sum & 0xffff) + (sum >>> 16)) : sum)
 
@@ -48,8 +62,13 @@ function initOf({ from, sourcePort, to, port }: SctpPacket): Buffer {
   segment.writeUInt16BE(1, 26)
   segment.writeUInt32BE(1, 28)
   segment.writeUInt32LE(crc32c(segment), 8)
+  const addresses = Buffer.concat([addressBytes(from), addressBytes(to)])
+  if (from.includes(':')) {
+    const header = Buffer.from([0x60, 0, 0, 0, 0, segment.length, sctp, 64])
+    return Buffer.concat([header, addresses, segment])
+  }
   const header = Buffer.from([0x45, 0, 0, 20 + segment.length, 0, 0, 0, 0, 64, sctp, 0, 0])
-  const packet = Buffer.concat([header, addressBytes(from), addressBytes(to), segment])
+  const packet = Buffer.concat([header, addresses, segment])
   packet.writeUInt16BE(internetChecksum(packet.subarray(0, 20)), 10)
   return packet
 }
@@ -62,22 +81,30 @@ export async function sendSctp(
   using net = openNetlink({ netns })
   const found = await net.links.get(link)
   if (!found?.mac) throw new Error(`no link ${link}`)
-  const frames = openFrames({ netns, link: found.index, protocol: 0x0800, filter: [...onlyIcmp] })
-  const refused = new Set<number>()
-  // Port unreachable; the endpoints themselves say protocol unreachable.
-  frames.on('data', (frame: Buffer) => {
-    if (frame[34] === 3 && frame[35] === 3) refused.add(frame.readUInt16BE(quotedPort))
-  })
   const bytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex')
-  const ethernet = Buffer.concat([bytes(router), bytes(found.mac), Buffer.from([0x08, 0])])
+  const refused = new Set<number>()
+  const streams = families.map((family) => {
+    const { etherType, headerBytes, filter, refusal } = carriers[family]
+    const frames = openFrames({ netns, link: found.index, protocol: etherType, filter })
+    frames.on('data', (frame: Buffer) => {
+      const { at, type, code } = refusal
+      if (frame[at] === type && frame[at + 1] === code) refused.add(frame.readUInt16BE(at + 8 + headerBytes))
+    })
+    const ethernet = Buffer.concat([bytes(router), bytes(found.mac ?? ''), Buffer.alloc(2)])
+    ethernet.writeUInt16BE(etherType, 12)
+    return { frames, ethernet, own: packets.filter(({ from }) => from.includes(':') === (family === 'IPv6')) }
+  })
   try {
-    for (const packet of packets) {
-      const frame = Buffer.concat([ethernet, initOf(packet)])
-      await new Promise<void>((resolve, reject) => frames.write(frame, (error) => (error ? reject(error) : resolve())))
-    }
+    for (const { frames, ethernet, own } of streams)
+      for (const packet of own) {
+        const frame = Buffer.concat([ethernet, initOf(packet)])
+        await new Promise<void>((resolve, reject) =>
+          frames.write(frame, (error) => (error ? reject(error) : resolve())),
+        )
+      }
     await new Promise((resolve) => setTimeout(resolve, patienceMs))
   } finally {
-    frames.destroy()
+    for (const { frames } of streams) frames.destroy()
   }
   return refused
 }
