@@ -12,6 +12,7 @@ import { openNft } from './apply/nft.ts'
 import { createNftablesBackend } from './apply/nftables-backend.ts'
 import { createIpvsBackend } from './apply/ipvs-backend.ts'
 import { prepareIpvs, type IpvsKernelSettings } from './apply/ipvs-kernel.ts'
+import { countedPackets } from './apply/packet-counters.ts'
 import { removeOtherModes, type Kept } from './apply/other-mode.ts'
 import { inNetns } from './apply/program.ts'
 import { readSysctl, writeSysctl } from './apply/sysctls.ts'
@@ -134,7 +135,9 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const find = createToolFinder(netns)
   const backends = await openFamilies(options, { mode, metrics, find, log })
   if (mode === 'nftables') tellOfLoopback(base, log)
-  const facts = { ...base, conntrackLiberal: prepareKernel(options) }
+  const nfacct = await canCount(backends, log)
+  if (nfacct) metrics.countPackets(async (counter) => countedPackets(counter, netns))
+  const facts = { ...base, nfacct, conntrackLiberal: prepareKernel(options) }
   const { create, patch } = client
   const events = createRecorder({ client: create && patch && { create, patch }, nodeName, log })
   const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts, netns, metrics, log }))
@@ -308,7 +311,7 @@ async function openBackend(
   const { netns, nftablesLayout: layout = 'fast', ipvs = {} } = options
   if (mode === 'iptables') {
     const iptables = await openIptables(family, { netns, variant: variantOf(options), find, log })
-    return createIptablesBackend(iptables, { counted: (counts) => metrics.counted(family, counts) })
+    return createIptablesBackend(iptables, { netns, counted: (counts) => metrics.counted(family, counts) })
   }
   if (mode === 'ipvs') {
     excludedRanges(ipvs, family)
@@ -319,6 +322,18 @@ async function openBackend(
   }
   const cleanupFailed = (): void => metrics.cleanupFailed(family)
   return createNftablesBackend({ nft: await openNft(family, netns), layout, cleanupFailed, log })
+}
+
+/** Whether rules can count packets: in each family, or in none. */
+async function canCount(backends: readonly RuleBackend[], log: Logger): Promise<boolean> {
+  const preparations = backends.flatMap(({ prepareCounters }) => prepareCounters ?? [])
+  try {
+    await Promise.all(preparations.map(async (prepare) => prepare()))
+    return preparations.length > 0
+  } catch (error) {
+    log.warn({ err: error }, 'rules cannot count packets here: the two metrics of nfacct are missing')
+    return false
+  }
 }
 
 function hasIPv6(netns: string | undefined): boolean {

@@ -3,6 +3,7 @@ import { cleanUp, type CleanupOptions } from './apply/cleanup.ts'
 import { UnusableIptables, type Iptables } from './apply/iptables-restore.ts'
 import { createToolFinder, openAllIptables, openIptables, type FindTools } from './apply/iptables-tools.ts'
 import { removeTable } from './apply/nft.ts'
+import { removePacketCounters } from './apply/packet-counters.ts'
 import { removeIpvs } from './apply/remove-ipvs.ts'
 import { silentLogger, type Logger } from './log.ts'
 import type { IPFamily } from './net/address.ts'
@@ -60,6 +61,7 @@ async function removeAll(
     }
     await attempt(`the table of nftables for ${family}`, async () => removeTable(family, netns))
   }
+  await attempt('counters of packets', async () => removePacketCounters(netns))
   for (const error of await removeIpvs({ netns, onlyWithLink: what.kubelet ?? false })) {
     await attempt('a part of IPVS', () => Promise.reject(error))
   }

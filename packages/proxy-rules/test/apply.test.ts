@@ -102,8 +102,23 @@ test.each([
   ['to the node port, serving', flow('192.0.2.1', 30053, '10.1.0.1', 5353), 0],
   ['to something else', flow('10.96.0.11', 53, '10.1.0.9', 5353), 0],
   ['over TCP', flow('10.96.0.10', 53, '10.1.0.9', 5353, 'tcp'), 0],
+  ['over SCTP', flow('10.96.0.10', 53, '10.1.0.9', 5353, 'sctp'), 0],
 ])('a flow %s', (_, one, stale) => {
   expect(staleFlows([one], graphOf(['10.1.0.1']), own)).toHaveLength(stale)
+})
+
+test('a flow to an endpoint that serves stays, whatever policies, hints and readiness say (10.4)', () => {
+  const [node] = graphOf(['10.1.0.1', '10.1.0.2']).nodes
+  if (!node) throw new Error('no service port')
+  const local = { ...node.port, internalPolicyLocal: true, externalPolicyLocal: true }
+  const endpoints = node.endpoints.map((one) => ({ ...one, local: false, ready: false, terminating: true }))
+  const one = flow('10.96.0.10', 53, '10.1.0.2', 5353)
+  const withServing = (serving: boolean) => ({
+    ...graphOf([]),
+    nodes: [{ ...node, port: local, endpoints: endpoints.map((each) => ({ ...each, serving })) }],
+  })
+  expect(staleFlows([one], withServing(true), own)).toEqual([])
+  expect(staleFlows([one], withServing(false), own)).toEqual([one])
 })
 
 test('flows of a port that has lost its last endpoint go, and only UDP changes ask for cleaning', () => {

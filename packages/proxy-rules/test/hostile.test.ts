@@ -150,6 +150,43 @@ test.each<[path: string, value: unknown, field: string, told: string]>([
   expect(nodes.flatMap(({ endpoints }) => endpoints)).toEqual([])
 })
 
+test('addresses are read leniently: zeros at the front do not make them octal, and are not printed (2.4)', () => {
+  const graph = (family: IPFamily, [cluster = '', external = '', endpoint = '']: readonly string[]) =>
+    serviceGraph({
+      family,
+      nodeName: 'here',
+      zone: '',
+      services: [
+        {
+          metadata: { namespace: 'shop', name: 'web' },
+          spec: { clusterIP: cluster, externalIPs: [external], ports: [{ port: 80 }] },
+        },
+      ],
+      endpointSlices: [
+        {
+          metadata: { namespace: 'shop', name: 'web', labels: { 'kubernetes.io/service-name': 'web' } },
+          addressType: family,
+          endpoints: [{ addresses: [endpoint] }],
+          ports: [{ name: '', port: 8080 }],
+        },
+      ],
+    })
+  const [four, six] = [
+    graph('IPv4', ['010.096.000.010', '203.000.113.009', '10.0244.1.02']),
+    graph('IPv6', ['FD96:0:0::0A', '2001:0DB8::1', 'fd44:0:0:0:0:0:0:2']),
+  ].map(({ nodes }) => nodes[0])
+  expect([four?.port.clusterIP, four?.port.externalIPs, four?.endpoints.map(({ text }) => text)]).toEqual([
+    '10.96.0.10',
+    ['203.0.113.9'],
+    ['10.244.1.2:8080'],
+  ])
+  expect([six?.port.clusterIP, six?.port.externalIPs, six?.endpoints.map(({ text }) => text)]).toEqual([
+    'fd96::a',
+    ['2001:db8::1'],
+    ['[fd44::2]:8080'],
+  ])
+})
+
 test('names that are none are not taken for others', () => {
   const nameless = { metadata: { namespace: 'shop' }, spec: service().spec }
   const listed = { ...service(), metadata: { namespace: 'shop', name: ['web'] } }

@@ -214,6 +214,10 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
 
     const tables = await start({ mode: 'iptables' })
     expect(await balanced()).toEqual(['a', 'b'])
+    // This kernel has neither accounting objects nor the match.
+    expect(world.told).toContainEqual(
+      expect.stringMatching(/^rules cannot count packets here.*EINVAL: create accounting/),
+    )
     await tables.close()
     const ours = await start()
     expect(await balanced()).toEqual(['a', 'b'])

@@ -192,7 +192,7 @@ it('compat writes all ports of a changed Service, as the Go proxy does; fast onl
   expect(flushed('fast')).toEqual(['shop/web/tcp/a'])
 })
 
-it('of two Services that want one address the last by name has it; the other has it when that goes', () => {
+it('of two Services that want one address the last by name has it; the other has it when that goes (18.11)', () => {
   const both = ['b', 'a'].map((name, index) =>
     service(name, { clusterIP: `10.96.0.${index + 1}`, externalIPs: ['203.0.113.1'], ports: [{ port: 80 }] }),
   )

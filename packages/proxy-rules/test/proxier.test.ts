@@ -1,4 +1,8 @@
 // The proxy as a whole: an API server, the kernel's rules, and packets.
+import { globSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { openNetlink } from '@nodelet/linux'
 import type { Node, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import {
@@ -112,7 +116,8 @@ test('proxy and kubelet of one process share a chain; either may go first', asyn
   putEndpoints(['a'])
   await Promise.all([start(), keep()])
   const together = (await world.host.rules()).split('\n')
-  expect(together.filter((line) => line.endsWith('-j KUBE-FIREWALL'))).toHaveLength(2)
+  // Of each family; in that of IPv6 the chain is empty.
+  expect(together.filter((line) => line.endsWith('-j KUBE-FIREWALL'))).toHaveLength(2 * 2)
   expect(together.filter((line) => line.startsWith('-A KUBE-FIREWALL'))).toHaveLength(1)
   await world.proxier?.cleanup()
   expect(await world.host.rules()).toBe(ofKubelet)
@@ -379,6 +384,88 @@ test('a load of what changed counts the rules that it left alone', async () => {
   expect([await rulesOf('nat'), await value('last', 'nat'), await value('last', 'filter')]).toEqual([15, 2, 0])
 })
 
+/** Connects to a, and resets that when the host has forgotten it: one packet that is of no connection. */
+const resetUnknown = (): Promise<string> =>
+  world.host.runIn(
+    'client',
+    process.execPath,
+    '-e',
+    `const [host, netns] = process.argv.slice(1)
+const socket = require('net').connect({ host, port: 8080, allowHalfOpen: true }).resume()
+socket.on('end', () => {
+  require('child_process').execFileSync('nsenter', ['--net=' + netns, 'conntrack', '-F'], { stdio: 'ignore' })
+  socket.resetAndDestroy()
+})`,
+    podIPs.a,
+    world.host.netns,
+  )
+const setLoose = (value: 0 | 1): Promise<string> =>
+  world.host.run('sh', '-c', `echo ${value} > /proc/sys/net/netfilter/nf_conntrack_tcp_loose`)
+
+test.each(['nft', 'legacy'] as const)(
+  'packets dropped for being of no connection, and connections to node ports of loopback, are counted: iptables-%s',
+  async (iptablesVariant) => {
+    putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
+    putEndpoints(['a'])
+    await setLoose(0)
+    await start({ metricsBindAddress: `${hostIP}:10249`, iptablesVariant })
+    const count = async (what: string): Promise<number> => {
+      const { body } = await world.host.get(`http://${hostIP}:10249/metrics`)
+      return Number(new RegExp(`^kubeproxy_iptables_${what}_packets_total (.*)$`, 'm').exec(body)?.[1])
+    }
+    const [dropped, accepted] = ['ct_state_invalid_dropped', 'localhost_nodeports_accepted']
+    expect(await count(accepted)).toBe(0)
+    await world.host.ask('host', 'tcp', '127.0.0.1:30080', 3)
+    await world.host.ask('client', 'tcp', `${hostIP}:30080`, 2)
+    expect(await count(accepted)).toBe(3)
+    // Ends of earlier connections may be dropped, too.
+    const before = await count(dropped)
+    await resetUnknown()
+    await eventually(async () => expect(await count(dropped)).toBeGreaterThan(before))
+    using net = openNetlink({ netns: world.host.netns })
+    const counted = async (): Promise<unknown> => (await net.accounting.get('ct_state_invalid_dropped_pkts'))?.packets
+    await eventually(async () => expect(await counted()).toBe(await count(dropped)))
+    // A change of rules, and a proxy that starts anew, go on counting.
+    putEndpoints(['b'])
+    await eventually(async () => expect(await world.host.ask('host', 'tcp', '127.0.0.1:30080', 1)).toEqual(['b']))
+    await world.proxier?.close()
+    await start({ metricsBindAddress: `${hostIP}:10249`, iptablesVariant })
+    expect(await count(accepted)).toBeGreaterThanOrEqual(4)
+    expect(world.told).toEqual([])
+    await setLoose(1)
+    await world.proxier?.cleanup()
+    expect(await net.accounting.list()).toEqual([])
+  },
+)
+
+test('where a program does not know how to count, rules do without: the log says so once', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nodelet-no-nfacct-'))
+  const { PATH = '' } = process.env
+  const system = `${PATH}:/usr/local/sbin:/usr/sbin:/sbin`
+  for (const path of globSync('/usr/{lib,lib/*,lib64}/xtables/*.so'))
+    if (!path.includes('nfacct')) symlinkSync(path, join(folder, basename(path)))
+  for (const name of ['iptables-restore', 'ip6tables-restore'])
+    writeFileSync(join(folder, name), `#!/bin/sh\nPATH=${system} XTABLES_LIBDIR=${folder} exec ${name} "$@"\n`, {
+      mode: 0o755,
+    })
+  try {
+    process.env['PATH'] = `${folder}:${PATH}`
+    putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
+    putEndpoints(['a'])
+    await start({ metricsBindAddress: `${hostIP}:10249` })
+    expect(await world.host.ask('host', 'tcp', '127.0.0.1:30080', 1)).toEqual(['a'])
+    expect(world.told).toEqual([expect.stringMatching(/^rules cannot count packets here.*nfacct/)])
+    const rules = await world.host.rules()
+    expect(rules).toContain('--ctstate INVALID -j DROP')
+    expect(rules).not.toContain('nfacct')
+    const { body } = await world.host.get(`http://${hostIP}:10249/metrics`)
+    expect(body).not.toMatch(/ct_state_invalid|localhost_nodeports/)
+  } finally {
+    process.env['PATH'] = PATH
+    rmSync(folder, { recursive: true })
+  }
+})
+
 test('connection tracking is set as configured; what the kernel refuses is told once', async () => {
   const sysctl = async (name: string) =>
     Number(await world.host.run('cat', `/proc/sys/net/netfilter/nf_conntrack_${name}`))
@@ -403,6 +490,10 @@ test('connection tracking is set as configured; what the kernel refuses is told 
   await start({ conntrack: { ...usualConntrack, udpSeconds: 0.5, udpStreamSeconds: 1.5 } })
   expect(world.told).toEqual([expect.stringMatching(/refused settings of connection tracking.*udp_timeout.*_stream/)])
   expect(await sysctl('tcp_timeout_established')).toBe(24 * 3600)
+  // False asks for nothing: what somebody has made liberal stays so, and the rules go by it.
+  expect(usualConntrack.tcpBeLiberal).toBe(false)
+  expect(await sysctl('tcp_be_liberal')).toBe(1)
+  expect(await world.host.rules()).not.toContain('--ctstate INVALID')
   await world.host.run('sh', '-c', 'echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal')
 })
 

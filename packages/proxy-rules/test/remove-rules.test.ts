@@ -15,6 +15,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { removeOtherModes } from '../src/apply/other-mode.ts'
 import { silentLogger } from '../src/log.ts'
 import { openIptables } from '../src/apply/iptables-tools.ts'
+import { ensurePacketCounters } from '../src/apply/packet-counters.ts'
 import { runProgram } from '../src/apply/program.ts'
 import { ipSets } from '../src/ipvs/sets.ts'
 import { exampleGraph, nodeFacts, readExample } from './example.ts'
@@ -34,7 +35,7 @@ const run = async (program: string, ...args: string[]): Promise<string> => {
 }
 const { facts, list } = readExample('05-loadbalancer-source-ranges')
 const graph = exampleGraph(facts, list.items, 'IPv4')
-const rules = compileIptables(graph, nodeFacts(facts))
+const rules = compileIptables(graph, { ...nodeFacts(facts), nfacct: true })
 
 /** The guest of tools/uml-run has IPVS, and no nf_tables: there only the last test runs. */
 const hasNft = (await runProgram('nft', ['-c', 'add table ip6 kube-proxy'])).code === 0
@@ -53,6 +54,7 @@ async function everything(): Promise<string[]> {
     ...(await run('nft', 'list', 'tables')).split('\n').filter((line) => line.includes('kube-proxy')),
     ...(await netlink.links.list()).map(({ name }) => name),
     ...(await netlink.ipsets.list()).map(({ name }) => name),
+    ...(await netlink.accounting.list()).map(({ name }) => name),
     ...((await netlink.ipvs.version()) === undefined ? [] : (await netlink.ipvs.list()).map(({ address }) => address)),
   ]
 }
@@ -77,8 +79,11 @@ test.skipIf(!hasNft)('all modes in both variants of iptables go, what others hav
   for (const chain of ['KUBE-IPTABLES-HINT', 'KUBE-KUBELET-CANARY'])
     await run('iptables-nft', '-t', 'mangle', '-N', chain)
   await run('ipset', 'create', 'MINE', 'hash:ip')
+  using netlink = openNetlink({ netns })
+  await netlink.accounting.ensure('mine')
   const before = await everything()
   for (const variant of ['nft', 'legacy'] as const) {
+    await ensurePacketCounters(netns)
     await (await openIptables('IPv4', { netns, variant })).restore(iptablesText(rules))
     await run(`iptables-${variant}`, '-I', 'INPUT', '-j', 'KUBE-NODEPORTS')
     await run(`ip6tables-${variant}`, '-t', 'mangle', '-N', 'KUBE-PROXY-CANARY')
@@ -88,7 +93,9 @@ test.skipIf(!hasNft)('all modes in both variants of iptables go, what others hav
   await leaveIpvs()
   const full = await everything()
   expect(full.filter((line) => line.startsWith(':KUBE-SERVICES'))).toHaveLength(4)
-  expect(full).toEqual(expect.arrayContaining(['table ip kube-proxy', 'kube-ipvs0', 'KUBE-CLUSTER-IP']))
+  expect(full).toEqual(
+    expect.arrayContaining(['table ip kube-proxy', 'kube-ipvs0', 'KUBE-CLUSTER-IP', 'ct_state_invalid_dropped_pkts']),
+  )
   await removeProxyRules({ netns })
   expect(await everything()).toEqual(before)
   await removeProxyRules({ netns })

@@ -1,4 +1,6 @@
 // The network of a namespace: links and all that hangs on them. Needs root (CAP_NET_ADMIN). @see netlink(7)
+import { createAccounting } from './accounting.ts'
+import type { Accounting } from './accounting.ts'
 import { createAddresses } from './addresses.ts'
 import type { Addresses } from './addresses.ts'
 import { createBridge } from './bridge.ts'
@@ -36,6 +38,7 @@ export interface Netlink extends Disposable {
   readonly qdiscs: Qdiscs
   readonly features: Features
   readonly conntrack: Conntrack
+  readonly accounting: Accounting
   readonly nftables: Nftables
   readonly ipvs: Ipvs
   readonly ipsets: Ipsets
@@ -55,6 +58,7 @@ export function openNetlink({ netns }: { netns?: string | undefined } = {}): Net
     qdiscs: createQdiscs(socket),
     features: createFeatures(netns),
     conntrack: createConntrack(netns),
+    accounting: createAccounting(netns),
     nftables: createNftables(netns),
     ipvs: createIpvs(netns),
     ipsets: createIpsets(netns),

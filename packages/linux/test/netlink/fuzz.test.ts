@@ -1,6 +1,7 @@
 // Messages that are cut off, changed or garbage are read, or refused by an error that says why; none is read for ever.
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { decodeAccount, encodeAccountName } from '../../src/netlink/messages/accounting.ts'
 import { decodeAddress, encodeAddress } from '../../src/netlink/messages/address.ts'
 import { decodePort, encodePort } from '../../src/netlink/messages/bridge-port.ts'
 import { decodeVlans, encodeVlans } from '../../src/netlink/messages/bridge-vlan.ts'
@@ -99,6 +100,7 @@ const decoders: Record<string, { good: readonly Buffer[]; read: (data: Buffer) =
   redirects: { good: [encodeRedirect({ index: 3, priority: 1, to: 4 })], read: decodeRedirect },
   flows: { good: [], read: decodeFlow },
   families: { good: [], read: decodeFamily },
+  'accounting objects': { good: [encodeAccountName('x')], read: decodeAccount },
   features: { good: [], read: decodeFeatures },
   'virtual servers': { good: [encodeVirtualServer(1, server)], read: decodeVirtualServer },
   'real servers': {

@@ -72,8 +72,10 @@ function tableTexts(
   { isOurs, most }: { isOurs(chain: string): boolean; most: number },
 ): string[] {
   const isShared = chains.has(kubeletCanary) && !isOurs(kubeletCanary)
-  const hasOthers = rules.some((rule) => rule.chain === firewallChain && !isLocalnetRule(rule))
-  const goes = (chain: string): boolean => isOurs(chain) || (chain === firewallChain && !isShared && !hasOthers)
+  const inFirewall = rules.filter(({ chain }) => chain === firewallChain)
+  // A kubelet that has the chain has a rule in it: of IPv6 it has none.
+  const isUsed = isShared ? inFirewall.length > 0 : !inFirewall.every(isLocalnetRule)
+  const goes = (chain: string): boolean => isOurs(chain) || (chain === firewallChain && !isUsed)
   const doomed = new Set([...chains].filter(goes))
   const outside = rules.filter(({ chain }) => !doomed.has(chain))
   const ours = outside.filter((rule) => jumpsInto(rule.text, doomed) || (!isShared && isLocalnetRule(rule)))

@@ -12,7 +12,7 @@ export interface ConntrackSettings {
   min: number
   tcpEstablishedSeconds: number
   tcpCloseWaitSeconds: number
-  /** Lets TCP packets pass that are out of the window. */
+  /** Lets TCP packets pass that are out of the window; false leaves what the kernel has, as with kube-proxy. */
   tcpBeLiberal: boolean
   udpSeconds: number
   udpStreamSeconds: number

@@ -6,6 +6,7 @@ import { cleanUp, removeLeftovers } from './cleanup.ts'
 import { openAllIptables, type OpenIptablesOptions } from './iptables-tools.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
 import { removeTable } from './nft.ts'
+import { removePacketCounters } from './packet-counters.ts'
 import { removeIpvs } from './remove-ipvs.ts'
 
 /** What stays in the kernel. */
@@ -39,6 +40,10 @@ export async function removeOtherModes(
       }
     })
   }
+  if (mode !== 'iptables')
+    await removePacketCounters(netns).catch((error: unknown) =>
+      log.debug({ err: error }, 'counters of packets were not removed'),
+    )
   if (mode === 'ipvs') return
   for (const error of await removeIpvs({ netns, onlyWithLink: true }))
     log.debug({ err: error }, 'not all of IPVS was removed')

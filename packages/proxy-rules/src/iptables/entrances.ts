@@ -1,4 +1,5 @@
 // What a service port adds to the chains that all Services share.
+import { countedBy } from './packet-counters.ts'
 import { comment, type TableBuilder } from './program.ts'
 import { destination, type ServiceChains } from './service-chains.ts'
 
@@ -54,8 +55,7 @@ export function addEntrances({ filter, nat }: Tables, chains: ServiceChains, sty
       const target = external === undefined ? [] : ['-j', external]
       nat.add('KUBE-NODEPORTS', ...comment(port.name), '-m', p, '-p', p, ...to, ...dport, ...count, ...target)
     }
-    const counter = ['-m', 'nfacct', '--nfacct-name', 'localhost_nps_accepted_pkts']
-    if (external !== undefined && style.countLocalhost) enterNode(['-d', '127.0.0.0/8'], counter)
+    if (external !== undefined && style.countLocalhost) enterNode(['-d', '127.0.0.0/8'], countedBy('localhostAccepted'))
     if (external !== undefined) enterNode([], [])
     refuse(['-m', 'addrtype', '--dst-type', 'LOCAL', '-m', p, '-p', p, ...dport])
   }

@@ -6,6 +6,7 @@ import { masqueradeMark } from '../node/masquerade-mark.ts'
 import { nodePortAddresses, type NodePortAddresses } from '../node/node-port-addresses.ts'
 import { forwardRules, masqueradeRules, rule } from './fixed-rules.ts'
 import { firewallChain, localnetRule } from './localnet.ts'
+import { countedBy } from './packet-counters.ts'
 import { comment, type Rule } from './program.ts'
 
 const lastRule = 'kubernetes service nodeports; NOTE: this must be the last rule in this chain'
@@ -51,6 +52,6 @@ function nodePortJumps(family: IPFamily, { all, addresses, localhost }: NodePort
 
 function invalidRules({ nfacct, conntrackLiberal }: NodeFacts): Rule[] {
   if (conntrackLiberal) return []
-  const count = nfacct ? ['-m', 'nfacct', '--nfacct-name', 'ct_state_invalid_dropped_pkts'] : []
+  const count = nfacct ? countedBy('invalidDropped') : []
   return [rule('KUBE-FORWARD', '-m', 'conntrack', '--ctstate', 'INVALID', ...count, '-j', 'DROP')]
 }

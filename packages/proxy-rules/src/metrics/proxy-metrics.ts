@@ -1,6 +1,7 @@
 // The proxy's metrics, by the names, labels and buckets that dashboards of kube-proxy know.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { ServiceGraph } from '../graph/service-graph.ts'
+import type { PacketCounter } from '../iptables/packet-counters.ts'
 import type { TableCount } from '../iptables/rule-count.ts'
 import type { ProxyMode } from '../mode.ts'
 import type { IPFamily } from '../net/address.ts'
@@ -22,6 +23,8 @@ export interface ProxyMetrics {
   pinged(): void
   /** Rules of iptables were loaded. */
   counted(family: IPFamily, counts: readonly TableCount[]): void
+  /** Rules count packets from now on. @param read how many so far; undefined when that cannot be told at the moment */
+  countPackets(read: (counter: PacketCounter) => Promise<number | undefined>): void
   /** nft refused to delete what is not used any more. */
   cleanupFailed(family: IPFamily): void
   /** A Service or its endpoints changed. */
@@ -107,6 +110,7 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
     slis,
     pinged,
     counted: modeMetrics.counted,
+    countPackets: (read) => addPacketCounts(registers, read),
     cleanupFailed: modeMetrics.cleanupFailed,
     changed: (kind, key) => changes[kind].changed(key),
     taken: () => Object.values(changes).forEach((one) => one.taken()),
@@ -190,6 +194,32 @@ function metricsOfMode(mode: ProxyMode, gauge: MakeGauge, counter: MakeCounter):
       }
     },
   }
+}
+
+const packetCounts: Record<PacketCounter, { name: string; help: string }> = {
+  invalidDropped: {
+    name: 'kubeproxy_iptables_ct_state_invalid_dropped_packets_total',
+    help: 'Forwarded packets of no known connection that were dropped',
+  },
+  localhostAccepted: {
+    name: 'kubeproxy_iptables_localhost_nodeports_accepted_packets_total',
+    help: 'Connections to node ports on addresses of 127.0.0.0/8 that were accepted',
+  },
+}
+
+/** The kernel counts; it is asked when the metrics are. */
+function addPacketCounts(registers: Registry[], read: Parameters<ProxyMetrics['countPackets']>[0]): void {
+  for (const [counter, texts] of Object.entries(packetCounts))
+    new Counter({
+      ...texts,
+      registers,
+      async collect() {
+        const packets = await read(counter as PacketCounter).catch(() => undefined)
+        if (packets === undefined) return
+        this.reset()
+        this.inc(packets)
+      },
+    })
 }
 
 /** The one check is whether the process answers. */

@@ -1,8 +1,8 @@
 // Compares what became of packets with their row, and both with the tracer.
 import type { Outcome } from '@nodelet/proxy-rules'
 import { expect } from 'vitest'
-import { nodeAddresses, places, serverPorts, site, type Place } from './places.ts'
-import type { Fate } from './row.ts'
+import { nodeAddresses, placeAt, serverPorts, site, type Place } from './places.ts'
+import { isDirect, type PacketRow } from './row.ts'
 import type { Seen, Tried } from './run.ts'
 
 const sorted = (texts: Iterable<string>): string[] => [...new Set(texts)].sort()
@@ -15,6 +15,11 @@ export function check(all: readonly Tried[]): void {
     const takesOne = flow !== undefined || (isSticky && from !== 'crowd')
     if (typeof fate !== 'object' || !('reaches' in fate) || fate.isLost || takesOne) continue
     const servers = some.flatMap((tried) => tried.seen.map((one) => serverOf(one, tried)))
+    if (packet.sample !== undefined) {
+      // Of a thousand, two hundred connections miss each other but for some eighteen.
+      expect(new Set(servers).size, `from ${from} to ${to}: different endpoints`).toBeGreaterThan(0.75 * servers.length)
+      continue
+    }
     expect(sorted(servers), `from ${from} to ${to}: all endpoints`).toEqual(sorted(fate.reaches))
   }
 }
@@ -45,9 +50,7 @@ function serverOf({ answer, kernel }: Seen, { protocol }: Tried): string {
 }
 
 function nameOf({ address, port }: { address: string; port: number }): string {
-  const [name] = Object.entries(places).find(([, { address: own }]) => Object.values(own).includes(address)) ?? [
-    address,
-  ]
+  const name = placeAt(address) ?? address
   return port === serverPorts[0] ? name : `${name}:${port}`
 }
 
@@ -95,14 +98,15 @@ function describe(outcome: Outcome | undefined): string {
 function checkTrace({ seen, line: { packet } }: Tried, traced: readonly Outcome[], told: string): void {
   const possible = sorted(traced.map(describe))
   for (const { kernel } of seen) if (kernel) expect(possible, `${told}: the tracer`).toContain(describe(kernel))
-  // A flow goes on as its first packet went.
-  if (packet.flow === undefined) expect(possible, `${told}: the tracer`).toEqual(sorted(meant(packet.fate)))
+  // A flow goes on as its first packet went, unless the node has forgotten that.
+  if (packet.flow === undefined || packet.state !== undefined)
+    expect(possible, `${told}: the tracer`).toEqual(sorted(meant(packet)))
 }
 
-function meant(fate: Fate): string[] {
+function meant({ fate, to }: PacketRow): string[] {
   if (fate === 'refused') return ['reject']
   if (fate === 'dropped') return ['drop']
-  if (fate === 'untouched' || 'status' in fate) return ['accept, masquerade: false']
+  if (fate === 'untouched' || 'status' in fate || isDirect(to)) return ['accept, masquerade: false']
   const masquerade = fate.source === 'masqueraded'
   return fate.reaches.map((server) => {
     const [name = '', port = String(serverPorts[0])] = server.split(':')

@@ -25,7 +25,8 @@ export type Answer = Reply | 'refused' | 'silence'
 
 /** A server in a namespace. */
 export interface Listener {
-  name: string
+  /** Default: whose address it is asked at, with the port; then it answers TCP alone. */
+  name?: string
   address: string
   port: number
 }

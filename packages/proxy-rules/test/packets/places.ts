@@ -39,13 +39,37 @@ export const places = {
   client: beyond('outside', '198.51.100.7', '2001:db8:c::7'),
   /** Of another network than the client. */
   stranger: beyond('outside', '203.0.114.7', '2001:db8:d::7'),
+  /** A server of our node that only the node itself should come to. */
+  loopback: { room: 'node', address: both('127.0.0.1', '::1') },
   /** Its packets get the mark 0x4000 when they come to our node. */
   marked: beyond('outside', '198.51.100.99', '2001:db8:c::99'),
 } as const satisfies Record<string, Site>
 
-export type Place = keyof typeof places
+/** One of the many pods of the `other` node that have one server together, for TCP alone. */
+export type HerdPlace = `herd ${number}`
+export type Place = keyof typeof places | HerdPlace
 
-export const site = (place: Place): Site => places[place]
+export const herdRange = both('10.244.128.0/17', 'fd44:80::/64')
+export const largestHerd = 1001
+/** The first so many of them. */
+export const herd = (count: number): HerdPlace[] =>
+  Array.from({ length: count }, (_, at): HerdPlace => `herd ${at + 1}`)
+
+function herdSite(place: HerdPlace): Site {
+  const n = Number(place.slice('herd '.length))
+  return beyond('far', `10.244.${128 + (n >> 8)}.${n & 255}`, `fd44:80::${n.toString(16)}`)
+}
+
+const isOfHerd = (place: Place): place is HerdPlace => place.startsWith('herd ')
+export const site = (place: Place): Site => (isOfHerd(place) ? herdSite(place) : places[place])
+
+const names = new Map(
+  [...(Object.keys(places) as Place[]), ...herd(largestHerd)].flatMap((place) =>
+    Object.values(site(place).address).map((address) => [address, place] as const),
+  ),
+)
+/** Whose address it is; undefined when it is nobody's of these. */
+export const placeAt = (address: string): Place | undefined => names.get(address)
 
 /** On our node. */
 export const isHere = (place: Place): boolean => !['far', 'outside'].includes(site(place).room)
@@ -64,6 +88,8 @@ export const nodeAddresses = (family: IPFamily): string[] =>
 
 /** Where servers answer in each place: TCP and UDP. */
 export const serverPorts = [8080, 8081] as const
+/** Where the herd's one server is. */
+export const herdPort = 8082
 
 // Each row has addresses and ports of its own, so that many can be loaded at once.
 export const clusterIP = (row: number): PerFamily => both(`10.96.0.${row}`, `fd96::${row}`)

@@ -17,6 +17,9 @@ export type Target =
   | 'health check node port'
   | 'another port of the cluster IP'
   | 'a cluster IP of nobody'
+  | 'service port of the node'
+  | 'an endpoint itself'
+  | 'a server on loopback'
 
 /** `crowd`: many clients, each from an address of its own. `VIP of the node`: the node, which has the row's VIP as its own. */
 export type Sender = Place | 'crowd' | 'VIP of the node' | 'loopback of the node'
@@ -24,6 +27,10 @@ export type Sender = Place | 'crowd' | 'VIP of the node' | 'loopback of the node
 /** Ready and serving, unless it says otherwise. */
 export interface EndpointRow {
   at: Place
+  /** Nobody says of which node it is. */
+  hasNoNode?: true
+  /** Further addresses of it. */
+  also?: readonly Place[]
   ready?: boolean
   serving?: boolean
   terminating?: boolean
@@ -40,6 +47,8 @@ export interface ServiceRow {
   protocols?: readonly Protocol[]
   /** Of endpoints; default 8080. */
   targetPorts?: Partial<Record<Protocol, number>>
+  /** Of all its ports; default: each is named after its protocol. */
+  portName?: string
   /** Whatever else it has. */
   spec?: Partial<ServiceSpec>
 }
@@ -71,12 +80,18 @@ export interface PacketRow {
   mode?: string | readonly string[]
   /** How often it is sent, over each protocol; each endpoint then gets its share. */
   evenly?: number
+  /** The same of more endpoints than it could come to all of: hardly any endpoint gets two. */
+  sample?: number
   /** All that one sender sends comes to the same endpoint; `once`: it sends only one packet, whose endpoint is remembered. */
   isSticky?: true | 'once'
   /** The socket is that of the packet with this name in a step before. */
   flow?: string
+  /** What connection tracking takes it for; default: for what its first packet was, which is `new`. */
+  state?: 'invalid'
   /** Whether senders are answered by whom they were answered before; false: not all of them are. */
   stays?: boolean
+  /** Over which protocol they were answered before; default: the same. */
+  comparedTo?: Protocol
 }
 
 /** The Service's state and the packets at that moment. */
@@ -87,6 +102,8 @@ export interface Step {
   endpoints?: readonly EndpointRow[]
   /** Milliseconds after the step before. */
   pauseMs?: number
+  /** The node has forgotten all connections. */
+  forgets?: true
   packets: readonly PacketRow[]
 }
 
@@ -100,6 +117,10 @@ export interface Setting {
   policy?: 'DROP'
   /** The node has the row's VIP as an address of its own. */
   ownsVIP?: true
+  /** Also where the rules do not ask for it, addresses of 127.0.0.0/8 are routed like others. */
+  routesLocalnet?: true
+  /** Connection tracking takes no packet but a first one for the beginning of a connection. */
+  isStrict?: true
   /** So many endpoints, none of them ready, are behind another Service, in the step with this index. */
   others?: readonly number[]
 }
@@ -122,6 +143,8 @@ const usualPort = 8080
 const usualProtocols: readonly Protocol[] = ['TCP', 'UDP']
 export const protocolsOf = ({ protocols = usualProtocols }: ServiceRow): readonly Protocol[] => protocols
 
+const portNameOf = ({ portName }: ServiceRow, protocol: Protocol): string => portName ?? protocol.toLowerCase()
+
 export function serviceOf(number: number, row: ServiceRow): Service {
   const { type = 'ClusterIP', hasExternalIP = false, vip, spec } = row
   const texts = (address: at.PerFamily): string[] => families.map((family) => address[family])
@@ -135,7 +158,7 @@ export function serviceOf(number: number, row: ServiceRow): Service {
       clusterIPs: texts(at.clusterIP(number)),
       ipFamilies: [...families],
       ports: protocolsOf(row).map((protocol) => ({
-        name: protocol.toLowerCase(),
+        name: portNameOf(row, protocol),
         protocol,
         port: at.servicePort,
         ...(type !== 'ClusterIP' && { nodePort: at.nodePort(number) }),
@@ -157,9 +180,9 @@ export function slicesOf(number: number, row: ServiceRow, endpoints: readonly En
       labels: { 'kubernetes.io/service-name': serviceName(number) },
     },
     addressType: family,
-    endpoints: endpoints.map(({ at: place, ready, serving, terminating, zones, nodes }) => ({
-      addresses: [site(place).address[family]],
-      nodeName: isHere(place) ? 'here' : 'elsewhere',
+    endpoints: endpoints.map(({ at: place, also = [], hasNoNode, ready, serving, terminating, zones, nodes }) => ({
+      addresses: [place, ...also].map((one) => site(one).address[family]),
+      ...(!hasNoNode && { nodeName: isHere(place) ? 'here' : 'elsewhere' }),
       conditions: {
         ...(ready !== undefined && { ready }),
         ...(serving !== undefined && { serving }),
@@ -168,12 +191,16 @@ export function slicesOf(number: number, row: ServiceRow, endpoints: readonly En
       ...((zones ?? nodes) && { hints: { forZones: named(zones), forNodes: named(nodes) } }),
     })),
     ports: protocolsOf(row).map((protocol) => ({
-      name: protocol.toLowerCase(),
+      name: portNameOf(row, protocol),
       protocol,
       port: row.targetPorts?.[protocol] ?? usualPort,
     })),
   }))
 }
+
+/** Whether it is no address of a Service. */
+export const isDirect = (target: Target): boolean =>
+  target === 'an endpoint itself' || target === 'a server on loopback'
 
 /** Where a packet of a row is sent to. */
 export function targetOf(number: number, target: Target, family: IPFamily): { address: string; port: number } {
@@ -191,6 +218,9 @@ export function targetOf(number: number, target: Target, family: IPFamily): { ad
       'health check node port': [at.places.node.address, at.healthPort(number)],
       'another port of the cluster IP': [at.clusterIP(number), 81],
       'a cluster IP of nobody': [at.unusedClusterIP, port],
+      'service port of the node': [at.places.node.address, port],
+      'an endpoint itself': [at.places.a.address, usualPort],
+      'a server on loopback': [at.places.loopback.address, usualPort],
     } satisfies Record<Target, [at.PerFamily, number]>
   )[target]
   return { address: address[family], port: to }

@@ -1,7 +1,7 @@
 // What packets to Services meet with, one row for each feature of a service proxy.
-import type { LocalTraffic } from '@nodelet/proxy-rules'
+import type { LocalTraffic, NodeFacts } from '@nodelet/proxy-rules'
 import type { EndpointRow, Fate, PacketRow, Row, Sender, Target } from './row.ts'
-import type { Place } from './places.ts'
+import { herd, herdPort, largestHerd, places, type Place } from './places.ts'
 
 const kept = (...reaches: string[]): Fate => ({ reaches, source: 'kept' })
 const masqueraded = (...reaches: string[]): Fate => ({ reaches, source: 'masqueraded' })
@@ -19,6 +19,9 @@ const leaving = (...places: Place[]): EndpointRow[] =>
   places.map((at) => ({ at, ready: false, serving: true, terminating: true }))
 const gone = (...places: Place[]): EndpointRow[] =>
   places.map((at) => ({ at, ready: false, serving: false, terminating: true }))
+
+const served = (count: number): string[] => herd(count).map((place) => `${place}:${herdPort}`)
+const ofHerd = { protocols: ['TCP'], targetPorts: { TCP: herdPort } } as const
 
 const outer: readonly Target[] = ['node port', 'external IP', 'VIP']
 const iptables = { mode: 'iptables' }
@@ -57,6 +60,25 @@ const clusterRows: Row[] = [
     packets: each('client', 'cluster IP', masqueraded('a', 'b', 'c'), { evenly: 150, ...v4, protocol: 'TCP' }),
   },
   {
+    name: 'of an endpoint the first address counts; one that is there twice counts once, whatever else is said of it',
+    service: {},
+    endpoints: [{ at: 'a', also: ['c'] }, ...leaving('a'), { at: 'a' }, { at: 'b' }],
+    packets: each('client', 'cluster IP', masqueraded('a', 'b'), { evenly: 150, ...v4, protocol: 'TCP' }),
+    notIn: { ipvs: 'what endpoints are is the same for all modes' },
+  },
+  {
+    name: 'ten endpoints and more, to the last that the layout fast has rules for, and one beyond',
+    service: ofHerd,
+    endpoints: ready(...herd(11)),
+    packets: each('client', 'cluster IP', masqueraded(...served(11))),
+    next: [
+      { endpoints: ready(...herd(16)), packets: each('client', 'cluster IP', masqueraded(...served(16))) },
+      { endpoints: ready(...herd(17)), packets: each('client', 'cluster IP', masqueraded(...served(17))) },
+      { endpoints: ready(...herd(16)), packets: each('client', 'cluster IP', masqueraded(...served(16))) },
+    ],
+    notIn: { ipvs: 'its tables have no layout' },
+  },
+  {
     name: 'a pod that comes to itself is masqueraded',
     service: {},
     endpoints: ready('a'),
@@ -79,8 +101,8 @@ const clusterRows: Row[] = [
     packets: each(['client', 'c'], 'cluster IP', kept('node')),
   },
   {
-    name: 'a port number may be there for TCP and for UDP, each with a target of its own',
-    service: { type: 'NodePort', targetPorts: { UDP: 8081 } },
+    name: 'ports that differ by protocol alone, in name and number the same, each have a target of their own (18.9)',
+    service: { type: 'NodePort', targetPorts: { UDP: 8081 }, portName: 'dns' },
     endpoints: ready('a', 'x'),
     packets: (['cluster IP', 'node port'] as const).flatMap((to) => [
       { from: 'client', to, protocol: 'TCP', fate: masqueraded('a', 'x') },
@@ -246,6 +268,17 @@ const policyRows: Row[] = [
     packets: [...each('client', 'external IP', kept('a')), ...each('client', 'cluster IP', masqueraded('a', 'x'))],
   },
   {
+    name: 'an endpoint of which nobody says where it is is not here',
+    service: { type: 'NodePort', spec: { externalTrafficPolicy: 'Local', internalTrafficPolicy: 'Local' } },
+    endpoints: [{ at: 'a', hasNoNode: true }, ...ready('b')],
+    packets: [
+      ...each('client', 'node port', kept('b')),
+      ...each('c', 'cluster IP', kept('b')),
+      ...each('c', 'node port', kept('a', 'b')),
+    ],
+    notIn: { ipvs: 'what endpoints are is the same for all modes' },
+  },
+  {
     name: 'internal policy Local: the cluster IP leads to this node; outer addresses do not care',
     service: { type: 'NodePort', spec: { internalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'x'),
@@ -269,13 +302,14 @@ const policyRows: Row[] = [
     ],
   },
   {
-    name: 'both policies Local',
+    name: 'both policies Local: pods and the node still need all endpoints, for outer addresses (18.4)',
     service: { type: 'NodePort', spec: { internalTrafficPolicy: 'Local', externalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'x'),
     packets: [
       ...each('client', 'node port', kept('a')),
       ...each('client', 'cluster IP', masqueraded('a')),
       ...each('c', 'node port', kept('a', 'x'), notIpvs),
+      ...each('node', 'node port', masqueraded('a', 'x'), notIpvs),
       ...each('c', 'node port', kept('a'), ipvs),
     ],
     next: [
@@ -408,6 +442,15 @@ const addressRows: Row[] = [
   },
 ]
 
+addressRows.push({
+  name: 'an external IP may be an address of the node (18.5)',
+  service: { spec: { externalIPs: [places.node.address.IPv4, places.node.address.IPv6] } },
+  endpoints: ready('a', 'x'),
+  packets: each(['client', 'c', 'node'], 'service port of the node', masqueraded('a', 'x')),
+  next: [{ endpoints: [], packets: each(['client', 'c'], 'service port of the node', 'refused') }],
+  notIn: { ipvs: 'what its device must not have is tried in ipvs.test.ts' },
+})
+
 const everyNodePort = [
   'node port',
   'node port of the second address',
@@ -429,11 +472,23 @@ const nodePortRows: Row[] = [
     ],
   },
   {
+    name: 'who is outside does not come to 127.0.0.1, though node ports of loopback need it to be routed',
+    service: { type: 'NodePort' },
+    endpoints: ready('a'),
+    packets: [
+      ...each('client', 'a server on loopback', 'dropped', v4),
+      ...each('loopback of the node', 'a server on loopback', kept('loopback')),
+    ],
+    notIn: { nftables: 'it never has them, and nothing is routed (9.12)', ipvs: 'it never has them (8.13)' },
+  },
+  {
     name: 'node ports of loopback can be turned off',
     service: { type: 'NodePort' },
     endpoints: ready('a'),
-    setting: { facts: { localhostNodePorts: false } },
+    setting: { facts: { localhostNodePorts: false }, routesLocalnet: true },
     packets: [
+      // Nothing then keeps 127.0.0.0/8 to the node, if somebody has it routed.
+      ...each('client', 'a server on loopback', kept('loopback'), v4),
       ...each('loopback of the node', 'node port of loopback', 'untouched'),
       ...each('node', 'node port', masqueraded('a')),
     ],
@@ -466,11 +521,13 @@ const nodePortRows: Row[] = [
     endpoints: ready('a'),
     setting: { facts: { nodePortAddresses: ['127.0.0.0/8', '::1/128'] } },
     packets: [
-      ...each('loopback of the node', 'node port of loopback', masqueraded('a'), v4),
-      ...each('loopback of the node', 'node port of loopback', 'untouched', v6),
+      ...each('loopback of the node', 'node port of loopback', masqueraded('a'), { ...iptables, ...v4 }),
+      ...each('loopback of the node', 'node port of loopback', 'untouched', { ...iptables, ...v6 }),
+      // Loopback addresses are skipped (9.12).
+      ...each('loopback of the node', 'node port of loopback', 'untouched', nftables),
       ...each('client', everyNodePort, 'untouched'),
     ],
-    notIn: { nftables: 'loopback addresses are skipped (9.12)', ipvs: 'they are skipped (8.4, 8.13)' },
+    notIn: { ipvs: 'they are skipped (8.4, 8.13)' },
   },
   {
     name: 'nodePortAddresses primary',
@@ -595,6 +652,24 @@ const affinityRows: Row[] = [
     ],
   },
   {
+    name: 'each port of a Service remembers clients of its own',
+    service: { spec: affinity(10_800) },
+    endpoints: ready('a', 'b'),
+    packets: each('crowd', 'cluster IP', masqueraded('a', 'b'), { ...v4, protocol: 'TCP', isSticky: true }),
+    next: [
+      {
+        packets: each('crowd', 'cluster IP', masqueraded('a', 'b'), {
+          ...v4,
+          protocol: 'UDP',
+          isSticky: true,
+          comparedTo: 'TCP',
+          stays: false,
+        }),
+      },
+    ],
+    notIn: { ipvs: 'it remembers clients for each address of a port' },
+  },
+  {
     name: 'clients are not held by an endpoint that is gone, and others stay where they are',
     service: { type: 'NodePort', spec: { ...affinity(10_800), externalTrafficPolicy: 'Local' } },
     endpoints: ready('a', 'b'),
@@ -685,6 +760,29 @@ const flowRows: Row[] = [
   },
 ]
 
+/** The node forgets a connection, and does not take what comes then for the beginning of another. */
+function unknownRow(name: string, facts: Partial<NodeFacts>, fate: Fate): Row {
+  const toPod = (meant: Fate, more: Partial<PacketRow>): PacketRow[] =>
+    each('client', 'an endpoint itself', meant, { flow: 'kept', protocol: 'TCP', ...more })
+  return {
+    name,
+    service: {},
+    endpoints: ready('a'),
+    setting: { facts, isStrict: true },
+    packets: toPod(kept('a'), {}),
+    next: [
+      {
+        forgets: true,
+        packets: [
+          ...toPod(fate, { ...iptables, state: 'invalid' }),
+          ...toPod(kept('a'), { ...nftables, state: 'invalid' }),
+        ],
+      },
+    ],
+    notIn: { ipvs: 'it has no such rule (8.10)' },
+  }
+}
+
 /** With endpoints here, and one elsewhere that only pods may come to. */
 const detectorRow = (name: string, localTraffic: LocalTraffic) => ({
   name: `local traffic by ${name}`,
@@ -762,6 +860,14 @@ const settingRows: Row[] = [
     ],
   },
   {
+    name: 'nftables mode opens no policy of others: where that drops, so are packets to Services',
+    service: { type: 'NodePort' },
+    endpoints: ready('a'),
+    setting: { policy: 'DROP' },
+    packets: each(['client', 'c'], ['cluster IP', 'node port'], 'dropped', v4),
+    notIn: { iptables: 'it lets them through', ipvs: 'it lets them through' },
+  },
+  {
     name: 'where policies drop, health checks are let through, and masqueraded and known traffic, which IPVS has in INPUT too',
     service: { type: 'LoadBalancer', spec: { externalTrafficPolicy: 'Local' } },
     endpoints: ready('a'),
@@ -773,7 +879,20 @@ const settingRows: Row[] = [
       ...each('c', 'cluster IP', 'dropped', v4),
       { from: 'client', to: 'health check node port', fate: { status: 200 }, protocol: 'TCP', ...v4 },
     ],
+    next: [
+      {
+        endpoints: [],
+        packets: [
+          { from: 'client', to: 'health check node port', fate: { status: 503 }, protocol: 'TCP', ...v4, ...iptables },
+        ],
+      },
+    ],
     notIn: { nftables: 'policies are to be opened by who makes them (9.1)' },
+  },
+  unknownRow('packets of no known connection are dropped in iptables mode', {}, 'dropped'),
+  {
+    ...unknownRow('where connection tracking is liberal they are let through', { conntrackLiberal: true }, kept('a')),
+    notIn: { nftables: 'it never drops them', ipvs: 'it has no such rule (8.10)' },
   },
   {
     name: 'health check node ports tell of ready endpoints here',
@@ -786,6 +905,15 @@ const settingRows: Row[] = [
         packets: [{ from: 'client', to: 'health check node port', fate: { status: 503 }, protocol: 'TCP' }],
       },
     ],
+  },
+  {
+    name: 'more than 1000 endpoints that all serve',
+    service: ofHerd,
+    endpoints: ready(...herd(largestHerd)),
+    // Not among other rows.
+    setting: { others: [0] },
+    packets: each('client', 'cluster IP', masqueraded(...served(largestHerd)), { sample: 200 }),
+    notIn: { ipvs: 'it loads the same way in clusters of all sizes' },
   },
   {
     name: 'with 1000 endpoints and with 1001',

@@ -51,7 +51,8 @@ const longMs = 10_000
 /** Of packets that nobody is to answer. */
 const shortMs = 300
 /** How often a line is sent so that one of so many endpoints is missed less than once in 10⁸ times. */
-const timesFor = (endpoints: number): number => [1, 1, 28, 48][endpoints] ?? 64
+const timesFor = (endpoints: number): number =>
+  endpoints < 2 ? 1 : Math.floor(Math.log(1e-8 / endpoints) / Math.log(1 - 1 / endpoints))
 /** The same where endpoints take turns: others' connections come between. */
 const timesInTurn = (endpoints: number): number => (endpoints > 1 ? 4 * endpoints : 1)
 
@@ -157,6 +158,7 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
         const step = stepsOf(row)[index]
         return step ? [{ row, number, step }] : []
       })
+      if (now.some(({ step }) => step.forgets)) await forgetFlows(world)
       await sleep(Math.max(0, ...now.map(({ step }) => step.pauseMs ?? 0)))
       await tryStep({ ...context, proxiers, memory }, now, results)
     }
@@ -170,11 +172,14 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
 async function prepare(
   world: World,
   group: readonly Numbered[],
-  { policy, facts }: WholeSetting,
+  { policy, facts, routesLocalnet, isStrict }: WholeSetting,
   isBegin: boolean,
 ): Promise<void> {
   const { localhost } = nodePortAddresses({ ...facts, interfaces: {} }, 'IPv4')
-  world.setSysctl('net/ipv4/conf/all/route_localnet', isBegin && localhost ? 1 : 0)
+  world.setSysctl('net/ipv4/conf/all/route_localnet', isBegin && (localhost || routesLocalnet === true) ? 1 : 0)
+  // The rule that drops is shared with a kubelet: nobody takes it away who does not need it (7.2).
+  if (routesLocalnet && isBegin) await world.run('sh', '-c', 'iptables -F KUBE-FIREWALL || true')
+  if (isStrict) world.setSysctl('net/netfilter/nf_conntrack_tcp_loose', isBegin ? 0 : 1)
   if (policy)
     for (const chain of ['INPUT', 'FORWARD']) await world.run('iptables', '-P', chain, isBegin ? policy : 'ACCEPT')
   for (const { number } of group.filter(({ row }) => row.setting?.ownsVIP))
@@ -322,10 +327,11 @@ function probesOf({ mode, ports, memory }: StepContext, number: number, tried: T
   const enough = (mode.takesTurns ? timesInTurn : timesFor)(endpoints)
   const times =
     packet.evenly ??
+    (packet.sample === undefined ? undefined : Math.ceil(packet.sample / kinds)) ??
     (flow !== undefined ? 1 : senders.length > 1 ? (isSticky === true ? 2 : 1) : Math.ceil(enough / kinds))
   return senders.flatMap(({ room, address }) =>
     Array.from({ length: times }, (_, index): Sent => {
-      const memoryKey = [number, flow, family, protocol, address].join(' ')
+      const memoryKey = [number, flow, family, packet.comparedTo ?? protocol, address].join(' ')
       const keep = flow === undefined ? undefined : memoryKey
       const portKey = `port of ${memoryKey}`
       const known = keep === undefined ? undefined : memory.get(portKey)
@@ -391,6 +397,7 @@ function traced({ mode, proxiers, setting }: StepContext, number: number, tried:
     destinationPort: port,
     ...(inputInterface !== undefined && { inputInterface }),
     ...(packet.from === 'marked' && { mark: 0x4000 }),
+    ...(packet.state && { state: packet.state }),
   }).map(({ verdict, translation, masquerade }) => ({ verdict, translation, masquerade }))
 }
 
@@ -409,7 +416,16 @@ async function sctp(world: World, sent: readonly Sent[]): Promise<{ refused: Set
   if (sent.length === 0) return { refused: new Set(), flows: new Map() }
   using node = openNetlink({ netns: world.netns })
   const uplink = await node.links.get('uplink')
-  const where = { netns: world.netnsOf('outside'), link: 'lan', router: uplink?.mac ?? '', patienceMs: shortMs }
+  const awaited = new Set(
+    sent.filter(({ tried }) => tried.line.packet.fate === 'refused').map(({ probe }) => probe.sourcePort),
+  )
+  const where = {
+    netns: world.netnsOf('outside'),
+    link: 'lan',
+    router: uplink?.mac ?? '',
+    patienceMs: shortMs,
+    awaited,
+  }
   const refused = await sendSctp(
     sent.map(({ probe }) => probe),
     where,

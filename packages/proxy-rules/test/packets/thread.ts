@@ -4,6 +4,7 @@ import type { Socket as UdpSocket } from 'node:dgram'
 import { connect, createServer } from 'node:net'
 import type { Socket } from 'node:net'
 import { parentPort } from 'node:worker_threads'
+import { placeAt } from './places.ts'
 import type { Answer, Done, Listener, Order, Probe, Reply } from './messages.ts'
 
 /** A burst overruns a server's buffer: what is not answered is sent again, as the same flow. */
@@ -13,19 +14,19 @@ const startedAtOnce = 48
 const plain = (address: string | undefined): string => (address ?? '').replace(/^::ffff:/, '')
 
 function listen({ name, address, port }: Listener): Promise<unknown> {
-  const reply = (peer: string | undefined): string => JSON.stringify({ server: name, peer: plain(peer) })
+  const reply = (peer: string | undefined, own?: string): string =>
+    JSON.stringify({ server: name ?? `${placeAt(plain(own))}:${port}`, peer: plain(peer) })
   const tcp = createServer((socket) => {
-    const say = (): void => void socket.write(reply(socket.remoteAddress))
+    const say = (): void => void socket.write(reply(socket.remoteAddress, socket.localAddress))
     // Clients leave by a reset.
     socket.on('error', () => {}).on('data', say)
     say()
   })
+  const listening = new Promise<void>((resolve) => tcp.listen({ port, host: address, backlog: 4096 }, resolve))
+  if (name === undefined) return listening
   const udp = createSocket(address.includes(':') ? 'udp6' : 'udp4')
   udp.on('message', (_, from) => udp.send(reply(from.address), from.port, from.address))
-  return Promise.all([
-    new Promise<void>((resolve) => tcp.listen({ port, host: address, backlog: 4096 }, resolve)),
-    new Promise<void>((resolve) => udp.bind(port, address, resolve)),
-  ])
+  return Promise.all([listening, new Promise<void>((resolve) => udp.bind(port, address, resolve))])
 }
 
 const kept = new Map<string, Socket | UdpSocket>()

@@ -9,7 +9,19 @@ import { runProgram } from '../../src/apply/program.ts'
 import { writeSysctl } from '../../src/apply/sysctls.ts'
 import { silentLogger } from '../../src/log.ts'
 import type { Answer, Done, Listener, Order, Probe } from './messages.ts'
-import { crowd, families, nodeSecond, places, podGateway, rooms, router, serverPorts, serviceRanges } from './places.ts'
+import {
+  crowd,
+  families,
+  herdPort,
+  herdRange,
+  nodeSecond,
+  places,
+  podGateway,
+  rooms,
+  router,
+  serverPorts,
+  serviceRanges,
+} from './places.ts'
 import type { PerFamily, Place, Room } from './places.ts'
 
 export interface World extends AsyncDisposable {
@@ -108,7 +120,7 @@ function startThread(netns: string): Thread {
 
 function listenersIn(room: Room): Listener[] {
   const here = Object.entries(places).filter(([, place]) => place.room === room && room !== 'outside')
-  return here.flatMap(([name, { address }]) =>
+  const own = here.flatMap(([name, { address }]) =>
     families.flatMap((family) =>
       serverPorts.map((port) => ({
         name: port === serverPorts[0] ? name : `${name}:${port}`,
@@ -117,6 +129,7 @@ function listenersIn(room: Room): Listener[] {
       })),
     ),
   )
+  return room === 'far' ? [...own, { address: '::', port: herdPort }] : own
 }
 
 function tune(netns: string): void {
@@ -157,6 +170,9 @@ async function connectRooms(netnsOf: (room: Room) => string): Promise<void> {
   using outside = openNetlink({ netns: netnsOf('outside') })
   const nets = [node, far, outside]
   for (const net of nets) await net.links.set('lo', { up: true })
+  // Who is outside takes 127.0.0.1 for an address behind the node.
+  await outside.addresses.delete('lo', '127.0.0.1/8')
+  writeSysctl('net/ipv4/conf/all/route_localnet', 1, silentLogger, netnsOf('outside'))
   // The network of the nodes, with the outside as its router.
   await outside.links.add({ kind: 'bridge', name: 'lan', up: true })
   for (const [name, room] of [
@@ -181,17 +197,21 @@ async function connectRooms(netnsOf: (room: Room) => string): Promise<void> {
     await long(far, 'uplink', places.other.address, lan)
     await long(outside, 'lan', router, lan)
     await own(far, [places.x.address, places.y.address])
+    await far.routes.add({ destination: herdRange[family], type: 'local', link: 'lo' })
     await own(outside, [places.client.address, places.stranger.address, places.marked.address, ...crowd])
     const route = (net: Netlink, destination: string, via: PerFamily): Promise<void> =>
       net.routes.add({ destination, gateway: via[family] })
     await route(node, all[family], router)
     await route(far, all[family], router)
-    await route(node, ranges.farPods[family], places.other.address)
-    await route(outside, ranges.farPods[family], places.other.address)
+    for (const range of [ranges.farPods, herdRange]) {
+      await route(node, range[family], places.other.address)
+      await route(outside, range[family], places.other.address)
+    }
     for (const range of ['herePods', 'services', 'externalIPs', 'vips'] as const) {
       await route(outside, ranges[range][family], places.node.address)
       await route(far, ranges[range][family], places.node.address)
     }
+    if (family === 'IPv4') await route(outside, `${places.loopback.address[family]}/32`, places.node.address)
     for (const net of [outside, far]) await route(net, `${nodeSecond[family]}/${width[family]}`, places.node.address)
   }
   for (const name of ['a', 'b', 'c'] as const) await connectPod(node, netnsOf(name), name)

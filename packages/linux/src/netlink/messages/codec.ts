@@ -86,6 +86,11 @@ export const be32: Codec<number> = number(
   (to, value) => to.writeUInt32BE(value >>> 0),
   (from) => from.readUInt32BE(),
 )
+export const be64: Codec<number> = number(
+  8,
+  (to, value) => to.writeBigUInt64BE(BigInt(value)),
+  (from) => Number(from.readBigUInt64BE()),
+)
 
 /** A byte that is 0 or not. */
 export const flag: Codec<boolean> = { encode: (value) => u8.encode(value ? 1 : 0), decode: (from) => from[0] !== 0 }
