@@ -1,6 +1,6 @@
 // What the service proxy costs, from an event of the API to the kernel, and what its rules cost connections: `npm run bench:proxy`.
 // Needs root, and the tools of the modes. All happens in namespaces of its own, and nothing of it stays.
-import { fork } from 'node:child_process'
+import { fork, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { isNamespacePinned, unpinNamespace } from '@nodelet/linux'
 import { runAlone } from './alone.ts'
 import type { CaseFigures, CaseInput } from './proxy/case.ts'
 import { parseSize, sizeText } from './proxy/cluster.ts'
-import { isInstalled, modes } from './proxy/modes.ts'
+import { guestProgram, modes, whereIs, type Where } from './proxy/modes.ts'
 import { print, type Measured } from './proxy/report.ts'
 
 const { values } = parseArgs({
@@ -48,7 +48,14 @@ const wanted = values.modes.split(',').map((name) => {
     throw new RangeError(`--modes: ${JSON.stringify(name)} is none; there are ${Object.keys(modes).join(', ')}`)
   return { name, mode }
 })
-const present = wanted.filter(({ name, mode }) => isInstalled(mode) || !tell(`${name}: ${mode.loader[0]} is not here`))
+const present = wanted.flatMap(({ name, mode }) => {
+  const where = whereIs(mode)
+  if (!where) tell(`${name}: ${mode.go ? `${mode.go.loader[0]} is not here` : 'no IPVS, and no User-Mode Linux'}`)
+  return where ? [{ name, where }] : []
+})
+/** Of the guest: its process alone has a third at 10,000 × 5. */
+const guestMemory = '2G'
+const guestSeconds = 1800
 const folder = mkdtempSync(join(tmpdir(), 'nodelet-bench-'))
 let ending: NodeJS.Signals | undefined
 let running: ChildProcess | undefined
@@ -59,17 +66,27 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-async function measure(input: CaseInput): Promise<CaseFigures> {
-  const child = fork(join(import.meta.dirname, 'proxy/case.ts'), [JSON.stringify(input)], {
-    execArgv: process.execArgv,
-    // JSON knows no Infinity.
-    serialization: 'advanced',
-  })
+/** In a guest of its own it prints what it would tell. */
+function startInGuest(args: readonly string[]): ChildProcess {
+  const command = [process.execPath, ...process.execArgv, ...args]
+  const guest = ['-d', '0', '-m', guestMemory, '-t', String(guestSeconds), '--', ...command]
+  return spawn(guestProgram, guest, { stdio: ['ignore', 'pipe', 'inherit'] })
+}
+
+async function measure(input: CaseInput, where: Where): Promise<CaseFigures> {
+  const args = [join(import.meta.dirname, 'proxy/case.ts'), JSON.stringify(input)]
+  const [file = '', text = ''] = args
+  // JSON knows no Infinity.
+  const options = { execArgv: process.execArgv, serialization: 'advanced' } as const
+  const child = where === 'guest' ? startInGuest(args) : fork(file, [text], options)
   running = child
   let figures: CaseFigures | undefined
   child.on('message', (message: CaseFigures) => (figures = message))
+  let said = ''
+  child.stdout?.setEncoding('utf8').on('data', (piece: string) => (said += piece))
   const [code] = (await once(child, 'close')) as [number]
   if (ending) throw new Error(`ended by ${ending}`)
+  figures ??= said.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line) as CaseFigures] : []))[0]
   if (!figures) throw new Error(`${input.mode} with ${sizeText(input.size)} ended with ${code} and told nothing`)
   return figures
 }
@@ -86,14 +103,14 @@ try {
   tell(`in ${folder}`)
   const all: Measured[] = []
   for (const size of sizes) {
-    for (const { name } of present) {
+    for (const { name, where } of present) {
       const figures: CaseFigures[] = []
       for (let round = 0; round < rounds; round += 1) {
         tell(`${sizeText(size)}, ${name}`)
-        figures.push(await measure({ mode: name, size, folder, changes, seconds, limitSeconds }))
+        figures.push(await measure({ mode: name, size, folder, changes, seconds, limitSeconds }, where))
         clear()
       }
-      all.push({ mode: name, size, rounds: figures })
+      all.push({ mode: name, where, size, rounds: figures })
     }
   }
   print(all, limitSeconds)

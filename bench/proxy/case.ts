@@ -1,4 +1,6 @@
-// One size in one mode, in a process of its own: its memory and event loop are those of this proxy alone. Forked by proxy.ts.
+// One size in one mode, in a process of its own: its memory and event loop are those of this proxy alone. Started by
+// proxy.ts, to which it tells its figures by a message, or as its last line.
+import { mkdirSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { serviceGraph, startProxier } from '@nodelet/proxy-rules'
@@ -28,7 +30,7 @@ export interface CaseInput {
 export interface CaseFigures {
   /** Of the whole program, by themselves. */
   compileMs: number
-  textMs: number
+  textMs?: number
   /** From the start of the proxy on. */
   whole: Load
   /** Each from the event of the API on. */
@@ -83,7 +85,7 @@ async function change(proxier: Proxier, at: number): Promise<Load> {
   await sleep(restMs)
   const index = Math.floor((at * size.services) / changes)
   return measured(async () => {
-    const loaded = nextLoad()
+    const loaded = nextLoad(mode?.channel ?? 'nodelet:proxy:program')
     api.change(sliceOf(index, size, unused + at))
     await loaded
     await proxier.synced()
@@ -111,10 +113,11 @@ function compile(graph: ServiceGraph): Pick<CaseFigures, 'compileMs' | 'textMs'>
     const began = performance.now()
     const program = mode?.compile(graph)
     const compiled = performance.now()
-    mode?.text(program as never)
+    mode?.text?.(program as never)
     return { compileMs: compiled - began, textMs: performance.now() - compiled }
   })
-  return { compileMs: median(all.map((one) => one.compileMs)), textMs: median(all.map((one) => one.textMs)) }
+  const compileMs = median(all.map((one) => one.compileMs))
+  return { compileMs, ...(mode?.text && { textMs: median(all.map((one) => one.textMs)) }) }
 }
 
 function graphs(): { before: ServiceGraph; after: ServiceGraph } {
@@ -126,6 +129,8 @@ function graphs(): { before: ServiceGraph; after: ServiceGraph } {
 }
 
 async function measure(): Promise<CaseFigures> {
+  // The guest has none.
+  mkdirSync(folder, { recursive: true })
   await using place = await makePlace(`${folder}/proxy`)
   await using bare = await makePlace(`${folder}/bare`)
   let proxier: Proxier | undefined
@@ -149,9 +154,11 @@ async function measure(): Promise<CaseFigures> {
     lateMs: { whole: lateAtStart, changes: lateThen },
     residentMiB: resident,
     connections,
-    ...(limitSeconds > 0 && mode && { go: measureGo({ ...input, mode }) }),
+    ...(limitSeconds > 0 && mode?.go && { go: measureGo({ ...input, texts: mode.go }) }),
   }
 }
 
-process.send?.(await measure())
+const figures = await measure()
+if (process.send) process.send(figures)
+else console.log(JSON.stringify(figures))
 process.exit()

@@ -4,7 +4,7 @@ import { inNamespace } from '@nodelet/linux'
 import { changedServices } from '@nodelet/proxy-rules'
 import type { ServiceGraph } from '@nodelet/proxy-rules'
 import { median } from '../figures.ts'
-import type { Mode } from './modes.ts'
+import type { GoTexts } from './modes.ts'
 
 /** Infinity: it took longer than the limit and was ended. NaN: there was nothing to change then. */
 export interface GoFigures {
@@ -15,7 +15,7 @@ export interface GoFigures {
 }
 
 export interface GoInput {
-  mode: Mode
+  texts: GoTexts
   netns: string
   before: ServiceGraph
   /** With other endpoints of one Service. */
@@ -25,8 +25,8 @@ export interface GoInput {
   limitSeconds: number
 }
 
-export function measureGo({ mode, netns, before, after, times, limitSeconds }: GoInput): GoFigures {
-  const [program, ...args] = mode.loader
+export function measureGo({ texts: go, netns, before, after, times, limitSeconds }: GoInput): GoFigures {
+  const [program, ...args] = go.loader
   const load = (input: string): number => {
     const began = performance.now()
     const options = { input, timeout: limitSeconds * 1000, killSignal: 'SIGKILL', encoding: 'utf8' } as const
@@ -37,9 +37,9 @@ export function measureGo({ mode, netns, before, after, times, limitSeconds }: G
   }
   const changed = changedServices(before, after)
   const [whole, there, back] = [
-    mode.whole(before),
-    mode.partial(before, after, changed),
-    mode.partial(after, before, changed),
+    go.whole(before),
+    go.partial(before, after, changed),
+    go.partial(after, before, changed),
   ]
   const wholeMs = load(whole)
   const texts = Array.from({ length: Number.isFinite(wholeMs) ? times : 0 }, (_, at) => (at % 2 === 0 ? there : back))

@@ -1,17 +1,19 @@
-// What the proxy does with its tools, as it tells on a diagnostics channel.
+// What the proxy does with its tools and the kernel, as diagnostics channels tell.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { NetlinkPacket } from '@nodelet/linux'
 import type { ProgramRun } from '@nodelet/proxy-rules'
 
-/** What programs did meanwhile. */
+/** What was done meanwhile. */
 export interface Load {
   ms: number
   /** Of these, so long programs ran. */
   toolMs: number
-  /** What they read. */
+  /** What they read, and what was sent to the kernel by netlink. */
   bytes: number
 }
 
-const channel = 'nodelet:proxy:program'
+const programs = 'nodelet:proxy:program'
+const netlink = 'nodelet:linux:netlink'
 
 /** Runs `work` and tells what it took. */
 export async function measured(work: () => Promise<void>): Promise<Load> {
@@ -21,22 +23,26 @@ export async function measured(work: () => Promise<void>): Promise<Load> {
     const to = performance.now()
     runs.push({ from: to - ms, to, bytes: inputBytes })
   }
-  subscribe(channel, note)
+  let sent = 0
+  const noteSent = (message: unknown): void => void (sent += (message as NetlinkPacket).bytes)
+  subscribe(programs, note)
+  subscribe(netlink, noteSent)
   const began = performance.now()
   try {
     await work()
   } finally {
-    unsubscribe(channel, note)
+    unsubscribe(programs, note)
+    unsubscribe(netlink, noteSent)
   }
   const ms = performance.now() - began
-  return { ms, toolMs: covered(runs), bytes: runs.reduce((sum, run) => sum + run.bytes, 0) }
+  return { ms, toolMs: covered(runs), bytes: runs.reduce((sum, run) => sum + run.bytes, sent) }
 }
 
-/** Once a program has read something, and ended. */
-export const nextLoad = async (): Promise<void> =>
+/** Once a program has read something, and ended; or something was sent. */
+export const nextLoad = async (channel: typeof programs | typeof netlink): Promise<void> =>
   new Promise((resolve) => {
     const look = (message: unknown): void => {
-      if ((message as ProgramRun).inputBytes === 0) return
+      if ((message as Partial<ProgramRun>).inputBytes === 0) return
       unsubscribe(channel, look)
       resolve()
     }

@@ -1,6 +1,9 @@
 // What a proxy writes its rules with, and the texts of one that writes as the Go proxy does.
 import { spawnSync } from 'node:child_process'
-import { compileIptables, compileNftables, iptablesText, nftablesText, nftablesChangeText } from '@nodelet/proxy-rules'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { compileIptables, compileIpvs, compileNftables } from '@nodelet/proxy-rules'
+import { iptablesText, nftablesText, nftablesChangeText } from '@nodelet/proxy-rules'
 import type { NodeFacts, ProxierOptions, ServiceGraph } from '@nodelet/proxy-rules'
 import { endpointRange } from './cluster.ts'
 import { nodeIP } from './place.ts'
@@ -20,50 +23,82 @@ export const facts: NodeFacts = {
 
 export interface Mode {
   options: Pick<ProxierOptions, 'mode' | 'iptablesVariant' | 'nftablesLayout'>
-  /** The program that loads a text, with its arguments; it has to be installed. */
-  loader: readonly [program: string, ...args: string[]]
+  /** What a load of a change goes by. */
+  channel: 'nodelet:proxy:program' | 'nodelet:linux:netlink'
   /** Compiles as the proxy does for a whole load. */
   compile(graph: ServiceGraph): unknown
-  /** The text of what `compile` gave. */
-  text(program: never): string
-  /** What the Go proxy loads at first, and for a change of one Service. */
+  /** The text of what `compile` gave, where there is one. */
+  text?(program: never): string
+  /** None in IPVS mode: there the Go proxy speaks netlink too. */
+  go?: GoTexts
+}
+
+/** What the Go proxy loads. */
+export interface GoTexts {
+  /** The program that loads a text, with its arguments; it has to be installed. */
+  loader: readonly [program: string, ...args: string[]]
+  /** At first, and for a change of one Service. */
   whole(graph: ServiceGraph): string
   partial(before: ServiceGraph, after: ServiceGraph, changed: ReadonlySet<string>): string
 }
+
+/** Where a mode can be measured. */
+export type Where = 'here' | 'guest'
+export const guestProgram = join(import.meta.dirname, '../../tools/uml-run')
 
 const nftables = (layout: 'fast' | 'compat'): Mode => {
   const compat = (graph: ServiceGraph) => compileNftables(graph, facts, { layout: 'compat' })
   return {
     options: { mode: 'nftables', nftablesLayout: layout },
-    loader: ['nft', '-f', '-'],
+    channel: 'nodelet:proxy:program',
     compile: (graph) => compileNftables(graph, facts, { layout }),
     text: nftablesText,
-    whole: (graph) => nftablesText(compat(graph)),
-    partial: (before, after) => {
-      const first = compat(before)
-      return nftablesChangeText(first, compileNftables(after, facts, { layout: 'compat', previous: first }))
+    go: {
+      loader: ['nft', '-f', '-'],
+      whole: (graph) => nftablesText(compat(graph)),
+      partial: (before, after) => {
+        const first = compat(before)
+        return nftablesChangeText(first, compileNftables(after, facts, { layout: 'compat', previous: first }))
+      },
     },
   }
 }
 
 const iptables = (variant: 'nft' | 'legacy'): Mode => ({
   options: { mode: 'iptables', iptablesVariant: variant },
-  loader: [`iptables-${variant}-restore`, '-w', '5', '--noflush', '--counters'],
+  channel: 'nodelet:proxy:program',
   compile: (graph) => compileIptables(graph, facts),
   text: iptablesText,
-  whole: (graph) => iptablesText(compileIptables(graph, facts)),
-  partial: (before, after, changed) => {
-    const existing = compileIptables(before, facts).tables.flatMap(({ chains }) => chains)
-    return iptablesText(compileIptables(after, facts, { changed, existing }))
+  go: {
+    loader: [`iptables-${variant}-restore`, '-w', '5', '--noflush', '--counters'],
+    whole: (graph) => iptablesText(compileIptables(graph, facts)),
+    partial: (before, after, changed) => {
+      const existing = compileIptables(before, facts).tables.flatMap(({ chains }) => chains)
+      return iptablesText(compileIptables(after, facts, { changed, existing }))
+    },
   },
 })
+
+const ipvs: Mode = {
+  // The guest has no other iptables.
+  options: { mode: 'ipvs', iptablesVariant: 'legacy' },
+  channel: 'nodelet:linux:netlink',
+  compile: (graph) => compileIpvs(graph, facts),
+}
 
 export const modes: Readonly<Record<string, Mode>> = {
   'iptables-nft': iptables('nft'),
   'iptables-legacy': iptables('legacy'),
   'nftables-fast': nftables('fast'),
   'nftables-compat': nftables('compat'),
+  ipvs,
 }
 
-export const isInstalled = ({ loader: [program] }: Mode): boolean =>
-  spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0
+/** Undefined where it cannot be measured. */
+export function whereIs({ go }: Mode): Where | undefined {
+  const succeeds = (program: string, ...args: string[]): boolean =>
+    spawnSync(program, args, { stdio: 'ignore' }).status === 0
+  if (go) return succeeds(go.loader[0], '--version') ? 'here' : undefined
+  if (existsSync('/proc/net/ip_vs') || succeeds('modprobe', 'ip_vs')) return 'here'
+  return succeeds('linux', '--version') ? 'guest' : undefined
+}

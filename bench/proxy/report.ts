@@ -3,10 +3,12 @@ import { median, number, quantile, table } from '../figures.ts'
 import type { CaseFigures } from './case.ts'
 import { sizeText, type Size } from './cluster.ts'
 import type { Load } from './loads.ts'
+import type { Where } from './modes.ts'
 
 /** One size in one mode, as often as it was measured. */
 export interface Measured {
   mode: string
+  where: Where
   size: Size
   rounds: readonly CaseFigures[]
 }
@@ -21,7 +23,7 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
     base === Number.POSITIVE_INFINITY
       ? [`> ${limitSeconds * 1000}`, `< ${ratio(ours, limitSeconds * 1000)}`]
       : [number(base), ratio(ours, base)]
-  const rows = all.map(({ mode, size, rounds }) => {
+  const rows = all.map(({ mode, where, size, rounds }) => {
     const one = (of: (figures: CaseFigures) => number): number => median(rounds.map(of))
     const changes = rounds.flatMap((round) => round.changes)
     const ofChange = (of: (load: Load) => number, at = 0.5): number => quantile(changes.map(of), at)
@@ -36,10 +38,10 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
     const first = one(({ connections }) => connections.first)
     const last = one(({ connections }) => connections.last)
     return {
-      name: `  ${sizeText(size)}, ${mode}`,
+      name: `  ${sizeText(size)}, ${mode}${where === 'guest' ? ' (guest)' : ''}`,
       load: [
         number(one((round) => round.compileMs)),
-        number(one((round) => round.textMs)),
+        number(one((round) => round.textMs ?? Number.NaN)),
         number(whole),
         number(tool),
         ...withRatio(whole, go ? go.whole : undefined),
@@ -74,7 +76,8 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
   )
   console.log(`
 medians of ${size?.rounds.length} rounds; ${size?.rounds[0]?.changes.length} changes in each; compile and text: of the whole program, by themselves
-tool: while programs ran; kB: what they read; loop late: longest block of the event loop, ms
+guest: in User-Mode Linux, for this kernel has no IPVS: by itself several times slower, see plain
+tool: while programs ran; kB: what they read, and what netlink carried; loop late: longest block of the event loop, ms
 Go text: the time of the same tool alone for what the Go proxy writes; ratio: all of ours to that
 plain: to an endpoint, where there are no rules; first, last: to the Services that are first and last in the rules`)
 }

@@ -28,6 +28,7 @@ export { addressBytes, addressFamily, addressText, isWithin, parsePrefix } from 
 export type { Family, Prefix } from './netlink/ip.ts'
 export { openNetlink } from './netlink/netlink.ts'
 export type { Netlink } from './netlink/netlink.ts'
+export type { NetlinkPacket } from './netlink/socket.ts'
 export type { Accounting } from './netlink/accounting.ts'
 export type { AddressFilter, Addresses } from './netlink/addresses.ts'
 export type { Bridge } from './netlink/bridge.ts'

@@ -6,7 +6,7 @@ import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import type { RuleBackend } from './apply/backend.ts'
 import { setConntrack, usualConntrack, type ConntrackSettings } from './apply/conntrack-settings.ts'
 import { createIptablesBackend } from './apply/iptables-backend.ts'
-import { openIptables } from './apply/iptables-tools.ts'
+import { createToolFinder, openIptables, type FindTools } from './apply/iptables-tools.ts'
 import { iptablesVariants, type IptablesVariant } from './apply/iptables-variant.ts'
 import { openNft } from './apply/nft.ts'
 import { createNftablesBackend } from './apply/nftables-backend.ts'
@@ -67,7 +67,7 @@ export interface ProxierOptions {
   netns?: string
   /** Milliseconds of rest after each sync; default 1000, in IPVS mode 0. The first sync runs at once. */
   minSyncPeriodMs?: number
-  /** Milliseconds between looks whether somebody has flushed the rules, and the longest pause after failures; default 30 s. */
+  /** Milliseconds between looks whether somebody has flushed the rules, or changed what IPVS has, and the longest pause after failures; default 30 s. */
   syncPeriodMs?: number
   /** Where node ports answer: CIDRs, or the single word `primary`; default: everywhere, and `primary` in nftables mode. */
   nodePortAddresses?: readonly string[]
@@ -137,7 +137,8 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const openServers = planServers(options)
   const failed = options.failed ?? ((error) => log.error({ err: error }, 'the proxy has to be started anew'))
   const metrics = createProxyMetrics(mode, () => proxiers.flatMap((one) => one.graph() ?? []))
-  const backends = await openFamilies(options, mode, metrics, log)
+  const find = createToolFinder(netns)
+  const backends = await openFamilies(options, { mode, metrics, find, log })
   tellOfPods(base.localTraffic, backends[0]?.family ?? 'IPv4', log)
   if (mode === 'nftables') tellOfLoopback(base, log)
   const nfacct = await canCount(backends, log)
@@ -149,7 +150,8 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const unloaded = new Set(proxiers)
   /** After the first load of each family: until then what another mode left may serve. */
   const loaded = async (proxier: FamilyProxier): Promise<void> => {
-    if (unloaded.delete(proxier) && unloaded.size === 0) await removeOtherModes(keptBy(mode, backends), log, netns)
+    if (unloaded.delete(proxier) && unloaded.size === 0)
+      await removeOtherModes(keptBy(mode, backends), log, { netns, find })
   }
   const runners = proxiers.map((proxier, index) =>
     createRunner({
@@ -261,7 +263,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     cleanup: async () => {
       await close()
       await Promise.all(proxiers.map((proxier) => proxier.cleanUp()))
-      await removeOtherModes(keptBy(mode, backends), log, netns)
+      await removeOtherModes(keptBy(mode, backends), log, { netns, find })
       await closeFamilies()
     },
   }
@@ -286,22 +288,24 @@ function keptBy(mode: ProxyMode, backends: readonly RuleBackend[]): Kept {
   }
 }
 
-async function openFamilies(
-  options: ProxierOptions,
-  mode: ProxyMode,
-  metrics: ProxyMetrics,
-  log: Logger,
-): Promise<RuleBackend[]> {
+interface BackendContext {
+  mode: ProxyMode
+  metrics: ProxyMetrics
+  find: FindTools
+  log: Logger
+}
+
+async function openFamilies(options: ProxierOptions, context: BackendContext): Promise<RuleBackend[]> {
   const { nodeIPs, netns } = options
   const primary = parseAddress(nodeIPs[0])?.family
   if (!primary) throw new RangeError(`nodeIPs: ${JSON.stringify(nodeIPs)} does not begin with an IP address`)
   const other: IPFamily = primary === 'IPv4' ? 'IPv6' : 'IPv4'
-  const first = await openBackend(primary, options, mode, metrics, log)
+  const first = await openBackend(primary, options, context)
   if (other === 'IPv6' && !hasIPv6(netns)) return [first]
   try {
-    return [first, await openBackend(other, options, mode, metrics, log)]
+    return [first, await openBackend(other, options, context)]
   } catch (error) {
-    log.info({ err: error }, `there are no rules for ${other}`)
+    context.log.info({ err: error }, `there are no rules for ${other}`)
     return [first]
   }
 }
@@ -309,20 +313,18 @@ async function openFamilies(
 async function openBackend(
   family: IPFamily,
   options: ProxierOptions,
-  mode: ProxyMode,
-  metrics: ProxyMetrics,
-  log: Logger,
+  { mode, metrics, find, log }: BackendContext,
 ): Promise<RuleBackend> {
   const { netns, nftablesLayout: layout = 'fast', ipvs = {} } = options
   if (mode === 'iptables') {
-    const iptables = await openIptables(family, { netns, variant: variantOf(options), log })
+    const iptables = await openIptables(family, { netns, variant: variantOf(options), find, log })
     return createIptablesBackend(iptables, { netns, counted: (counts) => metrics.counted(family, counts) })
   }
   if (mode === 'ipvs') {
     excludedRanges(ipvs, family)
     await prepareIpvs(schedulerOf(ipvs.scheduler), ipvs, log, netns)
     const { terminationPeriodMs } = ipvs
-    const iptables = await openIptables(family, { netns, variant: variantOf(options), log })
+    const iptables = await openIptables(family, { netns, variant: variantOf(options), find, log })
     return createIpvsBackend({ iptables, settings: ipvs, netns, log, terminationPeriodMs })
   }
   const cleanupFailed = (): void => metrics.cleanupFailed(family)
@@ -442,7 +444,7 @@ async function lookForFlush(
     try {
       const astray = await proxier.isAstray()
       if (!astray) continue
-      if (astray === 'flushed') log.warn({}, 'somebody has flushed the rules: all are loaded again')
+      if (astray === 'flushed') log.warn({}, 'somebody has flushed or changed the rules: all are loaded again')
       else log.info({}, 'the addresses of the node have changed: all rules are loaded again')
       runners[index]?.request()
     } catch (error) {

@@ -1,7 +1,7 @@
 // Takes the rules of proxy and kubelet away without either: for the day the node goes, or another proxy comes.
 import { cleanUp, type CleanupOptions } from './apply/cleanup.ts'
 import { UnusableIptables, type Iptables } from './apply/iptables-restore.ts'
-import { openAllIptables, openIptables } from './apply/iptables-tools.ts'
+import { createToolFinder, openAllIptables, openIptables, type FindTools } from './apply/iptables-tools.ts'
 import { removeTable } from './apply/nft.ts'
 import { removePacketCounters } from './apply/packet-counters.ts'
 import { removeIpvs } from './apply/remove-ipvs.ts'
@@ -24,7 +24,7 @@ const families: readonly IPFamily[] = ['IPv4', 'IPv6']
  * @throws AggregateError when something that is there could not be removed; the rest is gone
  */
 export async function removeProxyRules(options: RemoveOptions = {}): Promise<void> {
-  await removeAll(options, { kubelet: false })
+  await removeAll(options, { kubelet: false }, createToolFinder(options.netns))
 }
 
 /**
@@ -33,11 +33,17 @@ export async function removeProxyRules(options: RemoveOptions = {}): Promise<voi
  * @throws Error when iptables does not work for IPv4; AggregateError
  */
 export async function removeNodeRules(options: RemoveOptions = {}): Promise<void> {
-  await openIptables('IPv4', { netns: options.netns })
-  await removeAll(options, { kubelet: true })
+  const { netns } = options
+  const find = createToolFinder(netns)
+  await openIptables('IPv4', { netns, find })
+  await removeAll(options, { kubelet: true }, find)
 }
 
-async function removeAll({ netns, log = silentLogger }: RemoveOptions, what: CleanupOptions): Promise<void> {
+async function removeAll(
+  { netns, log = silentLogger }: RemoveOptions,
+  what: CleanupOptions,
+  find: FindTools,
+): Promise<void> {
   const errors: unknown[] = []
   const attempt = async (name: string, work: () => Promise<void>): Promise<void> => {
     try {
@@ -49,7 +55,7 @@ async function removeAll({ netns, log = silentLogger }: RemoveOptions, what: Cle
   }
   for (const family of families) {
     // What is not installed has no rules.
-    for (const iptables of await openAllIptables(family, netns).catch(() => [])) {
+    for (const iptables of await openAllIptables(family, { netns, find }).catch(() => [])) {
       const name = `rules of iptables for ${family} (${iptables.variant})`
       await attempt(name, async () => passOverUnusable(iptables, async () => cleanUp(iptables, what)))
     }

@@ -3,10 +3,12 @@ import type { ListedIpset } from '@nodelet/linux'
 import { expect, test } from 'vitest'
 import { leftoverTexts } from '../src/apply/cleanup.ts'
 import { needsReuseOff } from '../src/apply/ipvs-kernel.ts'
-import { hasAll } from '../src/apply/ipvs-look.ts'
-import { kernelServer, planServers, planSets, type HeldServer } from '../src/apply/ipvs-plan.ts'
+import { hasAll, hasServersInTurn } from '../src/apply/ipvs-look.ts'
+import { kernelServer, planServersInTurn, planSetsInTurn, type HeldServer } from '../src/apply/ipvs-plan.ts'
+import { parseTableInTurn } from '../src/apply/ipvs-table.ts'
 import { ipvsJumps, withMissingJumps } from '../src/apply/jumps.ts'
 import { parseSaved } from '../src/apply/saved.ts'
+import { finish } from '../src/slices.ts'
 import { iptablesText } from '../src/iptables/text.ts'
 import type { IptablesProgram } from '../src/iptables/program.ts'
 import type { VirtualServer } from '../src/ipvs/program.ts'
@@ -76,10 +78,60 @@ test.each<{
     leaving: [4],
   },
 ])('a virtual server: $name', ({ held: before, wanted, additions = [], deletions = [], leaving = [] }) => {
-  const plan = planServers([[before, wanted]])
+  const plan = finish(planServersInTurn([[before, wanted]]))
   expect(plan).toMatchObject({ additions, deletions })
   expect(plan.leaving.map((one) => one.server.port)).toEqual(leaving)
   expect(plan.staying).toHaveLength(wanted?.realServers.length ?? 0)
+})
+
+test('the kernel’s table of real servers', () => {
+  const text = `IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+TCP  0A60000A:0050 rr persistent 1080000 FFFFFFFF
+  -> 0AF40109:1F90      Masq    1      0          12        
+  -> 0AF40209:1F91      Masq    0      3          0         
+FWM  00000001 rr 
+  -> 0AF40109:1F90      Masq    1      0          0         
+UDP  [fd96:0000:0000:0000:0000:0000:0000:000a]:0035 wrr ops 
+  -> [fd44:0001:0000:0000:0000:0000:0000:0002]:0035      Masq    100    0          0         
+SCTP 0A60000A:0050 mh 
+`
+  const table = finish(parseTableInTurn(text))
+  expect(Object.fromEntries(table)).toEqual({
+    'tcp 10.96.0.10 80': [real(8080), { address: '10.244.2.9', port: 8081, weight: 0 }],
+    'udp fd96::a 53': [{ address: 'fd44:1::2', port: 53, weight: 100 }],
+    'sctp 10.96.0.10 80': [],
+  })
+})
+
+test.each<{
+  name: string
+  isSame: boolean
+  servers?: object[]
+  weights?: Record<number, number>
+}>([
+  { name: 'as loaded', isSame: true },
+  { name: 'without it', servers: [], isSame: false },
+  { name: 'another scheduler', servers: [{ ...plain, scheduler: 'wrr' }], isSame: false },
+  { name: 'a stray one', servers: [plain, { ...plain, port: 81 }], isSame: false },
+  { name: 'one of others', servers: [plain, { ...plain, address: '10.97.0.1' }], isSame: true },
+  { name: 'one of the other family', servers: [plain, { ...plain, address: 'fd96::1' }], isSame: true },
+  { name: 'another weight', weights: { 1: 2, 2: 1 }, isSame: false },
+  { name: 'one real server less', weights: { 1: 1 }, isSame: false },
+  { name: 'another one', weights: { 1: 1, 3: 1 }, isSame: false },
+  { name: 'one more', weights: { 1: 1, 2: 1, 3: 0 }, isSame: false },
+  { name: 'one that is to go', weights: { 1: 1, 2: 1, 9: 0 }, isSame: true },
+  { name: 'one that is to go, with weight', weights: { 1: 1, 2: 1, 9: 1 }, isSame: false },
+])('$name: it is what was loaded: $isSame', ({ servers = [plain], weights = { 1: 1, 2: 1 }, isSame }) => {
+  const present = Object.entries(weights).map(([port, weight]) => real(Number(port), weight))
+  const seen = { servers: servers as (typeof plain)[], realServers: new Map([['tcp 10.96.0.10 80', present]]) }
+  const loaded = {
+    program: { family: 'IPv4' } as const,
+    leavingOf: () => [real(9)],
+    isOthers: (address: string) => address === '10.97.0.1',
+  }
+  expect(finish(hasServersInTurn([server()], seen, loaded))).toBe(isSame)
 })
 
 test('IPv6 is persistent by the whole address', () => {
@@ -101,10 +153,11 @@ test('sets get what they miss, and lose what nobody asks for', () => {
   ]
   const address = { type: 'hash:ip,port', family: 4 } as const
   const ranges = { name: 'KUBE-LOAD-BALANCER-SOURCE-CIDR', type: 'hash:ip,port,net', family: 4 } as const
-  const plan = planSets(sets, 'IPv4', entries, [
+  const listed: ListedIpset[] = [
     { ...address, name: 'KUBE-CLUSTER-IP', entries: ['10.96.0.9,tcp:80', '10.96.0.2,tcp:80'] },
     { ...ranges, entries: ['10.96.0.1,tcp:80,10.1.1.1'] },
-  ])
+  ]
+  const plan = finish(planSetsInTurn(sets, 'IPv4', entries, listed))
   expect(plan.missing).toEqual([{ name: 'KUBE-NODE-PORT-TCP', type: 'bitmap:port' }])
   expect(plan.changes.map((change) => [change.add, change.delete])).toEqual([
     [['10.96.0.1,tcp:80'], ['10.96.0.9,tcp:80']],
@@ -112,7 +165,7 @@ test('sets get what they miss, and lose what nobody asks for', () => {
     [[], []],
   ])
   const six: ListedIpset = { ...address, name: 'KUBE-CLUSTER-IP', family: 6, entries: [] }
-  expect(() => planSets(sets, 'IPv4', [], [six])).toThrow(
+  expect(() => finish(planSetsInTurn(sets, 'IPv4', [], [six]))).toThrow(
     'the set KUBE-CLUSTER-IP is a hash:ip,port for IPv6: destroy it',
   )
 })

@@ -5,6 +5,7 @@ import { openNetlink, tcpSocket, type Netlink, type VirtualServerKey } from '@no
 import { removeNodeRules } from '@nodelet/proxy-rules'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { inNetns } from '../src/apply/program.ts'
+import { openArp } from './arp.ts'
 import { clusterIP, useProxier } from './proxier-world.ts'
 import { hostIP, podIPs, podIPv6s, type Pod } from './small-host.ts'
 
@@ -16,7 +17,7 @@ const dns: VirtualServerKey = { protocol: 'udp', address: '10.96.0.11', port: 80
 const eventually = (look: () => Promise<void>): Promise<void> => vi.waitFor(look, { timeout: 60_000, interval: 300 })
 
 describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
-  const world = useProxier({ mode: 'ipvs', ipvs: { terminationPeriodMs: 300 } })
+  const world = useProxier({ mode: 'ipvs', iptablesVariant: 'legacy', ipvs: { terminationPeriodMs: 300 } })
   const { start, putService, putEndpoints } = world
   let netlink: Netlink
   beforeAll(() => void (netlink = openNetlink({ netns: world.host.netns })))
@@ -44,6 +45,22 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
   }
   const held = async (): Promise<string[]> =>
     (await netlink.addresses.list({ link: 'kube-ipvs0' })).map(({ address }) => address).toSorted()
+  /** For which addresses the host answers its neighbour, and in whose name it asks for it on behalf of the Service. */
+  const arp = async (): Promise<{ answers: string[]; asks: string }> => {
+    const [own, gateway] = [podIPs.client, podIPs.client.replace(/2$/, '1')]
+    using frames = await openArp(world.host.netnsOf('client'), 'eth0', own)
+    const answers = await frames.ask(clusterIP, gateway)
+    for (const known of await netlink.neighbours.list({ link: 'pod-client', family: 4 }))
+      await netlink.neighbours.delete(known)
+    const asks = frames.nextSender()
+    const socket = tcpSocket('IPv4', world.host.netns).on('error', () => {})
+    socket.connect({ host: own, port: 1, localAddress: clusterIP })
+    try {
+      return { answers, asks: await asks }
+    } finally {
+      socket.destroy()
+    }
+  }
   const entries = async (set: string): Promise<string[]> => (await netlink.ipsets.get(set))?.entries.toSorted() ?? []
 
   test('servers, addresses and sets are what Services ask for, as they come and go', async () => {
@@ -66,6 +83,7 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
     expect(await entries('KUBE-NODE-PORT-TCP')).toEqual(['30080'])
     expect([await ask('client', clusterIP), await ask('client', clusterIP)].toSorted()).toEqual(['a', 'b'])
     expect(world.told).toEqual([expect.stringContaining('deprecated')])
+    expect(await arp()).toEqual({ answers: [clusterIP, '10.99.3.1'], asks: clusterIP })
 
     putEndpoints(['b'], 'dns', 'UDP')
     await eventually(async () => expect(await weights(dns)).toEqual({ [podIPs.b]: 1 }))
@@ -124,7 +142,7 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
   test('the start takes over what is there, leaves what is excluded; what somebody takes away comes back', async () => {
     putService(nodePort)
     putEndpoints(['a', 'b'])
-    const weighted = { scheduler: 'wrr', excludeCIDRs: ['10.97.0.0/16'], tcpTimeoutSeconds: 1000 }
+    const weighted = { scheduler: 'wrr', strictARP: true, excludeCIDRs: ['10.97.0.0/16'], tcpTimeoutSeconds: 1000 }
     const first = await start({ ipvs: { scheduler: 'mh' } })
     expect(await netlink.ipvs.get(web)).toMatchObject({ scheduler: 'mh', sourcePort: true })
     await first.close()
@@ -147,10 +165,12 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
       expect(await weights(web)).toEqual({ [podIPs.a]: 1, [podIPs.b]: 1 })
       expect(await held()).toEqual(['10.96.0.10/32'])
       expect(await entries('KUBE-CLUSTER-IP')).toEqual(['10.96.0.10,tcp:80'])
-      expect(await world.host.rules()).toMatch(/-A PREROUTING .* -j KUBE-SERVICES/)
+      expect(await world.host.run('iptables-save', '-t', 'nat')).toMatch(/-A PREROUTING .* -j KUBE-SERVICES/)
     }
     await isRight()
     expect(await netlink.ipvs.timeouts()).toMatchObject({ tcpSeconds: 1000, udpSeconds: 300 })
+    // Whoever else has the Service's address, as load balancers have it, is not disturbed.
+    expect(await arp()).toEqual({ answers: ['10.99.3.1'], asks: '10.99.3.1' })
     const foreign = { kind: 'addVirtualServer', server: { ...stray, address: '10.97.0.1' } } as const
     await world.host.run('iptables', '-t', 'nat', '-F')
     await eventually(isRight)
@@ -158,7 +178,20 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
     await netlink.ipvs.change([foreign])
     await netlink.links.delete('kube-ipvs0')
     await eventually(isRight)
-    expect(world.told.filter((line) => line.startsWith('somebody has flushed the rules'))).not.toEqual([])
+    // Nothing is missing, but it is otherwise.
+    await netlink.ipvs.change([
+      { kind: 'addVirtualServer', server: stray },
+      { kind: 'setRealServer', of: web, server: { address: podIPs.a, port: 8080, weight: 0 } },
+      { kind: 'deleteRealServer', of: web, server: { address: podIPs.b, port: 8080 } },
+      { kind: 'addRealServer', of: web, server: { address: '10.99.1.99', port: 8080 } },
+      { kind: 'setVirtualServer', server: { ...web, scheduler: 'rr' } },
+    ])
+    await eventually(isRight)
+    await netlink.ipsets.change([{ set, add: ['10.96.9.9,tcp:1'], delete: ['10.96.0.10,tcp:80'] }])
+    await eventually(isRight)
+    await netlink.addresses.change('kube-ipvs0', { add: ['10.96.9.9/32'], delete: ['10.96.0.10/32'] })
+    await eventually(isRight)
+    expect(world.told.filter((line) => line.startsWith('somebody has flushed or changed the rules'))).not.toEqual([])
     // A new address of the node answers on node ports, too.
     await world.host.run('ip', 'addr', 'add', '192.0.2.77/24', 'dev', 'uplink')
     await eventually(async () => expect(await servers()).toContain('tcp 192.0.2.77 30080'))

@@ -144,7 +144,7 @@ describe.each(['compat', 'fast'] as const)('layout %s', (nftablesLayout) => {
     await start({ syncPeriodMs: 100 })
     await list('flush', 'table', 'ip', 'kube-proxy')
     await eventually(async () => expect(await ask('client', clusterAddress)).toEqual(['a']))
-    expect(world.told).toEqual([expect.stringContaining('somebody has flushed the rules')])
+    expect(world.told).toEqual([expect.stringContaining('somebody has flushed or changed the rules')])
     await world.proxier?.close()
     await start()
     world.told.length = 0

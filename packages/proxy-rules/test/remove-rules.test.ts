@@ -126,10 +126,10 @@ test.skipIf(!(await hasIpvs()))(
     const add = async (): Promise<unknown> => netlink.ipvs.change([{ kind: 'addVirtualServer', server }])
     await add()
     // Without the link they may be of somebody else.
-    await removeOtherModes({ mode: 'nftables', iptables: {} }, silentLogger, netns)
+    await removeOtherModes({ mode: 'nftables', iptables: {} }, silentLogger, { netns })
     expect(await netlink.ipvs.list()).toHaveLength(1)
     await netlink.links.add({ name: 'kube-ipvs0', kind: 'dummy' })
-    await removeOtherModes({ mode: 'nftables', iptables: {} }, silentLogger, netns)
+    await removeOtherModes({ mode: 'nftables', iptables: {} }, silentLogger, { netns })
     expect(await netlink.ipvs.list()).toEqual([])
     expect(await netlink.links.get('kube-ipvs0')).toBeUndefined()
     await add()

@@ -1,10 +1,11 @@
 // A host in a network namespace of its own, with two pods and a client behind it, and programs that run in them.
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { isNamespacePinned, pinNamespaces, unpinNamespace } from '@nodelet/linux'
+import { Worker } from 'node:worker_threads'
+import { isNamespacePinned, openNetlink, pinNamespaces, unpinNamespace } from '@nodelet/linux'
+import type { Netlink } from '@nodelet/linux'
 import { inNetns, runProgram } from '../src/apply/program.ts'
 import type { ProgramResult } from '../src/apply/program.ts'
 import { writeSysctl } from '../src/apply/sysctls.ts'
@@ -45,11 +46,11 @@ export interface SmallHost {
 }
 
 const server = `
-const [name, port] = process.argv.slice(1)
+const { parentPort, workerData: { name, port } } = require('worker_threads')
 require('net').createServer((socket) => socket.on('error', () => {}).end(name)).listen(port, () => {
   const udp = require('dgram').createSocket('udp4')
   udp.on('message', (_, from) => udp.send(name, from.port, from.address))
-  udp.bind(Number(port), () => console.log('ready'))
+  udp.bind(port, () => parentPort.postMessage('ready'))
 })`
 
 const tcpClient = `
@@ -86,7 +87,7 @@ export async function startSmallHost(): Promise<SmallHost> {
   const folder = mkdtempSync(join(tmpdir(), 'nodelet-proxy-'))
   const at = (name: string): string => join(folder, name)
   const pods = Object.keys(podIPs) as Pod[]
-  const servers: { place: Pod | 'host'; child: ChildProcess }[] = []
+  const servers: { place: Pod | 'host'; worker: Worker }[] = []
   const host: SmallHost = {
     netns: at('host'),
     netnsOf: at,
@@ -94,14 +95,14 @@ export async function startSmallHost(): Promise<SmallHost> {
     runIn: async (pod, program, ...args) => must(await runProgram(program, args, { netns: at(pod) }), program, args),
     routeLocalnet: (place) => void writeSysctl('net/ipv4/conf/all/route_localnet', 1, silentLogger, at(place)),
     serve: async (place, port) => {
-      const child = inNetns(at(place), () =>
-        spawn(process.execPath, ['-e', server, place, String(port)], { stdio: 'pipe' }),
-      )
-      servers.push({ place, child })
-      await new Promise((resolve) => child.stdout.once('data', resolve))
+      // A thread is born in the namespace of the one that makes it, and so are its sockets.
+      const options = { eval: true, workerData: { name: place, port } }
+      const worker = inNetns(at(place), () => new Worker(server, options))
+      servers.push({ place, worker })
+      await once(worker, 'message')
     },
     stopServing: (place) => {
-      for (const one of servers) if (one.place === place) one.child.kill('SIGKILL')
+      for (const one of servers) if (one.place === place) void one.worker.terminate()
     },
     ask: async (from, protocol, address, times, sourcePort = 0) => {
       const [, ip = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? []
@@ -120,23 +121,23 @@ export async function startSmallHost(): Promise<SmallHost> {
         .map((line) => line.replace(/ \[\d+:\d+\]$/, ''))
         .join('\n'),
     end: () => {
-      for (const { child } of servers) child.kill('SIGKILL')
+      for (const { worker } of servers) void worker.terminate()
       for (const name of ['host', ...pods]) if (isNamespacePinned(at(name))) unpinNamespace(at(name))
       rmSync(folder, { recursive: true })
     },
   }
   try {
     pinNamespaces({ paths: { net: host.netns } })
-    await host.run('ip', 'link', 'set', 'lo', 'up')
-    await host.run('ip', 'link', 'add', 'uplink', 'type', 'veth', 'peer', 'name', 'far-end')
-    await host.run('ip', 'addr', 'add', `${hostIP}/24`, 'dev', 'uplink')
-    await host.run('ip', 'link', 'set', 'far-end', 'up')
-    await host.run('ip', 'link', 'set', 'uplink', 'up')
-    await host.run('ip', 'route', 'add', 'default', 'via', gatewayIP)
-    await host.run('ip', '-6', 'route', 'add', 'default', 'dev', 'uplink')
+    using net = openNetlink({ netns: host.netns })
+    await net.links.set('lo', { up: true })
+    await net.links.add({ kind: 'veth', name: 'uplink', up: true, peer: { name: 'far-end' } })
+    await net.addresses.add('uplink', `${hostIP}/24`)
+    await net.links.set('far-end', { up: true })
+    await net.routes.add({ destination: '0.0.0.0/0', gateway: gatewayIP })
+    await net.routes.add({ destination: '::/0', link: 'uplink' })
     writeSysctl('net/ipv4/ip_forward', 1, silentLogger, host.netns)
     writeSysctl('net/ipv6/conf/all/forwarding', 1, silentLogger, host.netns)
-    for (const pod of pods) await connectPod(host, at(pod), pod)
+    for (const pod of pods) await connectPod(net, at(pod), pod)
     return host
   } catch (error) {
     host.end()
@@ -144,23 +145,23 @@ export async function startSmallHost(): Promise<SmallHost> {
   }
 }
 
-async function connectPod(host: SmallHost, netns: string, pod: Pod): Promise<void> {
-  const gateway = podIPs[pod].replace(/2$/, '1')
+async function connectPod(host: Netlink, netns: string, name: Pod): Promise<void> {
   pinNamespaces({ paths: { net: netns } })
+  using pod = openNetlink({ netns })
+  const link = `pod-${name}`
   // An address that is still being tested for twins answers nobody.
-  for (const one of [host.netns, netns]) writeSysctl('net/ipv6/conf/default/dad_transmits', 0, silentLogger, one)
-  await host.run('ip', 'link', 'add', `pod-${pod}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns)
-  await host.run('ip', 'addr', 'add', `${gateway}/30`, 'dev', `pod-${pod}`)
-  await host.run('ip', 'link', 'set', `pod-${pod}`, 'up')
-  const inPod = async (...args: string[]): Promise<string> => must(await runProgram('ip', args, { netns }), 'ip', args)
-  await inPod('link', 'set', 'lo', 'up')
-  await inPod('addr', 'add', `${podIPs[pod]}/30`, 'dev', 'eth0')
-  await inPod('link', 'set', 'eth0', 'up')
-  await inPod('route', 'add', 'default', 'via', gateway)
-  const gatewayV6 = podIPv6s[pod].replace(/2$/, '1')
-  await host.run('ip', 'addr', 'add', `${gatewayV6}/64`, 'dev', `pod-${pod}`, 'nodad')
-  await inPod('addr', 'add', `${podIPv6s[pod]}/64`, 'dev', 'eth0', 'nodad')
-  await inPod('-6', 'route', 'add', 'default', 'via', gatewayV6)
+  const flags = { noDad: true } as const
+  await host.links.add({ kind: 'veth', name: link, up: true, peer: { name: 'eth0', netns } })
+  for (const one of ['lo', 'eth0']) await pod.links.set(one, { up: true })
+  for (const [address, prefix, all] of [
+    [podIPs[name], 30, '0.0.0.0/0'],
+    [podIPv6s[name], 64, '::/0'],
+  ] as const) {
+    const gateway = address.replace(/2$/, '1')
+    await host.addresses.add(link, { address: `${gateway}/${prefix}`, flags })
+    await pod.addresses.add('eth0', { address: `${address}/${prefix}`, flags })
+    await pod.routes.add({ destination: all, gateway })
+  }
 }
 
 function must({ code, stdout, stderr }: ProgramResult, program: string, args: readonly string[]): string {

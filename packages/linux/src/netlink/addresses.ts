@@ -60,10 +60,11 @@ export function createAddresses(socket: NetlinkSocket): Addresses {
       void (await socket.ask(deleting(link, await indexOf(socket, link), settings(address)))),
     async change(link, { add = [], delete: gone = [] }) {
       const index = await indexOf(socket, link)
-      const refusals = await socket.askAll([
-        ...gone.map((address) => deleting(link, index, { address })),
-        ...add.map((address) => adding(link, index, { address })),
-      ])
+      function* requests(): Generator<Request> {
+        for (const address of gone) yield deleting(link, index, { address })
+        for (const address of add) yield adding(link, index, { address })
+      }
+      const refusals = await socket.askAll(requests())
       const refusal = refusals.find((error) => error && !['EEXIST', 'EADDRNOTAVAIL'].includes(error.code))
       if (refusal) throw refusal
     },

@@ -70,11 +70,13 @@ export function createIpsets(netns: string | undefined): Ipsets {
       }),
     change: async (changes) => {
       using socket = open()
-      const requests = changes.flatMap(({ set, add = [], delete: gone = [] }) => [
-        ...entryRequests(IPSET_CMD.DEL, 'delete', set, gone),
-        ...entryRequests(IPSET_CMD.ADD, 'add', set, add),
-      ])
-      const refusal = (await socket.askAll(requests)).find((error) => error !== undefined)
+      function* requests(): Generator<Request> {
+        for (const { set, add = [], delete: gone = [] } of changes) {
+          yield* entryRequests(IPSET_CMD.DEL, 'delete', set, gone)
+          yield* entryRequests(IPSET_CMD.ADD, 'add', set, add)
+        }
+      }
+      const refusal = (await socket.askAll(requests())).find((error) => error !== undefined)
       if (refusal) throw refusal
     },
     flush: async (name) => ask(named(IPSET_CMD.FLUSH, 'flush set', name)),
@@ -82,11 +84,16 @@ export function createIpsets(netns: string | undefined): Ipsets {
   }
 }
 
-function entryRequests(type: number, verb: 'add' | 'delete', set: Ipset, entries: readonly string[]): Request[] {
+function* entryRequests(
+  type: number,
+  verb: 'add' | 'delete',
+  set: Ipset,
+  entries: readonly string[],
+): Generator<Request> {
   const call = `${verb} entry ${verb === 'add' ? 'to' : 'from'} set ${set.name}`
-  return Array.from({ length: Math.ceil(entries.length / entriesAtOnce) }, (_, index) => {
-    const some = entries.slice(index * entriesAtOnce, (index + 1) * entriesAtOnce)
-    return {
+  for (let from = 0; from < entries.length; from += entriesAtOnce) {
+    const some = entries.slice(from, from + entriesAtOnce)
+    yield {
       type,
       call,
       path: set.type,
@@ -97,5 +104,5 @@ function entryRequests(type: number, verb: 'add' | 'delete', set: Ipset, entries
         return new LinuxError(ipsetErrorName(errno, set.type), call, path)
       },
     }
-  })
+  }
 }

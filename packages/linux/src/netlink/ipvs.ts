@@ -89,8 +89,13 @@ export function createIpvs(netns: string | undefined): Ipvs {
     list: async () =>
       withSocket(async (socket, type) => {
         const body = encodeGeneric(IPVS_CMD.GET_SERVICE, [])
-        const answers = await socket.dump({ type, call: 'list', path: 'virtual servers', body })
-        return answers.flatMap(({ data }) => decodeVirtualServer(data) ?? [])
+        const servers: VirtualServer[] = []
+        // One by one, as the list may be long; the kernel never says that it has changed meanwhile.
+        await socket.each({ type, call: 'list', path: 'virtual servers', body }, ({ data }) => {
+          const server = decodeVirtualServer(data)
+          if (server) servers.push(server)
+        })
+        return servers
       }),
     get: async (server) =>
       withSocket(async (socket, type) => {
@@ -112,7 +117,7 @@ export function createIpvs(netns: string | undefined): Ipvs {
       }),
     change: async (changes) =>
       withSocket(async (socket, type) => {
-        const refusals = await socket.askAll(changes.map((change) => ({ type, ...requestOf(change) })))
+        const refusals = await socket.askAll(changes.values().map((change) => ({ type, ...requestOf(change) })))
         return changes.flatMap((change, index) => {
           const error = refusals[index]
           return error ? [{ change, error }] : []

@@ -1,4 +1,5 @@
 // A netlink socket of a network namespace: a request in, its answer out.
+import { channel } from 'node:diagnostics_channel'
 import { closeSync } from 'node:fs'
 import { errnoName, LinuxError } from '../errors.ts'
 import { call, callSlowly } from '../libc.ts'
@@ -14,6 +15,15 @@ const SOL_NETLINK = 270
 const options = { NETLINK_CAP_ACK: 10, NETLINK_EXT_ACK: 11, NETLINK_GET_STRICT_CHK: 12 }
 const MSG_TRUNC = 0x20
 const MSG_DONTWAIT = 0x40
+
+/** What the channel `nodelet:linux:netlink` tells of each packet that is sent. */
+export interface NetlinkPacket {
+  /** 0 for routes and links, 12 for netfilter, 16 for generic netlink. */
+  protocol: number
+  bytes: number
+}
+
+const packets = channel('nodelet:linux:netlink')
 
 export const NETLINK_ROUTE = 0
 export const NETLINK_NETFILTER = 12
@@ -51,9 +61,9 @@ export interface NetlinkSocket extends Disposable {
   ask(request: Request): Promise<Message[]>
   /**
    * Many requests that have no answer, few packets for all. The kernel does them in their order and goes on after one that
-   * it refuses. @returns for each request what it was refused with, or undefined @throws LinuxError when asking fails
+   * it refuses. Each is taken when its packet is made: those that are made one by one keep the event loop no longer. @returns for each request what it was refused with, or undefined @throws LinuxError when asking fails
    */
-  askAll(requests: readonly Request[]): Promise<(LinuxError | undefined)[]>
+  askAll(requests: Iterable<Request>): Promise<(LinuxError | undefined)[]>
   /** A whole list, read again when it changed meanwhile. @throws LinuxError; EAGAIN when it never stood still */
   dump(request: Request): Promise<Message[]>
   /** Each of a list that may be long and that changes all the time: it is read once. */
@@ -92,6 +102,10 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
   let last: Promise<unknown> = Promise.resolve()
   let isClosed = false
 
+  const send = async (bytes: Buffer, { call: tried, path }: Pick<Request, 'call' | 'path'>): Promise<void> => {
+    if ((await callSlowly('send', fd, bytes, bytes.length, 0)) < 0) throw new LinuxError('EIO', tried, path)
+    if (packets.hasSubscribers) packets.publish({ protocol, bytes: bytes.length } satisfies NetlinkPacket)
+  }
   const receive = async (path: string, mayWait: boolean): Promise<Message[]> => {
     const flags = MSG_TRUNC | (mayWait ? 0 : MSG_DONTWAIT)
     const size = mayWait
@@ -102,12 +116,12 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
     return unframe(Buffer.from(packet.subarray(0, size)))
   }
   const exchange = async (asked: Request, take: (message: Message) => void): Promise<{ isInterrupted: boolean }> => {
-    const { type, flags = 0, body, call: tried, path } = asked
+    const { type, flags = 0, body, path } = asked
     sequence += 1
     const own = sequence
     const wanted = flags | NLM_F.REQUEST | NLM_F.ACK
     const request = frame({ type, flags: wanted, sequence: own, data: body })
-    if ((await callSlowly('send', fd, request, request.length, 0)) < 0) throw new LinuxError('EIO', tried, path)
+    await send(request, asked)
     let isInterrupted = false
     for (;;) {
       for (const message of await receive(path, slowDumps)) {
@@ -132,9 +146,9 @@ export function openSocket(protocol: number, netns?: string, slowDumps = false):
       const wanted = flags | NLM_F.REQUEST | (first + index === end ? NLM_F.ACK : 0)
       return frame({ type, flags: wanted, sequence: first + index, data: body })
     })
-    const packets = Buffer.concat(frames.flatMap((one) => [one, Buffer.alloc(-one.length & 3)]))
+    const together = Buffer.concat(frames.flatMap((one) => [one, Buffer.alloc(-one.length & 3)]))
     const { call: tried = '', path = '' } = requests[0] ?? {}
-    if ((await callSlowly('send', fd, packets, packets.length, 0)) < 0) throw new LinuxError('EIO', tried, path)
+    await send(together, { call: tried, path })
     for (;;) {
       for (const message of await receive(path, slowDumps)) {
         const request = requests[message.sequence - first]
@@ -197,7 +211,7 @@ function refusalOf(request: Request, answer: Message): LinuxError | undefined {
 }
 
 /** Requests in their order, as many at once as go into a packet. */
-function* packetsOf(requests: readonly Request[]): Generator<Request[]> {
+function* packetsOf(requests: Iterable<Request>): Generator<Request[]> {
   let some: Request[] = []
   let bytes = 0
   for (const request of requests) {

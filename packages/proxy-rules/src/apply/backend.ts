@@ -24,7 +24,7 @@ export interface RuleBackend {
   prepareCounters?(): Promise<void>
   /** Whether all rules are to be loaded again each hour, though nothing speaks for it. */
   isRenewed(graph: ServiceGraph): boolean
-  /** Whether somebody has removed the rules. */
+  /** Whether somebody has removed the rules, or has changed them where that is looked for. */
   wasFlushed(): Promise<boolean>
   /** Whether the node has changed so that other rules are right for it; default: it is for others to tell. */
   isOutdated?(facts: NodeFacts): boolean

@@ -27,13 +27,6 @@ export interface IptablesBackendOptions {
   counted?(this: void, counts: readonly TableCount[]): void
 }
 
-/** The chain that is shared with the kubelet is there in any case; where it is already, what is in it stays. */
-function withFirewallChain(filter: TableLoad, saved: SavedTables): TableLoad {
-  const { chains } = filter
-  const isThere = chains.includes(firewallChain) || (saved.get('filter')?.chains.has(firewallChain) ?? false)
-  return isThere ? filter : { ...filter, chains: [...chains, firewallChain] }
-}
-
 export function createIptablesBackend(
   iptables: Iptables,
   { netns, most = chainsAtOnce[iptables.variant], counted = () => {} }: IptablesBackendOptions = {},

@@ -13,6 +13,8 @@ export interface OpenIptablesOptions {
   netns?: string | undefined
   /** Default: as {@link variantsInOrder} says. */
   variant?: IptablesVariant | undefined
+  /** Default: looks anew. */
+  find?: FindTools | undefined
   log?: Logger
 }
 
@@ -20,14 +22,27 @@ interface FoundTool extends IptablesTool {
   isUsual: boolean
 }
 
+/** Tells what is installed for a family, whether it works or not. @throws Error when there is nothing */
+export type FindTools = (family: IPFamily) => Promise<FoundTool[]>
+
+/** Looks once for each family: three programs have to say what they are. What was not there is looked for again. */
+export function createToolFinder(netns?: string): FindTools {
+  const known = new Map<IPFamily, FoundTool[]>()
+  return async (family) => {
+    const tools = known.get(family) ?? (await findTools(family, netns))
+    known.set(family, tools)
+    return tools
+  }
+}
+
 const oldest = [1, 6, 2]
 
 /** @throws Error when the programs are not there or too old, or the kernel has no such tables */
 export async function openIptables(
   family: IPFamily,
-  { netns, variant, log = silentLogger }: OpenIptablesOptions = {},
+  { netns, variant, find = createToolFinder(netns), log = silentLogger }: OpenIptablesOptions = {},
 ): Promise<Iptables> {
-  const tools = await findTools(family, netns)
+  const tools = await find(family)
   const wanted = variant ? tools.filter((tool) => tool.variant === variant) : await toolsInOrder(tools, netns)
   if (wanted.length === 0) throw new Error(`there is no ${baseName(family)}-${variant}: install it, or use the other`)
   let failure: unknown
@@ -46,8 +61,11 @@ export async function openIptables(
 }
 
 /** Of every variant that is installed, whether it works or not. @throws Error when there is none */
-export async function openAllIptables(family: IPFamily, netns?: string): Promise<Iptables[]> {
-  return (await findTools(family, netns)).map((tool) => createIptables(tool, netns))
+export async function openAllIptables(
+  family: IPFamily,
+  { netns, find = createToolFinder(netns) }: Pick<OpenIptablesOptions, 'netns' | 'find'> = {},
+): Promise<Iptables[]> {
+  return (await find(family)).map((tool) => createIptables(tool, netns))
 }
 
 const baseName = (family: IPFamily): string => (family === 'IPv4' ? 'iptables' : 'ip6tables')

@@ -14,8 +14,8 @@ import { cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { removeIpvsOf } from './ipvs-cleanup.ts'
 import { isWhole } from './ipvs-look.ts'
-import { kernelServer, planServers, planSets, serverKey, setChanges } from './ipvs-plan.ts'
-import type { HeldServer, ServerPlan, SetPlan } from './ipvs-plan.ts'
+import { kernelServer, planServersInTurn, planSetsInTurn, serverKey, setChanges } from './ipvs-plan.ts'
+import type { HeldServer, ServerPair, ServerPlan, SetPlan } from './ipvs-plan.ts'
 import { dummyAddresses, ensureDummy, heldServers, withPrefix } from './ipvs-state.ts'
 import { changeServers, createTermination } from './ipvs-termination.ts'
 import { ipvsJumps, withMissingJumps } from './jumps.ts'
@@ -99,9 +99,11 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
     const wanted = virtualServers.flatMap(({ after }) => after ?? [])
     const present = new Set(await dummyAddresses(netlink, family))
     const bound = new Set(asked.added.map((address) => withPrefix(address, family)))
+    const held = await heldServers(netlink, family, netns)
+    const sets = await ipsets.list()
     await perform({
-      sets: planSets(program.sets, family, entries.added, await ipsets.list()),
-      servers: planServers(pairsOf(await heldServers(netlink, family), wanted, program.excluded)),
+      sets: await inSlices(planSetsInTurn(program.sets, family, entries.added, sets)),
+      servers: await inSlices(planServersInTurn(pairsOf(held, wanted, program.excluded))),
       addresses: { added: [...bound.difference(present)], removed: [...present.difference(bound)] },
       glue: program.glue,
     })
@@ -111,10 +113,11 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
     committed = undefined
     const { virtualServers, addresses: asked, entries, glue } = await inSlices(ledger.updateInTurn(program))
     const changes = virtualServers.filter(({ before, after }) => after || !isOthers(before?.address, program.excluded))
+    const pairs = changes.map(({ before, after }): ServerPair => [before && heldAfter(before), after])
     const bind = (address: string): string => withPrefix(address, family)
     await perform({
       sets: { missing: [], changes: setChanges(program.sets, family, entries) },
-      servers: planServers(changes.map(({ before, after }) => [before && heldAfter(before), after])),
+      servers: await inSlices(planServersInTurn(pairs)),
       addresses: { added: asked.added.map(bind), removed: asked.removed.map(bind) },
       glue,
     })
@@ -138,7 +141,13 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
         else await loadAll(program)
       }),
     wasFlushed: () =>
-      inTurn(async () => committed !== undefined && !(await isWhole(committed.program, netlink, iptables))),
+      inTurn(async () => {
+        if (!committed) return false
+        const { excluded } = committed.program
+        const isKept = (address: string): boolean => isOthers(address, excluded)
+        const loaded = { ...committed, leavingOf: termination.of, isOthers: isKept }
+        return !(await isWhole(loaded, { netlink, iptables, netns }))
+      }),
     isOutdated: (facts) =>
       committed !== undefined && committed.program.style !== ipvsStyleText(facts, family, settings),
     cleanUp: () =>
@@ -166,16 +175,16 @@ const isOthers = (text: string | undefined, excluded: readonly Cidr[]): boolean 
 }
 
 /** What is held and what is wanted of each; excluded ones that are not wanted are left alone. */
-function pairsOf(
+function* pairsOf(
   held: readonly HeldServer[],
   wanted: readonly VirtualServer[],
   excluded: readonly Cidr[],
-): (readonly [HeldServer | undefined, VirtualServer | undefined])[] {
-  const present = new Map(held.map((one) => [serverKey(one.server), one]))
-  const keys = new Set(wanted.map((server) => serverKey(kernelServer(server))))
-  const gone = held.filter(({ server }) => !keys.has(serverKey(server)) && !isOthers(server.address, excluded))
-  return [
-    ...wanted.map((server) => [present.get(serverKey(kernelServer(server))), server] as const),
-    ...gone.map((one) => [one, undefined] as const),
-  ]
+): Generator<ServerPair> {
+  const left = new Map(held.map((one) => [serverKey(one.server), one]))
+  for (const server of wanted) {
+    const key = serverKey(kernelServer(server))
+    yield [left.get(key), server]
+    left.delete(key)
+  }
+  for (const one of left.values()) if (!isOthers(one.server.address, excluded)) yield [one, undefined]
 }

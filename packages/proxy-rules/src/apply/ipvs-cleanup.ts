@@ -4,7 +4,7 @@ import { dummyDevice } from '../ipvs/program.ts'
 import { ipSets } from '../ipvs/sets.ts'
 import type { IPFamily } from '../net/address.ts'
 import { changeServers } from './ipvs-termination.ts'
-import { dummyAddresses, heldServers } from './ipvs-state.ts'
+import { dummyAddresses, isOf } from './ipvs-state.ts'
 
 const families: readonly IPFamily[] = ['IPv4', 'IPv6']
 
@@ -22,10 +22,10 @@ export async function removeIpvsOf(
 ): Promise<void> {
   const { ipvs, ipsets, addresses, links } = netlink
   if (await ipvs.version()) {
-    const own = (await heldServers(netlink, family)).filter(({ server }) => !isOthers(server.address))
+    const own = (await ipvs.list()).filter(isOf(family)).filter(({ address }) => !isOthers(address))
     await changeServers(
       ipvs,
-      own.map(({ server }) => ({ kind: 'deleteVirtualServer', server })),
+      own.map((server) => ({ kind: 'deleteVirtualServer', server })),
     )
   }
   for (const { name } of ipSets(family)) await ipsets.destroy(name)

@@ -15,11 +15,15 @@ import type { IpvsDifference } from '../ipvs/ledger.ts'
 import { virtualServerFlags, type IpSet, type SetEntry, type VirtualServer } from '../ipvs/program.ts'
 import { entryText } from '../ipvs/sets.ts'
 import type { IPFamily } from '../net/address.ts'
+import { eachInTurn, finish, type Steps } from '../slices.ts'
+
+/** A real server as the kernel has it. */
+export type HeldReal = RealServerKey & Pick<RealServer, 'weight'>
 
 /** A virtual server as the kernel has it. */
 export interface HeldServer {
   server: KernelServer
-  realServers: readonly (RealServerKey & Pick<RealServer, 'weight'>)[]
+  realServers: readonly HeldReal[]
 }
 
 /** A real server that gets no new connections and is to go. */
@@ -61,32 +65,23 @@ export function kernelServer({
   }
 }
 
-const settingsText = ({
-  scheduler,
-  persistent,
-  onePacket,
-  fallback,
-  sourcePort,
-  schedulerFlag3,
-}: KernelServer): string =>
-  JSON.stringify([
-    scheduler,
-    persistent?.seconds,
-    persistent?.prefixLength,
-    onePacket,
-    fallback,
-    sourcePort,
-    schedulerFlag3,
-  ])
+/** Whether they differ in nothing but their key. */
+export const isSameSettings = (a: KernelServer, b: KernelServer): boolean =>
+  a.scheduler === b.scheduler &&
+  a.persistent?.seconds === b.persistent?.seconds &&
+  a.persistent?.prefixLength === b.persistent?.prefixLength &&
+  (['onePacket', 'fallback', 'sourcePort', 'schedulerFlag3'] as const).every((flag) => a[flag] === b[flag])
 
-/** For each virtual server what is held and what is wanted of it. */
-export function planServers(
-  pairs: readonly (readonly [held: HeldServer | undefined, wanted: VirtualServer | undefined])[],
-): ServerPlan {
+/** What is held and what is wanted of a virtual server. */
+export type ServerPair = readonly [held: HeldServer | undefined, wanted: VirtualServer | undefined]
+
+/** To be done in slices. */
+export function* planServersInTurn(pairs: Iterable<ServerPair>): Steps<ServerPlan> {
   const plan: ServerPlan = { additions: [], deletions: [], leaving: [], staying: [] }
   for (const [held, wanted] of pairs) {
     if (wanted) planServer(plan, held, wanted)
     else if (held) plan.deletions.push({ kind: 'deleteVirtualServer', server: held.server })
+    yield
   }
   return plan
 }
@@ -94,7 +89,7 @@ export function planServers(
 function planServer({ additions, leaving, staying }: ServerPlan, held: HeldServer | undefined, wanted: VirtualServer) {
   const of = kernelServer(wanted)
   if (!held) additions.push({ kind: 'addVirtualServer', server: of })
-  else if (settingsText(held.server) !== settingsText(of)) additions.push({ kind: 'setVirtualServer', server: of })
+  else if (!isSameSettings(held.server, of)) additions.push({ kind: 'setVirtualServer', server: of })
   const present = new Map(held?.realServers.map((server) => [realKey(server), server]))
   for (const { address, port, weight } of wanted.realServers) {
     const server: NewRealServer = { address, port, weight }
@@ -119,17 +114,17 @@ export interface SetPlan {
 }
 
 /**
- * From the sets that are there to exactly these entries.
+ * From the sets that are there to exactly these entries. To be done in slices.
  *
  * @throws Error for a set of the name that is of another type
  */
-export function planSets(
+export function* planSetsInTurn(
   sets: readonly IpSet[],
   family: IPFamily,
-  entries: readonly SetEntry[],
+  entries: Iterable<SetEntry>,
   listed: readonly ListedIpset[],
-): SetPlan {
-  const wanted = entryTexts(entries)
+): Steps<SetPlan> {
+  const wanted = yield* entryTextsInTurn(entries)
   const plan: SetPlan = { missing: [], changes: [] }
   for (const one of sets) {
     const set = kernelSet(one, family)
@@ -137,8 +132,15 @@ export function planSets(
     if (!present) plan.missing.push(set)
     else if (present.type !== set.type || present.family !== set.family)
       throw new Error(`the set ${set.name} is a ${present.type} for IPv${present.family}: destroy it`)
-    const texts = new Set(wanted.get(set.name)?.map((text) => canonicalEntry(set.type, text)))
+    const texts = new Set<string>()
+    // Ranges are read back without what their length leaves out.
+    const isRange = set.type === 'hash:ip,port,net'
+    yield* eachInTurn(
+      wanted.get(set.name) ?? [],
+      (text) => void texts.add(isRange ? canonicalEntry(set.type, text) : text),
+    )
     const held = new Set(present?.entries)
+    yield
     plan.changes.push({ set, add: [...texts.difference(held)], delete: [...held.difference(texts)] })
   }
   return plan
@@ -150,7 +152,7 @@ export function setChanges(
   family: IPFamily,
   { added, removed }: IpvsDifference['entries'],
 ): IpsetChange[] {
-  const [comes, goes] = [entryTexts(added), entryTexts(removed)]
+  const [comes, goes] = [finish(entryTextsInTurn(added)), finish(entryTextsInTurn(removed))]
   return sets
     .filter(({ name }) => comes.has(name) || goes.has(name))
     .map((one) => {
@@ -158,12 +160,12 @@ export function setChanges(
     })
 }
 
-function entryTexts(entries: readonly SetEntry[]): Map<string, string[]> {
+function* entryTextsInTurn(entries: Iterable<SetEntry>): Steps<Map<string, string[]>> {
   const texts = new Map<string, string[]>()
-  for (const entry of entries) {
+  yield* eachInTurn(entries, (entry) => {
     const known = texts.get(entry.set)
     if (known) known.push(entryText(entry))
     else texts.set(entry.set, [entryText(entry)])
-  }
+  })
   return texts
 }

@@ -2,7 +2,8 @@
 import { addressFamily, LinuxError, type Netlink } from '@nodelet/linux'
 import { dummyDevice } from '../ipvs/program.ts'
 import type { IPFamily } from '../net/address.ts'
-import type { HeldServer } from './ipvs-plan.ts'
+import { serverKey, type HeldServer } from './ipvs-plan.ts'
+import { readRealServers } from './ipvs-table.ts'
 
 const number = { IPv4: 4, IPv6: 6 } as const
 const hostBits = { IPv4: 32, IPv6: 128 } as const
@@ -28,9 +29,18 @@ export async function dummyAddresses({ links, addresses }: Netlink, family: IPFa
   return found.filter(({ scope }) => scope !== 'link').map(({ address }) => address)
 }
 
+export const isOf =
+  (family: IPFamily) =>
+  ({ address }: { address: string }): boolean =>
+    addressFamily(address) === number[family]
+
 /** All virtual servers of the family, with their real servers. */
-export async function heldServers({ ipvs }: Netlink, family: IPFamily): Promise<HeldServer[]> {
-  const servers = (await ipvs.list()).filter(({ address }) => addressFamily(address) === number[family])
-  const real = await ipvs.realServers(servers)
-  return servers.map((server, index) => ({ server, realServers: real[index] ?? [] }))
+export async function heldServers(
+  { ipvs }: Netlink,
+  family: IPFamily,
+  netns: string | undefined,
+): Promise<HeldServer[]> {
+  const servers = (await ipvs.list()).filter(isOf(family))
+  const table = await readRealServers(netns)
+  return servers.map((server) => ({ server, realServers: table.get(serverKey(server)) ?? [] }))
 }

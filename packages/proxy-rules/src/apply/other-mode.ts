@@ -3,7 +3,7 @@ import type { Logger } from '../log.ts'
 import type { ProxyMode } from '../mode.ts'
 import type { IPFamily } from '../net/address.ts'
 import { cleanUp, removeLeftovers } from './cleanup.ts'
-import { openAllIptables } from './iptables-tools.ts'
+import { openAllIptables, type OpenIptablesOptions } from './iptables-tools.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
 import { removeTable } from './nft.ts'
 import { removePacketCounters } from './packet-counters.ts'
@@ -19,7 +19,11 @@ export interface Kept {
 const families: readonly IPFamily[] = ['IPv4', 'IPv6']
 
 /** Removes the rest, for both families. Where a tool is not there, or its tables are not, nothing can be left. */
-export async function removeOtherModes({ mode, iptables: kept }: Kept, log: Logger, netns?: string): Promise<void> {
+export async function removeOtherModes(
+  { mode, iptables: kept }: Kept,
+  log: Logger,
+  { netns, find }: Pick<OpenIptablesOptions, 'netns' | 'find'> = {},
+): Promise<void> {
   const tryTo = async (family: IPFamily, work: () => Promise<void>): Promise<void> => {
     try {
       await work()
@@ -30,7 +34,7 @@ export async function removeOtherModes({ mode, iptables: kept }: Kept, log: Logg
   for (const family of families) {
     if (mode !== 'nftables') await tryTo(family, async () => removeTable(family, netns))
     await tryTo(family, async () => {
-      for (const iptables of await openAllIptables(family, netns)) {
+      for (const iptables of await openAllIptables(family, { netns, find })) {
         const isKept = mode !== 'nftables' && iptables.variant === kept[family]
         await tryTo(family, async () => (isKept ? removeLeftovers(iptables, mode) : cleanUp(iptables)))
       }

@@ -22,6 +22,8 @@ export interface Change<T> {
 export interface Claims<T> {
   /** What becomes of each thing that the changes are about, also when it stays what it was. To be done in slices. */
   updateInTurn(changes: readonly ClaimChange<T>[]): Steps<Change<T>[]>
+  /** All that there is, as those that prevail ask for it. */
+  all(): Iterable<T>
 }
 
 interface Claim<T> {
@@ -38,6 +40,12 @@ const winner = <T>(claims: readonly Claim<T>[] = []): T | undefined =>
 export function createClaims<T>(idOf: (item: T) => string): Claims<T> {
   const claims = new Map<string, readonly Claim<T>[]>()
   return {
+    *all() {
+      for (const own of claims.values()) {
+        const item = winner(own)
+        if (item !== undefined) yield item
+      }
+    },
     *updateInTurn(changes) {
       const touched = new Map<string, T | undefined>()
       const touch = (item: T): string => {

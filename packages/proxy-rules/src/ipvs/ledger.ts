@@ -29,6 +29,8 @@ export interface IpvsLedger {
   update(next: IpvsProgram): IpvsDifference
   /** The same, to be done in slices. One that is not done to its end leaves the ledger useless. */
   updateInTurn(next: IpvsProgram): Steps<IpvsDifference>
+  /** All that the kernel has after the differences so far. */
+  all(): { virtualServers: Iterable<VirtualServer>; addresses: Iterable<string>; entries: Iterable<SetEntry> }
 }
 
 const nothing: Pick<IpvsPart, 'virtualServers' | 'addresses' | 'entries'> = {
@@ -56,7 +58,11 @@ export function createIpvsLedger(): IpvsLedger {
     current = next
     return difference
   }
-  return { update: (next) => finish(updateInTurn(next)), updateInTurn }
+  return {
+    update: (next) => finish(updateInTurn(next)),
+    updateInTurn,
+    all: () => ({ virtualServers: virtualServers.all(), addresses: addresses.all(), entries: entries.all() }),
+  }
 }
 
 const isSame = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b)

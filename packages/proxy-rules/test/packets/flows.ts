@@ -26,6 +26,11 @@ export async function flowsIn({ netns }: World): Promise<Map<string, Flow>> {
   )
 }
 
+export async function forgetFlows({ netns }: World): Promise<void> {
+  using netlink = openNetlink({ netns })
+  for (const family of [4, 6] as const) await netlink.conntrack.delete({ family })
+}
+
 /**
  * What connection tracking says that happened; what never got through is not in it.
  *

@@ -9,6 +9,7 @@ import { prepareIpvs } from '../../src/apply/ipvs-kernel.ts'
 import { openNft } from '../../src/apply/nft.ts'
 import { createNftablesBackend } from '../../src/apply/nftables-backend.ts'
 import { silentLogger } from '../../src/log.ts'
+import type { Setting } from './row.ts'
 
 export interface Mode {
   name: string
@@ -19,6 +20,8 @@ export interface Mode {
   takesTurns?: true
   /** What its proxy makes of an empty configuration. */
   facts: Pick<NodeFacts, 'localhostNodePorts' | 'nodePortAddresses'>
+  /** What all rows may have at once, for it does not look at it. */
+  always?: Pick<Setting, 'serviceCIDRs'>
   open(family: IPFamily, netns: string): Promise<RuleBackend>
   /** What the tracer says of a packet; undefined when there is no tracer for this mode. */
   tracer(graph: ServiceGraph, facts: NodeFacts): ((packet: Packet) => Trace[]) | undefined
@@ -51,13 +54,12 @@ const ipvs: Mode = {
   name: 'ipvs',
   proxyMode: 'ipvs',
   takesTurns: true,
-  // The guest is slow.
-  families: ['IPv4'],
+  always: { serviceCIDRs: ['10.96.0.0/16', 'fd96::/112'] },
   facts: { localhostNodePorts: false, nodePortAddresses: [] },
   open: async (family, netns) => {
     await prepareIpvs('rr', {}, silentLogger, netns)
     return createIpvsBackend({
-      iptables: await openIptables(family, { netns }),
+      iptables: await openIptables(family, { netns, variant: 'legacy' }),
       settings: {},
       netns,
       log: silentLogger,

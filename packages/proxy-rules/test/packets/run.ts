@@ -10,7 +10,7 @@ import { silentLogger } from '../../src/log.ts'
 import { createProxyMetrics } from '../../src/metrics/proxy-metrics.ts'
 import { parseAddress } from '../../src/net/address.ts'
 import { nodePortAddresses } from '../../src/node/node-port-addresses.ts'
-import { flowKey, flowsIn, outcomeOf } from './flows.ts'
+import { flowKey, flowsIn, forgetFlows, outcomeOf } from './flows.ts'
 import type { Answer, Probe } from './messages.ts'
 import type { Mode } from './mode.ts'
 import { crowd, families, places, site, vip, type Room } from './places.ts'
@@ -74,15 +74,16 @@ export const holdsIn = ({ notIn = {} }: Row, mode: string): boolean =>
 export async function runRows(world: World, mode: Mode, rows: readonly Row[]): Promise<Results> {
   const results: Results = new Map()
   const numbered = rows.map((row, index) => ({ row, number: index + 1 })).filter(({ row }) => holdsIn(row, mode.name))
-  const groups = Map.groupBy(numbered, ({ row }) => JSON.stringify(row.setting ?? {}))
+  const groups = Map.groupBy(numbered, ({ row }) => JSON.stringify(settingIn(mode, row)))
   const own = familiesOf(mode)
   for (const family of own)
     await world.run(family === 'IPv4' ? 'iptables' : 'ip6tables', ...markRule(places.marked.address[family]))
   const backends = await Promise.all(own.map((family) => mode.open(family, world.netns)))
   const ports = { next: 10_000 }
-  for (const group of groups.values()) {
+  for (const [text, group] of groups) {
     try {
-      await runGroup({ world, mode, backends, ports, setting: group[0]?.row.setting ?? {} }, group, results)
+      const setting = JSON.parse(text) as WholeSetting
+      await runGroup({ world, mode, backends, ports, setting }, group, results)
     } catch (error) {
       for (const { row } of group) results.set(row, error as Error)
     }
@@ -92,6 +93,15 @@ export async function runRows(world: World, mode: Mode, rows: readonly Row[]): P
     await backend.close?.()
   }
   return results
+}
+
+/** A setting of a group, with what rows do not name. */
+type WholeSetting = Omit<Setting, 'facts' | 'ownsVIP'> & { facts: Omit<NodeFacts, 'interfaces'> }
+
+/** What rows of one load have in common: what a row names is often what the mode has anyway, or does not look at. */
+function settingIn(mode: Mode, { setting = {} }: Row): WholeSetting {
+  const { facts, ownsVIP: _, ...rest } = setting
+  return { ...mode.always, ...rest, facts: { ...usual, ...mode.facts, ...facts } }
 }
 
 const familiesOf = (mode: Mode): readonly IPFamily[] => mode.families ?? families
@@ -114,7 +124,7 @@ interface Context {
   mode: Mode
   backends: readonly Awaited<ReturnType<Mode['open']>>[]
   ports: { next: number }
-  setting: Setting
+  setting: WholeSetting
 }
 
 interface Numbered {
@@ -124,7 +134,7 @@ interface Numbered {
 
 async function runGroup(context: Context, group: readonly Numbered[], results: Results): Promise<void> {
   const { world, mode, backends, setting } = context
-  const facts = { ...usual, ...mode.facts, ...setting.facts }
+  const { facts } = setting
   const metrics = createProxyMetrics(mode.proxyMode, () => [])
   const proxiers = backends.map((backend) =>
     createFamilyProxier({ backend, facts, netns: world.netns, metrics, log: silentLogger }),
@@ -138,8 +148,8 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
     log: silentLogger,
   })
   const memory = new Map<string, string>()
-  await world.run('conntrack', '-F')
-  await prepare(world, group, setting, facts, true)
+  await forgetFlows(world)
+  await prepare(world, group, setting, true)
   try {
     const count = Math.max(...group.map(({ row }) => stepsOf(row).length))
     for (let index = 0; index < count; index += 1) {
@@ -148,13 +158,13 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
         const step = stepsOf(row)[index]
         return step ? [{ row, number, step }] : []
       })
-      if (now.some(({ step }) => step.forgets)) await world.run('conntrack', '-F')
+      if (now.some(({ step }) => step.forgets)) await forgetFlows(world)
       await sleep(Math.max(0, ...now.map(({ step }) => step.pauseMs ?? 0)))
       await tryStep({ ...context, proxiers, memory }, now, results)
     }
   } finally {
     await health.close()
-    await prepare(world, group, setting, facts, false)
+    await prepare(world, group, setting, false)
   }
 }
 
@@ -162,8 +172,7 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
 async function prepare(
   world: World,
   group: readonly Numbered[],
-  { policy, ownsVIP, routesLocalnet, isStrict }: Setting,
-  facts: Omit<NodeFacts, 'interfaces'>,
+  { policy, facts, routesLocalnet, isStrict }: WholeSetting,
   isBegin: boolean,
 ): Promise<void> {
   const { localhost } = nodePortAddresses({ ...facts, interfaces: {} }, 'IPv4')
@@ -173,8 +182,7 @@ async function prepare(
   if (isStrict) world.setSysctl('net/netfilter/nf_conntrack_tcp_loose', isBegin ? 0 : 1)
   if (policy)
     for (const chain of ['INPUT', 'FORWARD']) await world.run('iptables', '-P', chain, isBegin ? policy : 'ACCEPT')
-  if (!ownsVIP) return
-  for (const { number } of group)
+  for (const { number } of group.filter(({ row }) => row.setting?.ownsVIP))
     for (const family of families)
       await world.setAddress(isBegin ? 'add' : 'delete', 'lo', `${vip(number)[family]}/${family === 'IPv4' ? 32 : 128}`)
 }
@@ -199,7 +207,7 @@ async function load(
   health: HealthServers,
   group: readonly Numbered[],
   index: number,
-  { zone = 'z1', serviceCIDRs = [], others }: Setting,
+  { zone = 'z1', serviceCIDRs = [], others }: WholeSetting,
 ): Promise<void> {
   const changes = new Map<string, ServiceObjects>()
   for (const { row, number } of group) {
