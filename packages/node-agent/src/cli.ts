@@ -92,7 +92,10 @@ const withNode = (command: Command): Command =>
     .option('--service-cidr <cidr>', 'addresses of Services (default: 10.96.0.0/16)')
     .addOption(new Option('--proxy-mode <mode>', 'default: iptables').choices(['iptables', 'ipvs', 'nftables']))
     .option('--manifests <folder>', 'static pods (default: manifests below the root)')
-    .option('--root-dir <folder>', "the kubelet's own: /var/lib/kubelet for drivers that name it (default: kubelet below the root)")
+    .option(
+      '--root-dir <folder>',
+      "the kubelet's own: /var/lib/kubelet for drivers that name it (default: kubelet below the root)",
+    )
     .option('--kubelet-config <file>', 'KubeletConfiguration, YAML or JSON')
     .option('--proxy-config <file>', 'KubeProxyConfiguration, YAML or JSON')
     .option('--down', 'remove all pods at the end; without it containers keep running')

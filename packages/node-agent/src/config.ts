@@ -168,13 +168,18 @@ export function parseConfig(input: unknown, source: string): NodeConfig {
     )
   }
   const { root, run, kubeletDir } = config
-  const around = kubeletDir && [root, run].find((folder) => `${folder}/`.startsWith(`${kubeletDir.replace(/\/+$/, '')}/`))
+  const around =
+    kubeletDir && [root, run].find((folder) => `${folder}/`.startsWith(`${kubeletDir.replace(/\/+$/, '')}/`))
   if (around) {
-    throw new ConfigError(`${source}: kubeletDir: ${kubeletDir} has the node's folder ${around} in it: name another one`)
+    throw new ConfigError(
+      `${source}: kubeletDir: ${kubeletDir} has the node's folder ${around} in it: name another one`,
+    )
   }
   const within = kubeletDir && [root, run].find((folder) => `${kubeletDir}/`.startsWith(`${folder}/`))
   if (within) {
-    throw new ConfigError(`${source}: kubeletDir: ${kubeletDir} is in the node's folder ${within}: name one outside, or none`)
+    throw new ConfigError(
+      `${source}: kubeletDir: ${kubeletDir} is in the node's folder ${within}: name one outside, or none`,
+    )
   }
   if (config.bootstrapKubeconfig && !config.kubeconfig) {
     throw new ConfigError(`${source}: bootstrapKubeconfig: give a kubeconfig too: it says where the node keeps its own`)

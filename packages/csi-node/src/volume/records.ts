@@ -71,7 +71,8 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
   for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
     for (const specName of await foldersIn(join(rootDir, 'pods', podUid, 'volumes', csiFolder))) {
       const data = await readVolumeData(publishPaths(rootDir, podUid, specName).data)
-      if (data) publications.set(publicationKey(podUid, specNameOf(data, specName)), publicationOf(data, podUid, specName))
+      if (data)
+        publications.set(publicationKey(podUid, specNameOf(data, specName)), publicationOf(data, podUid, specName))
       else lost.push({ podUid, specName })
     }
   }

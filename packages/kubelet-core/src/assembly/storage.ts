@@ -105,7 +105,8 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     exhausted: (driver) => allocatable?.exhausted(driver),
     clock,
   })
-  const keeper = client && createCsiNodeKeeper({ client, nodeName, ready: nodeTells, failed: options.failed, clock, log })
+  const keeper =
+    client && createCsiNodeKeeper({ client, nodeName, ready: nodeTells, failed: options.failed, clock, log })
   const allocatable = client && keeper && createAllocatable({ client, drivers, keeper, clock, log })
   const plugins = csiPlugins({
     drivers,

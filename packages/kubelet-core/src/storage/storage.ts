@@ -116,7 +116,9 @@ export async function setUpCsi(
       if (cause instanceof NotAttachedError) throw cause
       throw waitError(name, volume, cause)
     })
-  const publishContext = needsAttach(volume, driver) ? await time('verify_controller_attached_volume', wait()) : undefined
+  const publishContext = needsAttach(volume, driver)
+    ? await time('verify_controller_attached_volume', wait())
+    : undefined
   const setUp = csi.setUp(volume, csiPod(pod), { settings, publishContext }, signal)
   const path = await time(isBlock ? 'map_volume' : 'volume_mount', setUp)
   if (first && isBlock) {

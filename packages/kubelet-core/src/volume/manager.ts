@@ -237,8 +237,7 @@ function volumeError({ storage }: Context, entry: Entry, { name }: VolumePlan, c
   if (cause instanceof NotAttachedError) {
     const awaited = storage?.attachments.awaited(entry.pod.metadata?.uid ?? '') ?? []
     const others = entry.plans.filter(
-      (plan) =>
-        plan.kind === 'csi' && awaited.includes(uniqueVolumeName(plan.volume.driver, plan.volume.volumeHandle)),
+      (plan) => plan.kind === 'csi' && awaited.includes(uniqueVolumeName(plan.volume.driver, plan.volume.volumeHandle)),
     )
     const unattached = [...new Set([name, ...others.map((plan) => plan.name)])]
     return unableError({ unmounted: lacking(entry.pod, entry), unattached }, cause.message)

@@ -243,7 +243,11 @@ function planHostPath(name: string, { path, type = '' }: NonNullable<Volume['hos
 /** Of a cloud provider, inline in a pod. */
 function planTranslated(name: string, volume: PersistentVolume): CsiPlan {
   const csi = volume.spec?.csi ?? { driver: '', volumeHandle: '' }
-  return { kind: 'csi', name, volume: { ...boundCsiVolume(csi, { volume, readOnly: csi.readOnly ?? false }), migrated: true } }
+  return {
+    kind: 'csi',
+    name,
+    volume: { ...boundCsiVolume(csi, { volume, readOnly: csi.readOnly ?? false }), migrated: true },
+  }
 }
 
 /** @throws Error naming a source that is not supported, or cannot be translated */
@@ -254,7 +258,12 @@ function planBound(name: string, given: BoundVolume): VolumePlan {
   const { csi, local, nfs, hostPath, ...rest } = volume.spec ?? {}
   const specName = volume.metadata?.name ?? ''
   if (csi) {
-    return { kind: 'csi', name, volume: { ...boundCsiVolume(csi, bound), ...(translated && { migrated: true }) }, bound }
+    return {
+      kind: 'csi',
+      name,
+      volume: { ...boundCsiVolume(csi, bound), ...(translated && { migrated: true }) },
+      bound,
+    }
   }
   const mountOptions = mountOptionsOf(volume)
   if (nfs) {

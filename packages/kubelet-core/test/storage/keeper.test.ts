@@ -245,7 +245,13 @@ test('a driver that the API server cannot be told of is not used', async () => {
     kept.start()
     const drivers = createCsiDrivers()
     const came: string[] = []
-    const plugins = csiPlugins({ drivers, keeper: kept, came: (name) => came.push(name), gone: (name) => came.push(`-${name}`), log })
+    const plugins = csiPlugins({
+      drivers,
+      keeper: kept,
+      came: (name) => came.push(name),
+      gone: (name) => came.push(`-${name}`),
+      log,
+    })
     const plugin = { name: 'd', endpoint: serving.socketPath, versions: ['1.0.0'] }
     await expect(plugins.register(plugin, never)).rejects.toThrow('detected topology value collision')
     expect([drivers.get('d'), came]).toEqual([undefined, []])
