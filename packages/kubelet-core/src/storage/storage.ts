@@ -109,7 +109,7 @@ export async function setUpCsi(
   const podUid = pod.metadata?.uid ?? ''
   const seesLimit = allocatablePeriodMs(driver) !== undefined
   const isBlock = volume.volumeMode === 'Block'
-  const time = timing(storage.worked, pluginOf(plan), volume.migrated)
+  const time = timing(storage.worked, pluginOf(plan), { migrated: volume.migrated, signal })
   const wait = async (): Promise<Readonly<Record<string, string>>> =>
     attachments.wait(volume, podUid, signal, { seesLimit }).catch((cause: unknown) => {
       signal.throwIfAborted()
