@@ -10,7 +10,7 @@ import { AttachLimitError, type Attachments, NotAttachedError } from './attach.t
 import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClaims } from './claim.ts'
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
 import type { VolumeExpander } from './expander.ts'
-import type { MeterableVolume, VolumeMeter } from './meter.ts'
+import { blockStats, type MeterableVolume, type VolumeMeter } from './meter.ts'
 import type { StorageObjects } from './objects.ts'
 
 /** What volumes of claims and of drivers need. */
@@ -135,7 +135,10 @@ const meterable = (csi: CsiVolumes, { name, volume, bound }: CsiPlan, pod: Pod):
   name,
   claim: claimRef(bound),
   source: volume.driver,
-  measure: async (signal) => csi.stats(pod.metadata?.uid ?? '', volume.specName, signal),
+  async measure(signal) {
+    const stats = await csi.stats(pod.metadata?.uid ?? '', volume.specName, signal)
+    return stats && volume.volumeMode === 'Block' ? blockStats(stats) : stats
+  },
 })
 
 /** As a pod's statistics name it. */
