@@ -53,7 +53,10 @@ function refusal({ untilMs, delayMs, error }: Wait): string {
 
 /** As Go prints a time: `2026-11-29 08:00:00.5 +0000 UTC`. */
 function goTime(ms: number): string {
-  const [day, time = ''] = new Date(ms).toISOString().replace(/\.?0*Z$/, '').split('T')
+  const [day, time = ''] = new Date(ms)
+    .toISOString()
+    .replace(/\.?0*Z$/, '')
+    .split('T')
   return `${day} ${time} +0000 UTC`
 }
 

@@ -68,7 +68,8 @@ export async function registerPlugin(
       signal,
     )
     const handler = handlers.get(info.type)
-    if (!handler) return await refuse(new Error(`no handler registered for plugin type: ${info.type} at socket ${socket}`))
+    if (!handler)
+      return await refuse(new Error(`no handler registered for plugin type: ${info.type} at socket ${socket}`))
     const plugin = { name: info.name, endpoint: info.endpoint || socket, versions: info.supportedVersions }
     try {
       check(plugin)

@@ -104,7 +104,7 @@ export function createAllocatable({ client, drivers, keeper, clock, log }: Alloc
     },
     async [Symbol.asyncDispose]() {
       closing.abort(new Error('the kubelet stops'))
-      const asking = [...entries.values()].map((entry) => entry.asking)
+      const asking = [...entries.values()].flatMap((entry) => entry.asking ?? [])
       for (const name of entries.keys()) forget(name)
       await informer?.stop()
       await Promise.all(asking)

@@ -1,12 +1,5 @@
 // Keeps what the API server knows of this node's CSI drivers: the CSINode object, an annotation and labels of the Node.
-import {
-  csiNodes,
-  isAlreadyExists,
-  isNotFound,
-  type KubeClient,
-  nodes,
-  strategicPatch,
-} from '@nodelet/kube-client'
+import { csiNodes, isAlreadyExists, isNotFound, type KubeClient, nodes, strategicPatch } from '@nodelet/kube-client'
 import type { CSINode, CSINodeDriver } from 'kubernetes-types/storage/v1.d.ts'
 import type { NodeInfo } from '@nodelet/csi-node'
 import type { Clock } from '../clock.ts'

@@ -263,4 +263,3 @@ function vsphereDisk({ volumePath, fsType, storagePolicyName }: VsphereVirtualDi
     volumeAttributes: { ...(storagePolicyName && { storagepolicyname: storagePolicyName }) },
   }
 }
-

@@ -138,7 +138,10 @@ test('a volume of another kind is left as it is', () => {
 })
 
 test.each<[PersistentVolume, string]>([
-  [pv({ awsElasticBlockStore: { volumeID: 'aws://zone/disk-1' } }), 'invalid format for AWS volume (aws://zone/disk-1)'],
+  [
+    pv({ awsElasticBlockStore: { volumeID: 'aws://zone/disk-1' } }),
+    'invalid format for AWS volume (aws://zone/disk-1)',
+  ],
   [
     pv({ azureFile: { secretName: 's', shareName: 'x' } }),
     'could not find a secret namespace in PersistentVolumeSource or ClaimRef',

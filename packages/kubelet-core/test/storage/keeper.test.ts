@@ -245,7 +245,13 @@ test('a driver that the API server cannot be told of is not used', async () => {
     kept.start()
     const drivers = createCsiDrivers()
     const came: string[] = []
-    const plugins = csiPlugins({ drivers, keeper: kept, came: (name) => came.push(name), gone: (name) => came.push(`-${name}`), log })
+    const plugins = csiPlugins({
+      drivers,
+      keeper: kept,
+      came: (name) => came.push(name),
+      gone: (name) => came.push(`-${name}`),
+      log,
+    })
     const plugin = { name: 'd', endpoint: serving.socketPath, versions: ['1.0.0'] }
     await expect(plugins.register(plugin, never)).rejects.toThrow('detected topology value collision')
     expect([drivers.get('d'), came]).toEqual([undefined, []])
@@ -254,7 +260,12 @@ test('a driver that the API server cannot be told of is not used', async () => {
     expect([drivers.get('d')?.name, came]).toEqual(['d', ['d']])
     await plugins.deregister({ ...plugin, endpoint: '/another' })
     expect(there().spec.drivers).toHaveLength(1)
+    // A newer one at the same endpoint takes its place: the end of the older one is not its own.
+    const newer = { ...plugin, versions: ['1.1.0'] }
+    await plugins.register(newer, never)
     await plugins.deregister(plugin)
+    expect([drivers.get('d')?.version, there().spec.drivers.length, came.splice(1)]).toEqual(['1.1.0', 1, ['d']])
+    await plugins.deregister(newer)
     expect([there().spec.drivers, drivers.get('d'), came]).toEqual([[], undefined, ['d', '-d']])
   } finally {
     await serving.close()
