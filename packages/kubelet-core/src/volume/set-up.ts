@@ -3,6 +3,7 @@ import type { VolumeStats } from '@nodelet/csi-node'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import { readVolume } from '../stats/filesystem.ts'
+import { readVolumeApart } from '../storage/apart.ts'
 import type { LocalDisks } from '../storage/local-disks.ts'
 import { setUpLocal } from '../storage/local.ts'
 import { setUpNfs } from '../storage/nfs.ts'
@@ -59,8 +60,12 @@ export async function setUpVolume(
     }
     return { path: ready, renewAt: Infinity }
   }
-  if (plan.kind === 'nfs') await setUpNfs(plan, path, signal)
-  else if (plan.kind === 'hostPath') await prepareHostPath(plan)
+  if (plan.kind === 'nfs') {
+    await setUpNfs(plan, path, signal)
+    const { name, bound } = plan
+    const measure = async (ended: AbortSignal): Promise<VolumeStats> => readVolumeApart(path, ended)
+    context.storage?.meter.follow(pod, { name, claim: claimRef(bound), source: 'statfs', measure })
+  } else if (plan.kind === 'hostPath') await prepareHostPath(plan)
   else await setUpEmptyDir(plan, path, pod, first, signal)
   return { path, renewAt: Infinity }
 }

@@ -1,7 +1,6 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
 import { join } from 'node:path'
 import type { CsiVolumes } from '@nodelet/csi-node'
-import { unmountNfs } from '../storage/nfs.ts'
 import { podFolders } from './folders.ts'
 import { namesIn, removeEmpty, removeMountedVolume, removeVolume, unmountBelow } from './mounts.ts'
 import { removeEmptyEntry } from './remove-tree.ts'
@@ -28,7 +27,7 @@ export async function tearDownPod(rootDir: string, podUid: string, csi?: Pick<Cs
   for (const plugin of await namesIn(volumes)) {
     if (failed && plugin === 'kubernetes.io~csi') continue
     const folder = join(volumes, plugin)
-    const remove = made.has(plugin) ? removeVolume : plugin === 'kubernetes.io~nfs' ? removeNfs : removeMountedVolume
+    const remove = made.has(plugin) ? removeVolume : removeMountedVolume
     await Promise.all((await namesIn(folder)).map((name) => remove(join(folder, name))))
     await removeEmpty(folder)
   }
@@ -38,11 +37,6 @@ export async function tearDownPod(rootDir: string, podUid: string, csi?: Pick<Cs
   await removeEmpty(devices)
   // What others keep there, such as logs of termination, is theirs to remove.
   if ((await namesIn(pod)).length === 0) await removeEmpty(pod)
-}
-
-async function removeNfs(path: string): Promise<void> {
-  await unmountNfs(path)
-  await removeMountedVolume(path)
 }
 
 /** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */
