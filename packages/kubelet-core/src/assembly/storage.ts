@@ -16,6 +16,7 @@ import { csiPlugins } from '../storage/csi-plugins.ts'
 import { createVolumeExpander } from '../storage/expander.ts'
 import { createVolumeMeter } from '../storage/meter.ts'
 import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
+import { readFileLabel } from '../storage/selinux.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
 import { secretData } from '../volume/payload.ts'
 
@@ -86,6 +87,9 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     clock,
     log,
   })
+  const fileLabel = await readFileLabel()
+  const mountsAll = configuration.featureGates['SELinuxMount'] ?? false
+  const selinux = fileLabel === undefined ? undefined : { fileLabel, mountsAll }
   const attachments = createAttachments({
     nodeName,
     objects,
@@ -129,7 +133,7 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     log,
   })
   return {
-    volumes: { objects, csi, attachments, meter, expander, node, tell, clock },
+    volumes: { objects, csi, attachments, meter, expander, selinux, node, tell, clock },
     plugins,
     keeper,
     async [Symbol.asyncDispose]() {

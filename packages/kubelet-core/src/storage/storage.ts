@@ -3,13 +3,14 @@ import type { CsiVolumes } from '@nodelet/csi-node'
 import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import type { CsiPlan } from '../volume/plan.ts'
-import { VolumeError } from '../volume/types.ts'
+import { type ReadyVolume, VolumeError } from '../volume/types.ts'
 import { type Attachments, NotAttachedError } from './attach.ts'
 import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClaims } from './claim.ts'
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
 import type { VolumeExpander } from './expander.ts'
 import type { MeterableVolume, VolumeMeter } from './meter.ts'
 import type { StorageObjects } from './objects.ts'
+import { mountLabel, type SelinuxFacts } from './selinux.ts'
 
 /** What volumes of claims and of drivers need. */
 export interface VolumeStorage {
@@ -18,6 +19,8 @@ export interface VolumeStorage {
   attachments: Attachments
   meter: VolumeMeter
   expander: VolumeExpander
+  /** None: SELinux is off. */
+  selinux?: SelinuxFacts | undefined
   /** This node as last seen. */
   node(): Node | undefined
   /** Tells of a pod. */
@@ -86,12 +89,14 @@ export async function setUpCsi(
   pod: Pod,
   first: boolean,
   signal: AbortSignal,
-): Promise<{ path: string; renewAt: number }> {
+): Promise<ReadyVolume> {
   const { objects, csi, attachments, meter, expander, clock } = storage
-  const { name, volume } = plan
-  refuseSecondPod(storage, name, volume, pod)
-  const driver = await objects.driver(volume.driver, signal)
+  const { name } = plan
+  refuseSecondPod(storage, name, plan.volume, pod)
+  const driver = await objects.driver(plan.volume.driver, signal)
   const settings = driverSettings(driver)
+  const seLinuxLabel = storage.selinux && mountLabel(storage.selinux, pod, name, plan.volume, settings?.seLinuxMount)
+  const volume = { ...plan.volume, seLinuxLabel }
   const publishContext = needsAttach(volume, driver)
     ? await attachments.wait(volume, pod.metadata?.uid ?? '', signal).catch((cause: unknown) => {
         signal.throwIfAborted()
@@ -107,7 +112,7 @@ export async function setUpCsi(
   await expander.mounted(pod, plan, signal)
   meter.follow(pod, meterable(csi, plan, pod))
   const renewAt = settings?.requiresRepublish ? clock.now() + republishMs * (1 + Math.random() / 2) : Infinity
-  return { path, renewAt }
+  return { path, renewAt, isLabelled: seLinuxLabel !== undefined }
 }
 
 const meterable = (csi: CsiVolumes, { name, volume, bound }: CsiPlan, pod: Pod): MeterableVolume => ({

@@ -48,6 +48,8 @@ interface Entry {
   plans: readonly VolumePlan[]
   /** Volume → when to look at it again, for volumes that are ready. */
   ready: Map<string, number>
+  /** Volumes that are mounted with an SELinux label. */
+  labelled: Set<string>
   /** Ends when all work so far has. */
   tail: Promise<void>
   timer?: NodeJS.Timeout
@@ -105,6 +107,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
       [...context.entries.values()].flatMap(({ plans, ready }) =>
         plans.map((plan) => ({ plugin: pluginOf(plan), ready: ready.has(plan.name) })),
       ),
+    labelled: (podUid) => context.entries.get(podUid)?.labelled ?? new Set(),
     groups(podUid) {
       const { pod, plans = [] } = context.entries.get(podUid) ?? {}
       return pod
@@ -161,7 +164,7 @@ async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promi
 }
 
 function newEntry(pod: Pod): Entry {
-  return { pod, plans: [], ready: new Map(), tail: Promise.resolve(), stale: new Set() }
+  return { pod, plans: [], ready: new Map(), labelled: new Set(), tail: Promise.resolve(), stale: new Set() }
 }
 
 async function setUpAll(
@@ -182,8 +185,10 @@ async function setUpAll(
       const tell = timed(context, pluginOf(plan), 'volume_mount')
       const patience = plan.kind === 'csi' ? unlessFailed : signal
       try {
-        const { path, renewAt } = await tell(setUpVolume(plan, entry.pod, context, first, patience))
+        const { path, renewAt, isLabelled } = await tell(setUpVolume(plan, entry.pod, context, first, patience))
         entry.ready.set(plan.name, renewAt)
+        if (isLabelled) entry.labelled.add(plan.name)
+        else entry.labelled.delete(plan.name)
         mounted.set(plan.name, path)
       } catch (error) {
         failure ??= volumeError(plan, error)

@@ -13,6 +13,7 @@ import { volumePath } from './folders.ts'
 import { prepareHostPath } from './host-path.ts'
 import { ensureHugetlbfs, ensureTmpfs } from './mounts.ts'
 import { giveToGroup } from './ownership.ts'
+import type { ReadyVolume } from './types.ts'
 import type { EmptyDirPlan, FilesPlan, VolumePlan } from './plan.ts'
 import { collect } from './sources.ts'
 import type { SourceContext } from './sources.ts'
@@ -26,13 +27,6 @@ export interface SetUpContext extends SourceContext {
   disks: LocalDisks
   /** None: there are no claims and no drivers. */
   storage?: VolumeStorage | undefined
-}
-
-/** A ready volume. */
-export interface ReadyVolume {
-  path: string
-  /** When its files should be looked at again, in milliseconds since the epoch; infinite when never. */
-  renewAt: number
 }
 
 /** @param first whether the volume is new to this process: only then are owners of an emptyDir set anew */
