@@ -18,6 +18,7 @@ import { createVolumeMeter } from '../storage/meter.ts'
 import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
 import { readFileLabel } from '../storage/selinux.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
+import { ownershipEvent } from '../volume/ownership.ts'
 import { secretData } from '../volume/payload.ts'
 
 export interface KubeletStorageOptions {
@@ -81,8 +82,7 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     },
     ownershipProgress({ uid, name, namespace }, volume, count) {
       const pod: Pod = { metadata: { uid, name, namespace } }
-      const message = `Setting volume ownership for ${volume} is taking longer than expected, consider using OnRootMismatch - https://kubernetes.io/docs/tasks/configure-pod-container/security-context/#configure-volume-permission-and-ownership-change-policy-for-pods (${count} files so far)`
-      events.record(pod, { type: 'Warning', reason: 'VolumePermissionChangeInProgress', message })
+      events.record(pod, ownershipEvent(volume, count))
     },
     clock,
     log,
