@@ -184,13 +184,14 @@ test('a driver that is a pod comes after the pod that waits for it; claims of ea
     driverPod(),
   )
   await ready('kinds', 'driver')
-  expect(await sh('kinds', 'cat /ext4/starts /sub/starts /ext4/a/b/starts /xfs-read/starts /folder/starts | wc -l')).toBe(
-    '5\n',
-  )
+  expect(
+    await sh('kinds', 'cat /ext4/starts /sub/starts /ext4/a/b/starts /xfs-read/starts /folder/starts | wc -l'),
+  ).toBe('5\n')
   expect(await sh('kinds', 'stat -c %g:%a /ext4 /ext4/a /xfs /folder')).toBe(
     '4242:2775\n4242:2775\n4242:2775\n4242:2777\n',
   )
-  const write = 'touch /xfs-read/x 2>&1; printf mark | dd of=/dev/raw conv=notrunc,fsync 2>/dev/null; head -c 4 /dev/raw'
+  const write =
+    'touch /xfs-read/x 2>&1; printf mark | dd of=/dev/raw conv=notrunc,fsync 2>/dev/null; head -c 4 /dev/raw'
   expect(await sh('kinds', write)).toBe('touch: /xfs-read/x: Read-only file system\nmark')
   expect((await eventsOf('kinds')).filter((event) => event.startsWith('SuccessfulMountVolume'))).toHaveLength(2)
 }, 90_000)
@@ -288,7 +289,10 @@ test('readers in a container never see half of a ConfigMap, and see what it is n
     config('v0'),
     podOf(
       'shows',
-      { ...stay(`(${read}) & :`), volumeMounts: [log, { name: 'shown' }].map(({ name }) => ({ name, mountPath: `/${name}` })) },
+      {
+        ...stay(`(${read}) & :`),
+        volumeMounts: [log, { name: 'shown' }].map(({ name }) => ({ name, mountPath: `/${name}` })),
+      },
       [log, { name: 'shown', configMap: { name: 'shown' } }],
     ),
   )
@@ -317,8 +321,15 @@ test('what is deleted in the wrong order stays for who uses it, and goes with th
   await machine.kubectl('delete', 'pod', 'tardy', '--wait=false')
   await machine.kubectl('delete', 'pod', 'kinds', '--force', '--grace-period=0')
   const team = (name: string): object => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
-  const inTeam = (object: object): object => ({ ...object, metadata: { ...(object as Pod).metadata, namespace: 'team' } })
-  await apply(team('team'), inTeam(claimOf('own', '1Mi', { storageClassName: 'folder' })), inTeam(usingClaim('user', 'own')))
+  const inTeam = (object: object): object => ({
+    ...object,
+    metadata: { ...(object as Pod).metadata, namespace: 'team' },
+  })
+  await apply(
+    team('team'),
+    inTeam(claimOf('own', '1Mi', { storageClassName: 'folder' })),
+    inTeam(usingClaim('user', 'own')),
+  )
   await machine.kubectl('wait', '-n', 'team', '--for=condition=Ready', 'pod/user', '--timeout=30s')
   await machine.kubectl('delete', 'namespace', 'team', '--timeout=40s')
   await expect.poll(async () => machine.kubectl('get', 'pv,pvc', '-A', '-o', 'name'), eventually).toBe('')
@@ -345,7 +356,8 @@ test(`${manyPods} pods of five volumes start while a driver hangs; the pod that 
       },
     },
   ]
-  const check = 'set -e; for v in memory scratch; do echo > /$v/x; done; cat /config/k1 /secret/key /all/name; test -s /all/token'
+  const check =
+    'set -e; for v in memory scratch; do echo > /$v/x; done; cat /config/k1 /secret/key /all/name; test -s /all/token'
   const volumeMounts = volumes.map(({ name }) => ({ name, mountPath: `/${name}` }))
   await apply(
     claimOf('stuck', '1Mi', { storageClassName: 'folder', volumeName: '' }),

@@ -283,7 +283,9 @@ async function main(): Promise<void> {
   for (const [index, stayer] of stayers.entries()) await createPod(soak, stayer, soak.claims[index] as Claim)
   const stayersClaims = soak.claims.splice(0, stayers.length)
   for (const _ of stayers) await addClaim(soak)
-  await until('the pods that stay', async () => (await Promise.all(stayers.map(async (pod) => isReady(soak, pod)))).every(Boolean))
+  await until('the pods that stay', async () =>
+    (await Promise.all(stayers.map(async (pod) => isReady(soak, pod)))).every(Boolean),
+  )
   note('ready')
 
   let done = false
@@ -354,7 +356,9 @@ async function main(): Promise<void> {
     await insist(async () => client.delete(persistentVolumeClaims, metadata(claim.metadata?.name ?? '')))
   await until('the volumes to go', async () => (await client.list(persistentVolumes)).items.length === 0)
   const nothing = Object.fromEntries(Object.keys(left()).map((key) => [key, [] as string[]]))
-  await until('nothing to be left', async () => JSON.stringify(left()) === JSON.stringify(nothing)).catch(() => undefined)
+  await until('nothing to be left', async () => JSON.stringify(left()) === JSON.stringify(nothing)).catch(
+    () => undefined,
+  )
   assert.deepEqual(left(), nothing)
   console.log(`${lives} pods`)
 }

@@ -133,7 +133,9 @@ export function loopsOfFile(file: string): string[] {
     .map(({ path }) => nodeOf(Number(path.slice('/dev/loop'.length))))
     .filter((path) => {
       const info = Buffer.alloc(infoBytes)
-      return isConfigured(path, info) && info.readBigUInt64LE(0) === found.dev && info.readBigUInt64LE(inodeAt) === found.ino
+      return (
+        isConfigured(path, info) && info.readBigUInt64LE(0) === found.dev && info.readBigUInt64LE(inodeAt) === found.ino
+      )
     })
 }
 

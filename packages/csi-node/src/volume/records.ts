@@ -108,11 +108,7 @@ const publicationOf = (data: VolumeData, podUid: string, specName: string): Publ
   wasThere: true,
 })
 
-async function loadDevices(
-  rootDir: string,
-  publications: readonly Publication[],
-  log: Logger,
-): Promise<Device[]> {
+async function loadDevices(rootDir: string, publications: readonly Publication[], log: Logger): Promise<Device[]> {
   const plugin = pluginFolder(rootDir)
   const devices: Device[] = []
   for (const driver of await foldersIn(plugin)) {
