@@ -1,6 +1,6 @@
 // A kubelet without a runtime of its own uses that of its configuration: here another process's.
 import { once } from 'node:events'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { makeMachine } from './machine.ts'
@@ -28,10 +28,16 @@ containerRuntimeEndpoint: unix://${run}/cri.sock
 healthzPort: 10248
 `,
   )
+  // As of a machine that had another kubelet.
+  const kubeletDir = join(machine.folder, 'var-lib-kubelet')
+  mkdirSync(kubeletDir)
+  writeFileSync(join(kubeletDir, 'config.yaml'), 'theirs')
   const own = ['--root', join(machine.folder, 'other'), '--run', `${run}-k`]
   try {
     const kubelet = await machine.up(
       ...own,
+      '--root-dir',
+      kubeletDir,
       '--manifests',
       manifests,
       '--parts',
@@ -46,9 +52,12 @@ healthzPort: 10248
     await expect.poll(log, { timeout: 30_000 }).toMatch(/ stdout F hello\n$/)
     // Of its own it has none.
     expect(existsSync(join(machine.folder, 'other/runtime'))).toBe(false)
+    expect(existsSync(join(machine.folder, 'other/kubelet'))).toBe(false)
+    expect(readdirSync(kubeletDir)).toContain('plugins_registry')
     kubelet.kill('SIGTERM')
     await once(kubelet, 'exit')
     expect(await machine.nodelet('reset', ...machine.flags, ...own)).toMatchObject({ code: 0, stderr: '' })
+    expect(readdirSync(kubeletDir)).toEqual(['config.yaml'])
   } finally {
     rmSync(`${run}-k`, { recursive: true, force: true })
   }

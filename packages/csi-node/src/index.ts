@@ -20,6 +20,7 @@ export type { Logger } from './log.ts'
 export { createCsiVolumes } from './volume/volumes.ts'
 export type { CsiVolumes, CsiVolumesOptions, KnownVolume } from './volume/volumes.ts'
 export { CsiVolumeError } from './volume/work.ts'
+export type { CsiVolumeWork } from './volume/work.ts'
 export type { Expansion } from './volume/expand.ts'
 export type {
   CsiObjects,

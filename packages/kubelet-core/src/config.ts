@@ -56,8 +56,8 @@ export interface KubeletOptions {
    */
   shareRoot?: boolean | undefined
   /**
-   * Told when the kubelet cannot go on: with `rotateCertificates`, when it has had no valid certificate for five minutes
-   * though the API server responds. The Go kubelet exits; default: the log says so.
+   * Told when the kubelet cannot go on: its CSINode object cannot be made though the API server responds, or, with
+   * `rotateCertificates`, it has had no valid certificate for five minutes. The Go kubelet exits; default: the log says so.
    */
   failed?: ((error: Error) => void) | undefined
   /** Pods that start at a time; default: one more than there are cores. */

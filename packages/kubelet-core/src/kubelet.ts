@@ -144,6 +144,10 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   })
   const health = createRuntimeHealth(runtimeService, clock)
   const exec = execBy(runtimeService)
+  const failed = (error: Error): void => {
+    log.error({ err: error }, 'this kubelet cannot go on')
+    options.failed?.(error)
+  }
   let manager: PodManager
   const prober = options.prober ?? createKubeletProber({ exec, manager: () => manager, events, metrics, log })
   const storage = await openStorage({
@@ -154,6 +158,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     objects,
     node: () => nodeWatch?.get(),
     nodeTells: () => agent?.refresh(),
+    failed,
     driverCame: () => manager.wakeAll(),
     events,
     metrics,
@@ -498,11 +503,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
         healthServer = await startHealthServer({ address: healthzBindAddress, port: healthzPort }, healthChecks)
       }
       if (client && configuration.rotateCertificates) {
-        const lost = (error: Error): void => {
-          log.error({ err: error }, 'this kubelet cannot go on')
-          options.failed?.(error)
-        }
-        clientRotation = await rotateClient({ client, nodeName, rootDir, lost, metrics, clock, log })
+        clientRotation = await rotateClient({ client, nodeName, rootDir, lost: failed, metrics, clock, log })
       }
       if (configuration.makeIPTablesUtilChains) utilChains = await options.utilChains?.()
       watchHealth.now()

@@ -1,9 +1,20 @@
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, statfsSync, statSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { mount, readMountInfo } from '@nodelet/linux'
 import type { Volume } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { findVolumes } from '../src/volume/found.ts'
+import type { VolumeError } from '../src/volume/types.ts'
 import { newWorld, podWith } from './volume-world.ts'
 import type { World } from './volume-world.ts'
 
@@ -294,4 +305,55 @@ test('files of an object whose changes nobody tells are looked at again by and b
   world.configMaps.set('c', { data: { key: 'new' } })
   expect(readFileSync(join(path, 'key'), 'utf8')).toBe('old')
   await expect.poll(() => readFileSync(join(path, 'key'), 'utf8')).toBe('new')
+})
+
+test('what keeps a pod from its volumes is told of all of them; those that can be made are', async () => {
+  const claimed = (name: string): Volume => ({ name, persistentVolumeClaim: { claimName: name } })
+  const volumes: Volume[] = [
+    claimed('v2'),
+    claimed('v1'),
+    { name: 'disk', emptyDir: {} },
+    { name: 'c', configMap: { name: 'none' } },
+    { name: 's', secret: { secretName: 'none' } },
+  ]
+  const error = await world.manager.mount(podWith(volumes)).catch((one: unknown) => one as VolumeError)
+  const reason = 'this kubelet has no API server'
+  expect(error).toMatchObject({
+    message: `Unable to attach or mount volumes: unmounted volumes=[c s v1 v2], unattached volumes=[], failed to process volumes=[v1 v2]: ${reason}; ${reason}`,
+    others: [
+      { message: 'MountVolume.SetUp failed for volume "c" : configmap "none" not found' },
+      { message: 'MountVolume.SetUp failed for volume "s" : secret "none" not found' },
+    ],
+  })
+  expect(readdirSync(join(world.rootDir, 'pods/uid-1/volumes'))).toEqual(['kubernetes.io~empty-dir'])
+})
+
+test('a volume whose driver nobody knows is unmounted by force, and that is told', async () => {
+  const path = join(world.rootDir, 'pods/uid-1/volumes/kubernetes.io~csi/pv/mount')
+  mkdirSync(path, { recursive: true })
+  mount({ source: 'lost', target: path, type: 'tmpfs' })
+  expect(await findVolumes(world.rootDir, [])).toEqual({ all: 1, lost: 1 })
+  const known = { driver: 'd', volumeHandle: 'h', specName: 'pv', podUid: 'uid-1' }
+  expect(await findVolumes(world.rootDir, [known])).toEqual({ all: 1, lost: 0 })
+  const forced: boolean[] = []
+  const manager = world.newManager({ forced: (success) => forced.push(success) })
+  writeFileSync(join(path, '../file'), 'not ours')
+  const failure = await manager.removeOrphans(() => false).catch((error: unknown) => error as AggregateError)
+  expect(failure?.errors).toMatchObject([
+    { message: expect.stringContaining('orphaned pod "uid-1" found, but volume paths are still present on disk: ') },
+  ])
+  rmSync(join(path, '../file'))
+  await manager.unmount('uid-1')
+  expect([forced, await world.mountsBelow()]).toEqual([[false, true], []])
+})
+
+test('a pod’s wait for a volume is told once, from when it first wanted it', async () => {
+  const told: string[] = []
+  const manager = world.newManager({ mounted: (plugin, seconds) => told.push(`${plugin} ${seconds >= 0}`) })
+  const pod = podWith([{ name: 'c', configMap: { name: 'late' } }])
+  await expect(manager.mount(pod)).rejects.toThrow('not found')
+  world.configMaps.set('late', { data: {} })
+  await manager.mount(pod)
+  await manager.mount(pod)
+  expect(told).toEqual(['kubernetes.io/configmap true'])
 })

@@ -21,6 +21,7 @@ import { CommandError, Interrupted, messageOf } from './errors.ts'
 interface Flags {
   config?: string
   root?: string
+  rootDir?: string
   run?: string
   nodeName?: string
   nodeIp?: string[]
@@ -59,10 +60,10 @@ const configOf = async (flags: Flags): Promise<NodeConfig> => {
 }
 
 const pickKnown = (flags: Flags): Partial<NodeConfigInput> => {
-  const { root, run, nodeName, kubeconfig, bootstrapKubeconfig, serviceCidr, podCidr } = flags
+  const { root, rootDir: kubeletDir, run, nodeName, kubeconfig, bootstrapKubeconfig, serviceCidr, podCidr } = flags
   const { cgroupRoot, manifests, kubeletConfig, proxyConfig } = flags
   const joining = { kubeconfig, bootstrapKubeconfig, kubeletConfig, proxyConfig }
-  const said = { root, run, nodeName, ...joining, serviceCidr, podCidr, cgroupRoot, manifests }
+  const said = { root, kubeletDir, run, nodeName, ...joining, serviceCidr, podCidr, cgroupRoot, manifests }
   return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined))
 }
 
@@ -91,6 +92,10 @@ const withNode = (command: Command): Command =>
     .option('--service-cidr <cidr>', 'addresses of Services (default: 10.96.0.0/16)')
     .addOption(new Option('--proxy-mode <mode>', 'default: iptables').choices(['iptables', 'ipvs', 'nftables']))
     .option('--manifests <folder>', 'static pods (default: manifests below the root)')
+    .option(
+      '--root-dir <folder>',
+      "the kubelet's own: /var/lib/kubelet for drivers that name it (default: kubelet below the root)",
+    )
     .option('--kubelet-config <file>', 'KubeletConfiguration, YAML or JSON')
     .option('--proxy-config <file>', 'KubeProxyConfiguration, YAML or JSON')
     .option('--down', 'remove all pods at the end; without it containers keep running')

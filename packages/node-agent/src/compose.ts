@@ -23,6 +23,7 @@ import {
   readProxyConfig,
 } from './config.ts'
 import type { NodeConfig, Part } from './config.ts'
+import { claimFolder } from './kubelet-folder.ts'
 import { defaultNodeIPs } from './machine.ts'
 import { startNodeProxy } from './proxy.ts'
 
@@ -66,6 +67,8 @@ export async function startNode(
   const runs = (part: Part): boolean => config.parts.includes(part)
   const nodeIPs = config.nodeIPs ?? defaultNodeIPs()
   await Promise.all([config.root, config.run].map((folder) => mkdir(folder, { recursive: true, mode: 0o711 })))
+  // Others may have things there, which a reset leaves alone.
+  if (config.kubeletDir !== undefined && runs('kubelet')) await claimFolder(config.root, config.kubeletDir)
 
   const [cluster, runtime] = await settled([
     runs('cluster') ? openCluster(config, nodeIPs, log, starting) : undefined,

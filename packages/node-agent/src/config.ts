@@ -21,6 +21,11 @@ export interface NodeConfig {
   kind?: 'NodeletConfiguration' | undefined
   /** Everything that must last is below this folder; default `/var/lib/nodelet`. */
   root: string
+  /**
+   * The kubelet's own folder, as its flag `--root-dir`: `/var/lib/kubelet` for CSI drivers whose manifests name that. What others have in
+   * it stays at a reset. Default: `kubelet` below the root.
+   */
+  kubeletDir?: string | undefined
   /** Sockets and pinned namespaces; a short path on a tmpfs, default `/run/nodelet`. */
   run: string
   /** Default: the machine's host name in lower case. */
@@ -90,6 +95,7 @@ const schema: z.ZodType<NodeConfig> = z.strictObject({
   apiVersion: z.literal('nodelet.dev/v1alpha1').optional(),
   kind: z.literal('NodeletConfiguration').optional(),
   root: path.default('/var/lib/nodelet'),
+  kubeletDir: path.optional(),
   run: path.max(34, 'must be at most 34 bytes long: unix sockets below it have short names').default('/run/nodelet'),
   nodeName: z
     .string()
@@ -159,6 +165,20 @@ export function parseConfig(input: unknown, source: string): NodeConfig {
   if (config.parts.includes('cluster') && config.kubeconfig) {
     throw new ConfigError(
       `${source}: kubeconfig: this node runs its own cluster: leave "cluster" out of the parts to join`,
+    )
+  }
+  const { root, run, kubeletDir } = config
+  const around =
+    kubeletDir && [root, run].find((folder) => `${folder}/`.startsWith(`${kubeletDir.replace(/\/+$/, '')}/`))
+  if (around) {
+    throw new ConfigError(
+      `${source}: kubeletDir: ${kubeletDir} has the node's folder ${around} in it: name another one`,
+    )
+  }
+  const within = kubeletDir && [root, run].find((folder) => `${kubeletDir}/`.startsWith(`${folder}/`))
+  if (within) {
+    throw new ConfigError(
+      `${source}: kubeletDir: ${kubeletDir} is in the node's folder ${within}: name one outside, or none`,
     )
   }
   if (config.bootstrapKubeconfig && !config.kubeconfig) {
@@ -280,12 +300,12 @@ export interface Folders {
   logFile: string
 }
 
-export function foldersOf({ root, run, manifests, kubeconfig, cniConfDir }: NodeConfig): Folders {
+export function foldersOf({ root, run, kubeletDir, manifests, kubeconfig, cniConfDir }: NodeConfig): Folders {
   return {
     cluster: join(root, 'cluster'),
     images: join(root, 'images'),
     runtime: join(root, 'runtime'),
-    kubelet: join(root, 'kubelet'),
+    kubelet: kubeletDir ?? join(root, 'kubelet'),
     podLogs: join(root, 'pod-logs'),
     manifests: manifests ?? (kubeconfig ? '/etc/kubernetes/manifests' : join(root, 'manifests')),
     cniConf: cniConfDir ?? join(root, 'cni/net.d'),

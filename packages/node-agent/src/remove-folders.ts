@@ -46,9 +46,13 @@ async function unmountAll(isBelow: (path: string) => boolean): Promise<void> {
 
 const leaving = '.leaving~'
 
-/** Each folder in it is moved first: a plugin that still runs would make its socket again where it was. */
-async function emptyFolder(folder: string): Promise<void> {
+/**
+ * Each folder in it is moved first: a plugin that still runs would make its socket again where it was.
+ * @param kept names that stay
+ */
+export async function emptyFolder(folder: string, kept: readonly string[] = []): Promise<void> {
   for (const name of await readdir(folder)) {
+    if (kept.includes(name)) continue
     const aside = name.endsWith(leaving) ? name : `${name}${leaving}`
     if (name !== aside) await rename(join(folder, name), join(folder, aside))
     await removeTree(join(folder, aside))

@@ -10,6 +10,7 @@ import { foldersOf } from './config.ts'
 import type { NodeConfig } from './config.ts'
 import { agentStatus } from './control/client.ts'
 import { CommandError } from './errors.ts'
+import { releaseFolders } from './kubelet-folder.ts'
 import { removeFolders } from './remove-folders.ts'
 
 /** How long containers get to end before they are killed, in milliseconds. */
@@ -38,6 +39,7 @@ export async function resetMachine(config: NodeConfig, log: Logger, step: (title
   if (await cgroups.exists(ofPods)) await cgroups.kill(ofPods)
   await cgroups.remove(ofPods)
   step('mounts and folders')
+  await releaseFolders(config.root)
   await removeFolders([config.root, config.run])
 }
 

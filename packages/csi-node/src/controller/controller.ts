@@ -136,7 +136,7 @@ export function openController(options: CsiControllerOptions): CsiController {
     // Half a megabyte of code that a cluster without drivers does without.
     const wire = await import('../gen/csi.ts')
     const message = request(wire)
-    return callDriver(caller, method(wire), message, hideSecrets(message as Confidential), signal)
+    return callDriver(caller, method(wire), message, hideSecrets(message as Confidential), false, signal)
   }
   return {
     name,

@@ -11,6 +11,8 @@ export interface CsiOperation {
   method: string
   /** `grpc_status_code` as Go has it: `OK`, `DeadlineExceeded`. */
   code: string
+  /** Whether it was for a volume that is `migrated`. */
+  migrated: boolean
   seconds: number
 }
 
@@ -33,6 +35,7 @@ export interface Method<Request, Response> {
 
 /**
  * @param hide takes the request's secrets out of what the driver says
+ * @param migrated of the volume, for who counts
  * @throws CsiError; the signal's reason
  */
 export async function callDriver<Request, Response>(
@@ -40,13 +43,14 @@ export async function callDriver<Request, Response>(
   method: Method<Request, Response>,
   request: Request,
   hide: (text: string) => string,
+  migrated: boolean,
   signal: AbortSignal,
 ): Promise<Response> {
   signal.throwIfAborted()
   const bytes = method.requestSerialize(request)
   const began = performance.now()
   const told = (code: status): void => {
-    const operation = { driver: caller.driver, method: method.path, code: goCode(code) }
+    const operation = { driver: caller.driver, method: method.path, code: goCode(code), migrated }
     const seconds = (performance.now() - began) / 1000
     caller.log.debug({ ...operation, seconds }, 'a CSI driver was called')
     caller.observed({ ...operation, seconds })

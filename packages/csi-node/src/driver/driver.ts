@@ -13,6 +13,7 @@ import { driverNotFound } from './csi-error.ts'
 import {
   expandMessage,
   type ExpandRequest,
+  type ForMigrated,
   publishMessage,
   type PublishRequest,
   stageMessage,
@@ -63,10 +64,11 @@ export function openDriver(wire: Wire, caller: Caller, version: string, isRegist
     method: Method<Request, Response>,
     request: Request,
     signal: AbortSignal,
+    { migrated = false }: ForMigrated = {},
   ): Promise<Response> => {
     signal.throwIfAborted()
     if (!isRegistered()) throw driverNotFound(name)
-    return callDriver(caller, method, request, hideSecrets(request as Confidential), signal)
+    return callDriver(caller, method, request, hideSecrets(request as Confidential), migrated, signal)
   }
   return {
     name,
@@ -80,13 +82,13 @@ export function openDriver(wire: Wire, caller: Caller, version: string, isRegist
       return nodeInfoOf(await ask(service.nodeGetInfo, {}, signal), name, caller.log)
     },
     async stage(request, signal) {
-      await ask(service.nodeStageVolume, stageMessage(wire, request), signal)
+      await ask(service.nodeStageVolume, stageMessage(wire, request), signal, request)
     },
     async unstage(request, signal) {
       await ask(service.nodeUnstageVolume, unstageMessage(request), signal)
     },
     async publish(request, signal) {
-      await ask(service.nodePublishVolume, publishMessage(wire, request), signal)
+      await ask(service.nodePublishVolume, publishMessage(wire, request), signal, request)
     },
     async unpublish(request, signal) {
       await ask(service.nodeUnpublishVolume, unpublishMessage(request), signal)
@@ -95,7 +97,7 @@ export function openDriver(wire: Wire, caller: Caller, version: string, isRegist
       return statsOf(await ask(service.nodeGetVolumeStats, statsMessage(request), signal))
     },
     async expand(request, signal) {
-      return capacityOf(await ask(service.nodeExpandVolume, expandMessage(wire, request), signal))
+      return capacityOf(await ask(service.nodeExpandVolume, expandMessage(wire, request), signal, request))
     },
   }
 }

@@ -22,8 +22,14 @@ export type VolumeCapability =
       readonly volumeMountGroup?: string | undefined
     }
 
+/** Not told the driver. */
+export interface ForMigrated {
+  /** Of the volume: the call is counted so. Default: false. */
+  readonly migrated?: boolean | undefined
+}
+
 /** Paths are absolute throughout. */
-export interface StageRequest {
+export interface StageRequest extends ForMigrated {
   readonly volumeId: string
   /** A folder that is there. */
   readonly stagingTargetPath: string
@@ -61,7 +67,7 @@ export interface StatsRequest {
   readonly stagingTargetPath?: string | undefined
 }
 
-export interface ExpandRequest {
+export interface ExpandRequest extends ForMigrated {
   readonly volumeId: string
   /** Where it is staged or published. */
   readonly volumePath: string

@@ -6,7 +6,8 @@ const [firstMs, longestMs] = [500, 122_000]
 export interface BackOffs {
   /** @throws Error in the words of the Go kubelet, with the last failure, while the work is not to be tried */
   check(name: string): void
-  failed(name: string, error: unknown): void
+  /** @returns what the Go kubelet says of it */
+  failed(name: string, error: unknown): string
   forget(name: string): void
   /** Forgets those whose name it is true for: what they waited for has come. */
   forgetAll(isMeant: (name: string) => boolean): void
@@ -17,29 +18,46 @@ export class TooEarlyError extends Error {
   override readonly name = 'TooEarlyError'
 }
 
+interface Wait {
+  untilMs: number
+  delayMs: number
+  error: unknown
+}
+
 export function createBackOffs(clock: { now(): number }): BackOffs {
-  const waits = new Map<string, { untilMs: number; delayMs: number; error: unknown }>()
+  const waits = new Map<string, Wait>()
   return {
     check(name) {
       const wait = waits.get(name)
       if (!wait || clock.now() >= wait.untilMs) return
-      const until = new Date(wait.untilMs).toISOString()
-      const reason = wait.error instanceof Error ? wait.error.message : String(wait.error)
-      throw new TooEarlyError(
-        `No retries permitted until ${until} (durationBeforeRetry ${goDuration(wait.delayMs)}). Error: ${reason}`,
-        { cause: wait.error },
-      )
+      throw new TooEarlyError(refusal(wait), { cause: wait.error })
     },
     failed(name, error) {
       const before = waits.get(name)
       const delayMs = before ? Math.min(2 * before.delayMs, longestMs) : firstMs
-      waits.set(name, { untilMs: clock.now() + delayMs, delayMs, error })
+      const wait = { untilMs: clock.now() + delayMs, delayMs, error }
+      waits.set(name, wait)
+      return refusal(wait)
     },
     forget: (name) => void waits.delete(name),
     forgetAll(isMeant) {
       for (const name of waits.keys()) if (isMeant(name)) waits.delete(name)
     },
   }
+}
+
+function refusal({ untilMs, delayMs, error }: Wait): string {
+  const reason = error instanceof Error ? error.message : String(error)
+  return `No retries permitted until ${goTime(untilMs)} (durationBeforeRetry ${goDuration(delayMs)}). Error: ${reason}`
+}
+
+/** As Go prints a time: `2026-11-29 08:00:00.5 +0000 UTC`. */
+function goTime(ms: number): string {
+  const [day, time = ''] = new Date(ms)
+    .toISOString()
+    .replace(/\.?0*Z$/, '')
+    .split('T')
+  return `${day} ${time} +0000 UTC`
 }
 
 /** `500ms`, `1s`, `2m2s` */

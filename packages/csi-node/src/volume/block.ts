@@ -52,8 +52,9 @@ async function stageBlock(context: VolumeContext, work: SetUpWork, signal: Abort
     try {
       const capability = volumeCapability(volume, work.pod, capabilities)
       const { publishContext } = work
+      const { attributes: volumeContext, migrated } = volume
       const call = { volumeId: volumeHandle, stagingTargetPath: paths.staging, capability, publishContext, secrets }
-      await driver.stage({ ...call, volumeContext: volume.attributes }, signal)
+      await driver.stage({ ...call, volumeContext, migrated }, signal)
     } catch (error) {
       const kind = csiErrorKind(error)
       if (kind === 'final' ? !block.wasThere : kind === 'transient' && !known) await discard(context, block)
@@ -88,6 +89,7 @@ async function publishBlock(
         capability: volumeCapability(volume, pod, capabilities),
         readonly: volume.readOnly,
         publishContext: work.publishContext,
+        migrated: volume.migrated,
         ...confidential,
       },
       signal,

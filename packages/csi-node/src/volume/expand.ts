@@ -31,6 +31,7 @@ export async function expandVolume(
   const bytes = await driver.expand(
     {
       volumeId: volume.volumeHandle,
+      migrated: volume.migrated,
       volumePath: device ?? publishPaths(rootDir, pod.uid, volume.specName).target,
       requiredBytes,
       stagingTargetPath: capabilities.stageUnstage ? staged : undefined,

@@ -86,7 +86,8 @@ export function blockPaths(rootDir: string, specName: string): BlockPaths {
 export const blockLink = (rootDir: string, podUid: string, specName: string): string =>
   join(rootDir, 'pods', segment(podUid, 'pod UID'), 'volumeDevices', csiFolder, segment(escaped(specName), 'volume'))
 
-const escaped = (name: string): string => name.replaceAll('/', '~')
+/** A name as that of a folder. */
+export const escaped = (name: string): string => name.replaceAll('/', '~')
 
 /** @throws Error when the name would lead elsewhere */
 function segment(name: string, what: string): string {

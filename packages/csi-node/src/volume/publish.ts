@@ -8,7 +8,7 @@ import { attachmentName, publishPaths } from './names.ts'
 import { giveToGroup } from './ownership.ts'
 import { type Publication, publicationKey, volumeKey } from './records.ts'
 import { removeVolumeData, writeVolumeData } from './volume-data.ts'
-import { driverOf, readSecret, type SetUpWork, type VolumeContext } from './work.ts'
+import { counted, driverOf, readSecret, type SetUpWork, type VolumeContext } from './work.ts'
 
 /** Where the pod has the volume. Safe to run again. @throws CsiError, Error */
 export async function publishVolume(
@@ -50,6 +50,7 @@ export async function publishVolume(
         capability,
         readonly: volume.readOnly,
         publishContext: work.publishContext,
+        migrated: volume.migrated,
         ...confidential,
       },
       signal,
@@ -127,14 +128,18 @@ async function forget({ rootDir, records }: VolumeContext, { podUid, specName }:
 
 async function ownFiles(context: VolumeContext, work: SetUpWork, target: string, signal: AbortSignal): Promise<void> {
   const { volume, pod, settings, capabilities } = work
-  if (pod.fsGroup === undefined || !givesToGroup(volume, pod, settings, capabilities)) return
-  await giveToGroup(target, {
-    gid: pod.fsGroup,
-    policy: pod.fsGroupChangePolicy,
-    signal,
-    failed: (path, err) => context.log.error({ err, path, volume: volume.specName }, 'a file keeps its group'),
-    progress: (count) => context.ownershipProgress(pod, volume.specName, count),
-  })
+  const { fsGroup: gid, fsGroupChangePolicy: policy } = pod
+  if (gid === undefined || !givesToGroup(volume, pod, settings, capabilities)) return
+  const { driver, migrated } = volume
+  await counted(context, { driver, operation: 'volume_apply_access_control', migrated }, async () =>
+    giveToGroup(target, {
+      gid,
+      policy,
+      signal,
+      failed: (path, err) => context.log.error({ err, path, volume: volume.specName }, 'a file keeps its group'),
+      progress: (count) => context.ownershipProgress(pod, volume.specName, count),
+    }),
+  )
 }
 
 /** Safe to run again. @throws CsiError; Error: it is mounted or has files still, and stays as it is */

@@ -8,6 +8,7 @@ import { mountAt, readMounts, removeFolders } from './mounts.ts'
 import {
   blockPaths,
   csiFolder,
+  escaped,
   isStagingName,
   pluginFolder,
   publishPaths,
@@ -70,7 +71,8 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
   for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
     for (const specName of await foldersIn(join(rootDir, 'pods', podUid, 'volumes', csiFolder))) {
       const data = await readVolumeData(publishPaths(rootDir, podUid, specName).data)
-      if (data) publications.set(publicationKey(podUid, specName), publicationOf(data, podUid, specName))
+      if (data)
+        publications.set(publicationKey(podUid, specNameOf(data, specName)), publicationOf(data, podUid, specName))
       else lost.push({ podUid, specName })
     }
   }
@@ -98,15 +100,19 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
   }
 }
 
-const publicationOf = (data: VolumeData, podUid: string, specName: string): Publication => ({
+/** @param folder of the volume, whose name has no `/` */
+const publicationOf = (data: VolumeData, podUid: string, folder: string): Publication => ({
   driver: data.driverName,
   volumeHandle: data.volumeHandle,
-  specName,
+  specName: specNameOf(data, folder),
   podUid,
   lifecycle: data.volumeLifecycleMode ?? 'Persistent',
   isSure: false,
   wasThere: true,
 })
+
+const specNameOf = ({ specVolID = '' }: VolumeData, folder: string): string =>
+  escaped(specVolID) === folder ? specVolID : folder
 
 async function loadDevices(rootDir: string, publications: readonly Publication[], log: Logger): Promise<Device[]> {
   const plugin = pluginFolder(rootDir)

@@ -36,6 +36,7 @@ export async function stageVolume(
         capability,
         publishContext: work.publishContext,
         volumeContext: volume.attributes,
+        migrated: volume.migrated,
         secrets,
       },
       signal,

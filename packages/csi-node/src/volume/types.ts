@@ -25,6 +25,8 @@ export interface CsiVolume {
   readonly stageSecret?: SecretRef | undefined
   readonly publishSecret?: SecretRef | undefined
   readonly expandSecret?: SecretRef | undefined
+  /** It was one of a cloud provider's, which Kubernetes once had a plugin for: calls for it are counted so. Default: false. */
+  readonly migrated?: boolean | undefined
 }
 
 /** A pod that has volumes. */

@@ -13,13 +13,15 @@ import { loadRecords, publicationKey, volumeKey } from './records.ts'
 import { stageVolume, unstageVolume } from './stage.ts'
 import { createTurns } from './turns.ts'
 import type { CsiPod, CsiVolume, SetUpOptions } from './types.ts'
-import { CsiVolumeError, driverOf, during, type VolumeContext } from './work.ts'
+import { counted, CsiVolumeError, driverOf, during, type VolumeContext } from './work.ts'
 
 export interface CsiVolumesOptions extends Pick<VolumeContext, 'drivers' | 'objects' | 'nodeName'> {
   /** The kubelet's folder, usually `/var/lib/kubelet`; made when missing. Needs root. */
   rootDir: string
   /** Told when many files get another group, which takes long. */
   ownershipProgress?: VolumeContext['ownershipProgress']
+  /** Told of work that has ended, for `storage_operation_duration_seconds`. */
+  worked?: VolumeContext['worked']
   clock?: { now(): number }
   log?: Logger
 }
@@ -78,6 +80,7 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
     objects: options.objects,
     records,
     ownershipProgress: options.ownershipProgress ?? (() => {}),
+    worked: options.worked ?? (() => {}),
     log,
   }
   const turns = createTurns()
@@ -99,7 +102,10 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
       backOffs.forget(name)
       return result
     } catch (error) {
-      if (!closing.signal.aborted) backOffs.failed(name, error instanceof Error ? (error.cause ?? error) : error)
+      if (!closing.signal.aborted) {
+        const why = backOffs.failed(name, error instanceof Error ? (error.cause ?? error) : error)
+        log.warn({ operation, volume: specName }, `Operation for ${JSON.stringify(name)} failed. ${why}`)
+      }
       throw error
     }
   }
@@ -141,8 +147,10 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
 
   const unstage = async (driver: string, volumeHandle: string): Promise<void> => {
     const key = volumeKey(driver, volumeHandle)
+    const work = async (): Promise<void> => unstageVolume(context, { driver, volumeHandle }, closing.signal)
+    const isStaged = records.devices.has(key)
     await attempt(`${key} unstage`, 'UnmountDevice', volumeHandle, async () =>
-      unstageVolume(context, { driver, volumeHandle }, closing.signal),
+      isStaged ? counted(context, { driver, operation: 'unmount_device' }, work) : work(),
     )
   }
 
@@ -167,7 +175,9 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
     for (const block of records.blocks.values()) {
       if (block.pods.size > 0 || volumeKey(block.driver, block.volumeHandle) !== key) continue
       await attempt(`${key} unstage`, 'UnmapDevice', block.specName, async () =>
-        tearDownBlock(context, block, closing.signal),
+        counted(context, { driver, operation: 'unmap_device' }, async () =>
+          tearDownBlock(context, block, closing.signal),
+        ),
       )
     }
     await unstage(driver, volumeHandle)

@@ -7,6 +7,16 @@ import type { Logger } from '../log.ts'
 import type { Records } from './records.ts'
 import type { CsiObjects, CsiPod, CsiVolume, SecretRef, SetUpOptions } from './types.ts'
 
+/** Work on a volume that has ended: one observation of `storage_operation_duration_seconds`. */
+export interface CsiVolumeWork {
+  driver: string
+  /** `operation_name` */
+  operation: 'unmount_device' | 'unmap_device' | 'volume_apply_access_control'
+  migrated: boolean
+  success: boolean
+  seconds: number
+}
+
 export interface VolumeContext {
   /** Without symlinks. */
   rootDir: string
@@ -16,6 +26,7 @@ export interface VolumeContext {
   records: Records
   /** Told when many files get another group, and how many have it. */
   ownershipProgress: (pod: CsiPod, specName: string, count: number) => void
+  worked: (work: CsiVolumeWork) => void
   log: Logger
 }
 
@@ -51,6 +62,24 @@ export async function during<T>(operation: string, specName: string, work: () =>
     return await work()
   } catch (error) {
     throw error instanceof CsiVolumeError ? error : new CsiVolumeError(operation, specName, error)
+  }
+}
+
+/** Tells of the work once it has ended. */
+export async function counted<T>(
+  { worked }: Pick<VolumeContext, 'worked'>,
+  about: Pick<CsiVolumeWork, 'driver' | 'operation'> & { migrated?: boolean | undefined },
+  work: () => Promise<T>,
+): Promise<T> {
+  const beganMs = performance.now()
+  let success = false
+  try {
+    const result = await work()
+    success = true
+    return result
+  } finally {
+    const seconds = (performance.now() - beganMs) / 1000
+    worked({ driver: about.driver, operation: about.operation, migrated: about.migrated ?? false, success, seconds })
   }
 }
 

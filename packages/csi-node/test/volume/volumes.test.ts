@@ -107,6 +107,28 @@ describe('a volume of a PersistentVolume', () => {
     expect(world.calls.map(({ request }) => request['secrets'])).toEqual([{ key: 'one' }, { key: 'two' }])
   })
 
+  test('work on it is told, whether it succeeds', async () => {
+    const work: string[] = []
+    volumes = await world.open({
+      clock,
+      worked: ({ driver, operation, migrated, success }) =>
+        work.push(`${driver} ${operation} ${migrated ? 'migrated ' : ''}${success}`),
+    })
+    const volume = disk({ fsType: 'tmpfs', migrated: true })
+    await volumes.setUp(volume, podOf('uid-1', { fsGroup: 4321 }), {}, never)
+    expect(work.splice(0)).toEqual([`${driverName} volume_apply_access_control migrated true`])
+    world.before.unstage = refuse('INTERNAL')
+    await failure(volumes.tearDown('uid-1'))
+    delete world.before.unstage
+    later()
+    await volumes.tearDown('uid-1')
+    await volumes.tearDownUnused()
+    expect(work).toEqual([`${driverName} unmount_device false`, `${driverName} unmount_device true`])
+    const calls = world.operations.filter(({ migrated }) => migrated).map(({ method, code }) => `${method} ${code}`)
+    expect(calls).toEqual(['/csi.v1.Node/NodeStageVolume OK', '/csi.v1.Node/NodePublishVolume OK'])
+    expect(world.operations.length).toBeGreaterThan(calls.length)
+  })
+
   test('its files are given to the group of the pod, as the policy of the driver wants it', async () => {
     const path = await volumes.setUp(disk({ fsType: 'tmpfs' }), podOf('uid-1', { fsGroup: 4321 }), {}, never)
     expect([statSync(path).gid, (statSync(path).mode & 0o2070).toString(8)]).toEqual([4321, '2070'])
@@ -216,7 +238,7 @@ describe('a driver that fails', () => {
     const repeat = await failure(volumes.setUp(disk(), podOf(), {}, never))
     expect(repeat).toMatchObject({ isRepeat: true })
     expect(repeat.message).toBe(
-      'MountVolume.SetUp failed for volume "pv-1" : No retries permitted until 2023-11-14T22:13:20.500Z (durationBeforeRetry 500ms). Error: rpc error: code = Internal desc = no',
+      'MountVolume.SetUp failed for volume "pv-1" : No retries permitted until 2023-11-14 22:13:20.5 +0000 UTC (durationBeforeRetry 500ms). Error: rpc error: code = Internal desc = no',
     )
     nowMs += 500
     await failure(volumes.setUp(disk(), podOf(), {}, never))

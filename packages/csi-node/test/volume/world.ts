@@ -7,6 +7,7 @@ import {
   createCsiDrivers,
   createCsiVolumes,
   type CsiDrivers,
+  type CsiOperation,
   type CsiPod,
   type CsiVolume,
   type CsiVolumes,
@@ -37,6 +38,8 @@ export interface World extends AsyncDisposable {
   socketPath: string
   drivers: CsiDrivers
   calls: Call[]
+  /** All calls of drivers that have ended. */
+  operations: CsiOperation[]
   /** The names of what the driver was asked since the last time. */
   asked(): string[]
   /** Comes before, or after, what the driver does; by the name of its function. */
@@ -85,7 +88,8 @@ export async function newWorld(without: readonly (keyof NodeFunctions)[] = []): 
   const node = Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name as never)))
   const driver = createDriver({ name: driverName, version: '1.0.0', node: node as never })
   const serving: ServingDriver = await driver.serve({ endpoint: join(base, 'csi.sock'), register: false })
-  const drivers = createCsiDrivers()
+  const operations: CsiOperation[] = []
+  const drivers = createCsiDrivers({ observed: (operation) => operations.push(operation) })
   await drivers.register({ name: driverName, endpoint: serving.socketPath, versions: ['1.0.0'] }, never)
   const opened: CsiVolumes[] = []
   const secrets: World['secrets'] = new Map()
@@ -97,6 +101,7 @@ export async function newWorld(without: readonly (keyof NodeFunctions)[] = []): 
     socketPath: serving.socketPath,
     drivers,
     calls,
+    operations,
     before,
     after,
     secrets,

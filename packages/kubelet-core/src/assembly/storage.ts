@@ -10,6 +10,7 @@ import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { ObjectSource } from '../objects.ts'
 import type { PluginHandler } from '../plugins/registration.ts'
+import { createAllocatable } from '../storage/allocatable.ts'
 import { createAttachments } from '../storage/attach.ts'
 import { createCsiNodeKeeper, type CsiNodeKeeper } from '../storage/csi-node-keeper.ts'
 import { csiPlugins } from '../storage/csi-plugins.ts'
@@ -17,7 +18,9 @@ import { createVolumeExpander } from '../storage/expander.ts'
 import { createVolumeMeter } from '../storage/meter.ts'
 import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
+import { findVolumes } from '../volume/found.ts'
 import { secretData } from '../volume/payload.ts'
+import { countWork } from './volumes.ts'
 
 export interface KubeletStorageOptions {
   rootDir: string
@@ -29,10 +32,12 @@ export interface KubeletStorageOptions {
   node(): Node | undefined
   /** What the node tells of itself is another: volumes in use, whether it is ready. */
   nodeTells(): void
+  /** The kubelet cannot go on. */
+  failed(error: Error): void
   /** What waited for a driver may go on. */
   driverCame(): void
   events: EventRecorder
-  metrics: Pick<KubeletMetrics, 'csiSeconds' | 'storageSeconds' | 'volumeStatsSeconds'>
+  metrics: Pick<KubeletMetrics, 'csiSeconds' | 'storageSeconds' | 'volumeStatsSeconds' | 'reconstructedVolumes'>
   clock: Clock
   log: Logger
 }
@@ -54,12 +59,13 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
   const objects = client ? createStorageObjects(client) : noStorageObjects
   const drivers = createCsiDrivers({
     log,
-    observed: ({ driver, method, code, seconds }) =>
+    observed: ({ driver, method, code, migrated, seconds }) =>
       metrics.csiSeconds.observe(
-        { driver_name: driver, method_name: method, grpc_status_code: code, migrated: 'false' },
+        { driver_name: driver, method_name: method, grpc_status_code: code, migrated: String(migrated) },
         seconds,
       ),
   })
+  const worked = countWork(metrics)
   const csi = await createCsiVolumes({
     rootDir,
     nodeName,
@@ -83,25 +89,34 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
       const message = `Setting volume ownership for ${volume} is taking longer than expected, consider using OnRootMismatch - https://kubernetes.io/docs/tasks/configure-pod-container/security-context/#configure-volume-permission-and-ownership-change-policy-for-pods (${count} files so far)`
       events.record(pod, { type: 'Warning', reason: 'VolumePermissionChangeInProgress', message })
     },
+    worked: ({ driver, ...work }) => worked({ plugin: `kubernetes.io/csi:${driver}`, ...work }),
     clock,
     log,
   })
+  const found = await findVolumes(rootDir, csi.published())
+  metrics.reconstructedVolumes.all.inc(found.all)
+  metrics.reconstructedVolumes.failed.inc(found.lost)
   const attachments = createAttachments({
     nodeName,
     objects,
     node,
     inUse: () => csi.inUse(),
     changed: nodeTells,
+    exhausted: (driver) => allocatable?.exhausted(driver),
     clock,
   })
-  const keeper = client && createCsiNodeKeeper({ client, nodeName, ready: nodeTells, clock, log })
+  const keeper =
+    client && createCsiNodeKeeper({ client, nodeName, ready: nodeTells, failed: options.failed, clock, log })
+  const allocatable = client && keeper && createAllocatable({ client, drivers, keeper, clock, log })
   const plugins = csiPlugins({
     drivers,
     keeper,
     came(driver) {
       csi.driverCame(driver)
+      allocatable?.came(driver)
       driverCame()
     },
+    gone: (driver) => allocatable?.gone(driver),
     log,
   })
   const tell: VolumeStorage['tell'] = (pod, event) => events.record(pod, event)
@@ -129,11 +144,12 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     log,
   })
   return {
-    volumes: { objects, csi, attachments, meter, expander, node, tell, clock },
+    volumes: { objects, csi, attachments, meter, expander, node, tell, worked, clock },
     plugins,
     keeper,
     async [Symbol.asyncDispose]() {
       meter.close()
+      await allocatable?.[Symbol.asyncDispose]()
       await expander.close()
       await keeper?.[Symbol.asyncDispose]()
       await csi.close()

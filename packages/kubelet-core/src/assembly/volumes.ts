@@ -5,6 +5,7 @@ import type { ObjectSource } from '../objects.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
 import { createVolumeManager } from '../volume/manager.ts'
 import type { VolumeManager } from '../volume/types.ts'
+import type { VolumeWork } from '../volume/work.ts'
 
 export interface KubeletVolumesOptions {
   rootDir: string
@@ -12,9 +13,18 @@ export interface KubeletVolumesOptions {
   objects: ObjectSource
   /** For volumes of claims and drivers. */
   storage: VolumeStorage
-  metrics: Pick<KubeletMetrics, 'storageSeconds' | 'orphanVolumes'>
+  metrics: Pick<KubeletMetrics, 'storageSeconds' | 'volumeTotalSeconds' | 'orphanVolumes' | 'forceCleanedVolumes'>
   log: Logger
 }
+
+/** `storage_operation_duration_seconds` */
+export const countWork =
+  ({ storageSeconds }: Pick<KubeletMetrics, 'storageSeconds'>) =>
+  ({ plugin, operation, migrated, success, seconds }: VolumeWork): void => {
+    const status = success ? 'success' : 'fail-unknown'
+    const labels = { volume_plugin: plugin, operation_name: operation, status, migrated: String(migrated) }
+    storageSeconds.observe(labels, seconds)
+  }
 
 export const createKubeletVolumes = ({
   rootDir,
@@ -29,14 +39,15 @@ export const createKubeletVolumes = ({
     nodeName,
     objects,
     storage,
-    worked({ plugin, operation, success, seconds }) {
-      const status = success ? 'success' : 'fail-unknown'
-      const labels = { volume_plugin: plugin, operation_name: operation, status, migrated: 'false' }
-      metrics.storageSeconds.observe(labels, seconds)
-    },
+    worked: countWork(metrics),
+    mounted: (plugin_name, seconds) =>
+      metrics.volumeTotalSeconds.observe({ plugin_name, operation_name: 'overall_volume_mount' }, seconds),
     swept(removed, failed) {
       metrics.orphanVolumes.cleaned.set(removed)
       metrics.orphanVolumes.failed.set(failed)
+    },
+    forced(success) {
+      metrics.forceCleanedVolumes[success ? 'all' : 'failed'].inc()
     },
     log,
   })

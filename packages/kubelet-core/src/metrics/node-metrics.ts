@@ -23,6 +23,11 @@ export interface NodeMetrics {
   httpSeconds: Histogram<HttpLabel>
   httpInflight: Gauge<HttpLabel>
   storageSeconds: Histogram<'volume_plugin' | 'operation_name' | 'status' | 'migrated'>
+  volumeTotalSeconds: Histogram<'plugin_name' | 'operation_name'>
+  /** Volumes that a new kubelet found on disk. */
+  reconstructedVolumes: Record<'all' | 'failed', Counter>
+  /** Those of them that nobody could make anything of, when they are unmounted. */
+  forceCleanedVolumes: Record<'all' | 'failed', Counter>
   volumes: Gauge<'plugin_name' | 'state'>
   orphanVolumes: Record<'cleaned' | 'failed', Gauge>
   volumeStatsSeconds: Histogram<'metric_source'>
@@ -42,6 +47,8 @@ export interface NodeMetrics {
   mostFiles: Gauge
   startSeconds: Gauge
 }
+
+const storageBuckets = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600]
 
 export type HttpLabel = 'method' | 'path' | 'server_type' | 'long_running'
 
@@ -112,8 +119,31 @@ export function nodeMetrics({ counter, gauge, histogram }: Families): NodeMetric
       'storage_operation_duration_seconds',
       'How long work on volumes takes',
       ['volume_plugin', 'operation_name', 'status', 'migrated'],
-      [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600],
+      storageBuckets,
     ),
+    volumeTotalSeconds: histogram(
+      'volume_operation_total_seconds',
+      'How long pods wait for volumes, from when they first want them',
+      ['plugin_name', 'operation_name'],
+      storageBuckets,
+    ),
+    reconstructedVolumes: {
+      all: counter('reconstruct_volume_operations_total', 'Volumes that a new kubelet found on disk'),
+      failed: counter(
+        'reconstruct_volume_operations_errors_total',
+        'Volumes that a new kubelet found on disk and does not know what to make of',
+      ),
+    },
+    forceCleanedVolumes: {
+      all: counter(
+        'force_cleaned_failed_volume_operations_total',
+        'Volumes that nobody knows what to make of, and that were unmounted',
+      ),
+      failed: counter(
+        'force_cleaned_failed_volume_operation_errors_total',
+        'Volumes that nobody knows what to make of, and that could not be unmounted',
+      ),
+    },
     volumes: gauge('volume_manager_total_volumes', 'Volumes of pods: those that are wanted and those that are there', [
       'plugin_name',
       'state',

@@ -1,6 +1,7 @@
 // Registration of one plugin: asked who it is, given to those who need it, told what came of it.
 import { credentials, Metadata } from '@grpc/grpc-js'
 import { type PluginInfo, RegistrationClient } from '@nodelet/csi-node/registration'
+import { aborted } from '../aborted.ts'
 import { called } from '../grpc-call.ts'
 import type { Logger } from '../log.ts'
 
@@ -16,9 +17,9 @@ export interface Plugin {
 
 /** Uses plugins of one type. */
 export interface PluginHandler {
-  /** Takes a plugin, also one that was there before. @throws Error why it cannot be used, which the plugin is told */
+  /** Takes a plugin, also one that was there before. @throws Error why it cannot be used: the plugin is told, and asked again later */
   register(plugin: Plugin, signal: AbortSignal): Promise<void> | void
-  /** The plugin has removed its socket. */
+  /** The plugin has removed its socket, or could not be told that it is used. */
   deregister(plugin: Plugin): Promise<void> | void
 }
 
@@ -30,12 +31,10 @@ export interface Registered {
   handler: PluginHandler
 }
 
-/** How long a plugin may take until it has answered who it is, in milliseconds. */
-const infoMs = 10_000
-/** How long it may take to hear what came of it. */
-const notifyMs = 5000
+/** How long a plugin may take to listen, to say who it is and to hear what came of it, in milliseconds. */
+const [dialMs, infoMs, notifyMs] = [10_000, 1000, 5000]
 
-/** @throws Error naming the socket: nobody answers, or the plugin is refused, which it has been told */
+/** @throws Error naming the socket: nobody answers, the plugin is refused, which it has been told, or does not hear that it is used */
 export async function registerPlugin(
   socket: string,
   handlers: PluginHandlers,
@@ -48,34 +47,44 @@ export async function registerPlugin(
   })
   const notify = async (error: string): Promise<void> => {
     const status = { pluginRegistered: error === '', error }
-    try {
-      await called(
-        (deadline, reply) => client.notifyRegistrationStatus(status, new Metadata(), deadline, reply),
-        notifyMs,
-        signal,
-      )
-    } catch (cause) {
-      if (!signal.aborted) log.warn({ err: cause, socket }, 'a plugin could not be told what came of its registration')
-    }
+    await called(
+      (deadline, reply) => client.notifyRegistrationStatus(status, new Metadata(), deadline, reply),
+      notifyMs,
+      signal,
+    )
+  }
+  const refuse = async (error: Error): Promise<never> => {
+    await notify(error.message).catch((cause: unknown) => {
+      if (!signal.aborted) log.warn({ err: cause, socket }, 'a plugin could not be told that it is refused')
+    })
+    throw error
   }
   try {
     // The socket may be there before its plugin listens.
-    const patient = new Metadata({ waitForReady: true })
+    await connected(client, signal)
     const info = await called<PluginInfo>(
-      (deadline, reply) => client.getInfo({}, patient, deadline, reply),
+      (deadline, reply) => client.getInfo({}, new Metadata(), deadline, reply),
       infoMs,
       signal,
     )
+    const handler = handlers.get(info.type)
+    if (!handler)
+      return await refuse(new Error(`no handler registered for plugin type: ${info.type} at socket ${socket}`))
     const plugin = { name: info.name, endpoint: info.endpoint || socket, versions: info.supportedVersions }
     try {
-      const handler = handlerOf(info, plugin, handlers)
+      check(plugin)
       await handler.register(plugin, signal)
-      await notify('')
-      return { plugin, handler }
     } catch (error) {
-      await notify((error as Error).message)
+      return await refuse(error as Error)
+    }
+    try {
+      await notify('')
+    } catch (error) {
+      // It does not know that it is used: as if its socket were gone.
+      await handler.deregister(plugin)
       throw error
     }
+    return { plugin, handler }
   } catch (cause) {
     signal.throwIfAborted()
     throw new Error(`plugin on ${socket}: ${(cause as Error).message}`, { cause })
@@ -84,11 +93,16 @@ export async function registerPlugin(
   }
 }
 
-function handlerOf({ type }: PluginInfo, { name, endpoint }: Plugin, handlers: PluginHandlers): PluginHandler {
+/** @throws Error: nobody listens in time; the signal's reason */
+async function connected(client: RegistrationClient, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  client.waitForReady(Date.now() + dialMs, (error) => (error ? reject(error) : resolve()))
+  await aborted(promise, signal)
+}
+
+/** @throws Error naming the field */
+function check({ name, endpoint }: Plugin): void {
   if (name === '') throw new Error('the plugin has no name')
   if (!endpoint.startsWith('/')) throw new Error(`endpoint ${JSON.stringify(endpoint)}: must be an absolute path`)
-  const handler = handlers.get(type)
-  if (handler) return handler
-  const known = [...handlers.keys()].join(', ')
-  throw new Error(`plugins of type ${JSON.stringify(type)} are not supported by this kubelet: it has ${known}`)
 }

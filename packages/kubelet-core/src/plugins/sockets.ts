@@ -47,7 +47,7 @@ export async function followSockets(
     while (dirty && !closed) {
       dirty = false
       const [sockets, folders] = [new Map<string, string>(), new Set<string>()]
-      await mkdir(folder, { recursive: true, mode: 0o750 })
+      await mkdir(folder, { recursive: true, mode: 0o755 })
       await enter(folder, sockets, folders)
       for (const [path, { watcher }] of watched) if (!folders.has(path) && watched.delete(path)) watcher.close()
       if (!closed) changed(sockets)

@@ -19,7 +19,7 @@ export interface PluginWatcher extends AsyncDisposable {
 }
 
 /** Between tries to register what answers wrongly or not at all, in milliseconds. */
-const [firstMs, longestMs] = [500, 120_000]
+const [firstMs, longestMs] = [500, 122_000]
 
 interface Followed {
   /** Of the socket. */

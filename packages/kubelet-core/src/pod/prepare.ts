@@ -43,8 +43,13 @@ export async function ensureVolumes(
   } catch (error) {
     state.volumes = undefined
     signal.throwIfAborted()
-    const { reason, isRepeat } = error instanceof VolumeError ? error : { reason: 'FailedMount', isRepeat: false }
-    if (!isRepeat) state.tell(pod, { type: 'Warning', reason, message: (error as Error).message })
+    const failures = error instanceof VolumeError ? [error, ...error.others] : []
+    for (const { reason, isRepeat, message } of failures) {
+      if (!isRepeat) state.tell(pod, { type: 'Warning', reason, message })
+    }
+    if (failures.length === 0) {
+      state.tell(pod, { type: 'Warning', reason: 'FailedMount', message: (error as Error).message })
+    }
     throw markTold(error)
   }
 }

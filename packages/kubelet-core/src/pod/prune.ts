@@ -57,10 +57,13 @@ export async function removeGonePods(
   const fail = (error: unknown): void => void failures.push(error)
   await volumes.removeOrphans(isKept).catch(fail)
   for (const uid of await readdir(join(rootDir, 'pods'))) {
-    if (isPodUid(uid) && !isKept(uid)) await removePodFolder(rootDir, uid).catch(fail)
+    if (!isPodUid(uid) || isKept(uid)) continue
+    await removePodFolder(rootDir, uid).catch((cause: unknown) => {
+      const what = `orphaned pod ${JSON.stringify(uid)} found, but failed to rmdir() its folder`
+      fail(new Error(`${what}: ${(cause as Error).message}`, { cause }))
+    })
   }
-  if (failures.length > 0)
-    throw new AggregateError(failures, 'orphaned pods found, but files are still present on disk')
+  if (failures.length > 0) throw new AggregateError(failures, 'what is left of pods that are gone could not be removed')
 }
 
 async function removePodFolder(rootDir: string, podUid: string): Promise<void> {

@@ -15,6 +15,7 @@ import type { PodServices } from './services.ts'
 import { fieldPathOf } from './start.ts'
 import { earliest, ensureImage, startContainers, type StarterContext } from './starter.ts'
 import { createPodState, isTerminal, type PodState } from './state.ts'
+import { VolumeError } from '../volume/types.ts'
 import { isTold, markTold } from './told.ts'
 import { createTurnstile } from './turnstile.ts'
 import type { EndRequest, PodTurns } from './worker.ts'
@@ -117,19 +118,34 @@ export function createPodTurns(services: PodServices, first: Pod, wake: () => vo
 /** Whether the pod may run; what keeps it from that is told once and is its end. */
 async function admit({ services, state, pod, signal }: StarterContext): Promise<boolean> {
   const rejection = await services.admission.admit(pod, signal)
-  if (!rejection) return true
-  const { reason, message } = rejection
-  services.metrics.rejections.inc({ reason })
+  if (rejection) reject(services, state, pod, rejection)
+  return !rejection
+}
+
+function reject(
+  { metrics }: PodServices,
+  state: PodState,
+  pod: Pod,
+  { reason, message }: { reason: string; message: string },
+): void {
+  metrics.rejections.inc({ reason })
   state.tell(pod, { type: 'Warning', reason, message })
   state.failure = { reason, message: `Pod was rejected: ${message}` }
   state.rejected = true
-  return false
 }
 
 async function syncPod(context: StarterContext): Promise<{ againMs?: number | undefined; ended?: boolean }> {
   const { services, state } = context
   const pod = await allot(services, state, context.pod)
-  return syncAllotted({ ...context, pod })
+  try {
+    return await syncAllotted({ ...context, pod })
+  } catch (error) {
+    if (!(error instanceof VolumeError && error.isLimit)) throw error
+    // Its volumes fit on another node, perhaps: whoever made the pod makes another one.
+    reject(services, state, pod, { reason: 'VolumeAttachmentLimitExceeded', message: error.message })
+    state.publish(pod, await services.reader.read(state.uid))
+    return { ended: true }
+  }
 }
 
 async function syncAllotted(context: StarterContext): Promise<{ againMs?: number | undefined; ended?: boolean }> {

@@ -7,7 +7,10 @@ import type { StorageObjects } from './objects.ts'
 
 /** How long a pod's turn waits, in milliseconds; then it is told, and comes again. */
 const waitMs = 123_000
-/** Between looks at an attachment that the node's status knows, and that does not know it itself. */
+/**
+ * Between looks at an attachment that the node's status knows, and that does not know it itself; for one that the status does not know
+ * it is twice as long each time.
+ */
 const lookMs = 500
 
 export interface AttachmentsOptions {
@@ -19,6 +22,8 @@ export interface AttachmentsOptions {
   inUse(): readonly string[]
   /** `volumesInUse` is another one. */
   changed(): void
+  /** A volume of the driver could not be attached: the node has as many as it can have. */
+  exhausted?(driver: string): void
   clock: Clock
 }
 
@@ -27,10 +32,18 @@ export interface Attachments {
   volumesInUse(): string[]
   /**
    * Waits until a volume is attached.
+   * @param options `seesLimit`: it counts when the node has too many volumes; default false
    * @returns `attachmentMetadata`
-   * @throws NotAttachedError after two minutes; Error in upstream's words; the signal's reason
+   * @throws NotAttachedError after two minutes; AttachLimitError; Error in upstream's words; the signal's reason
    */
-  wait(volume: CsiVolume, podUid: string, signal: AbortSignal): Promise<Readonly<Record<string, string>>>
+  wait(
+    volume: CsiVolume,
+    podUid: string,
+    signal: AbortSignal,
+    options?: { seesLimit?: boolean },
+  ): Promise<Readonly<Record<string, string>>>
+  /** Volumes that a pod waits for now, by their unique names. */
+  awaited(podUid: string): string[]
   /** The pod wants none any more. */
   release(podUid: string): void
   /** The node is another one: what waits for it looks. */
@@ -42,11 +55,17 @@ export class NotAttachedError extends Error {
   override readonly name = 'NotAttachedError'
 }
 
+/** The volume cannot be attached: the node has as many of its driver as it can have. */
+export class AttachLimitError extends Error {
+  override readonly name = 'AttachLimitError'
+}
+
 export function createAttachments(options: AttachmentsOptions): Attachments {
-  const { nodeName, objects, node, inUse, changed, clock } = options
+  const { nodeName, objects, node, inUse, changed, exhausted, clock } = options
   /** Volume → pods that want it. */
   const wanted = new Map<string, Set<string>>()
   const waiting = new Set<() => void>()
+  const awaited = new Set<{ podUid: string; name: string }>()
 
   const isAttached = (name: string): boolean => {
     const { volumesInUse = [], volumesAttached = [] } = node()?.status ?? {}
@@ -67,28 +86,46 @@ export function createAttachments(options: AttachmentsOptions): Attachments {
 
   const volumesInUse = (): string[] => [...new Set([...inUse(), ...wanted.keys()])].toSorted()
 
+  const wait: Attachments['wait'] = async (volume, podUid, signal, { seesLimit = false } = {}) => {
+    const name = uniqueVolumeName(volume.driver, volume.volumeHandle)
+    const pods = wanted.get(name) ?? new Set<string>()
+    const isNew = !wanted.has(name)
+    wanted.set(name, pods.add(podUid))
+    if (isNew) changed()
+    const attachment = attachmentName(volume.driver, volume.volumeHandle, nodeName)
+    const untilMs = clock.now() + waitMs
+    for (let pauseMs = lookMs; ; pauseMs *= 2) {
+      signal.throwIfAborted()
+      const attached = isAttached(name)
+      if (attached || seesLimit) {
+        const there = await objects.attachment(attachment, signal)
+        if (seesLimit && isExhausted(there)) {
+          exhausted?.(volume.driver)
+          throw new AttachLimitError(there?.status?.attachError?.message ?? 'the node has no room for the volume')
+        }
+        const metadata = attached ? metadataOf(attachment, there) : undefined
+        if (metadata) return metadata
+      }
+      const leftMs = untilMs - clock.now()
+      if (leftMs <= 0) throw new NotAttachedError('timed out waiting for the condition')
+      // Nodes may not watch attachments.
+      const nextMs = attached ? lookMs : seesLimit ? pauseMs : leftMs
+      await pause(Math.min(nextMs, leftMs), signal)
+    }
+  }
+
   return {
     volumesInUse,
-    async wait(volume, podUid, signal) {
-      const name = uniqueVolumeName(volume.driver, volume.volumeHandle)
-      const pods = wanted.get(name) ?? new Set<string>()
-      const isNew = !wanted.has(name)
-      wanted.set(name, pods.add(podUid))
-      if (isNew) changed()
-      const untilMs = clock.now() + waitMs
-      for (;;) {
-        signal.throwIfAborted()
-        const attached = isAttached(name)
-        if (attached) {
-          const attachment = attachmentName(volume.driver, volume.volumeHandle, nodeName)
-          const metadata = metadataOf(attachment, await objects.attachment(attachment, signal))
-          if (metadata) return metadata
-        }
-        const leftMs = untilMs - clock.now()
-        if (leftMs <= 0) throw new NotAttachedError('timed out waiting for the condition')
-        await pause(attached ? Math.min(lookMs, leftMs) : leftMs, signal)
+    async wait(volume, podUid, signal, waitOptions) {
+      const one = { podUid, name: uniqueVolumeName(volume.driver, volume.volumeHandle) }
+      awaited.add(one)
+      try {
+        return await wait(volume, podUid, signal, waitOptions)
+      } finally {
+        awaited.delete(one)
       }
     },
+    awaited: (podUid) => [...awaited].filter((one) => one.podUid === podUid).map(({ name }) => name),
     release(podUid) {
       for (const [name, pods] of wanted) if (pods.delete(podUid) && pods.size === 0) wanted.delete(name)
       // What was staged before this process was wanted by none of its pods.
@@ -100,6 +137,17 @@ export function createAttachments(options: AttachmentsOptions): Attachments {
       for (const wake of waiting) wake()
     },
   }
+}
+
+/** Code of gRPC. */
+const resourceExhausted = 8
+
+/** Field that is newer than the types: a code of gRPC that the driver answered. */
+type AttachError = NonNullable<NonNullable<VolumeAttachment['status']>['attachError']> & { errorCode?: number }
+
+function isExhausted(attachment: VolumeAttachment | undefined): boolean {
+  const error: AttachError | undefined = attachment?.status?.attachError
+  return error?.errorCode === resourceExhausted
 }
 
 /** Undefined: it is not attached yet. @throws Error: it will not be */

@@ -42,9 +42,11 @@ export function wantedClaims(pod: Pod, isUsed: (volume: string) => boolean): Wan
   })
 }
 
+const protection = 'kubernetes.io/pvc-protection'
+
 /**
  * The name of the volume that a claim is bound to.
- * @param isMounted whether this pod has it already: then it may be on its way out
+ * @param isMounted whether this pod has it already: then it may be on its way out, as may one that is protected while pods have it
  * @throws Error in upstream's words
  */
 export function volumeOfClaim(
@@ -64,7 +66,8 @@ export function volumeOfClaim(
     return refuse(`${whose} (pod is not owner)`)
   }
   const volumeName = spec?.volumeName ?? ''
-  if (metadata?.deletionTimestamp && !isMounted(volumeName)) return refuse('PVC is being deleted')
+  const isGoing = metadata?.deletionTimestamp && !metadata.finalizers?.includes(protection)
+  if (isGoing && !isMounted(volumeName)) return refuse('PVC is being deleted')
   if (status?.phase !== 'Bound' || volumeName === '') return refuse('PVC is not bound')
   return volumeName
 }

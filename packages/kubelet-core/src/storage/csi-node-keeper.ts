@@ -1,14 +1,6 @@
 // Keeps what the API server knows of this node's CSI drivers: the CSINode object, an annotation and labels of the Node.
-import {
-  csiNodes,
-  isAlreadyExists,
-  isConflict,
-  isNotFound,
-  type KubeClient,
-  nodes,
-  strategicPatch,
-} from '@nodelet/kube-client'
-import type { CSINode } from 'kubernetes-types/storage/v1.d.ts'
+import { csiNodes, isAlreadyExists, isNotFound, type KubeClient, nodes, strategicPatch } from '@nodelet/kube-client'
+import type { CSINode, CSINodeDriver } from 'kubernetes-types/storage/v1.d.ts'
 import type { NodeInfo } from '@nodelet/csi-node'
 import type { Clock } from '../clock.ts'
 import type { Logger } from '../log.ts'
@@ -20,6 +12,8 @@ export interface CsiNodeKeeperOptions {
   nodeName: string
   /** Told when the CSINode is there. */
   ready(): void
+  /** Told when it cannot be made, though the API server answers. The Go kubelet exits. */
+  failed(error: Error): void
   clock: Clock
   log: Logger
 }
@@ -35,18 +29,23 @@ export interface CsiNodeKeeper extends AsyncDisposable {
   problem(): string | undefined
   /** A driver is used. @throws Error: then it is not */
   add(driver: string, info: NodeInfo, signal: AbortSignal): Promise<void>
+  /** What a driver says of the node is another: its entry in the CSINode follows, as long as it has one. */
+  refresh(driver: string, info: NodeInfo, signal: AbortSignal): Promise<void>
   /** A driver is gone. Its labels stay. */
   remove(driver: string, signal: AbortSignal): Promise<void>
 }
 
-const [firstMs, longestMs] = [30, 60_000]
+/** Between looks whether the API server answers, in milliseconds. */
+const answerMs = 1000
+/** To make the CSINode: 30 ms after the first try comes the second, then 8 times as long each. */
+const making = { firstMs: 30, factor: 8, longestMs: Infinity, tries: 6 }
+/** To change an object that others change, too. */
+const changing = { firstMs: 10, factor: 5, longestMs: Infinity, tries: 4 }
 /** How long the node's first word waits for it. */
 const settleMs = 1000
-/** Tries to change an object that others change, too. */
-const changeTries = 4
 
 export function createCsiNodeKeeper(options: CsiNodeKeeperOptions): CsiNodeKeeper {
-  const { client, nodeName, ready, clock, log } = options
+  const { client, nodeName, ready, failed, clock, log } = options
   const closing = new AbortController()
   const initialized = Promise.withResolvers<void>()
   let isInitialized = false
@@ -78,22 +77,41 @@ export function createCsiNodeKeeper(options: CsiNodeKeeperOptions): CsiNodeKeepe
     }
   }
 
-  const change = async (name: string, info: NodeInfo | undefined, signal: AbortSignal): Promise<void> => {
-    for (let left = changeTries; ; left--) {
-      try {
-        const wanted = withDriver(await ensure(signal), name, info && driverEntry(name, info))
-        if (wanted) await client.update(csiNodes, wanted, { signal })
-        return
-      } catch (error) {
-        if (!isConflict(error) || left === 1) throw error
-      }
-    }
+  const answers = async (signal: AbortSignal): Promise<void> => {
+    await client.get(csiNodes, { name: nodeName }, { signal }).catch((error: unknown) => {
+      if (!isNotFound(error)) throw error
+    })
   }
 
-  const tellNode = async (name: string, info: NodeInfo | undefined, signal: AbortSignal): Promise<void> => {
-    const changes = nodeChanges(await client.get(nodes, { name: nodeName }, { signal }), name, info)
-    if (changes) await client.patch(nodes, { name: nodeName }, strategicPatch({ metadata: changes }), { signal })
-  }
+  const again = async (what: string, signal: AbortSignal, work: () => Promise<void>): Promise<void> =>
+    untilDone(work, {
+      ...changing,
+      clock,
+      signal,
+      onError: (error) => log.debug({ err: error }, `${what} is tried again`),
+    })
+
+  /** @param entry none: the driver is gone @param only whether one that has no entry gets none */
+  const change = async (
+    name: string,
+    entry: CSINodeDriver | undefined,
+    signal: AbortSignal,
+    only = false,
+  ): Promise<void> =>
+    again('a change of the CSINode', signal, async () => {
+      const there = await ensure(signal)
+      if (only && !there.spec.drivers.some((one) => one.name === name)) return
+      const wanted = withDriver(there, name, entry)
+      if (wanted) await client.update(csiNodes, wanted, { signal })
+    })
+
+  const tellNode = async (name: string, info: NodeInfo | undefined, signal: AbortSignal): Promise<void> =>
+    again('a change of the Node', signal, async () => {
+      const changes = nodeChanges(await client.get(nodes, { name: nodeName }, { signal }), name, info)
+      if (!changes) return
+      const patch = strategicPatch({ metadata: changes })
+      await client.patch(nodes, { name: nodeName }, patch, { subresource: 'status', signal })
+    })
 
   const inTurn = async (signal: AbortSignal, task: (signal: AbortSignal) => Promise<void>): Promise<void> => {
     const any = AbortSignal.any([signal, closing.signal])
@@ -105,21 +123,29 @@ export function createCsiNodeKeeper(options: CsiNodeKeeperOptions): CsiNodeKeepe
     return result
   }
 
+  const begin = async (): Promise<void> => {
+    const { signal } = closing
+    const retry = { clock, signal }
+    const onError = (error: unknown, again: number): void =>
+      log.warn({ err: error, again }, 'the CSINode of this node is not there yet')
+    await untilDone(async () => answers(signal), { firstMs: answerMs, longestMs: answerMs, ...retry, onError })
+    await untilDone(async () => ensure(signal), { ...making, ...retry, onError }).catch((cause: unknown) => {
+      signal.throwIfAborted()
+      throw new Error(`failed to initialize CSINode after retrying: ${(cause as Error).message}`, { cause })
+    })
+  }
+
   return {
     start() {
-      work ??= untilDone(async () => ensure(closing.signal), {
-        firstMs,
-        longestMs,
-        clock,
-        signal: closing.signal,
-        onError: (error, again) => log.warn({ err: error, again }, 'the CSINode of this node is not there yet'),
-      }).then(
+      work ??= begin().then(
         () => {
           isInitialized = true
           initialized.resolve()
           ready()
         },
-        () => undefined, // closed before
+        (error: unknown) => {
+          if (!closing.signal.aborted) failed(error as Error)
+        },
       )
     },
     initialized: initialized.promise,
@@ -134,8 +160,10 @@ export function createCsiNodeKeeper(options: CsiNodeKeeperOptions): CsiNodeKeepe
     add: async (driver, info, signal) =>
       inTurn(signal, async (any) => {
         await tellNode(driver, info, any)
-        await change(driver, info, any)
+        await change(driver, driverEntry(driver, info), any)
       }),
+    refresh: async (driver, info, signal) =>
+      inTurn(signal, async (any) => change(driver, driverEntry(driver, info), any, true)),
     remove: async (driver, signal) =>
       inTurn(signal, async (any) => {
         await change(driver, undefined, any)

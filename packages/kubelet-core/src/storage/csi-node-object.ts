@@ -2,11 +2,11 @@
 import type { Node } from 'kubernetes-types/core/v1.d.ts'
 import type { CSINode, CSINodeDriver } from 'kubernetes-types/storage/v1.d.ts'
 import type { NodeInfo } from '@nodelet/csi-node'
+import { migratedPlugins } from './in-tree.ts'
 
 /** JSON of driver → what this node is to it. */
 export const nodeIdAnnotation = 'csi.volume.kubernetes.io/nodeid'
 const migratedAnnotation = 'storage.alpha.kubernetes.io/migrated-plugins'
-const migrated = ['aws-ebs', 'azure-disk', 'azure-file', 'cinder', 'gce-pd', 'portworx-volume', 'vsphere-volume']
 
 /** As this kubelet makes it, owned by its Node. */
 export const newCsiNode = (nodeName: string, nodeUid: string): CSINode => ({
@@ -14,7 +14,7 @@ export const newCsiNode = (nodeName: string, nodeUid: string): CSINode => ({
   kind: 'CSINode',
   metadata: {
     name: nodeName,
-    annotations: { [migratedAnnotation]: migrated.map((name) => `kubernetes.io/${name}`).join(',') },
+    annotations: { [migratedAnnotation]: migratedPlugins.join(',') },
     ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeUid }],
   },
   spec: { drivers: [] },
@@ -29,10 +29,13 @@ export function adopted(there: CSINode, nodeName: string, nodeUid: string): CSIN
   const wanted = newCsiNode(nodeName, nodeUid).metadata
   const { ownerReferences = [], annotations = {} } = there.metadata ?? {}
   const isOwned = ownerReferences.some(({ uid }) => uid === nodeUid)
-  if (isOwned && annotations[migratedAnnotation] === wanted?.annotations?.[migratedAnnotation]) return undefined
+  const before = annotations[migratedAnnotation] ?? ''
+  // Plugins that others wrote there stay.
+  const plugins = [...new Set([...before.split(','), ...migratedPlugins])].filter(Boolean).toSorted().join(',')
+  if (isOwned && before === plugins) return undefined
   const metadata = {
     ...there.metadata,
-    annotations: { ...annotations, ...wanted?.annotations },
+    annotations: { ...annotations, [migratedAnnotation]: plugins },
     ownerReferences: isOwned ? ownerReferences : [...ownerReferences, ...(wanted?.ownerReferences ?? [])],
   }
   return { ...there, metadata }

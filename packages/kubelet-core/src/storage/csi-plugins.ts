@@ -1,5 +1,5 @@
 // CSI drivers as plugins that register: asked what the node is to them, and told of to the API server.
-import type { CsiDrivers, NodeInfo } from '@nodelet/csi-node'
+import { type CsiDrivers, CsiError, type NodeInfo } from '@nodelet/csi-node'
 import { aborted } from '../aborted.ts'
 import type { Logger } from '../log.ts'
 import type { PluginHandler } from '../plugins/registration.ts'
@@ -11,26 +11,45 @@ export interface CsiPluginsOptions {
   keeper: CsiNodeKeeper | undefined
   /** What waited for the driver may go on. */
   came(driver: string): void
+  /** It is not used any more. */
+  gone(driver: string): void
   log: Logger
 }
 
-/** How long the API server may take to forget a driver, in milliseconds. */
-const forgetMs = 30_000
+/** How long the API server may take to forget a driver, in milliseconds: also when nobody waits for the driver any more. */
+const [forgetMs, hurriedMs] = [30_000, 1000]
 
-export function csiPlugins({ drivers, keeper, came, log }: CsiPluginsOptions): PluginHandler {
-  const tell = async (name: string, info: NodeInfo, signal: AbortSignal): Promise<void> => {
-    if (!keeper) return
-    // It belongs to the Node, which may not be there yet.
-    await aborted(keeper.initialized, signal)
-    await keeper.add(name, info, signal)
+export function csiPlugins({ drivers, keeper, came, gone, log }: CsiPluginsOptions): PluginHandler {
+  const forget = async (name: string, signal: AbortSignal): Promise<void> => {
+    await keeper?.remove(name, signal).catch((error: unknown) => {
+      log.warn({ err: error, driver: name }, 'the API server could not be told that a CSI driver is gone')
+    })
   }
+  /** Nothing stays of a driver that cannot be used: no entry in the CSINode, none in the Node's annotation. */
+  const undo = async (name: string, signal: AbortSignal): Promise<void> =>
+    forget(name, AbortSignal.timeout(signal.aborted ? hurriedMs : forgetMs))
+
   return {
     async register({ name, endpoint, versions }, signal) {
-      const info = await drivers.register({ name, endpoint, versions }, signal)
+      let info: NodeInfo
       try {
-        await tell(name, info, signal)
+        info = await drivers.register({ name, endpoint, versions }, signal)
+      } catch (error) {
+        // It did not say what this node is to it; another reason says nothing of a driver of the name that is there.
+        if (error instanceof CsiError && !drivers.get(name)) await undo(name, signal)
+        throw error
+      }
+      try {
+        // It belongs to the Node, which may not be there yet.
+        if (keeper) await aborted(keeper.initialized, signal)
       } catch (error) {
         drivers.deregister(name, endpoint)
+        throw error
+      }
+      try {
+        await keeper?.add(name, info, signal)
+      } catch (error) {
+        if (drivers.deregister(name, endpoint)) await undo(name, signal)
         throw error
       }
       came(name)
@@ -38,9 +57,8 @@ export function csiPlugins({ drivers, keeper, came, log }: CsiPluginsOptions): P
     async deregister({ name, endpoint }) {
       // Another one of the name may have taken its place.
       if (!drivers.deregister(name, endpoint)) return
-      await keeper?.remove(name, AbortSignal.timeout(forgetMs)).catch((error: unknown) => {
-        log.warn({ err: error, driver: name }, 'the API server could not be told that a CSI driver is gone')
-      })
+      gone(name)
+      await forget(name, AbortSignal.timeout(forgetMs))
     },
   }
 }

@@ -5,7 +5,10 @@ import type { CSIDriver, CSIDriverSpec } from 'kubernetes-types/storage/v1.d.ts'
 import { type BoundVolume, mountOptionsOf } from './claim.ts'
 
 /** The volume of a claim. */
-export function boundCsiVolume(source: CSIPersistentVolumeSource, { volume, readOnly }: BoundVolume): CsiVolume {
+export function boundCsiVolume(
+  source: CSIPersistentVolumeSource,
+  { volume, readOnly }: Pick<BoundVolume, 'volume' | 'readOnly'>,
+): CsiVolume {
   const { accessModes = [], volumeMode } = volume.spec ?? {}
   return {
     driver: source.driver,

@@ -4,7 +4,9 @@ import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import type { CsiPlan } from '../volume/plan.ts'
 import { VolumeError } from '../volume/types.ts'
-import { type Attachments, NotAttachedError } from './attach.ts'
+import { pluginOf, timing, type VolumeWork } from '../volume/work.ts'
+import { allocatablePeriodMs } from './allocatable.ts'
+import { AttachLimitError, type Attachments, NotAttachedError } from './attach.ts'
 import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClaims } from './claim.ts'
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
 import type { VolumeExpander } from './expander.ts'
@@ -22,20 +24,29 @@ export interface VolumeStorage {
   node(): Node | undefined
   /** Tells of a pod. */
   tell(pod: Pod, event: NodeletEvent): void
+  /** Is told of work that was done or failed; default: nobody is. */
+  worked?: ((work: VolumeWork) => void) | undefined
   clock: { now(): number }
 }
 
 /** A driver that refreshes what is in its volumes is asked so often, or up to half as long again: milliseconds. */
 const republishMs = 60_000
 
-/** @returns by the name of the pod's volume @throws VolumeError in upstream's words */
-export async function bindClaims(
+/** Claims of a pod, by the names of its volumes. */
+export interface FoundClaims {
+  bound: Map<string, BoundVolume>
+  /** Why they are not bound, in upstream's words. */
+  failed: Map<string, Error>
+}
+
+/** @throws the signal's reason */
+export async function findClaims(
   storage: VolumeStorage | undefined,
   pod: Pod,
   isUsed: (volume: string) => boolean,
   signal: AbortSignal,
-): Promise<Map<string, BoundVolume>> {
-  const bound = new Map<string, BoundVolume>()
+): Promise<FoundClaims> {
+  const found: FoundClaims = { bound: new Map(), failed: new Map() }
   for (const wanted of wantedClaims(pod, isUsed)) {
     try {
       if (!storage) throw new Error('this kubelet has no API server')
@@ -44,24 +55,27 @@ export async function bindClaims(
         csi.published().some((one) => one.podUid === pod.metadata?.uid && one.specName === specName)
       const claim = await objects.claim(pod.metadata?.namespace ?? 'default', wanted.name, signal)
       const name = volumeOfClaim(pod, wanted, claim, isMounted)
-      if (claim) bound.set(wanted.volume, boundVolume(pod, wanted, claim, await objects.volume(name, signal)))
+      if (claim) found.bound.set(wanted.volume, boundVolume(pod, wanted, claim, await objects.volume(name, signal)))
     } catch (cause) {
       signal.throwIfAborted()
-      throw unableError(wanted.volume, { failed: [wanted.volume] }, cause)
+      found.failed.set(wanted.volume, cause as Error)
     }
   }
-  return bound
+  return found
+}
+
+/** Volumes of a pod by how far they have come; the names are the pod's own. */
+export interface Lacking {
+  unmounted: readonly string[]
+  unattached?: readonly string[]
+  failed?: readonly string[]
 }
 
 /** What a pod waits for, in the words of the Go kubelet. */
-export function unableError(
-  volume: string,
-  { unattached = [], failed = [] }: { unattached?: readonly string[]; failed?: readonly string[] },
-  cause: unknown,
-): VolumeError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  const lists = `unmounted volumes=[${volume}], unattached volumes=[${unattached.join(' ')}], failed to process volumes=[${failed.join(' ')}]`
-  return new VolumeError(volume, `Unable to attach or mount volumes: ${lists}: ${reason}`, { cause })
+export function unableError({ unmounted, unattached = [], failed = [] }: Lacking, reason: string): VolumeError {
+  const list = (names: readonly string[]): string => `[${names.toSorted().join(' ')}]`
+  const lists = `unmounted volumes=${list(unmounted)}, unattached volumes=${list(unattached)}, failed to process volumes=${list(failed)}`
+  return new VolumeError(unmounted[0] ?? '', `Unable to attach or mount volumes: ${lists}: ${reason}`)
 }
 
 /** @throws Error in upstream's words: the volume cannot be used on this node */
@@ -92,15 +106,22 @@ export async function setUpCsi(
   refuseSecondPod(storage, name, volume, pod)
   const driver = await objects.driver(volume.driver, signal)
   const settings = driverSettings(driver)
+  const podUid = pod.metadata?.uid ?? ''
+  const seesLimit = allocatablePeriodMs(driver) !== undefined
+  const isBlock = volume.volumeMode === 'Block'
+  const time = timing(storage.worked, pluginOf(plan), volume.migrated)
+  const wait = async (): Promise<Readonly<Record<string, string>>> =>
+    attachments.wait(volume, podUid, signal, { seesLimit }).catch((cause: unknown) => {
+      signal.throwIfAborted()
+      if (cause instanceof NotAttachedError) throw cause
+      throw waitError(name, volume, cause)
+    })
   const publishContext = needsAttach(volume, driver)
-    ? await attachments.wait(volume, pod.metadata?.uid ?? '', signal).catch((cause: unknown) => {
-        signal.throwIfAborted()
-        if (cause instanceof NotAttachedError) throw cause
-        throw waitError(name, volume, cause)
-      })
+    ? await time('verify_controller_attached_volume', wait())
     : undefined
-  const path = await csi.setUp(volume, csiPod(pod), { settings, publishContext }, signal)
-  if (first && volume.volumeMode === 'Block') tellMapped(storage, volume.specName, pod)
+  const setUp = csi.setUp(volume, csiPod(pod), { settings, publishContext }, signal)
+  const path = await time(isBlock ? 'map_volume' : 'volume_mount', setUp)
+  if (first && isBlock) tellMapped(storage, volume.specName, pod)
   await expander.mounted(pod, plan, signal)
   meter.follow(pod, meterable(csi, plan, pod))
   const renewAt = settings?.requiresRepublish ? clock.now() + republishMs * (1 + Math.random() / 2) : Infinity
@@ -133,7 +154,11 @@ function waitError(name: string, { specName, volumeMode }: CsiPlan['volume'], ca
   const isBlock = volumeMode === 'Block'
   const operation = isBlock ? 'MapVolume.WaitForAttach' : 'MountVolume.WaitForAttach'
   const message = `${operation} failed for volume "${specName}" : ${(cause as Error).message}`
-  return new VolumeError(name, message, { cause, reason: isBlock ? 'FailedMapVolume' : 'FailedMount' })
+  return new VolumeError(name, message, {
+    cause,
+    reason: isBlock ? 'FailedMapVolume' : 'FailedMount',
+    isLimit: cause instanceof AttachLimitError,
+  })
 }
 
 /** ReadWriteOncePod: the scheduler sees to it, save for pods that it does not see. */

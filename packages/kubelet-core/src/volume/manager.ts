@@ -3,14 +3,15 @@ import { mkdirSync, realpathSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
-import { CsiVolumeError } from '@nodelet/csi-node'
+import { CsiVolumeError, uniqueVolumeName } from '@nodelet/csi-node'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import type { ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
-import { bindClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
+import { findClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
 import { isPodUid } from './folders.ts'
+import { isImageVolume } from './image-volume.ts'
 import { namesIn } from './mounts.ts'
 import { planVolumes, setUpError, usedVolumes } from './plan.ts'
 import type { VolumePlan } from './plan.ts'
@@ -18,7 +19,7 @@ import { setUpVolume } from './set-up.ts'
 import type { SetUpContext } from './set-up.ts'
 import { tearDownPod } from './tear-down.ts'
 import { createTokenCache } from './tokens.ts'
-import { pluginOf, type VolumeWork } from './work.ts'
+import { pluginOf, timing, type VolumeWork } from './work.ts'
 import { VolumeError } from './types.ts'
 import type { VolumeManager } from './types.ts'
 
@@ -33,6 +34,10 @@ export interface VolumeManagerOptions {
   swept?: (removed: number, failed: number) => void
   /** Is told of work that was done or failed. */
   worked?: (work: VolumeWork) => void
+  /** Is told how long a pod waited for a volume, from when it first wanted it. */
+  mounted?: (plugin: string, seconds: number) => void
+  /** Is told of volumes that nobody knew what to make of, and that were unmounted, or could not be. */
+  forced?: (success: boolean) => void
   /** Default: the machine's. */
   clock?: { now(): number }
   /** What a container without limits may use; default: the whole machine. */
@@ -44,6 +49,8 @@ export interface VolumeManagerOptions {
 interface Entry {
   pod: Pod
   plans: readonly VolumePlan[]
+  /** Volume → since when the pod has wanted it. */
+  wantedMs: Map<string, number>
   /** Volume → when to look at it again, for volumes that are ready. */
   ready: Map<string, number>
   /** Ends when all work so far has. */
@@ -57,6 +64,8 @@ interface Context extends SetUpContext {
   log: Logger
   nodeName: string
   worked: (work: VolumeWork) => void
+  mounted: (plugin: string, seconds: number) => void
+  forced: (success: boolean) => void
   entries: Map<string, Entry>
   closing: AbortController
   /** What is being unmounted for want of a pod. */
@@ -85,6 +94,8 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     log,
     nodeName,
     worked: options.worked ?? (() => {}),
+    mounted: options.mounted ?? (() => {}),
+    forced: options.forced ?? (() => {}),
     entries: new Map(),
     closing: new AbortController(),
     leaving: new Map(),
@@ -104,7 +115,9 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     removeOrphans: async (isKept) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
-        present.filter((uid) => isPodUid(uid) && !isKept(uid)).map(async (uid) => unmountOrphan(context, uid)),
+        present
+          .filter((uid) => isPodUid(uid) && !isKept(uid))
+          .map(async (uid) => unmountOrphan(context, uid).catch((error: unknown) => orphaned(uid, error))),
       )
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
       await soon(context, 'volumes of no pod', async () => context.storage?.csi.tearDownUnused()).catch(
@@ -127,16 +140,20 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
 async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promise<ReadonlyMap<string, string>> {
   const ended = signal ? AbortSignal.any([signal, context.closing.signal]) : context.closing.signal
   const used = usedVolumes(pod)
-  const bound = await bindClaims(context.storage, pod, (name) => used.has(name), ended)
-  const plans = planVolumes(pod, context.allocatable.memoryBytes, bound)
   const uid = pod.metadata?.uid ?? ''
+  const { bound, failed } = await findClaims(context.storage, pod, (name) => used.has(name), ended)
+  const plans = planVolumes(pod, context.allocatable.memoryBytes, bound, new Set(failed.keys()))
   const entry = context.entries.get(uid) ?? newEntry(pod)
   context.entries.set(uid, entry)
+  for (const { name } of plans) if (!entry.wantedMs.has(name)) entry.wantedMs.set(name, performance.now())
   return inTurn(entry, async () => {
     // An unmount that had its turn in between has let the entry go.
     context.entries.set(uid, entry)
-    Object.assign(entry, { pod, plans })
+    // Of one that is ready, and whose claim cannot be read now, all stays.
+    const known = entry.plans.filter(({ name }) => failed.has(name))
+    Object.assign(entry, { pod, plans: [...plans, ...known] })
     try {
+      if (failed.size > 0) return await failClaims(context, entry, failed, ended)
       return await setUpAll(context, entry, plans, ended)
     } finally {
       schedule(context, entry)
@@ -144,8 +161,36 @@ async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promi
   })
 }
 
+/** Claims are not bound: what needs neither drivers nor servers is made all the same. @throws VolumeError */
+async function failClaims(
+  context: Context,
+  entry: Entry,
+  failed: ReadonlyMap<string, Error>,
+  signal: AbortSignal,
+): Promise<never> {
+  const quick = entry.plans.filter(({ kind, name }) => kind !== 'csi' && kind !== 'nfs' && !failed.has(name))
+  const others = await setUpAll(context, entry, quick, signal).then(
+    () => [],
+    (error: unknown) => {
+      if (!(error instanceof VolumeError)) throw error
+      return [error, ...error.others]
+    },
+  )
+  const reasons = [...failed.values()].map(({ message }) => message)
+  const unmounted = lacking(entry.pod, entry)
+  throw Object.assign(unableError({ unmounted, failed: [...failed.keys()] }, reasons.join('; ')), { others })
+}
+
 function newEntry(pod: Pod): Entry {
-  return { pod, plans: [], ready: new Map(), tail: Promise.resolve(), stale: new Set() }
+  return { pod, plans: [], wantedMs: new Map(), ready: new Map(), tail: Promise.resolve(), stale: new Set() }
+}
+
+/** Volumes of the pod that are not ready. */
+function lacking(pod: Pod, entry: Entry | undefined): string[] {
+  const used = usedVolumes(pod)
+  return (pod.spec?.volumes ?? [])
+    .filter((volume) => used.has(volume.name) && !isImageVolume(volume) && !entry?.ready.has(volume.name))
+    .map(({ name }) => name)
 }
 
 async function setUpAll(
@@ -156,33 +201,47 @@ async function setUpAll(
 ): Promise<Map<string, string>> {
   signal.throwIfAborted()
   const failed = new AbortController()
-  let failure: VolumeError | undefined
+  const failures: VolumeError[] = []
   const mounted = new Map<string, string>()
   // A driver goes on with what it was asked: only the wait for it ends when the pod has to be told of something else.
   const unlessFailed = AbortSignal.any([signal, failed.signal])
   await Promise.all(
     plans.map(async (plan) => {
       const first = !entry.ready.has(plan.name)
-      const tell = timed(context, pluginOf(plan), 'volume_mount')
       const patience = plan.kind === 'csi' ? unlessFailed : signal
       try {
-        const { path, renewAt } = await tell(setUpVolume(plan, entry.pod, context, first, patience))
+        const work = setUpVolume(plan, entry.pod, context, first, patience)
+        // Those of drivers are counted step by step.
+        const counted = plan.kind === 'csi' ? work : timing(context.worked, pluginOf(plan))('volume_mount', work)
+        const { path, renewAt } = await counted
+        if (first) context.mounted(pluginOf(plan), secondsSince(entry.wantedMs.get(plan.name)))
         entry.ready.set(plan.name, renewAt)
         mounted.set(plan.name, path)
       } catch (error) {
-        failure ??= volumeError(plan.name, error)
-        failed.abort(failure)
+        // The others end for the first one's sake.
+        if (error !== failures[0]) failures.push(volumeError(context, entry, plan, error))
+        failed.abort(failures[0])
       }
     }),
   )
-  if (failure) throw failure
+  const [failure, ...others] = failures
+  if (failure) throw Object.assign(failure, { others })
   return mounted
 }
 
+const secondsSince = (ms = performance.now()): number => (performance.now() - ms) / 1000
+
 /** What was thrown, as a pod's event tells it. */
-function volumeError(name: string, cause: unknown): VolumeError {
+function volumeError({ storage }: Context, entry: Entry, { name }: VolumePlan, cause: unknown): VolumeError {
   if (cause instanceof VolumeError) return cause
-  if (cause instanceof NotAttachedError) return unableError(name, { unattached: [name] }, cause)
+  if (cause instanceof NotAttachedError) {
+    const awaited = storage?.attachments.awaited(entry.pod.metadata?.uid ?? '') ?? []
+    const others = entry.plans.filter(
+      (plan) => plan.kind === 'csi' && awaited.includes(uniqueVolumeName(plan.volume.driver, plan.volume.volumeHandle)),
+    )
+    const unattached = [...new Set([name, ...others.map((plan) => plan.name)])]
+    return unableError({ unmounted: lacking(entry.pod, entry), unattached }, cause.message)
+  }
   if (!(cause instanceof CsiVolumeError)) return setUpError(name, cause)
   const reason = cause.operation.startsWith('MapVolume') ? 'FailedMapVolume' : 'FailedMount'
   return new VolumeError(name, cause.message, { cause, reason, isRepeat: cause.isRepeat })
@@ -193,7 +252,7 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
   const tearDown = async (): Promise<void> => {
     context.storage?.meter.release(podUid)
     context.storage?.expander.release(podUid)
-    await tearDownPod(context.rootDir, podUid, context.storage?.csi)
+    await tearDownPod(context.rootDir, podUid, context.storage?.csi, context.forced)
     context.storage?.attachments.release(podUid)
   }
   if (!entry) return tearDown()
@@ -202,17 +261,31 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     clearTimeout(entry.timer)
     const ended = tearDown()
     // They are taken away together: each has taken as long as all.
-    await Promise.all(entry.plans.map(async (plan) => timed(context, pluginOf(plan), 'volume_unmount')(ended)))
+    await Promise.all(entry.plans.map(async (plan) => timingOf(context, plan)(ended)))
     await ended
     entry.plans = []
+    entry.wantedMs.clear()
     entry.ready.clear()
     context.tokens.forget(podUid)
     if (context.entries.get(podUid) === entry) context.entries.delete(podUid)
   })
 }
 
+function timingOf({ worked }: Context, plan: VolumePlan): (work: Promise<void>) => Promise<void> {
+  const isBlock = plan.kind === 'csi' && plan.volume.volumeMode === 'Block'
+  // What is taken back is not known to have been a cloud provider's.
+  const time = timing(worked, pluginOf(plan))
+  return async (work) => time(isBlock ? 'unmap_volume' : 'volume_unmount', work)
+}
+
 const unmountOrphan = async (context: Context, podUid: string): Promise<void> =>
   soon(context, `volumes of pod ${podUid}`, async () => unmountPod(context, podUid))
+
+/** @throws Error in the words of the Go kubelet */
+function orphaned(podUid: string, cause: unknown): never {
+  const what = `orphaned pod ${JSON.stringify(podUid)} found, but volume paths are still present on disk`
+  throw new Error(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+}
 
 /** Work that a driver or server may hold up: it goes on when it takes too long, and is not begun again before it has ended. */
 async function soon({ leaving }: Context, what: string, work: () => Promise<void> | undefined): Promise<void> {
@@ -235,22 +308,6 @@ async function soon({ leaving }: Context, what: string, work: () => Promise<void
     await Promise.race([going, late])
   } finally {
     clearTimeout(timer)
-  }
-}
-
-function timed({ worked }: Context, plugin: string, operation: VolumeWork['operation']) {
-  const beganMs = performance.now()
-  return async <T>(work: Promise<T>): Promise<T> => {
-    const tell = (success: boolean): void =>
-      worked({ plugin, operation, success, seconds: (performance.now() - beganMs) / 1000 })
-    try {
-      const result = await work
-      tell(true)
-      return result
-    } catch (error) {
-      tell(false)
-      throw error
-    }
   }
 }
 

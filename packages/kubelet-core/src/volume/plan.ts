@@ -5,6 +5,7 @@ import type {
   DownwardAPIVolumeFile,
   KeyToPath,
   NFSVolumeSource,
+  PersistentVolume,
   Pod,
   Volume,
   VolumeProjection,
@@ -15,6 +16,7 @@ import { podQuantity } from '../resource/pod-resources.ts'
 import { fileKeyRefs } from '../pod/file-key-ref.ts'
 import { type BoundVolume, mountOptionsOf } from '../storage/claim.ts'
 import { boundCsiVolume, inlineCsiVolume } from '../storage/csi-source.ts'
+import { translatedInline, translatedVolume } from '../storage/in-tree.ts'
 import { isImageVolume } from './image-volume.ts'
 import { VolumeError } from './types.ts'
 
@@ -97,16 +99,18 @@ const usualTokenSeconds = 3600
  *
  * @param machineMemory bytes; no tmpfs is larger
  * @param bound what claims are bound to, by the name of the pod's volume
+ * @param unbound volumes of claims that are not: they are left alone
  * @throws VolumeError for a volume of a kind that is not supported, or malformed
  */
 export function planVolumes(
   pod: Pod,
   machineMemory: bigint,
   bound: ReadonlyMap<string, BoundVolume> = new Map(),
+  unbound: ReadonlySet<string> = new Set(),
 ): VolumePlan[] {
   const used = usedVolumes(pod)
   return (pod.spec?.volumes ?? [])
-    .filter((volume) => used.has(volume.name) && !isImageVolume(volume))
+    .filter((volume) => used.has(volume.name) && !unbound.has(volume.name) && !isImageVolume(volume))
     .map((volume) => {
       try {
         return planVolume(volume, pod, machineMemory, bound.get(volume.name))
@@ -145,6 +149,8 @@ function planVolume(volume: Volume, pod: Pod, machineMemory: bigint, bound: Boun
   }
   if (bound) return planBound(name, bound)
   if (csi) return { kind: 'csi', name, volume: inlineCsiVolume(name, csi, pod) }
+  const translated = translatedInline(volume, pod.metadata?.namespace ?? 'default')
+  if (translated) return planTranslated(name, translated)
   if (nfs) return { ...planNfs(name, nfs), readOnly: nfs.readOnly ?? false }
   const files = { kind: 'files', name, memory: true } as const
   if (emptyDir) return planEmptyDir(name, emptyDir, pod, machineMemory)
@@ -234,12 +240,31 @@ function planHostPath(name: string, { path, type = '' }: NonNullable<Volume['hos
   return { kind: 'hostPath', name, path, type }
 }
 
-/** @throws Error naming a source that is not supported */
-function planBound(name: string, bound: BoundVolume): VolumePlan {
+/** Of a cloud provider, inline in a pod. */
+function planTranslated(name: string, volume: PersistentVolume): CsiPlan {
+  const csi = volume.spec?.csi ?? { driver: '', volumeHandle: '' }
+  return {
+    kind: 'csi',
+    name,
+    volume: { ...boundCsiVolume(csi, { volume, readOnly: csi.readOnly ?? false }), migrated: true },
+  }
+}
+
+/** @throws Error naming a source that is not supported, or cannot be translated */
+function planBound(name: string, given: BoundVolume): VolumePlan {
+  const translated = translatedVolume(given.volume)
+  const bound = translated ? { ...given, volume: translated } : given
   const { volume, readOnly } = bound
   const { csi, local, nfs, hostPath, ...rest } = volume.spec ?? {}
   const specName = volume.metadata?.name ?? ''
-  if (csi) return { kind: 'csi', name, volume: boundCsiVolume(csi, bound), bound }
+  if (csi) {
+    return {
+      kind: 'csi',
+      name,
+      volume: { ...boundCsiVolume(csi, bound), ...(translated && { migrated: true }) },
+      bound,
+    }
+  }
   const mountOptions = mountOptionsOf(volume)
   if (nfs) {
     return { ...planNfs(name, nfs), specName, readOnly: readOnly || (nfs.readOnly ?? false), mountOptions, bound }

@@ -14,9 +14,15 @@ const made = new Set(
 /**
  * Safe to run again. Sub paths go before the volumes that they show.
  * @param csi takes back what drivers have published; what it does not know is unmounted by force
+ * @param forced told of each volume that is
  * @throws Error naming what is still in use
  */
-export async function tearDownPod(rootDir: string, podUid: string, csi?: Pick<CsiVolumes, 'tearDown'>): Promise<void> {
+export async function tearDownPod(
+  rootDir: string,
+  podUid: string,
+  csi?: Pick<CsiVolumes, 'tearDown'>,
+  forced: (success: boolean) => void = () => {},
+): Promise<void> {
   const { pod, volumes, devices, subPaths } = podFolders(rootDir, podUid)
   await unmountBelow(subPaths)
   await removeSubPaths(subPaths)
@@ -29,7 +35,9 @@ export async function tearDownPod(rootDir: string, podUid: string, csi?: Pick<Cs
     if (failed && plugin === 'kubernetes.io~csi') continue
     const folder = join(volumes, plugin)
     const remove = made.has(plugin) ? removeVolume : plugin === 'kubernetes.io~nfs' ? removeNfs : removeMountedVolume
-    await Promise.all((await namesIn(folder)).map((name) => remove(join(folder, name))))
+    // What no driver takes back is known to none.
+    const tell = plugin === 'kubernetes.io~csi' ? forced : undefined
+    await Promise.all((await namesIn(folder)).map(async (name) => told(remove(join(folder, name)), tell)))
     await removeEmpty(folder)
   }
   if (failed) throw failed.error
@@ -38,6 +46,14 @@ export async function tearDownPod(rootDir: string, podUid: string, csi?: Pick<Cs
   await removeEmpty(devices)
   // What others keep there, such as logs of termination, is theirs to remove.
   if ((await namesIn(pod)).length === 0) await removeEmpty(pod)
+}
+
+async function told(work: Promise<void>, tell: ((success: boolean) => void) | undefined): Promise<void> {
+  await work.catch((error: unknown) => {
+    tell?.(false)
+    throw error
+  })
+  tell?.(true)
 }
 
 async function removeNfs(path: string): Promise<void> {

@@ -26,15 +26,20 @@ export class VolumeError extends Error {
   readonly reason: 'FailedMount' | 'FailedMapVolume'
   /** It was told before, and not tried again yet. */
   readonly isRepeat: boolean
+  /** The node has as many volumes of its driver as it can have: the pod has to go elsewhere. */
+  readonly isLimit: boolean
+  /** Other volumes of the pod that failed meanwhile. */
+  others: readonly VolumeError[] = []
 
   constructor(
     volume: string,
     message: string,
-    options: ErrorOptions & { reason?: 'FailedMount' | 'FailedMapVolume'; isRepeat?: boolean } = {},
+    options: ErrorOptions & { reason?: 'FailedMount' | 'FailedMapVolume'; isRepeat?: boolean; isLimit?: boolean } = {},
   ) {
     super(message, options)
     this.volume = volume
     this.reason = options.reason ?? 'FailedMount'
     this.isRepeat = options.isRepeat ?? false
+    this.isLimit = options.isLimit ?? false
   }
 }

@@ -4,7 +4,18 @@ import type { VolumePlan } from './plan.ts'
 export interface VolumeWork {
   /** For instance `kubernetes.io/configmap`. */
   plugin: string
-  operation: 'volume_mount' | 'volume_unmount'
+  /** As the Go kubelet's metrics name it. */
+  operation:
+    | 'volume_mount'
+    | 'volume_unmount'
+    | 'map_volume'
+    | 'unmap_volume'
+    | 'unmount_device'
+    | 'unmap_device'
+    | 'verify_controller_attached_volume'
+    | 'volume_apply_access_control'
+  /** Of a volume that was one of a cloud provider's. */
+  migrated: boolean
   success: boolean
   seconds: number
 }
@@ -14,4 +25,25 @@ export function pluginOf(plan: VolumePlan): string {
   if (plan.kind === 'csi') return `kubernetes.io/csi:${plan.volume.driver}`
   const names = { emptyDir: 'empty-dir', hostPath: 'host-path', local: 'local-volume', nfs: 'nfs' }
   return `kubernetes.io/${plan.kind === 'files' ? plan.plugin : names[plan.kind]}`
+}
+
+/** @returns what tells of a piece of work once it has ended, and gives what it comes to */
+export function timing(
+  worked: ((work: VolumeWork) => void) | undefined,
+  plugin: string,
+  migrated = false,
+): <T>(operation: VolumeWork['operation'], work: Promise<T>) => Promise<T> {
+  return async (operation, work) => {
+    const beganMs = performance.now()
+    const tell = (success: boolean): void =>
+      worked?.({ plugin, operation, migrated, success, seconds: (performance.now() - beganMs) / 1000 })
+    try {
+      const result = await work
+      tell(true)
+      return result
+    } catch (error) {
+      tell(false)
+      throw error
+    }
+  }
 }

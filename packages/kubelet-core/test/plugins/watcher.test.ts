@@ -1,13 +1,13 @@
 // Plugins that really serve sockets, as they come, go and come again.
 import { renameSync } from 'node:fs'
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { Server } from '@grpc/grpc-js'
+import { Server, status } from '@grpc/grpc-js'
 import { afterEach, beforeEach, expect, it, test } from 'vitest'
-import { systemClock } from '../../src/clock.ts'
+import { type Clock, systemClock } from '../../src/clock.ts'
 import {
   PluginInfo,
   type RegistrationServer,
@@ -34,7 +34,7 @@ afterEach(async () => {
 
 const registry = () => join(folder, 'plugins_registry')
 
-async function watchPlugins(register: (plugin: Plugin) => Promise<void> = async () => {}) {
+async function watchPlugins(register: (plugin: Plugin) => Promise<void> = async () => {}, clock = systemClock) {
   const handler: PluginHandler = {
     async register(plugin) {
       seen.push(`+${plugin.name}`)
@@ -46,21 +46,24 @@ async function watchPlugins(register: (plugin: Plugin) => Promise<void> = async 
     },
   }
   const handlers = new Map([['DRAPlugin', handler]])
-  const watcher = createPluginWatcher({ folder: registry(), handlers, clock: systemClock, log: silentLogger })
+  const watcher = createPluginWatcher({ folder: registry(), handlers, clock, log: silentLogger })
   opened.use(watcher)
   await watcher.start()
   return watcher
 }
 
-/** A plugin on a socket, which keeps what it is told. */
-async function plug(path: string, info: Partial<PluginInfo> = {}) {
+/** One that waits for nothing. */
+const quickClock: Clock = { ...systemClock, after: (_ms, call) => systemClock.after(0, call) }
+
+/** A plugin on a socket, which keeps what it is told. @param deaf so often it fails to hear it */
+async function plug(path: string, info: Partial<PluginInfo> = {}, deaf = 0) {
   const told: RegistrationStatus[] = []
   const service: RegistrationServer = {
     getInfo: (_call, reply) =>
       reply(null, PluginInfo.create({ type: 'DRAPlugin', name: 'a', supportedVersions: ['v1'], ...info })),
     notifyRegistrationStatus({ request }, reply) {
-      told.push(request)
-      reply(null, {})
+      if (told.push(request) > deaf) reply(null, {})
+      else reply({ code: status.INTERNAL, details: 'deaf' })
     },
   }
   const server = new Server()
@@ -133,8 +136,51 @@ it('files, dot names and what has gone meanwhile are passed over', async () => {
   expect(hidden.told).toEqual([])
 })
 
+it('the folder is open to plugins of any user', async () => {
+  const before = process.umask(0o022)
+  try {
+    await watchPlugins()
+  } finally {
+    process.umask(before)
+  }
+  expect((await stat(registry())).mode & 0o777).toBe(0o755)
+})
+
+it('a plugin of a type that nobody uses is told so', async () => {
+  await watchPlugins()
+  const plugin = await plug('a-reg.sock', { type: 'CSIPlugin', name: '', endpoint: 'a.sock' })
+  await expect.poll(() => plugin.told.length).toBeGreaterThan(0)
+  const error = `no handler registered for plugin type: CSIPlugin at socket ${join(registry(), 'a-reg.sock')}`
+  expect(plugin.told[0]).toEqual({ pluginRegistered: false, error })
+  expect(seen).toEqual([])
+})
+
+it('a plugin that cannot be told that it is used is let go, and asked again', async () => {
+  await watchPlugins(undefined, quickClock)
+  const plugin = await plug('a-reg.sock', {}, 1)
+  await expect.poll(() => plugin.told).toEqual([fine, fine])
+  expect(seen).toEqual(['+a', '-a', '+a'])
+})
+
+it('waits half a second after a failure, then twice as long, up to two minutes and two seconds', async () => {
+  const waits: number[] = []
+  const { promise: enough, resolve } = Promise.withResolvers<void>()
+  const clock: Clock = {
+    now: Date.now,
+    after(ms, call) {
+      waits.push(ms)
+      if (waits.length < 10) setImmediate(call)
+      else resolve()
+      return () => {}
+    },
+  }
+  await plug('a-reg.sock')
+  await watchPlugins(async () => Promise.reject(new Error('never')), clock)
+  await enough
+  expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 122_000, 122_000])
+})
+
 test.each([
-  [{ type: 'CSIPlugin' }, 'plugins of type "CSIPlugin" are not supported by this kubelet: it has DRAPlugin'],
   [{ name: '' }, 'the plugin has no name'],
   [{ endpoint: 'a.sock' }, 'endpoint "a.sock": must be an absolute path'],
 ])('a plugin with %j is refused', async (info, error) => {
@@ -149,10 +195,10 @@ it('a plugin that is refused is told why, and asked again later', async () => {
   let failures = 2
   await watchPlugins(async () => {
     if (failures-- > 0) throw new Error('not yet')
-  })
+  }, quickClock)
   const plugin = await plug('a-reg.sock')
   const refused = { pluginRegistered: false, error: 'not yet' }
-  await expect.poll(() => plugin.told, { timeout: 5000 }).toEqual([refused, refused, fine])
+  await expect.poll(() => plugin.told).toEqual([refused, refused, fine])
   await plugin.remove()
   await expect.poll(() => seen).toEqual(['+a', '+a', '+a', '-a'])
 })

@@ -90,8 +90,14 @@ const others = {
   process_virtual_memory_bytes: 'gauge',
   rest_client_request_duration_seconds: 'histogram',
   rest_client_requests_total: 'counter',
+  csi_operations_seconds: 'histogram',
+  force_cleaned_failed_volume_operation_errors_total: 'counter',
+  force_cleaned_failed_volume_operations_total: 'counter',
+  reconstruct_volume_operations_errors_total: 'counter',
+  reconstruct_volume_operations_total: 'counter',
   storage_operation_duration_seconds: 'histogram',
   volume_manager_total_volumes: 'gauge',
+  volume_operation_total_seconds: 'histogram',
 }
 
 test('metrics have the names and types of the Go kubelet', async () => {

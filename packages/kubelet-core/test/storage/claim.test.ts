@@ -56,6 +56,11 @@ describe('a claim is refused in the words of the Go kubelet', () => {
   test('one on its way out goes on in pods that have it', () => {
     expect(volumeOfClaim(pod(), wanted, deleted, (name) => name === 'pv')).toBe('pv')
   })
+  test('one that is protected goes on until its pods are gone', () => {
+    const finalizers = ['kubernetes.io/pvc-protection']
+    const metadata = { ...deleted.metadata, finalizers }
+    expect(volumeOfClaim(pod(), wanted, { ...deleted, metadata }, unmounted)).toBe('pv')
+  })
   test('one that the pod owns is its own', () => {
     const ownerReferences = [{ apiVersion: 'v1', kind: 'Pod', name: 'web', uid: 'uid-1', controller: true }]
     const own = claim({ ...claim(), metadata: { ...claim().metadata, ownerReferences } })

@@ -38,6 +38,7 @@ import { isReady, namespace, startWholeCluster, stay, type WholeCluster } from '
 let world: WholeCluster
 const served: ServingDriver[] = []
 const calls: string[] = []
+let maxVolumes = 7
 let lastPublish: { publishContext: object; volumeContext: object } | undefined
 const data = (volumeId = ''): string => join(world.folder, 'data', volumeId)
 const root = (): string => join(world.folder, 'root')
@@ -48,7 +49,7 @@ async function drive(name: string): Promise<void> {
     name,
     version: '1.0.0',
     node: {
-      info: () => ({ nodeId: `${name}/node-1`, maxVolumes: 7, topology: { [`topology.${name}/zone`]: 'a' } }),
+      info: () => ({ nodeId: `${name}/node-1`, maxVolumes, topology: { [`topology.${name}/zone`]: 'a' } }),
       async stage({ volumeId, stagingPath, capability }) {
         calls.push(`stage ${volumeId}`)
         if (capability.kind === 'block') {
@@ -85,6 +86,7 @@ async function drive(name: string): Promise<void> {
 }
 
 const [disk, attached, hostpath] = ['disk.example.com', 'attached.example.com', 'hostpath.csi.k8s.io']
+const ebs = 'ebs.csi.aws.com'
 
 beforeAll(async () => {
   // What is looked at time and again, is so often.
@@ -321,6 +323,57 @@ it('a volume that has to be attached waits for it, and says so to the controller
   await end('waiting')
   await expect.poll(async () => (await node()).status?.volumesInUse ?? [], { timeout: 20_000 }).toEqual([])
   expect(calls.splice(0)).toEqual(['stage', 'publish', 'unpublish', 'unstage'].map((rpc) => `${rpc} vol-far`))
+})
+
+it('a volume of a cloud provider is one of its driver', async () => {
+  await claim('cloud', { awsElasticBlockStore: { volumeID: 'aws://a/vol-cloud' } })
+  mkdirSync(data('vol-cloud'), { recursive: true })
+  await world.admin.create(csiDrivers, { metadata: { name: ebs }, spec: { attachRequired: false } })
+  await drive(ebs)
+  await world.watched(await world.create('cloud', writer('cloud', 'echo kept > /data/file')), isReady)
+  await expect.poll(() => existsSync(join(data('vol-cloud'), 'file'))).toBe(true)
+  expect(lastPublish?.volumeContext).toMatchObject({ partition: '0' })
+  const page = await (await world.admin.raw({ path: '/api/v1/nodes/node-1/proxy/metrics' })).body.text()
+  const labels = `method_name="/csi.v1.Node/NodePublishVolume",grpc_status_code="OK",migrated="true"`
+  expect(page).toContain(`csi_operations_seconds_count{driver_name="${ebs}",${labels}} 1\n`)
+  const plugin = `kubernetes.io/csi:${ebs}`
+  const work = 'operation_name="volume_mount",status="success",migrated="true"'
+  expect(page).toContain(`storage_operation_duration_seconds_count{volume_plugin="${plugin}",${work}} 1\n`)
+  const whole = `{plugin_name="${plugin}",operation_name="overall_volume_mount"}`
+  expect(page).toContain(`volume_operation_total_seconds_count${whole} 1\n`)
+  for (const state of ['desired', 'actual']) {
+    expect(page).toContain(`volume_manager_total_volumes{plugin_name="${plugin}",state="${state}_state_of_world"} 1\n`)
+  }
+  await end('cloud')
+  calls.length = 0
+})
+
+it('a pod whose volume finds no more room on the node is failed, and the limit of the node is known anew', async () => {
+  const { admin } = world
+  const spec = { nodeAllocatableUpdatePeriodSeconds: 3600 }
+  await admin.create(csiDrivers, { metadata: { name: attached }, spec: spec as object })
+  await claim('full', csiSource(attached, 'vol-full'))
+  const limit = async () =>
+    (await admin.get(csiNodes, { name: 'node-1' })).spec.drivers.find((one) => one.name === attached)?.allocatable
+  expect(await limit()).toEqual({ count: 7 })
+  maxVolumes = 3
+  const pod = await world.create('full', writer('full', ':'))
+  const name = attachmentName(attached, 'vol-full', 'node-1')
+  const ask = async () => admin.get(volumeAttachments, { name }).catch(() => undefined)
+  await expect.poll(async () => (await ask())?.metadata?.name, { timeout: 20_000 }).toBe(name)
+  const attachError = { message: 'too many disks', errorCode: 8, time: new Date().toISOString() }
+  const status = { attached: false, attachError }
+  await admin.patch(volumeAttachments, { name }, mergePatch({ status }), { subresource: 'status' })
+  const failed = await world.watched(pod, ({ status }) => status?.phase === 'Failed')
+  const message = 'MountVolume.WaitForAttach failed for volume "pv-full" : too many disks'
+  expect(failed.status).toMatchObject({
+    reason: 'VolumeAttachmentLimitExceeded',
+    message: `Pod was rejected: ${message}`,
+  })
+  await expect.poll(limit, { timeout: 20_000 }).toEqual({ count: 3 })
+  expect(await messages('full', 'VolumeAttachmentLimitExceeded')).toEqual([message])
+  await end('full')
+  expect(calls.splice(0)).toEqual([])
 })
 
 it('what keeps a pod from its volume is told', async () => {

@@ -36,3 +36,13 @@ test('a folder that is a disk of its own stays, empty', () => {
 test('what a kill left is removed by the next', () => {
   expect(results['after a kill']).toBe(false)
 })
+
+test('a kubelet’s folder elsewhere loses what the node put there; what was there before stays', () => {
+  expect(results['a folder of others']).toEqual({
+    inside: ['config.yaml', 'disk'],
+    mounts: ['/var/kubelet', '/var/kubelet/disk'],
+    loops: [0, 1],
+    data: 'data',
+  })
+  expect(results['a folder of its own']).toEqual(['kubelet'])
+})

@@ -1,7 +1,8 @@
 // Removes folders with mounts in them: run in a mount namespace of its own. Writes what came of each case as JSON.
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { attachLoop, loopsOf, mount, readMountInfo } from '@nodelet/linux'
+import { attachLoop, detachLoop, loopsOf, mount, readMountInfo } from '@nodelet/linux'
+import { claimFolder, releaseFolders } from '../../src/kubelet-folder.ts'
 import { removeFolders } from '../../src/remove-folders.ts'
 
 const [base = ''] = process.argv.slice(2)
@@ -59,5 +60,39 @@ mkdirSync(join(killed, 'kubelet/pods'), { recursive: true })
 renameSync(join(killed, 'kubelet'), join(killed, 'kubelet.leaving~'))
 await removeFolders([killed])
 results['after a kill'] = existsSync(killed)
+
+// The folder of a kubelet, elsewhere: somebody's files and disk are in it, and it is a mount of theirs itself.
+const [node, elsewhere] = [join(base, 'node'), join(base, 'var/kubelet')]
+mkdirSync(node)
+mkdirSync(elsewhere, { recursive: true })
+mount({ source: 'tmpfs', target: elsewhere, type: 'tmpfs' })
+writeFileSync(join(elsewhere, 'config.yaml'), 'theirs')
+bind(join(elsewhere, 'disk'))
+const theirs = join(elsewhere, 'disk/image')
+writeFileSync(theirs, Buffer.alloc(1 << 20))
+attachLoop(theirs)
+await claimFolder(node, elsewhere)
+// As a kubelet does, which a kill ends, and which starts again.
+mount({ source: elsewhere, target: elsewhere, options: ['rbind'] })
+bind(join(elsewhere, 'pods/uid/volumes/kubernetes.io~csi/pv/mount'))
+const ofPod = join(elsewhere, 'pods/uid/disk')
+writeFileSync(ofPod, Buffer.alloc(1 << 20))
+attachLoop(ofPod)
+await claimFolder(node, elsewhere)
+await releaseFolders(node)
+await releaseFolders(node)
+results['a folder of others'] = {
+  inside: readdirSync(elsewhere).toSorted(),
+  mounts: (await mounts()).filter((path) => path.startsWith('/var')),
+  loops: [loopsOf(ofPod).length, loopsOf(theirs).length],
+  data: readFileSync(join(elsewhere, 'disk/precious'), 'utf8'),
+}
+for (const loop of loopsOf(theirs)) detachLoop(loop)
+await claimFolder(node, join(base, 'var/own'))
+mount({ source: join(base, 'var/own'), target: join(base, 'var/own'), options: ['rbind'] })
+bind(join(base, 'var/own', target))
+await releaseFolders(node)
+results['a folder of its own'] = readdirSync(join(base, 'var'))
+await releaseFolders(join(base, 'never-made'))
 
 process.stdout.write(JSON.stringify(results))
