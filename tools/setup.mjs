@@ -48,6 +48,7 @@ const testPackages = {
 const unpackedPackages = {
   containerd: '/usr/bin/containerd',
   firewalld: '/usr/sbin/firewalld',
+  'nfs-common': '/sbin/mount.nfs',
   'python3-firewall': '/usr/lib/python3/dist-packages/firewall',
   'python3-nftables': '/usr/lib/python3/dist-packages/nftables',
 }

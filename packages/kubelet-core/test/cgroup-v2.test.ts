@@ -1,9 +1,13 @@
 import { test } from 'vitest'
 import { guestTestMs, testInGuest } from '../../../tools/test/in-guest.ts'
 
-const files = ['no-swap', 'process/place', 'no-pod-cgroups'].map((name) => `packages/kubelet-core/test/${name}.test.ts`)
+const files = ['no-swap', 'process/place', 'no-pod-cgroups', 'storage/nfs'].map(
+  (name) => `packages/kubelet-core/test/${name}.test.ts`,
+)
 
-// The machine may have v1 only: a guest with its own kernel has v2.
-test.skipIf(process.env.UML)('cgroups of v2 are used as those of v1', { timeout: guestTestMs }, async () =>
-  testInGuest(files),
+// The machine may have v1 only, and no NFS: a guest with its own kernel has both.
+test.skipIf(process.env.UML)(
+  'cgroups of v2 are used as those of v1, and folders of NFS servers',
+  { timeout: guestTestMs },
+  async () => testInGuest(files),
 )

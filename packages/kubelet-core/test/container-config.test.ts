@@ -152,6 +152,11 @@ describe('security context', () => {
     expect(securityOf(spec, { securityContext })).toMatchObject(expected)
   })
 
+  it('groups of its volumes come beside those of the pod', () => {
+    const spec = { securityContext: { supplementalGroups: [6] } }
+    expect(securityOf(spec, {}, { volumeGroups: [777n] })).toMatchObject({ supplementalGroups: [6n, 777n] })
+  })
+
   it.each([
     [
       { runAsUser: 0 },

@@ -1,26 +1,8 @@
 // Mounts, bind mounts, and their removal. Needs root (CAP_SYS_ADMIN).
 import { LinuxError } from './errors.ts'
 import { call, callSlowly } from './libc.ts'
+import { mountWords } from './mount-words.ts'
 
-/** fstab words that are flags of mount(2); every other word goes to the file system as data. */
-const flags: Record<string, number> = {
-  ro: 0x1,
-  nosuid: 0x2,
-  nodev: 0x4,
-  noexec: 0x8,
-  remount: 0x20,
-  noatime: 0x400,
-  bind: 0x1000,
-  rbind: 0x5000,
-  unbindable: 0x2_0000,
-  private: 0x4_0000,
-  rprivate: 0x4_4000,
-  slave: 0x8_0000,
-  rslave: 0x8_4000,
-  shared: 0x10_0000,
-  rshared: 0x10_4000,
-  relatime: 0x20_0000,
-}
 const detachFlag = 2
 
 export interface MountOptions {
@@ -29,7 +11,10 @@ export interface MountOptions {
   target: string
   /** The file system; not given for binds, remounts and propagation changes. */
   type?: string
-  /** As in fstab: flags such as `ro`, `rbind`, `rprivate`, and the file system's own words such as `size=1m`. */
+  /**
+   * As in fstab: flags such as `ro`, `rbind`, `rprivate`, and the file system's own words such as `size=1m`. Words for readers of
+   * fstab, such as `defaults`, `nofail` and `x-…`, are fine.
+   */
   options?: readonly string[]
 }
 
@@ -46,9 +31,8 @@ export async function mountSlowly(options: MountOptions): Promise<void> {
 }
 
 function mountArguments({ source, target, type, options = [] }: MountOptions): (string | number | null)[] {
-  const flag = options.reduce((sum, word) => sum | (flags[word] ?? 0), 0)
-  const data = options.filter((word) => word !== 'rw' && flags[word] === undefined).join(',')
-  return [source, target, type ?? null, flag, data || null]
+  const { flags, data } = mountWords(options)
+  return [source, target, type ?? null, flags, data || null]
 }
 
 /** Unmounts; with `detach` also what is busy, which then goes when its last user does. @throws LinuxError */

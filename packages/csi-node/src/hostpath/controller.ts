@@ -49,7 +49,8 @@ export function controllerFunctions(store: Store, settings: Settings): Controlle
         name,
         ...(contentSource && { source: contentSource }),
         isEphemeral: false,
-        grows: plan.fsType !== '' && source !== undefined && plan.sizeBytes > source.content.sizeBytes,
+        // Of what it is copied from it may have to grow as well.
+        grows: plan.fsType !== '' && source !== undefined,
         isDeleting: false,
         published: [],
       }

@@ -11,7 +11,7 @@ import { usageOf } from '../sdk/usage.ts'
 import { conditionOf, whyNot } from './controller.ts'
 import { isEphemeral, makeEphemeral } from './ephemeral.ts'
 import { type Settings, topologyKey } from './options.ts'
-import { grow } from './programs.ts'
+import { grow, growUnmounted } from './programs.ts'
 import type { VolumeRecord } from './records.ts'
 import type { Store } from './store.ts'
 import { volumeOf } from './volume.ts'
@@ -176,7 +176,10 @@ async function mountStaged(
     await ensureMounted({ source, target: stagingPath, options })
   } else if (!(await isMounted(stagingPath))) {
     // The mount keeps the device, which goes with it.
-    using device = attachLoop(source, { autoClear: true })
+    using own = attachLoop(source, { autoClear: true })
+    // A killed driver may have left a program at work on another one, which keeps it to itself.
+    const device = loops(store, record).find(({ path, readOnly }) => path !== own.path && !readOnly) ?? own
+    if (record.grows && record.fsType === 'ext4') await growUnmounted(device.path, record.sizeBytes)
     // A copy of a volume has its UUID, which xfs refuses to mount twice.
     const ofType = record.fsType === 'xfs' ? ['nouuid'] : []
     await mountSlowly({

@@ -2,9 +2,10 @@
 import { lstat, mkdir, open, readlink, realpath, rm, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { attachLoop, detachLoop, loopsOf, mountSlowly, unmountSlowly } from '@nodelet/linux'
-import { csiErrorKind } from '../driver/csi-error.ts'
+import { CsiError, csiErrorKind } from '../driver/csi-error.ts'
 import { hasCode } from '../errors.ts'
 import { volumeCapability } from './capability.ts'
+import { diskAt, refuseInUse } from './disk.ts'
 import { isMounted, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, blockLink, blockPaths } from './names.ts'
 import { confidentialOf } from './publish.ts'
@@ -17,7 +18,11 @@ export async function mapBlock(context: VolumeContext, work: SetUpWork, signal: 
   const { volume, pod } = work
   const block = await during('MapVolume.SetUpDevice', volume.specName, async () => stageBlock(context, work, signal))
   const known = block.devices.get(pod.uid)
-  if (known !== undefined) return known
+  if (known !== undefined) {
+    const { published } = blockPaths(context.rootDir, volume.specName)
+    await makeLink(blockLink(context.rootDir, pod.uid, volume.specName), join(published, pod.uid))
+    return known
+  }
   return during('MapVolume.MapPodDevice', volume.specName, async () => publishBlock(context, work, block, signal))
 }
 
@@ -95,6 +100,8 @@ async function publishBlock(
       signal,
     )
   } catch (error) {
+    // Not staged, says the driver: then it has to be.
+    if (error instanceof CsiError && error.code === 'FAILED_PRECONDITION') block.isSure = false
     if (csiErrorKind(error) !== 'uncertain' && isNew) await forgetPod(context, block, pod.uid)
     throw error
   }
@@ -119,12 +126,19 @@ async function makeLink(link: string, target: string): Promise<void> {
 
 /** Binds the device, and keeps a loop device open on it: so it cannot go while it is in use. */
 async function holdDevice(device: string, path: string, readOnly: boolean): Promise<void> {
+  // One that the driver gave before may be another.
+  if ((await isMounted(path)) && !(await isSameDevice(device, path))) await letGoOfDevice(path)
   if (!(await isMounted(path))) {
     await mkdir(dirname(path), { recursive: true, mode: 0o750 })
     await (await open(path, 'a', 0o640)).close()
     await mountSlowly({ source: device, target: path, options: ['bind'] })
   }
   if (loopsOf(path).length === 0) attachLoop(path, { readOnly })
+}
+
+async function isSameDevice(one: string, other: string): Promise<boolean> {
+  const [first, second] = await Promise.all([stat(one), stat(other)])
+  return second.isBlockDevice() && first.rdev === second.rdev
 }
 
 async function letGoOfDevice(path: string): Promise<void> {
@@ -146,6 +160,7 @@ export async function unmapBlock(
   const target = join(paths.published, podUid)
   const driver = driverOf(context, block.driver)
   block.devices.delete(podUid)
+  block.disk ??= await diskAt(join(paths.devices, podUid))
   await letGoOfDevice(join(paths.devices, podUid))
   await driver.unpublish({ volumeId: block.volumeHandle, targetPath: target }, signal)
   if (await isMounted(target)) throw new Error(`${target} is still mounted after NodeUnpublishVolume`)
@@ -175,6 +190,7 @@ export async function tearDownBlock(context: VolumeContext, block: BlockVolume, 
     if (stageUnstage) await driver.unstage({ volumeId: block.volumeHandle, stagingTargetPath: paths.staging }, signal)
     if (await isMounted(paths.staging)) throw new Error(`${paths.staging} is still mounted after NodeUnstageVolume`)
   }
+  await refuseInUse(block.disk)
   await forget(context, block)
 }
 

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import type { MountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
+import type { Disk } from './disk.ts'
 import { mountAt, readMounts, removeFolders } from './mounts.ts'
 import {
   blockPaths,
@@ -26,6 +27,8 @@ export interface Device {
   isSure: boolean
   /** It may be in use: an error that is final does not undo it. */
   wasThere: boolean
+  /** What has to be free of users before the volume counts as unstaged. */
+  disk?: Disk | undefined
 }
 
 /** A volume published for a pod, or one whose publishing may have begun. */
@@ -49,6 +52,7 @@ export interface BlockVolume {
   devices: Map<string, string>
   isSure: boolean
   wasThere: boolean
+  disk?: Disk | undefined
 }
 
 export interface Records {

@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises'
 import { csiErrorKind } from '../driver/csi-error.ts'
 import { volumeCapability } from './capability.ts'
+import { diskMountedAt, refuseInUse } from './disk.ts'
 import { isMounted, referencesOf, removeFolders } from './mounts.ts'
 import { pluginFolder, stagingPaths } from './names.ts'
 import { type Device, volumeKey } from './records.ts'
@@ -84,12 +85,14 @@ export async function unstageVolume(
   if (device) {
     const driver = driverOf(context, device.driver)
     const { stageUnstage } = await driver.capabilities(signal)
+    device.disk ??= await diskMountedAt(paths.target)
     device.isSure = false // Whatever comes of it: a pod that wants it now stages it again.
     if (stageUnstage) {
       await driver.unstage({ volumeId: device.volumeHandle, stagingTargetPath: paths.target }, signal)
     }
   }
   if (await isMounted(paths.target)) throw new Error(`${paths.target} is still mounted after NodeUnstageVolume`)
+  await refuseInUse(device?.disk)
   await removeFolders(paths.target)
   await removeVolumeData(paths.data)
   await removeFolders(paths.folder)

@@ -1,5 +1,4 @@
 // Calls of a driver that behaves, and of drivers that do not.
-import { once } from 'node:events'
 import type { ServerHttp2Stream } from 'node:http2'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -392,10 +391,10 @@ test.each<[string, (d: CsiDriver) => Promise<unknown>, string]>([
 })
 
 test('a slow driver is awaited, many calls at a time', async () => {
-  const release = new EventTarget()
+  const { promise: all, resolve } = Promise.withResolvers<void>()
   served.does.nodePublishVolume = async () => {
-    if (served.asked.length === 20) queueMicrotask(() => release.dispatchEvent(new Event('go')))
-    await once(release, 'go')
+    if (served.asked.length === 20) resolve()
+    await all
     return {}
   }
   const publish = { volumeId: 'v', targetPath: '/t', capability }

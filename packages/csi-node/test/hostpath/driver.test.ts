@@ -1,7 +1,7 @@
 // What the hostpath driver does beyond what any driver must.
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createHostpathDriver } from '@nodelet/csi-node/hostpath'
 import { mount, unmount } from '@nodelet/linux'
@@ -31,7 +31,7 @@ afterEach(async () => {
 
 const stateFile = (): string => join(world.stateDir, 'state.json')
 interface Written {
-  volumes: { id: string; data: string; isDeleting: boolean }[]
+  volumes: { id: string; data: string; isDeleting: boolean; grows: boolean }[]
   snapshots: { data: string }[]
 }
 const readState = (): Written => JSON.parse(readFileSync(stateFile(), 'utf8')) as Written
@@ -41,6 +41,10 @@ const editState = (work: (state: Written) => void): void => {
   writeFileSync(stateFile(), JSON.stringify(state))
 }
 const dataOf = (volumeId: string): string => readState().volumes.find(({ id }) => id === volumeId)?.data ?? ''
+const bytesOf = (path: string): number => {
+  const { blocks, bsize } = statfsSync(path)
+  return blocks * bsize
+}
 const pathOf = (volumeId: string): string => join(world.stateDir, 'volumes', dataOf(volumeId))
 
 test('what a kill left half-done is finished or undone', async () => {
@@ -154,6 +158,25 @@ test('an inline volume comes with its pod and goes with it', async () => {
   await session.call(nodeUnpublishVolume, { volumeId, targetPath })
   expect([existsSync(targetPath), existsSync(path)]).toEqual([false, false])
   await session.call(nodeUnpublishVolume, { volumeId, targetPath })
+})
+
+test('ext4 fills an image that is larger than what it was copied from, or than it was, when it is mounted next', async () => {
+  await start()
+  session = open({ parameters: { backing: 'image' } })
+  const source = await session.volume()
+  writeFileSync(join(await session.stage(source), 'file'), 'text')
+  const large = { capacityRange: { requiredBytes: 40n << 20n, limitBytes: 0n } }
+  const clone = await session.volume({ ...large, volumeContentSource: { volume: { volumeId: source.volumeId } } })
+  const staging = await session.stage(clone)
+  expect(bytesOf(staging)).toBeGreaterThan(30 << 20)
+  expect(readFileSync(join(staging, 'file'), 'utf8')).toBe('text')
+
+  const grown = await session.volume()
+  const { volumeId } = grown
+  const request = { volumeId, ...large, secrets: {}, volumeCapability: undefined }
+  await session.call(ControllerService.controllerExpandVolume, request as never)
+  expect(bytesOf(await session.stage(grown))).toBeGreaterThan(30 << 20)
+  expect(readState().volumes.map(({ grows }) => grows)).toEqual([false, false, false])
 })
 
 test('kinds have what they were given, also by those that come at once', async () => {

@@ -15,12 +15,23 @@ import { join } from 'node:path'
 import { attachLoop, detachLoop, loopsOf, readLoops, readMountInfo, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createCsiDrivers, createCsiVolumes, type CsiVolumes } from '../../src/index.ts'
-import { createDriver, ensureMounted, ensureTarget, removeTarget, type ServingDriver } from '../../src/sdk/index.ts'
+import {
+  createDriver,
+  CsiError,
+  ensureMounted,
+  ensureTarget,
+  removeTarget,
+  type ServingDriver,
+} from '../../src/sdk/index.ts'
 import { disk, driverName, never, podOf } from './world.ts'
 
 let base: string
 let serving: ServingDriver
 let volumes: CsiVolumes
+let notStaged = false
+/** A device in place of that of the file. */
+let instead: string | undefined
+let nowMs = 1_700_000_000_000
 const calls: string[] = []
 const file = (): string => join(base, 'disk')
 const open = async (): Promise<CsiVolumes> => {
@@ -32,12 +43,14 @@ const open = async (): Promise<CsiVolumes> => {
     nodeName: 'node-1',
     drivers,
     objects: { secret: no, token: no },
+    clock: { now: () => nowMs },
   })
 }
 beforeEach(async () => {
   base = realpathSync(mkdtempSync(join(tmpdir(), 'csi-')))
   writeFileSync(file(), Buffer.alloc(1 << 20, 7))
   calls.length = 0
+  instead = undefined
   const driver = createDriver({
     name: driverName,
     version: '1.0.0',
@@ -53,8 +66,9 @@ beforeEach(async () => {
       },
       async publish({ targetPath }) {
         calls.push(`publish ${targetPath.slice(base.length)}`)
+        if (notStaged) throw new CsiError('FAILED_PRECONDITION', 'not staged')
         await ensureTarget(targetPath, 'file')
-        await ensureMounted({ source: loopsOf(file())[0] ?? '', target: targetPath })
+        await ensureMounted({ source: instead ?? loopsOf(file())[0] ?? '', target: targetPath })
       },
       async unpublish({ targetPath }) {
         calls.push('unpublish')
@@ -133,6 +147,35 @@ test('a new process knows the devices of the one before; in use by another they 
   await volumes.tearDown('uid-1')
   await volumes.tearDownUnused()
   expect([await readMountInfo('self', { below: at('root') }), existsSync(at(plugin, 'pv-1'))]).toEqual([[], false])
+})
+
+test('a driver that says the volume is not staged has it staged; a link that was lost is made again', async () => {
+  const device = await volumes.setUp(block, podOf(), {}, never)
+  const link = at('root/pods/uid-1/volumeDevices/kubernetes.io~csi/pv-1')
+  rmSync(link)
+  expect(await volumes.setUp(block, podOf(), {}, never)).toBe(device)
+  expect(readlinkSync(link)).toBe(device)
+  calls.length = 0
+  notStaged = true
+  await expect(volumes.setUp(block, podOf('uid-2'), {}, never)).rejects.toThrow('not staged')
+  notStaged = false
+  nowMs += 200_000
+  await volumes.setUp(block, podOf('uid-2'), {}, never)
+  expect(calls.map((call) => call.split(' ')[0])).toEqual(['publish', 'stage', 'publish'])
+})
+
+test('a device that the driver has in place of another is held instead of it', async () => {
+  const device = await volumes.setUp(block, podOf(), {}, never)
+  const held = at(plugin, 'pv-1/dev/uid-1')
+  const before = statSync(held).rdev
+  await volumes.close()
+  unmount(device)
+  using other = attachLoop(at('disk'), { autoClear: true })
+  instead = other.path
+  volumes = await open()
+  await volumes.setUp(block, podOf(), {}, never)
+  expect(statSync(device).rdev).not.toBe(before)
+  expect([statSync(held).rdev, loopsOf(held).length]).toEqual([statSync(device).rdev, 1])
 })
 
 test('a driver whose device is none is refused, and undone', async () => {

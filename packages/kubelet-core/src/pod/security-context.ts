@@ -31,6 +31,8 @@ export interface SecurityFacts {
   targetId?: string
   /** Those of a pod with a user namespace of its own. */
   ids?: IDMapping | undefined
+  /** Groups that the pod's volumes are for, beside those of its spec. */
+  volumeGroups?: readonly bigint[] | undefined
   /** Those of `/sys/devices/system/cpu/cpuN/thermal_throttle` that exist. */
   thermalThrottle?: readonly string[]
 }
@@ -82,7 +84,7 @@ export function containerSecurityContext(
     runAsUsername: username,
     ...(runAsGroup !== undefined && { runAsGroup: { value: BigInt(runAsGroup) } }),
     readonlyRootfs: own.readOnlyRootFilesystem ?? false,
-    supplementalGroups: supplementalGroups(pod),
+    supplementalGroups: [...supplementalGroups(pod), ...(facts.volumeGroups ?? [])],
     supplementalGroupsPolicy: groupsPolicy(pod),
     noNewPrivs: own.allowPrivilegeEscalation === false,
     maskedPaths: unmasked ? [] : [...maskedPaths, ...(facts.thermalThrottle ?? [])],

@@ -200,6 +200,7 @@ async function configure(
     seccompDefault: node.seccompDefault,
     seccompFolder: join(node.rootDir, 'seccomp'),
     thermalThrottle: node.thermalThrottle,
+    volumeGroups: services.volumes.groups?.(pod.metadata?.uid ?? ''),
     targetId,
     ids,
   })

@@ -119,6 +119,24 @@ export function mountOptionsOf({ metadata, spec }: PersistentVolume): string[] {
   return [...new Set(old ? old.split(',') : spec?.mountOptions)].toSorted()
 }
 
+const groupAnnotation = 'pv.beta.kubernetes.io/gid'
+
+/** Groups that volumes say are theirs, save those that the pod names itself. What is no number of a group is left out. */
+export function volumeGroups({ spec }: Pod, volumes: readonly PersistentVolume[]): bigint[] {
+  const own = new Set(spec?.securityContext?.supplementalGroups)
+  const groups = volumes.flatMap(({ metadata }) => {
+    const text = metadata?.annotations?.[groupAnnotation] ?? ''
+    const gid = /^(0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|[1-9]\d*)$/.test(text) ? Number(goNumber(text)) : NaN
+    return gid > 0 && gid <= largestGid && !own.has(gid) ? [gid] : []
+  })
+  return [...new Set(groups)].map(BigInt)
+}
+
+const largestGid = 2 ** 31 - 1
+
+/** Go takes a leading 0 for octal. */
+const goNumber = (text: string): string => text.replace(/^0(?=[0-7])/, '0o')
+
 /** @throws Error in upstream's words: the volume cannot be reached from this node */
 export function checkAffinity({ spec }: PersistentVolume, node: Node | undefined): void {
   const required = spec?.nodeAffinity?.required

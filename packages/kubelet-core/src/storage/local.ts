@@ -8,38 +8,68 @@ import type { NodeletEvent } from '../events.ts'
 import { hasCode } from '../errors.ts'
 import { makeVolumeFolder } from '../volume/atomic-folder.ts'
 import type { LocalPlan } from '../volume/plan.ts'
+import { VolumeError } from '../volume/types.ts'
 import { ensureBound, mountAt } from './bind.ts'
+import { DeviceMountError } from './format.ts'
+import type { LocalDisks } from './local-disks.ts'
 
-/** @returns where the pod has it. Safe to run again. @throws Error, LinuxError */
-export async function setUpLocal(
-  plan: LocalPlan,
-  target: string,
-  pod: Pod,
-  tell: (event: NodeletEvent) => void,
-  signal: AbortSignal | undefined,
-): Promise<string> {
-  const { path, readOnly, specName } = plan
+export interface LocalContext {
+  disks: LocalDisks
+  tell(event: NodeletEvent): void
+  signal: AbortSignal | undefined
+}
+
+/** @returns where the pod has it. Safe to run again. @throws VolumeError, Error, LinuxError */
+export async function setUpLocal(plan: LocalPlan, target: string, pod: Pod, context: LocalContext): Promise<string> {
+  const { path } = plan
   const stats = await statOf(path)
   if (plan.volumeMode === 'Block') {
     if (!stats.isBlockDevice()) throw new Error(`path "${path}" is not a block device`)
     return path
   }
-  if (stats.isBlockDevice()) {
-    throw new Error(`path "${path}" is a block device, which is not formatted here: mount it, and name the folder`)
+  if (!stats.isBlockDevice()) return bindForPod(plan, path, target, pod, context)
+  try {
+    return await context.disks.use(plan, async (mounted) => bindForPod(plan, mounted, target, pod, context))
+  } catch (error) {
+    throw error instanceof DeviceMountError ? told(plan, error, context) : error
   }
+}
+
+/** The error of the device, which pods are told in the words of the Go kubelet. */
+function told(
+  { name, specName, path, fsType }: LocalPlan,
+  cause: DeviceMountError,
+  { tell }: LocalContext,
+): VolumeError {
+  const why = `local: failed to mount device ${path} (fstype: ${fsType}), error ${cause.message}`
+  if (cause.kind === 'FilesystemMismatch') {
+    tell({ type: 'Warning', reason: 'FailedMountOnFilesystemMismatch', message: why })
+  }
+  return new VolumeError(name, `MountVolume.MountDevice failed for volume "${specName}" : ${why}`, { cause })
+}
+
+/** @param source what is bound */
+async function bindForPod(
+  { readOnly, specName }: LocalPlan,
+  source: string,
+  target: string,
+  pod: Pod,
+  { tell, signal }: LocalContext,
+): Promise<string> {
   if (await mountAt(target)) {
-    await ensureBound(path, target, readOnly)
+    await ensureBound(source, target, readOnly)
     return target
   }
-  const isShared = await isUsed(path)
+  const isShared = await isUsed(source)
   await makeVolumeFolder(target, 0o750)
-  await ensureBound(path, target, readOnly)
+  await ensureBound(source, target, readOnly)
   const { fsGroup, fsGroupChangePolicy: policy } = pod.spec?.securityContext ?? {}
   if (fsGroup === undefined || readOnly) return target
+  const { gid } = await stat(source)
   // The first pod's group stays.
   if (!isShared) await giveToGroup(target, { gid: fsGroup, policy, signal })
-  else if (stats.gid !== fsGroup) {
-    const message = `The requested fsGroup is ${fsGroup}, but the volume ${specName} has GID ${stats.gid}. The volume may not be shareable.`
+  else if (gid !== fsGroup) {
+    const message = `The requested fsGroup is ${fsGroup}, but the volume ${specName} has GID ${gid}. The volume may not be shareable.`
     tell({ type: 'Warning', reason: 'AlreadyMountedVolume', message })
   }
   return target

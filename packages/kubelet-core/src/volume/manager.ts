@@ -8,6 +8,8 @@ import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import type { ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
+import { volumeGroups } from '../storage/claim.ts'
+import { createLocalDisks } from '../storage/local-disks.ts'
 import { findClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
 import { isPodUid } from './folders.ts'
@@ -85,8 +87,10 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     milliCpu: BigInt(cpus().length) * 1000n,
     memoryBytes: BigInt(totalmem()),
   }
+  const rootDir = realpathSync(options.rootDir)
   const context: Context = {
-    rootDir: realpathSync(options.rootDir),
+    rootDir,
+    disks: createLocalDisks(rootDir, log),
     objects,
     tokens: createTokenCache(objects, clock, log),
     allocatable,
@@ -112,6 +116,15 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
       [...context.entries.values()].flatMap(({ plans, ready }) =>
         plans.map((plan) => ({ plugin: pluginOf(plan), ready: ready.has(plan.name) })),
       ),
+    groups(podUid) {
+      const { pod, plans = [] } = context.entries.get(podUid) ?? {}
+      return pod
+        ? volumeGroups(
+            pod,
+            plans.flatMap((plan) => ('bound' in plan && plan.bound ? [plan.bound.volume] : [])),
+          )
+        : []
+    },
     removeOrphans: async (isKept) => {
       const present = await namesIn(join(context.rootDir, 'pods'))
       const results = await Promise.allSettled(
@@ -122,6 +135,9 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
       const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
       await soon(context, 'volumes of no pod', async () => context.storage?.csi.tearDownUnused()).catch(
         (error: unknown) => errors.push(error),
+      )
+      await soon(context, 'disks of no pod', async () => context.disks.releaseUnused()).catch((error: unknown) =>
+        errors.push(error),
       )
       const failed = results.filter(({ status }) => status === 'rejected').length
       options.swept?.(results.length - failed, failed)
@@ -232,17 +248,19 @@ async function setUpAll(
 const secondsSince = (ms = performance.now()): number => (performance.now() - ms) / 1000
 
 /** What was thrown, as a pod's event tells it. */
-function volumeError({ storage }: Context, entry: Entry, { name }: VolumePlan, cause: unknown): VolumeError {
+function volumeError({ storage }: Context, entry: Entry, plan: VolumePlan, cause: unknown): VolumeError {
+  const { name } = plan
   if (cause instanceof VolumeError) return cause
   if (cause instanceof NotAttachedError) {
     const awaited = storage?.attachments.awaited(entry.pod.metadata?.uid ?? '') ?? []
     const others = entry.plans.filter(
-      (plan) => plan.kind === 'csi' && awaited.includes(uniqueVolumeName(plan.volume.driver, plan.volume.volumeHandle)),
+      (other) =>
+        other.kind === 'csi' && awaited.includes(uniqueVolumeName(other.volume.driver, other.volume.volumeHandle)),
     )
-    const unattached = [...new Set([name, ...others.map((plan) => plan.name)])]
+    const unattached = [...new Set([name, ...others.map((other) => other.name)])]
     return unableError({ unmounted: lacking(entry.pod, entry), unattached }, cause.message)
   }
-  if (!(cause instanceof CsiVolumeError)) return setUpError(name, cause)
+  if (!(cause instanceof CsiVolumeError)) return setUpError(name, cause, 'specName' in plan ? plan.specName : name)
   const reason = cause.operation.startsWith('MapVolume') ? 'FailedMapVolume' : 'FailedMount'
   return new VolumeError(name, cause.message, { cause, reason, isRepeat: cause.isRepeat })
 }
@@ -253,6 +271,7 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     context.storage?.meter.release(podUid)
     context.storage?.expander.release(podUid)
     await tearDownPod(context.rootDir, podUid, context.storage?.csi, context.forced)
+    await context.disks.releaseUnused()
     context.storage?.attachments.release(podUid)
   }
   if (!entry) return tearDown()

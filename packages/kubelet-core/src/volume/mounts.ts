@@ -1,8 +1,9 @@
 // Mounts below the kubelet's root: made, found, and taken away by what is really mounted.
 import { readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isMountPoint, LinuxError, mount, readMountInfo, unmountSlowly } from '@nodelet/linux'
+import { isMountPoint, LinuxError, mount, type MountInfo, readMountInfo, unmountSlowly } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
+import { mayHang, unmountApart } from '../storage/apart.ts'
 import { removeEmptyEntry, removeTree } from './remove-tree.ts'
 
 const tmpfsMagic = 0x0102_1994
@@ -29,15 +30,17 @@ export async function ensureHugetlbfs(path: string, options: readonly string[]):
 const isMounted = async (path: string, magic: number): Promise<boolean> =>
   isMountPoint(path) && (await statfs(path)).type === magic
 
-/** Mount points at and below a path, the newest first. */
-export async function mountsBelow(path: string): Promise<string[]> {
-  const mounts = await readMountInfo('self', { below: path })
-  return mounts.map(({ mountPoint }) => mountPoint).toReversed()
+/** Mounts at and below a path, the newest first. */
+export async function mountsBelow(path: string): Promise<MountInfo[]> {
+  return (await readMountInfo('self', { below: path })).toReversed()
 }
 
-/** @throws LinuxError with EBUSY while something is used */
+/** @throws LinuxError with EBUSY, or Error with what umount said, while something is used */
 export async function unmountBelow(path: string): Promise<void> {
-  for (const mountPoint of await mountsBelow(path)) await unmountSlowly(mountPoint)
+  for (const { mountPoint, type } of await mountsBelow(path)) {
+    if (mayHang(type)) await unmountApart(mountPoint)
+    else await unmountSlowly(mountPoint)
+  }
 }
 
 /**

@@ -70,6 +70,8 @@ export interface LocalPlan {
   /** Of the PersistentVolume. */
   specName: string
   path: string
+  /** Of a device that has files; empty: as it has, else ext4. */
+  fsType: string
   volumeMode: 'Filesystem' | 'Block'
   readOnly: boolean
   mountOptions: readonly string[]
@@ -121,10 +123,10 @@ export function planVolumes(
     })
 }
 
-/** The error of a volume in the words of a FailedMount event. */
-export function setUpError(volume: string, cause: unknown): VolumeError {
+/** The error of a volume in the words of a FailedMount event. @param specName that of its PersistentVolume, if it has one */
+export function setUpError(volume: string, cause: unknown, specName: string = volume): VolumeError {
   const reason = cause instanceof Error ? cause.message : String(cause)
-  return new VolumeError(volume, `MountVolume.SetUp failed for volume "${volume}" : ${reason}`, { cause })
+  return new VolumeError(volume, `MountVolume.SetUp failed for volume "${specName}" : ${reason}`, { cause })
 }
 
 /** The volumes that containers of the pod mount, have as devices or read variables from. */
@@ -270,7 +272,10 @@ function planBound(name: string, given: BoundVolume): VolumePlan {
     return { ...planNfs(name, nfs), specName, readOnly: readOnly || (nfs.readOnly ?? false), mountOptions, bound }
   }
   const volumeMode = volume.spec?.volumeMode === 'Block' ? 'Block' : 'Filesystem'
-  if (local) return { kind: 'local', name, specName, path: local.path, volumeMode, readOnly, mountOptions, bound }
+  if (local) {
+    const { path, fsType = '' } = local
+    return { kind: 'local', name, specName, path, fsType, volumeMode, readOnly, mountOptions, bound }
+  }
   if (hostPath) return { ...planHostPath(name, hostPath), bound }
   const kind = Object.keys(rest).find((key) => !notSources.has(key)) ?? 'none'
   const known = 'csi, local, nfs or hostPath'

@@ -3,6 +3,8 @@ import type { VolumeStats } from '@nodelet/csi-node'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import { readVolume } from '../stats/filesystem.ts'
+import { readVolumeApart } from '../storage/apart.ts'
+import type { LocalDisks } from '../storage/local-disks.ts'
 import { setUpLocal } from '../storage/local.ts'
 import { setUpNfs } from '../storage/nfs.ts'
 import { checkNode, claimRef, setUpCsi, type VolumeStorage } from '../storage/storage.ts'
@@ -22,6 +24,7 @@ const openOption = 'mode=0777'
 /** What volumes are made with. */
 export interface SetUpContext extends SourceContext {
   rootDir: string
+  disks: LocalDisks
   /** None: there are no claims and no drivers. */
   storage?: VolumeStorage | undefined
 }
@@ -50,7 +53,7 @@ export async function setUpVolume(
   if (plan.kind === 'files') return { path, renewAt: await setUpFiles(plan, path, pod, context, signal) }
   if (plan.kind === 'local') {
     const tell = (event: NodeletEvent): void => context.storage?.tell(pod, event)
-    const ready = await setUpLocal(plan, path, pod, tell, signal)
+    const ready = await setUpLocal(plan, path, pod, { disks: context.disks, tell, signal })
     const { name, bound } = plan
     const measure = async (): Promise<VolumeStats> => readVolume(ready)
     if (plan.volumeMode === 'Filesystem') {
@@ -58,8 +61,12 @@ export async function setUpVolume(
     }
     return { path: ready, renewAt: Infinity }
   }
-  if (plan.kind === 'nfs') await setUpNfs(plan, path, signal)
-  else if (plan.kind === 'hostPath') await prepareHostPath(plan)
+  if (plan.kind === 'nfs') {
+    await setUpNfs(plan, path, signal)
+    const { name, bound } = plan
+    const measure = async (ended: AbortSignal): Promise<VolumeStats> => readVolumeApart(path, ended)
+    context.storage?.meter.follow(pod, { name, claim: claimRef(bound), source: 'statfs', measure })
+  } else if (plan.kind === 'hostPath') await prepareHostPath(plan)
   else await setUpEmptyDir(plan, path, pod, first, signal)
   return { path, renewAt: Infinity }
 }

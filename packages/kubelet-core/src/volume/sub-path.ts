@@ -12,10 +12,11 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
-import { mount, unmountIfMounted } from '@nodelet/linux'
+import { mount, readMountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 import { podFolders } from './folders.ts'
-import { mountsBelow } from './mounts.ts'
+import { checkAnswers, mayHang } from '../storage/apart.ts'
+import { mountsBelow, unmountBelow } from './mounts.ts'
 
 // Node does not name O_PATH: the file is only held, neither read nor written.
 const pathOnly = 0o1000_0000
@@ -83,11 +84,12 @@ export async function bindSubPath(options: SubPath): Promise<string> {
   const { rootDir, podUid, container, volume, index } = options
   const target = join(podFolders(realpathSync(rootDir), podUid).subPaths, volume, container, String(index))
   try {
+    await checkAnswering(options.volumePath)
     const held = hold(options.volumePath, options.subPath, !options.readOnly)
     try {
       const mounted = await mountsBelow(target)
-      if (mounted.includes(target) && isSame(target, held.fd)) return target
-      for (const mountPoint of mounted) unmountIfMounted(mountPoint)
+      if (mounted.some(({ mountPoint }) => mountPoint === target) && isSame(target, held.fd)) return target
+      if (mounted.length > 0) await unmountBelow(target)
       prepareTarget(target, fstatSync(held.fd).isDirectory())
       mount({ source: `/proc/self/fd/${held.fd}`, target, options: ['bind'] })
       return target
@@ -105,9 +107,24 @@ export async function bindSubPath(options: SubPath): Promise<string> {
   }
 }
 
+/** What would have this process wait for a server is asked by another one first. @throws Error when there is no answer */
+async function checkAnswering(path: string): Promise<void> {
+  const above = (await readMountInfo()).filter(({ mountPoint }) => `${path}/`.startsWith(`${mountPoint}/`))
+  const deepest = Math.max(...above.map(({ mountPoint }) => mountPoint.length))
+  const mount = above.findLast(({ mountPoint }) => mountPoint.length === deepest)
+  if (mayHang(mount?.type ?? '')) await checkAnswers(path)
+}
+
+/** One that lost its file, as those of a server may, shows nothing. */
 function isSame(target: string, fd: number): boolean {
-  const [there, held] = [statSync(target), fstatSync(fd)]
-  return there.dev === held.dev && there.ino === held.ino
+  try {
+    const [there, held] = [statSync(target), fstatSync(fd)]
+    return there.dev === held.dev && there.ino === held.ino
+  } catch (error) {
+    if (['ESTALE', 'ENOTCONN', 'EIO', 'EACCES', 'EHOSTDOWN', 'ENODEV'].some((code) => hasCode(error, code)))
+      return false
+    throw error
+  }
 }
 
 function prepareTarget(target: string, folder: boolean): void {

@@ -1,7 +1,6 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
 import { join } from 'node:path'
 import type { CsiVolumes } from '@nodelet/csi-node'
-import { unmountNfs } from '../storage/nfs.ts'
 import { podFolders } from './folders.ts'
 import { namesIn, removeEmpty, removeMountedVolume, removeVolume, unmountBelow } from './mounts.ts'
 import { removeEmptyEntry } from './remove-tree.ts'
@@ -34,7 +33,7 @@ export async function tearDownPod(
   for (const plugin of await namesIn(volumes)) {
     if (failed && plugin === 'kubernetes.io~csi') continue
     const folder = join(volumes, plugin)
-    const remove = made.has(plugin) ? removeVolume : plugin === 'kubernetes.io~nfs' ? removeNfs : removeMountedVolume
+    const remove = made.has(plugin) ? removeVolume : removeMountedVolume
     // What no driver takes back is known to none.
     const tell = plugin === 'kubernetes.io~csi' ? forced : undefined
     await Promise.all((await namesIn(folder)).map(async (name) => told(remove(join(folder, name)), tell)))
@@ -54,11 +53,6 @@ async function told(work: Promise<void>, tell: ((success: boolean) => void) | un
     throw error
   })
   tell?.(true)
-}
-
-async function removeNfs(path: string): Promise<void> {
-  await unmountNfs(path)
-  await removeMountedVolume(path)
 }
 
 /** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */

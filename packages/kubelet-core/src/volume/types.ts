@@ -15,6 +15,8 @@ export interface VolumeManager {
   removeOrphans(isKept: (podUid: string) => boolean): Promise<void>
   /** Volumes that pods want, and whether they are there; undefined: it does not count. */
   counts?(): readonly { plugin: string; ready: boolean }[]
+  /** Supplemental groups that the volumes of a pod ask for, once they are mounted. */
+  groups?(podUid: string): readonly bigint[]
   close(): Promise<void>
 }
 

@@ -1,7 +1,14 @@
 // Claims and what they are bound to; what CSINode and Node say of drivers.
 import type { Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec } from 'kubernetes-types/core/v1.d.ts'
 import { describe, expect, test } from 'vitest'
-import { boundVolume, checkAffinity, mountOptionsOf, volumeOfClaim, wantedClaims } from '../../src/storage/claim.ts'
+import {
+  boundVolume,
+  checkAffinity,
+  mountOptionsOf,
+  volumeGroups,
+  volumeOfClaim,
+  wantedClaims,
+} from '../../src/storage/claim.ts'
 import { adopted, driverEntry, isOwn, newCsiNode, nodeChanges, withDriver } from '../../src/storage/csi-node-object.ts'
 import { planVolumes } from '../../src/volume/plan.ts'
 import { volumePath } from '../../src/volume/folders.ts'
@@ -25,6 +32,22 @@ const pv = (spec: PersistentVolume['spec'] = {}): PersistentVolume => ({
 })
 const wanted = { volume: 'v', name: 'c', readOnly: false, isEphemeral: false }
 const unmounted = (): boolean => false
+
+test.each([
+  ['777', [777n]],
+  ['0777', [511n]],
+  ['0x1F', [31n]],
+  ['6', []], // the pod has it
+  ['', []],
+  ['0', []],
+  ['-5', []],
+  ['staff', []],
+  ['4294967296', []],
+])('volumes that belong to group %j', (annotation, groups) => {
+  const volume = { metadata: { name: 'pv', annotations: { 'pv.beta.kubernetes.io/gid': annotation } } }
+  const one = pod({ securityContext: { supplementalGroups: [6] } })
+  expect(volumeGroups(one, [volume, volume, { metadata: { name: 'other' } }])).toEqual(groups)
+})
 
 test('claims are those of volumes that containers use; one of a pod has its name', () => {
   const volumes = [

@@ -423,17 +423,26 @@ it('a block volume is a device of the container', async () => {
   calls.length = 0
 })
 
-it('a folder of the node is a volume, read-only where the claim says so, and stays', async () => {
-  mkdirSync(data('local'))
+it('a folder of the node is a volume, of the group that it names, read-only where the claim says so, and stays', async () => {
+  mkdirSync(data('local'), { recursive: true })
   writeFileSync(join(data('local'), 'file'), 'local')
   const here = [{ matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1'] }] }]
   const nodeAffinity = { required: { nodeSelectorTerms: here } }
   await claim('local', { local: { path: data('local') }, nodeAffinity, storageClassName: '' })
-  const { containers } = writer('local', 'cat /data/file > /dev/termination-log; touch /data/x && exit 9; true')
+  const annotations = { 'pv.beta.kubernetes.io/gid': '4321' }
+  await world.admin.patch(persistentVolumes, { name: 'pv-local' }, mergePatch({ metadata: { annotations } }))
+  const script = '{ cat /data/file; id -G; } > /dev/termination-log; touch /data/x && exit 9; true'
+  const { containers } = writer('local', script)
   const persistentVolumeClaim = { claimName: 'local', readOnly: true }
   const pod = await world.create('local', { containers, volumes: [{ name: 'v', persistentVolumeClaim }] })
   await world.watched(pod, isReady)
   expect(await mounts()).toEqual([`/pods/${pod.metadata?.uid}/volumes/kubernetes.io~local-volume/pv-local`])
+  const words = join(root(), 'pods', pod.metadata?.uid ?? '', 'containers', containers[0]?.name ?? '')
+  const said = (): string =>
+    readdirSync(words)
+      .map((name) => readFileSync(join(words, name), 'utf8'))
+      .join()
+  await expect.poll(said, { timeout: 20_000 }).toMatch(/^local.*\b4321\b/s)
   await end('local')
   expect([readdirSync(data('local')), await mounts()]).toEqual([['file'], []])
 })

@@ -13,7 +13,9 @@ import {
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { mount, readMountInfo, unmount } from '@nodelet/linux'
-import { setUpLocal } from '../../src/storage/local.ts'
+import { silentLogger } from '../../src/log.ts'
+import { createLocalDisks } from '../../src/storage/local-disks.ts'
+import { type LocalContext, setUpLocal } from '../../src/storage/local.ts'
 import { setUpNfs } from '../../src/storage/nfs.ts'
 import { shareRoot } from '../../src/storage/shared-root.ts'
 import { tearDownPod } from '../../src/volume/tear-down.ts'
@@ -118,15 +120,20 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
     name: 'v',
     specName: 'pv',
     path: disk,
+    fsType: '',
     volumeMode: 'Filesystem',
     mountOptions: [],
   } as const
   const told: string[] = []
+  const context: LocalContext = {
+    disks: createLocalDisks(join(base, 'k'), silentLogger),
+    tell: ({ message: text }) => told.push(text),
+    signal: undefined,
+  }
   const setUp = async (target: string, fsGroup: number, readOnly = false): Promise<string> => {
     const owner = { spec: { containers: [], securityContext: { fsGroup } } }
     const bound = { claim: {}, volume: {}, readOnly }
-    const work = setUpLocal({ ...plan, readOnly, bound }, target, owner, (event) => told.push(event.message), undefined)
-    return message(work)
+    return message(setUpLocal({ ...plan, readOnly, bound }, target, owner, context))
   }
   const options = async (target: string): Promise<boolean | undefined> =>
     (await readMountInfo('self', { below: target }))[0]?.options.includes('ro')
@@ -142,8 +149,7 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
       { ...plan, path: join(base, 'none'), readOnly: false, bound: { claim: {}, volume: {}, readOnly: false } },
       first,
       {},
-      () => {},
-      undefined,
+      context,
     ),
   )
   results['local'] = { gids, told, readOnly: [writable, await options(second), await options(first)], missing }
