@@ -202,9 +202,9 @@ const usingClaim = (name: string, claim: string, more: object = {}): object =>
 test('a volume is shared on the node, and read only where a pod says so; one of ReadWriteOncePod is not; they grow in use, by a driver that was killed', async () => {
   const [pid = 0] = driverPids()
   const socket = join(kubelet(), `plugins_registry/${driverName}-reg.sock`)
-  const { ino } = statSync(socket)
+  const { ctimeMs } = statSync(socket)
   process.kill(pid, 'SIGKILL')
-  await expect.poll(() => statSync(socket, { throwIfNoEntry: false })?.ino ?? ino, eventually).not.toBe(ino)
+  await expect.poll(() => statSync(socket, { throwIfNoEntry: false })?.ctimeMs ?? ctimeMs, eventually).not.toBe(ctimeMs)
   for (const [claim, storage] of Object.entries({ xfs: '352Mi', raw: '8Mi' })) {
     const spec = { resources: { requests: { storage } } }
     await machine.kubectl('patch', 'pvc', claim, '-p', JSON.stringify({ spec }))
