@@ -10,10 +10,14 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { createCsiDrivers, createCsiVolumes } from '@nodelet/csi-node'
 import { mount, readMountInfo } from '@nodelet/linux'
 import type { Volume } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { createAttachments } from '../src/storage/attach.ts'
+import { noStorageObjects, type StorageObjects } from '../src/storage/objects.ts'
 import { findVolumes } from '../src/volume/found.ts'
+import type { VolumeWork } from '../src/volume/work.ts'
 import type { VolumeError } from '../src/volume/types.ts'
 import { newWorld, podWith } from './volume-world.ts'
 import type { World } from './volume-world.ts'
@@ -356,4 +360,58 @@ test('a pod’s wait for a volume is told once, from when it first wanted it', a
   await manager.mount(pod)
   await manager.mount(pod)
   expect(told).toEqual(['kubernetes.io/configmap true'])
+})
+
+test('volumes that no controller attaches are told of together, in the end', async () => {
+  let nowMs = 0
+  const calls: (() => void)[] = []
+  const clock = { now: () => nowMs, after: (_ms: number, call: () => void) => (calls.push(call), () => {}) }
+  const names = ['v1', 'v2']
+  const objects: StorageObjects = {
+    ...noStorageObjects,
+    claim: async (namespace, name) => ({
+      metadata: { name, namespace, uid: name },
+      spec: { volumeName: name },
+      status: { phase: 'Bound' },
+    }),
+    volume: async (name) => ({
+      metadata: { name },
+      spec: { claimRef: { uid: name }, csi: { driver: 'd', volumeHandle: name } },
+    }),
+    driver: async () => undefined,
+  }
+  const csi = await createCsiVolumes({
+    rootDir: world.rootDir,
+    nodeName: 'node',
+    drivers: createCsiDrivers(),
+    objects: { secret: async () => ({}), token: async () => ({ token: '', expirationTimestamp: '' }) },
+  })
+  const attachments = createAttachments({
+    nodeName: 'node',
+    objects,
+    node: () => undefined,
+    inUse: () => [],
+    changed: () => {},
+    clock,
+  })
+  const work: string[] = []
+  const worked = ({ plugin, operation, success }: VolumeWork): void => void work.push(`${plugin} ${operation} ${success}`)
+  const storage = { objects, csi, attachments, worked, node: () => undefined, tell: () => {}, clock } as never
+  const manager = world.newManager({ storage })
+  const volumes = names.map((name) => ({ name, persistentVolumeClaim: { claimName: name } }))
+  const mounting = expect(manager.mount(podWith([...volumes, { name: 'disk', emptyDir: {} }]))).rejects.toMatchObject({
+    message:
+      'Unable to attach or mount volumes: unmounted volumes=[v1 v2], unattached volumes=[v1 v2], failed to process volumes=[]: timed out waiting for the condition',
+    others: [],
+  })
+  const states = () => [calls.length, manager.counts?.().map(({ ready }) => ready)]
+  await expect.poll(states).toEqual([2, [false, false, true]])
+  nowMs += 200_000
+  for (const call of calls) {
+    call()
+    await new Promise((resolve) => setImmediate(resolve)) // as between timers
+  }
+  await mounting
+  expect(work).toEqual(['kubernetes.io/csi:d verify_controller_attached_volume false'])
+  expect(attachments.volumesInUse()).toEqual(names.map((name) => `kubernetes.io/csi/d^${name}`))
 })

@@ -134,10 +134,9 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     csi,
     tell,
     tellClaim: (claim, event) => events.recordClaim(claim, event),
-    worked(driver, success, seconds) {
-      const status = success ? 'success' : 'fail-unknown'
-      const labels = { volume_plugin: `kubernetes.io/csi:${driver}`, operation_name: 'volume_fs_resize' }
-      metrics.storageSeconds.observe({ ...labels, status, migrated: 'false' }, seconds)
+    worked({ driver, migrated = false }, success, seconds) {
+      const plugin = `kubernetes.io/csi:${driver}`
+      worked({ plugin, operation: 'volume_fs_resize', migrated, success, seconds })
     },
     periodMs: parseDuration(configuration.syncFrequency),
     clock,

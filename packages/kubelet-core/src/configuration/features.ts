@@ -27,6 +27,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
     'KubeletPSI',
     'KubeletPodResourcesDynamicResources',
     'KubeletPodResourcesGet',
+    'MutableCSINodeAllocatableCount',
     'NodeLogQuery',
     'NodeSwap',
     'PodLifecycleSleepAction',
@@ -65,7 +66,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
 }
 
 const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
-  '': ['KubeletTracing', 'MutableCSINodeAllocatableCount', 'SELinuxMountReadWriteOncePod'],
+  '': ['KubeletTracing', 'SELinuxMountReadWriteOncePod'],
   BETA: [
     'ClusterTrustBundleProjection',
     'ExtendWebSocketsToKubelet',

@@ -33,6 +33,7 @@ export function createPluginWatcher({ folder, handlers, clock, log }: PluginWatc
   /** Sockets whose plugin is on its way out; the next one of that path waits for that. */
   const leaving = new Map<string, Promise<void>>()
   let watching: AsyncDisposable | undefined
+  const { wake, ...waking } = wakeable(clock)
 
   const register = async (socket: string, signal: AbortSignal): Promise<Registered | undefined> => {
     await leaving.get(socket)
@@ -40,7 +41,7 @@ export function createPluginWatcher({ folder, handlers, clock, log }: PluginWatc
       const registered = await untilDone(async () => registerPlugin(socket, handlers, log, signal), {
         firstMs,
         longestMs,
-        clock,
+        clock: waking,
         signal,
         onError: (error, again) => log.warn({ err: error, again }, 'a plugin is not registered'),
       })
@@ -73,6 +74,8 @@ export function createPluginWatcher({ folder, handlers, clock, log }: PluginWatc
       .catch((error: unknown) => log.error({ err: error, socket }, 'letting go of a plugin'))
       .finally(() => {
         if (leaving.get(socket) === released) leaving.delete(socket)
+        // One of its name may wait for it to go.
+        wake()
       })
     leaving.set(socket, released)
   }
@@ -89,6 +92,30 @@ export function createPluginWatcher({ folder, handlers, clock, log }: PluginWatc
     async [Symbol.asyncDispose]() {
       await watching?.[Symbol.asyncDispose]()
       await Promise.all([...[...followed.values()].map(async (one) => one.stop()), ...leaving.values()])
+    },
+  }
+}
+
+/** A clock whose waits can be ended, all at once. */
+function wakeable(clock: Clock): Clock & { wake(): void } {
+  const waits = new Set<() => void>()
+  return {
+    now: () => clock.now(),
+    after(ms, call) {
+      const end = (): void => {
+        cancel()
+        call()
+      }
+      const stop = clock.after(ms, end)
+      const cancel = (): void => {
+        stop()
+        waits.delete(end)
+      }
+      waits.add(end)
+      return cancel
+    },
+    wake() {
+      for (const end of [...waits]) end()
     },
   }
 }

@@ -169,7 +169,9 @@ export function volumeJson({ name, claim, timeMs, stats }: MeteredVolume): Volum
   const { bytes, inodes, condition } = stats
   return {
     time: apiTime(timeMs),
-    ...(bytes && { availableBytes: bytes.available, capacityBytes: bytes.total, usedBytes: bytes.used }),
+    ...(bytes?.available !== undefined && { availableBytes: bytes.available }),
+    ...(bytes?.total !== undefined && { capacityBytes: bytes.total }),
+    ...(bytes?.used !== undefined && { usedBytes: bytes.used }),
     ...(inodes && { inodesFree: inodes.available, inodes: inodes.total, inodesUsed: inodes.used }),
     name,
     ...(claim && { pvcRef: claim }),

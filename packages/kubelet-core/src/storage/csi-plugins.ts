@@ -2,7 +2,7 @@
 import { type CsiDrivers, CsiError, type NodeInfo } from '@nodelet/csi-node'
 import { aborted } from '../aborted.ts'
 import type { Logger } from '../log.ts'
-import type { PluginHandler } from '../plugins/registration.ts'
+import type { Plugin, PluginHandler } from '../plugins/registration.ts'
 import type { CsiNodeKeeper } from './csi-node-keeper.ts'
 
 export interface CsiPluginsOptions {
@@ -29,8 +29,12 @@ export function csiPlugins({ drivers, keeper, came, gone, log }: CsiPluginsOptio
   const undo = async (name: string, signal: AbortSignal): Promise<void> =>
     forget(name, AbortSignal.timeout(signal.aborted ? hurriedMs : forgetMs))
 
+  /** Who registered last, by the driver's name: two plugins may have one endpoint. */
+  const used = new Map<string, Plugin>()
+
   return {
-    async register({ name, endpoint, versions }, signal) {
+    async register(plugin, signal) {
+      const { name, endpoint, versions } = plugin
       let info: NodeInfo
       try {
         info = await drivers.register({ name, endpoint, versions }, signal)
@@ -52,10 +56,14 @@ export function csiPlugins({ drivers, keeper, came, gone, log }: CsiPluginsOptio
         if (drivers.deregister(name, endpoint)) await undo(name, signal)
         throw error
       }
+      used.set(name, plugin)
       came(name)
     },
-    async deregister({ name, endpoint }) {
+    async deregister(plugin) {
+      const { name, endpoint } = plugin
       // Another one of the name may have taken its place.
+      if (used.get(name) !== plugin) return
+      used.delete(name)
       if (!drivers.deregister(name, endpoint)) return
       gone(name)
       await forget(name, AbortSignal.timeout(forgetMs))

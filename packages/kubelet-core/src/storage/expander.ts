@@ -1,5 +1,5 @@
 // Grows volumes of pods: when they are mounted, and while they are. Kubelets may not watch claims, so it looks time and again.
-import { type CsiVolumes, uniqueVolumeName } from '@nodelet/csi-node'
+import { type CsiVolume, type CsiVolumes, uniqueVolumeName } from '@nodelet/csi-node'
 import { isConflict } from '@nodelet/kube-client'
 import type { PersistentVolume, PersistentVolumeClaim, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
@@ -30,7 +30,7 @@ export interface VolumeExpanderOptions {
   tell(pod: Pod, event: NodeletEvent): void
   tellClaim(claim: PersistentVolumeClaim, event: NodeletEvent): void
   /** Told of each try while the volume is mounted. */
-  worked(driver: string, success: boolean, seconds: number): void
+  worked(volume: Pick<CsiVolume, 'driver' | 'migrated'>, success: boolean, seconds: number): void
   /** So long, or up to half as long again, after one look comes the next; milliseconds. */
   periodMs: number
   clock: Clock
@@ -200,10 +200,11 @@ export function createVolumeExpander(options: VolumeExpanderOptions): VolumeExpa
 
   const look = async (follow: Follow): Promise<void> => {
     const { signal } = follow.ending
-    const { driver, specName } = follow.plan.volume
+    const { volume } = follow.plan
+    const { specName } = volume
     let beganMs: number | undefined
     const tellWorked = (success: boolean): void => {
-      if (beganMs !== undefined) worked(driver, success, (performance.now() - beganMs) / 1000)
+      if (beganMs !== undefined) worked(volume, success, (performance.now() - beganMs) / 1000)
     }
     try {
       await turns.take([follow.key], async () => {

@@ -1,9 +1,20 @@
 // How full volumes are: each is asked for time and again on its own, so that one that hangs holds up nothing else.
-import type { VolumeStats } from '@nodelet/csi-node'
+import type { VolumeStats, VolumeUse } from '@nodelet/csi-node'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { Clock } from '../clock.ts'
 import type { NodeletEvent } from '../events.ts'
 import type { Logger } from '../log.ts'
+
+/** As much as is known: of a block volume only what it holds. */
+export interface MeteredStats extends Pick<VolumeStats, 'inodes' | 'condition'> {
+  bytes?: Partial<VolumeUse>
+}
+
+/** What a driver says of a block volume: how full it is, no driver knows. */
+export const blockStats = ({ bytes, condition }: VolumeStats): MeteredStats => ({
+  ...(bytes && { bytes: { total: bytes.total } }),
+  ...(condition && { condition }),
+})
 
 /** A volume of a pod that can tell how full it is. */
 export interface MeterableVolume {
@@ -14,13 +25,13 @@ export interface MeterableVolume {
   /** For `metric_source`: the driver, or `statfs`. */
   source: string
   /** Undefined: nothing can be known. */
-  measure(signal: AbortSignal): Promise<VolumeStats | undefined>
+  measure(signal: AbortSignal): Promise<MeteredStats | undefined>
 }
 
 /** A volume as it was last measured. */
 export interface MeteredVolume extends Pick<MeterableVolume, 'name' | 'claim'> {
   timeMs: number
-  stats: VolumeStats
+  stats: MeteredStats
 }
 
 export interface VolumeMeterOptions {

@@ -10,7 +10,7 @@ import { AttachLimitError, type Attachments, NotAttachedError } from './attach.t
 import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClaims } from './claim.ts'
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
 import type { VolumeExpander } from './expander.ts'
-import type { MeterableVolume, VolumeMeter } from './meter.ts'
+import { blockStats, type MeterableVolume, type VolumeMeter } from './meter.ts'
 import type { StorageObjects } from './objects.ts'
 
 /** What volumes of claims and of drivers need. */
@@ -109,7 +109,7 @@ export async function setUpCsi(
   const podUid = pod.metadata?.uid ?? ''
   const seesLimit = allocatablePeriodMs(driver) !== undefined
   const isBlock = volume.volumeMode === 'Block'
-  const time = timing(storage.worked, pluginOf(plan), volume.migrated)
+  const time = timing(storage.worked, pluginOf(plan), { migrated: volume.migrated, signal })
   const wait = async (): Promise<Readonly<Record<string, string>>> =>
     attachments.wait(volume, podUid, signal, { seesLimit }).catch((cause: unknown) => {
       signal.throwIfAborted()
@@ -141,7 +141,10 @@ const meterable = (csi: CsiVolumes, { name, volume, bound }: CsiPlan, pod: Pod):
   name,
   claim: claimRef(bound),
   source: volume.driver,
-  measure: async (signal) => csi.stats(pod.metadata?.uid ?? '', volume.specName, signal),
+  async measure(signal) {
+    const stats = await csi.stats(pod.metadata?.uid ?? '', volume.specName, signal)
+    return stats && volume.volumeMode === 'Block' ? blockStats(stats) : stats
+  },
 })
 
 /** As a pod's statistics name it. */

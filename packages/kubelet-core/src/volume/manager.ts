@@ -234,8 +234,10 @@ async function setUpAll(
         entry.ready.set(plan.name, renewAt)
         mounted.set(plan.name, path)
       } catch (error) {
-        // The others end for the first one's sake.
-        if (error !== failures[0]) failures.push(volumeError(context, entry, plan, error))
+        // Those of drivers end for the first one's sake, whatever their wait then throws.
+        const isWord = error instanceof VolumeError || error instanceof CsiVolumeError
+        const isEnded = error === failures[0] || (plan.kind === 'csi' && failed.signal.aborted && !isWord)
+        if (!isEnded) failures.push(volumeError(context, entry, plan, error))
         failed.abort(failures[0])
       }
     }),

@@ -12,6 +12,7 @@ export interface VolumeWork {
     | 'unmap_volume'
     | 'unmount_device'
     | 'unmap_device'
+    | 'volume_fs_resize'
     | 'verify_controller_attached_volume'
     | 'volume_apply_access_control'
   /** Of a volume that was one of a cloud provider's. */
@@ -27,11 +28,14 @@ export function pluginOf(plan: VolumePlan): string {
   return `kubernetes.io/${plan.kind === 'files' ? plan.plugin : names[plan.kind]}`
 }
 
-/** @returns what tells of a piece of work once it has ended, and gives what it comes to */
+/**
+ * Work that was not tried, or that nobody waits for any more, is not told of.
+ * @returns what tells of a piece of work once it has ended, and gives what it comes to
+ */
 export function timing(
   worked: ((work: VolumeWork) => void) | undefined,
   plugin: string,
-  migrated = false,
+  { migrated = false, signal }: { migrated?: boolean | undefined; signal?: AbortSignal } = {},
 ): <T>(operation: VolumeWork['operation'], work: Promise<T>) => Promise<T> {
   return async (operation, work) => {
     const beganMs = performance.now()
@@ -42,7 +46,8 @@ export function timing(
       tell(true)
       return result
     } catch (error) {
-      tell(false)
+      const isRepeat = error instanceof Error && 'isRepeat' in error && error.isRepeat === true
+      if (!isRepeat && !signal?.aborted) tell(false)
       throw error
     }
   }

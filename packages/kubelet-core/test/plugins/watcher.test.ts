@@ -191,6 +191,22 @@ test.each([
   expect(seen).toEqual([])
 })
 
+it('one that waits for another of its name to go comes as soon as that is gone', async () => {
+  const sockets = new Set<string>()
+  const slowClock: Clock = { now: Date.now, after: () => () => {} }
+  await watchPlugins(async ({ endpoint }) => {
+    if (sockets.size === 1 && !seen.includes('-a')) throw new Error('another one is there')
+    sockets.add(endpoint)
+  }, slowClock)
+  const first = await plug('a1.sock')
+  await expect.poll(() => first.told).toEqual([fine])
+  const second = await plug('a2.sock')
+  await expect.poll(() => second.told.length).toBe(1)
+  await first.remove()
+  await expect.poll(() => second.told).toEqual([{ pluginRegistered: false, error: 'another one is there' }, fine])
+  expect(seen).toEqual(['+a', '+a', '-a', '+a'])
+})
+
 it('a plugin that is refused is told why, and asked again later', async () => {
   let failures = 2
   await watchPlugins(async () => {

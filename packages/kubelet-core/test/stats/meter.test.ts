@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 import { createKubeletMetrics } from '../../src/metrics/kubelet-metrics.ts'
 import { showVolumes } from '../../src/metrics/volume-metrics.ts'
 import { volumeJson } from '../../src/stats/pod-summary.ts'
-import { createVolumeMeter, type MeterableVolume } from '../../src/storage/meter.ts'
+import { blockStats, createVolumeMeter, type MeterableVolume } from '../../src/storage/meter.ts'
 import { parseMetrics } from '../metrics/parser.ts'
 
 const bytes = { total: 100, available: 60, used: 40 }
@@ -118,15 +118,24 @@ it('what the summary and the metrics say; what a driver does not tell is left ou
     inodesUsed: 3,
     volumeHealthStats: { abnormal: true },
   })
-  const device = { name: 'd', claim: undefined, timeMs, stats: { bytes } }
-  expect(Object.keys(volumeJson(device))).toEqual(['time', 'availableBytes', 'capacityBytes', 'usedBytes', 'name'])
+  const inline = { name: 'd', claim: undefined, timeMs, stats: { bytes } }
+  expect(Object.keys(volumeJson(inline))).toEqual(['time', 'availableBytes', 'capacityBytes', 'usedBytes', 'name'])
+  // Of a block device only what it holds is known, whatever its driver says.
+  const device = { name: 'b', claim: { ...claim, name: 'raw' }, timeMs, stats: blockStats({ bytes, inodes, condition }) }
+  expect(volumeJson(device)).toEqual({
+    time: '2026-01-02T00:00:00Z',
+    name: 'b',
+    pvcRef: device.claim,
+    capacityBytes: 100,
+    volumeHealthStats: { abnormal: true },
+  })
 
   const metrics = createKubeletMetrics()
   const page = async () =>
     [...parseMetrics(await metrics.registry.metrics())]
       .filter(([name]) => name.startsWith('kubelet_volume_stats_'))
       .flatMap(([name, { samples }]) => samples.map(({ labels, value }) => [name.slice(21), labels, value]))
-  showVolumes(metrics, [full, device, full])
+  showVolumes(metrics, [full, inline, full])
   const labels = { namespace: 'shop', persistentvolumeclaim: 'data' }
   expect(await page()).toEqual([
     ['capacity_bytes', labels, 100],
@@ -136,6 +145,12 @@ it('what the summary and the metrics say; what a driver does not tell is left ou
     ['inodes_free', labels, 7],
     ['inodes_used', labels, 3],
     ['health_status_abnormal', labels, 1],
+  ])
+  showVolumes(metrics, [device])
+  const raw = { ...labels, persistentvolumeclaim: 'raw' }
+  expect(await page()).toEqual([
+    ['capacity_bytes', raw, 100],
+    ['health_status_abnormal', raw, 1],
   ])
   showVolumes(metrics, [])
   expect(await page()).toEqual([])

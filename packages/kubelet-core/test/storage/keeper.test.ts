@@ -260,7 +260,12 @@ test('a driver that the API server cannot be told of is not used', async () => {
     expect([drivers.get('d')?.name, came]).toEqual(['d', ['d']])
     await plugins.deregister({ ...plugin, endpoint: '/another' })
     expect(there().spec.drivers).toHaveLength(1)
+    // A newer one at the same endpoint takes its place: the end of the older one is not its own.
+    const newer = { ...plugin, versions: ['1.1.0'] }
+    await plugins.register(newer, never)
     await plugins.deregister(plugin)
+    expect([drivers.get('d')?.version, there().spec.drivers.length, came.splice(1)]).toEqual(['1.1.0', 1, ['d']])
+    await plugins.deregister(newer)
     expect([there().spec.drivers, drivers.get('d'), came]).toEqual([[], undefined, ['d', '-d']])
   } finally {
     await serving.close()
