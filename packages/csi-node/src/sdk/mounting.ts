@@ -27,7 +27,7 @@ export interface EnsureMounted extends MountOptions {
 }
 
 /**
- * Mounts unless it is mounted so already. A folder as source is bound when no `type` is given. Of options only read-only is compared
+ * Mounts unless it is mounted so already, and in place of a mount whose program or server is gone. A folder as source is bound when no `type` is given. Of options only read-only is compared
  * with what is there, since file systems write their own otherwise than they were given.
  * @returns whether it mounted
  * @throws CsiError ALREADY_EXISTS when something else, or the same read-only or not, is mounted there; LinuxError
@@ -35,7 +35,11 @@ export interface EnsureMounted extends MountOptions {
 export async function ensureMounted({ readOnly = false, ...wanted }: EnsureMounted): Promise<boolean> {
   const { target, type, options = [] } = wanted
   const isBind = type === undefined
-  const found = await mountAt(target)
+  let found = await mountAt(target)
+  if (found && (await isCorrupted(target))) {
+    await ensureUnmounted(target)
+    found = undefined
+  }
   if (found) {
     if (isBind && !(await isSame(wanted.source, target))) {
       throw new CsiError('ALREADY_EXISTS', `${target}: something other than ${wanted.source} is mounted there`)
@@ -57,6 +61,18 @@ export async function ensureMounted({ readOnly = false, ...wanted }: EnsureMount
     await mountSlowly({ source: wanted.source, target, options: flags })
   }
   return !found
+}
+
+const corrupt = new Set(['ENOTCONN', 'ESTALE', 'EIO', 'EACCES', 'EHOSTDOWN', 'EWOULDBLOCK', 'EAGAIN', 'ENODEV'])
+
+/** Nothing can be had of what is mounted there. */
+async function isCorrupted(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return false
+  } catch (error) {
+    return corrupt.has((error as NodeJS.ErrnoException).code ?? '')
+  }
 }
 
 async function isSame(one: string, other: string): Promise<boolean> {

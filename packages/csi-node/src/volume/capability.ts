@@ -13,7 +13,10 @@ export function volumeCapability(volume: CsiVolume, pod: CsiPod, capabilities: N
     volumeMode: 'Filesystem',
     accessMode: mode,
     fsType: volume.fsType,
-    mountFlags: [...new Set(volume.mountOptions)].toSorted(),
+    mountFlags: [
+      ...[...new Set(volume.mountOptions)].toSorted(),
+      ...(volume.seLinuxLabel ? [`context="${volume.seLinuxLabel}"`] : []),
+    ],
     ...(group !== undefined && { volumeMountGroup: group }),
   }
 }

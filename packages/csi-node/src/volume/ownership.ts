@@ -1,10 +1,11 @@
 // fsGroup: the group that owns what is in a volume.
-import { chmod, lchown, lstat, readdir } from 'node:fs/promises'
+import { chmod, lchown, lstat, opendir } from 'node:fs/promises'
+import { Worker } from 'node:worker_threads'
 import { hasCode } from '../errors.ts'
+import { folderBits, groupMode } from './ownership-bits.ts'
 
-const setGid = 0o2000
-const fileBits = 0o660
-const folderBits = 0o770 | setGid
+/** So many files are given from here; more are given by a thread of their own, which costs some 20 ms and 10 MB. */
+const mostHere = 2_000
 /** Of one folder so many entries are changed at a time. */
 const width = 16
 const [firstTellMs, tellMs] = [30_000, 60_000]
@@ -20,13 +21,26 @@ export interface OwnershipOptions {
   progress?: ((count: number) => void) | undefined
 }
 
+/** What the thread is given. */
+export interface OwnershipTask {
+  root: string
+  gid: number
+}
+
+/** What it tells. */
+export interface OwnershipMessage {
+  count?: number
+  failed?: { path: string; error: Error }
+  isDone?: boolean
+}
+
 /**
  * Gives a volume to a group: read and write for it, and new files inherit it. Children first, the root last, so that it is right only
  * when all is; links are not followed.
  */
 export async function giveToGroup(root: string, options: OwnershipOptions): Promise<void> {
   if (options.policy === 'OnRootMismatch' && (await matches(root, options.gid))) return
-  const walk = { ...options, count: 0 }
+  const walk: Walk = { ...options, count: 0, seen: 0 }
   let timer: NodeJS.Timeout | undefined
   const tell = (): void => {
     walk.progress?.(walk.count)
@@ -34,7 +48,7 @@ export async function giveToGroup(root: string, options: OwnershipOptions): Prom
   }
   if (walk.progress) timer = setTimeout(tell, firstTellMs).unref()
   try {
-    await give(Buffer.from(root), walk)
+    if (!(await give(Buffer.from(root), walk))) await giveApart(root, walk)
   } finally {
     clearTimeout(timer)
   }
@@ -42,6 +56,8 @@ export async function giveToGroup(root: string, options: OwnershipOptions): Prom
 
 interface Walk extends OwnershipOptions {
   count: number
+  /** Files found. */
+  seen: number
 }
 
 async function matches(root: string, gid: number): Promise<boolean> {
@@ -49,31 +65,72 @@ async function matches(root: string, gid: number): Promise<boolean> {
   return stats.gid === gid && (stats.mode & folderBits) === folderBits
 }
 
-/** Paths are bytes: names need not be UTF-8. */
-async function give(path: Buffer, walk: Walk): Promise<void> {
+/** Paths are bytes: names need not be UTF-8. @returns false: there are too many, and the root is not given */
+async function give(path: Buffer, walk: Walk): Promise<boolean> {
   walk.signal?.throwIfAborted()
   try {
     const stats = await lstat(path)
-    if (stats.isDirectory()) {
-      const names = await readdir(path, { encoding: 'buffer' })
-      for (let begin = 0; begin < names.length; begin += width) {
-        const some = names.slice(begin, begin + width)
-        await Promise.all(some.map(async (name) => give(Buffer.concat([path, slash, name]), walk)))
-      }
-    }
+    if (stats.isDirectory() && !(await giveAllIn(path, walk))) return false
     if (stats.gid !== walk.gid) await lchown(path, stats.uid, walk.gid)
-    const mode = stats.mode & 0o7777
-    const wanted = mode | (stats.isDirectory() ? folderBits : fileBits)
-    // chown takes setgid away, hence chmod after it.
-    if (!stats.isSymbolicLink() && (wanted !== mode || stats.gid !== walk.gid)) await chmod(path, wanted)
+    const mode = groupMode(stats, walk.gid)
+    if (mode !== undefined) await chmod(path, mode)
     walk.count++
   } catch (error) {
     walk.signal?.throwIfAborted()
     // Containers of the pod may be at work in the volume.
-    if (hasCode(error, 'ENOENT')) return
+    if (hasCode(error, 'ENOENT')) return true
     if (!walk.failed) throw error
     walk.failed(path.toString(), error)
   }
+  return true
+}
+
+async function giveAllIn(path: Buffer, walk: Walk): Promise<boolean> {
+  const names: Buffer[] = []
+  // Its types do not know that it takes bytes.
+  const folder = await opendir(path as unknown as string, { encoding: 'buffer' as BufferEncoding })
+  for await (const { name } of folder) {
+    if (++walk.seen > mostHere) return false
+    names.push(name as unknown as Buffer)
+  }
+  for (let begin = 0; begin < names.length; begin += width) {
+    const some = names.slice(begin, begin + width)
+    const given = await Promise.all(some.map(async (name) => give(Buffer.concat([path, slash, name]), walk)))
+    if (given.includes(false)) return false
+  }
+  return true
 }
 
 const slash = Buffer.from('/')
+
+// Run from sources the file is TypeScript, from a build it is not.
+const file = new URL(`./ownership-worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)
+
+/** All of it again, by a thread. @throws the signal's reason; the first failure that nobody is told of */
+async function giveApart(root: string, walk: Walk): Promise<void> {
+  const { gid, signal } = walk
+  walk.count = 0
+  const task: OwnershipTask = { root, gid }
+  // Flags of V8, fine for a process, are refused of a worker.
+  const execArgv = process.execArgv.filter((option) => /^(--conditions|-C)=/.test(option))
+  const worker = new Worker(file, { workerData: task, execArgv })
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  worker.on('message', ({ count, failed, isDone }: OwnershipMessage) => {
+    if (count !== undefined) walk.count = count
+    if (failed && walk.failed) walk.failed(failed.path, failed.error)
+    else if (failed) reject(failed.error)
+    if (isDone) resolve()
+  })
+  worker.on('error', reject)
+  worker.on('exit', (code) =>
+    reject(new Error(`the thread that gives ${root} to group ${gid} ended with status ${code}`)),
+  )
+  const end = (): void => reject(signal?.reason)
+  signal?.addEventListener('abort', end, { once: true })
+  try {
+    await promise
+  } finally {
+    signal?.removeEventListener('abort', end)
+    await worker.terminate()
+  }
+}

@@ -73,6 +73,7 @@ const recordOf = ({ nodeName }: VolumeContext, { volume }: SetUpWork) => ({
   nodeName,
   attachmentID: attachmentName(volume.driver, volume.volumeHandle, nodeName),
   volumeLifecycleMode: volume.lifecycle,
+  ...(volume.seLinuxLabel && { seLinuxMountContext: volume.seLinuxLabel }),
 })
 
 /** Secrets and tokens, each where the driver wants it. */

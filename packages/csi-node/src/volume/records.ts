@@ -27,6 +27,8 @@ export interface Device {
   isSure: boolean
   /** It may be in use: an error that is final does not undo it. */
   wasThere: boolean
+  /** The SELinux label that it is mounted with. */
+  seLinuxLabel?: string | undefined
   /** What has to be free of users before the volume counts as unstaged. */
   disk?: Disk | undefined
 }
@@ -130,7 +132,14 @@ async function loadDevices(rootDir: string, publications: readonly Publication[]
         (await readVolumeData(paths.data)) ?? (driver === 'pv' ? undefined : named(name, driver, publications))
       if (!data) await removeRemains(paths.data, [paths.target, paths.folder], log)
       else
-        devices.push({ driver: data.driverName, volumeHandle: data.volumeHandle, paths, isSure: false, wasThere: true })
+        devices.push({
+          driver: data.driverName,
+          volumeHandle: data.volumeHandle,
+          paths,
+          seLinuxLabel: data.seLinuxMountContext,
+          isSure: false,
+          wasThere: true,
+        })
     }
   }
   return devices

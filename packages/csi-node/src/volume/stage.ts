@@ -5,7 +5,7 @@ import { volumeCapability } from './capability.ts'
 import { diskMountedAt, refuseInUse } from './disk.ts'
 import { isMounted, referencesOf, removeFolders } from './mounts.ts'
 import { pluginFolder, stagingPaths } from './names.ts'
-import { type Device, volumeKey } from './records.ts'
+import { type Device, publicationKey, volumeKey } from './records.ts'
 import { removeVolumeData, writeVolumeData } from './volume-data.ts'
 import { driverOf, readSecret, type SetUpWork, type VolumeContext } from './work.ts'
 
@@ -19,15 +19,27 @@ export async function stageVolume(
   const { driver: name, volumeHandle } = volume
   const { devices } = context.records
   const key = volumeKey(name, volumeHandle)
-  const known = devices.get(key)
+  let known = devices.get(key)
+  const isOwn = context.records.publications.has(publicationKey(work.pod.uid, volume.specName))
+  if (known && !isOwn && known.seLinuxLabel !== volume.seLinuxLabel) {
+    refuseOtherLabel(context, work, known)
+    // Of a pod that is gone: a mount keeps its label.
+    await unstageVolume(context, volume, signal)
+    known = undefined
+  }
   if (known?.isSure) return known.paths.target
   const paths = known?.paths ?? stagingPaths(context.rootDir, name, volumeHandle)
   if (!(await isMounted(paths.target))) await mkdir(paths.target, { recursive: true, mode: 0o750 })
   if (!capabilities.stageUnstage) return undefined
   const secrets = await readSecret(context, 'NodeStageSecretRef', volume.stageSecret, signal)
   const capability = volumeCapability(volume, work.pod, capabilities)
-  await writeVolumeData(paths.data, { driverName: name, volumeHandle })
-  const device: Device = known ?? { driver: name, volumeHandle, paths, isSure: false, wasThere: false }
+  const { seLinuxLabel } = volume
+  await writeVolumeData(paths.data, {
+    driverName: name,
+    volumeHandle,
+    ...(seLinuxLabel && { seLinuxMountContext: seLinuxLabel }),
+  })
+  const device: Device = known ?? { driver: name, volumeHandle, paths, seLinuxLabel, isSure: false, wasThere: false }
   devices.set(key, device)
   try {
     await driver.stage(
@@ -50,6 +62,17 @@ export async function stageVolume(
   }
   Object.assign(device, { isSure: true, wasThere: true })
   return paths.target
+}
+
+/** @throws Error in the words of the Go kubelet: a pod has it with another label */
+function refuseOtherLabel({ records }: VolumeContext, { volume }: SetUpWork, device: Device): void {
+  const { driver, volumeHandle, specName, seLinuxLabel = '' } = volume
+  const isOthers = [...records.publications.values()].some(
+    (one) => one.driver === driver && one.volumeHandle === volumeHandle,
+  )
+  if (!isOthers) return
+  const labels = [device.seLinuxLabel ?? '', seLinuxLabel].map((label) => JSON.stringify(label)).join(' and ')
+  throw new Error(`conflicting SELinux labels of volume ${specName}: ${labels}`)
 }
 
 /** Takes away what was made for a driver that did nothing; when it did something after all, all stays to be unstaged. */

@@ -21,6 +21,8 @@ export interface CsiVolume {
   readonly accessModes: readonly string[]
   readonly mountOptions?: readonly string[] | undefined
   readonly readOnly?: boolean | undefined
+  /** SELinux label that all files are to have, by an option of mount. */
+  readonly seLinuxLabel?: string | undefined
   readonly attributes?: Readonly<Record<string, string>> | undefined
   readonly stageSecret?: SecretRef | undefined
   readonly publishSecret?: SecretRef | undefined
@@ -55,6 +57,8 @@ export interface DriverSettings {
   readonly fsGroupPolicy?: string | undefined
   readonly tokenRequests?: readonly TokenWish[] | undefined
   readonly requiresRepublish?: boolean | undefined
+  /** Its volumes take the mount option `context`. */
+  readonly seLinuxMount?: boolean | undefined
   readonly serviceAccountTokenInSecrets?: boolean | undefined
 }
 

@@ -12,6 +12,7 @@ export interface VolumeData {
   attachmentID?: string
   /** `Persistent` or `Ephemeral`. */
   volumeLifecycleMode?: string
+  seLinuxMountContext?: string
 }
 
 const goEscapes: Record<string, string> = { '<': '\\u003c', '>': '\\u003e', '&': '\\u0026' }

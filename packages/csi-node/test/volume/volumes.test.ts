@@ -73,6 +73,29 @@ describe('a volume of a PersistentVolume', () => {
     expect([await world.mounts(), world.left(), volumes.published(), volumes.inUse()]).toEqual([[], [], [], []])
   })
 
+  test('is mounted with the SELinux label of its pod, which is written down; a pod with another one waits', async () => {
+    const labelled = (level: string) => disk({ mountOptions: ['noatime'], seLinuxLabel: `u:r:t:${level}` })
+    await volumes.setUp(labelled('s0:c1'), podOf(), {}, never)
+    for (const { request } of world.calls) {
+      expect(request).toMatchObject({ capability: { mountFlags: ['noatime', 'context="u:r:t:s0:c1"'] } })
+    }
+    const files = (await world.mounts()).map((path) => join(world.rootDir, path, '../vol_data.json'))
+    const contexts = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as object)
+    expect(contexts).toMatchObject(Array.from({ length: 2 }, () => ({ seLinuxMountContext: 'u:r:t:s0:c1' })))
+    // Also one that comes after a restart.
+    await volumes.close()
+    volumes = await world.open({ clock })
+    const error = await failure(volumes.setUp(labelled('s0:c2'), podOf('uid-2'), {}, never))
+    expect(error.message).toBe(
+      'MountVolume.MountDevice failed for volume "pv-1" : conflicting SELinux labels of volume pv-1: "u:r:t:s0:c1" and "u:r:t:s0:c2"',
+    )
+    world.asked()
+    await volumes.tearDown('uid-1')
+    later()
+    await volumes.setUp(labelled('s0:c2'), podOf('uid-2'), {}, never)
+    expect(world.asked()).toEqual(['unpublish', 'unstage', 'stage', 'publish'])
+  })
+
   test('two PersistentVolumes of one handle share what is staged', async () => {
     await volumes.setUp(disk(), podOf(), {}, never)
     await volumes.setUp(disk({ specName: 'pv-2', readOnly: true }), podOf(), {}, never)

@@ -17,8 +17,10 @@ import { csiPlugins } from '../storage/csi-plugins.ts'
 import { createVolumeExpander } from '../storage/expander.ts'
 import { createVolumeMeter } from '../storage/meter.ts'
 import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
+import { readFileLabel } from '../storage/selinux.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
 import { findVolumes } from '../volume/found.ts'
+import { ownershipEvent } from '../volume/ownership.ts'
 import { secretData } from '../volume/payload.ts'
 import { countWork } from './volumes.ts'
 
@@ -86,8 +88,7 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     },
     ownershipProgress({ uid, name, namespace }, volume, count) {
       const pod: Pod = { metadata: { uid, name, namespace } }
-      const message = `Setting volume ownership for ${volume} is taking longer than expected, consider using OnRootMismatch - https://kubernetes.io/docs/tasks/configure-pod-container/security-context/#configure-volume-permission-and-ownership-change-policy-for-pods (${count} files so far)`
-      events.record(pod, { type: 'Warning', reason: 'VolumePermissionChangeInProgress', message })
+      events.record(pod, ownershipEvent(volume, count))
     },
     worked: ({ driver, ...work }) => worked({ plugin: `kubernetes.io/csi:${driver}`, ...work }),
     clock,
@@ -96,6 +97,9 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
   const found = await findVolumes(rootDir, csi.published())
   metrics.reconstructedVolumes.all.inc(found.all)
   metrics.reconstructedVolumes.failed.inc(found.lost)
+  const fileLabel = await readFileLabel()
+  const mountsAll = configuration.featureGates['SELinuxMount'] ?? false
+  const selinux = fileLabel === undefined ? undefined : { fileLabel, mountsAll }
   const attachments = createAttachments({
     nodeName,
     objects,
@@ -143,7 +147,7 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     log,
   })
   return {
-    volumes: { objects, csi, attachments, meter, expander, node, tell, worked, clock },
+    volumes: { objects, csi, attachments, meter, expander, selinux, node, tell, worked, clock },
     plugins,
     keeper,
     async [Symbol.asyncDispose]() {

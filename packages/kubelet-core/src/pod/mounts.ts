@@ -31,6 +31,8 @@ export interface MountFacts {
   podIPs: readonly string[]
   /** Those of a pod with a user namespace of its own: volumes are shown to it as if its ids were the node's. */
   ids?: IDMapping | undefined
+  /** Volumes whose mounts have an SELinux label. */
+  labelled?: ReadonlySet<string> | undefined
   /** The pod's runtime handler makes mounts read-only with all that is mounted below. */
   canRecurse: boolean
 }
@@ -59,7 +61,7 @@ async function volumeMount(
   container: Container,
   mount: NewerMount,
   index: number,
-  { volumes, images, environment, ids, canRecurse }: MountFacts,
+  { volumes, images, environment, ids, labelled, canRecurse }: MountFacts,
 ): Promise<Mount> {
   const image = images.get(mount.name)
   if (image) return imageMount(mount, image, environment, canRecurse)
@@ -79,7 +81,7 @@ async function volumeMount(
     containerPath: absolute(mount.mountPath),
     readonly: readOnly,
     recursiveReadOnly: isRecursive(mount, canRecurse),
-    selinuxRelabel: !source?.hostPath,
+    selinuxRelabel: !source?.hostPath && !labelled?.has(mount.name),
     propagation: propagations[mount.mountPropagation ?? ''] ?? MountPropagation.PROPAGATION_PRIVATE,
     ...(ids && { uidMappings: [ids], gidMappings: [ids] }),
   })

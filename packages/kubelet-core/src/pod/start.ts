@@ -193,6 +193,7 @@ async function configure(
       environment,
       podIPs,
       ids,
+      labelled: services.volumes.labelled?.(pod.metadata?.uid ?? ''),
       canRecurse: asksRecursive(container) && (await canRecurse(services, pod)),
     }),
     devices: containerDevices(pod, container, volumes),

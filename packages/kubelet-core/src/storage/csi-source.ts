@@ -71,6 +71,7 @@ export function driverSettings(driver: CSIDriver | undefined): DriverSettings | 
     fsGroupPolicy: spec.fsGroupPolicy,
     tokenRequests: spec.tokenRequests,
     requiresRepublish: spec.requiresRepublish,
+    seLinuxMount: spec.seLinuxMount,
     serviceAccountTokenInSecrets: spec.serviceAccountTokenInSecrets,
   }
 }

@@ -1,13 +1,13 @@
 // Local volumes: a folder of this node, or a device, that a PersistentVolume names.
 import type { Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { giveToGroup } from '@nodelet/csi-node'
 import { readMountInfo } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import { hasCode } from '../errors.ts'
 import { makeVolumeFolder } from '../volume/atomic-folder.ts'
 import type { LocalPlan } from '../volume/plan.ts'
+import { giveToGroup } from '../volume/ownership.ts'
 import { VolumeError } from '../volume/types.ts'
 import { ensureBound, mountAt } from './bind.ts'
 import { DeviceMountError } from './format.ts'
@@ -63,11 +63,11 @@ async function bindForPod(
   const isShared = await isUsed(source)
   await makeVolumeFolder(target, 0o750)
   await ensureBound(source, target, readOnly)
-  const { fsGroup, fsGroupChangePolicy: policy } = pod.spec?.securityContext ?? {}
+  const { fsGroup } = pod.spec?.securityContext ?? {}
   if (fsGroup === undefined || readOnly) return target
   const { gid } = await stat(source)
   // The first pod's group stays.
-  if (!isShared) await giveToGroup(target, { gid: fsGroup, policy, signal })
+  if (!isShared) await giveToGroup(target, pod, { volume: specName, tell, signal })
   else if (gid !== fsGroup) {
     const message = `The requested fsGroup is ${fsGroup}, but the volume ${specName} has GID ${gid}. The volume may not be shareable.`
     tell({ type: 'Warning', reason: 'AlreadyMountedVolume', message })

@@ -3,7 +3,7 @@ import type { CsiVolumes } from '@nodelet/csi-node'
 import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import type { CsiPlan } from '../volume/plan.ts'
-import { VolumeError } from '../volume/types.ts'
+import { type ReadyVolume, VolumeError } from '../volume/types.ts'
 import { pluginOf, timing, type VolumeWork } from '../volume/work.ts'
 import { allocatablePeriodMs } from './allocatable.ts'
 import { AttachLimitError, type Attachments, NotAttachedError } from './attach.ts'
@@ -12,6 +12,7 @@ import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
 import type { VolumeExpander } from './expander.ts'
 import { blockStats, type MeterableVolume, type VolumeMeter } from './meter.ts'
 import type { StorageObjects } from './objects.ts'
+import { mountLabel, type SelinuxFacts } from './selinux.ts'
 
 /** What volumes of claims and of drivers need. */
 export interface VolumeStorage {
@@ -20,6 +21,8 @@ export interface VolumeStorage {
   attachments: Attachments
   meter: VolumeMeter
   expander: VolumeExpander
+  /** None: SELinux is off. */
+  selinux?: SelinuxFacts | undefined
   /** This node as last seen. */
   node(): Node | undefined
   /** Tells of a pod. */
@@ -100,12 +103,14 @@ export async function setUpCsi(
   pod: Pod,
   first: boolean,
   signal: AbortSignal,
-): Promise<{ path: string; renewAt: number }> {
+): Promise<ReadyVolume> {
   const { objects, csi, attachments, meter, expander, clock } = storage
-  const { name, volume } = plan
-  refuseSecondPod(storage, name, volume, pod)
-  const driver = await objects.driver(volume.driver, signal)
+  const { name } = plan
+  refuseSecondPod(storage, name, plan.volume, pod)
+  const driver = await objects.driver(plan.volume.driver, signal)
   const settings = driverSettings(driver)
+  const seLinuxLabel = storage.selinux && mountLabel(storage.selinux, pod, name, plan.volume, settings?.seLinuxMount)
+  const volume = { ...plan.volume, seLinuxLabel }
   const podUid = pod.metadata?.uid ?? ''
   const seesLimit = allocatablePeriodMs(driver) !== undefined
   const isBlock = volume.volumeMode === 'Block'
@@ -125,7 +130,7 @@ export async function setUpCsi(
   await expander.mounted(pod, plan, signal)
   meter.follow(pod, meterable(csi, plan, pod))
   const renewAt = settings?.requiresRepublish ? clock.now() + republishMs * (1 + Math.random() / 2) : Infinity
-  return { path, renewAt }
+  return { path, renewAt, isLabelled: seLinuxLabel !== undefined }
 }
 
 /** Names the two places that a block volume has on the node, as the Go kubelet does. */

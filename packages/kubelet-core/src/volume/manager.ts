@@ -55,6 +55,8 @@ interface Entry {
   wantedMs: Map<string, number>
   /** Volume → when to look at it again, for volumes that are ready. */
   ready: Map<string, number>
+  /** Volumes that are mounted with an SELinux label. */
+  labelled: Set<string>
   /** Ends when all work so far has. */
   tail: Promise<void>
   timer?: NodeJS.Timeout
@@ -116,6 +118,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
       [...context.entries.values()].flatMap(({ plans, ready }) =>
         plans.map((plan) => ({ plugin: pluginOf(plan), ready: ready.has(plan.name) })),
       ),
+    labelled: (podUid) => context.entries.get(podUid)?.labelled ?? new Set(),
     groups(podUid) {
       const { pod, plans = [] } = context.entries.get(podUid) ?? {}
       return pod
@@ -198,7 +201,15 @@ async function failClaims(
 }
 
 function newEntry(pod: Pod): Entry {
-  return { pod, plans: [], wantedMs: new Map(), ready: new Map(), tail: Promise.resolve(), stale: new Set() }
+  return {
+    pod,
+    plans: [],
+    wantedMs: new Map(),
+    ready: new Map(),
+    labelled: new Set(),
+    tail: Promise.resolve(),
+    stale: new Set(),
+  }
 }
 
 /** Volumes of the pod that are not ready. */
@@ -229,9 +240,11 @@ async function setUpAll(
         const work = setUpVolume(plan, entry.pod, context, first, patience)
         // Those of drivers are counted step by step.
         const counted = plan.kind === 'csi' ? work : timing(context.worked, pluginOf(plan))('volume_mount', work)
-        const { path, renewAt } = await counted
+        const { path, renewAt, isLabelled } = await counted
         if (first) context.mounted(pluginOf(plan), secondsSince(entry.wantedMs.get(plan.name)))
         entry.ready.set(plan.name, renewAt)
+        if (isLabelled) entry.labelled.add(plan.name)
+        else entry.labelled.delete(plan.name)
         mounted.set(plan.name, path)
       } catch (error) {
         // Those of drivers end for the first one's sake, whatever their wait then throws.

@@ -12,7 +12,8 @@ import { makeVolumeFolder, writeAtomicFolder } from './atomic-folder.ts'
 import { volumePath } from './folders.ts'
 import { prepareHostPath } from './host-path.ts'
 import { ensureHugetlbfs, ensureTmpfs } from './mounts.ts'
-import { giveToGroup } from './ownership.ts'
+import { giveToGroup, type OwnershipContext } from './ownership.ts'
+import type { ReadyVolume } from './types.ts'
 import type { EmptyDirPlan, FilesPlan, VolumePlan } from './plan.ts'
 import { hasSubPaths, shownNames } from './shown.ts'
 import { collect } from './sources.ts'
@@ -29,13 +30,6 @@ export interface SetUpContext extends SourceContext {
   storage?: VolumeStorage | undefined
 }
 
-/** A ready volume. */
-export interface ReadyVolume {
-  path: string
-  /** When its files should be looked at again, in milliseconds since the epoch; infinite when never. */
-  renewAt: number
-}
-
 /** @param first whether the volume is new to this process: only then are owners of an emptyDir set anew */
 export async function setUpVolume(
   plan: VolumePlan,
@@ -49,10 +43,10 @@ export async function setUpVolume(
     if (!context.storage) throw new Error('this kubelet has no CSI drivers')
     return setUpCsi(context.storage, plan, pod, first, signal ?? new AbortController().signal)
   }
+  const tell = (event: NodeletEvent): void => context.storage?.tell(pod, event)
   const path = volumePath(context.rootDir, pod.metadata?.uid ?? '', plan)
   if (plan.kind === 'files') return { path, renewAt: await setUpFiles(plan, path, pod, context, signal) }
   if (plan.kind === 'local') {
-    const tell = (event: NodeletEvent): void => context.storage?.tell(pod, event)
     const ready = await setUpLocal(plan, path, pod, { disks: context.disks, tell, signal })
     const { name, bound } = plan
     const measure = async (): Promise<VolumeStats> => readVolume(ready)
@@ -67,22 +61,22 @@ export async function setUpVolume(
     const measure = async (ended: AbortSignal): Promise<VolumeStats> => readVolumeApart(path, ended)
     context.storage?.meter.follow(pod, { name, claim: claimRef(bound), source: 'statfs', measure })
   } else if (plan.kind === 'hostPath') await prepareHostPath(plan)
-  else await setUpEmptyDir(plan, path, pod, first, signal)
+  else await setUpEmptyDir(plan, path, pod, first, { tell, signal })
   return { path, renewAt: Infinity }
 }
 
 async function setUpEmptyDir(
-  { memoryBytes, pageBytes }: EmptyDirPlan,
+  { name, memoryBytes, pageBytes }: EmptyDirPlan,
   path: string,
   pod: Pod,
   first: boolean,
-  signal?: AbortSignal,
+  { tell, signal }: Omit<OwnershipContext, 'volume'>,
 ): Promise<void> {
   await makeVolumeFolder(path, open)
   const options = [openOption, `size=${memoryBytes}`]
   if (pageBytes !== undefined) await ensureHugetlbfs(path, [...options, `pagesize=${pageBytes}`])
   else if (memoryBytes !== undefined) await ensureTmpfs(path, options)
-  if (first) await giveToGroup(path, pod.spec?.securityContext ?? {}, signal)
+  if (first) await giveToGroup(path, pod, { volume: name, tell, signal })
 }
 
 async function setUpFiles(

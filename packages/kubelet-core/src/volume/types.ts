@@ -15,9 +15,20 @@ export interface VolumeManager {
   removeOrphans(isKept: (podUid: string) => boolean): Promise<void>
   /** Volumes that pods want, and whether they are there; undefined: it does not count. */
   counts?(): readonly { plugin: string; ready: boolean }[]
+  /** Volumes of a pod that are mounted with an SELinux label, which the runtime does not change then. */
+  labelled?(podUid: string): ReadonlySet<string>
   /** Supplemental groups that the volumes of a pod ask for, once they are mounted. */
   groups?(podUid: string): readonly bigint[]
   close(): Promise<void>
+}
+
+/** A ready volume. */
+export interface ReadyVolume {
+  path: string
+  /** When its files should be looked at again, in milliseconds since the epoch; infinite when never. */
+  renewAt: number
+  /** It is mounted with an SELinux label: its files have it already. */
+  isLabelled?: boolean
 }
 
 /** A volume that could not be made ready. */

@@ -12,8 +12,10 @@ import {
 } from 'node:fs'
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
+import { ensureMounted, removeTarget } from '@nodelet/csi-node/sdk'
 import { mount, readMountInfo, unmount } from '@nodelet/linux'
 import { silentLogger } from '../../src/log.ts'
+import { checkAnswers, readVolumeApart } from '../../src/storage/apart.ts'
 import { createLocalDisks } from '../../src/storage/local-disks.ts'
 import { type LocalContext, setUpLocal } from '../../src/storage/local.ts'
 import { setUpNfs } from '../../src/storage/nfs.ts'
@@ -168,5 +170,44 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
   const once = await facts()
   await shareRoot(root)
   results['shared'] = { once, twice: await facts(), whole: isWhole() && existsSync(join(below, 'deep/er/precious')) }
+}
+{
+  /** Nobody serves it: what is asked of it waits until this is closed, and fails then. */
+  const mountFuse = (target: string): number => {
+    const fd = openSync('/dev/fuse', 'r+')
+    const options = [`fd=${fd}`, 'rootmode=40000', 'user_id=0', 'group_id=0', 'allow_other']
+    mount({ source: 'fuse', target, type: 'fuse', options })
+    return fd
+  }
+  const dead = pod('csi', 'mount')
+  const hung = pod('csi', 'mount')
+  const own = join(base, 'own')
+  mkdirSync(own)
+  for (const target of [dead.target, own]) closeSync(mountFuse(target))
+  const served = mountFuse(hung.target)
+  const isDead = (): string => {
+    try {
+      return statSync(dead.target).isDirectory() ? 'answers' : ''
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code ?? ''
+    }
+  }
+  results['fuse'] = {
+    dead: isDead(),
+    answer: await message(checkAnswers(hung.target, 300)),
+    size: (await message(readVolumeApart(hung.target, AbortSignal.timeout(300)))).includes('timeout'),
+    down: [await message(tearDownPod(hung.rootDir, 'uid')), await message(tearDownPod(dead.rootDir, 'uid'))],
+    sdk: [
+      await ensureMounted({ source: disk, target: own }),
+      existsSync(join(own, 'deep/er/precious')),
+      await ensureMounted({ source: disk, target: own }),
+      await message(removeTarget(own)),
+      existsSync(own),
+      isWhole(),
+    ],
+    left: [readdirSync(join(hung.rootDir, 'pods')), readdirSync(join(dead.rootDir, 'pods'))],
+    hung: hung.target.slice(base.length),
+  }
+  closeSync(served)
 }
 process.stdout.write(JSON.stringify(results))

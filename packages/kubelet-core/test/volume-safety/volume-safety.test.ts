@@ -85,3 +85,16 @@ test('a local folder has the group of its first pod, and is read-only where it i
     missing: 'path "/none" does not exist',
   })
 })
+
+test('a file system whose program is dead, or does not answer, is unmounted, and keeps nobody waiting', () => {
+  const { hung } = results['fuse'] as { hung: string }
+  expect(results['fuse']).toEqual({
+    dead: 'ENOTCONN',
+    answer: `${hung} does not answer`,
+    size: true,
+    down: ['done', 'done'],
+    sdk: [true, true, false, 'done', false, true],
+    left: [[], []],
+    hung,
+  })
+})
