@@ -34,7 +34,7 @@ import {
 } from '@nodelet/kube-client'
 import { detachLoop, readLoops } from '@nodelet/linux'
 import { type NodeConfigInput, parseConfig, resetMachine } from '@nodelet/node-agent'
-import type { Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
+import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { pino } from 'pino'
 import { runAlone } from '../../bench/alone.ts'
 import { makeDemoImage } from '../../packages/node-agent/src/demo/image.ts'
@@ -86,10 +86,12 @@ async function end(child: ChildProcess, signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL
 }
 const cli = join(repository, 'packages/node-agent/src/cli.ts')
 const flags = ['--root', config.root, '--run', config.run ?? '', '--cgroup-root', config.cgroupRoot ?? '']
-const beginAgent = (): ChildProcess => run(cli, 'up', ...flags, '--node-ip', '127.0.0.1')
-const beginHostpath = (): ChildProcess =>
-  run(join(repository, 'test/hostpath-driver.ts'), '--root-dir', kubelet, '--statedir', driverData)
-const beginTmpfs = (): ChildProcess => run(join(repository, 'examples/csi-tmpfs/tmpfs.ts'), kubelet)
+const begin = {
+  agent: () => run(cli, 'up', ...flags, '--node-ip', '127.0.0.1'),
+  hostpath: () => run(join(repository, 'test/hostpath-driver.ts'), '--root-dir', kubelet, '--statedir', driverData),
+  tmpfs: () => run(join(repository, 'examples/csi-tmpfs/tmpfs.ts'), kubelet),
+}
+type Programs = Record<keyof typeof begin, ChildProcess>
 
 /** Asks again while the control plane is away. */
 async function insist<T>(ask: () => Promise<T>): Promise<T> {
@@ -159,7 +161,7 @@ async function removePod(soak: Soak, pod: string): Promise<void> {
   soak.steps += 1
 }
 
-async function createPod({ client }: Soak, pod: string, claim: Claim, more: readonly Volume[] = []): Promise<void> {
+async function createPod({ client }: Soak, pod: string, claim: Claim): Promise<void> {
   note(`create ${pod} with ${claim.name}, ${claim.kind}`)
   const object: Pod = {
     apiVersion: 'v1',
@@ -171,7 +173,7 @@ async function createPod({ client }: Soak, pod: string, claim: Claim, more: read
       hostNetwork: random() < 0.7,
       securityContext: random() < 0.3 ? { fsGroup: 4242 } : {},
       containers: [containerOf(pod, claim)],
-      volumes: [...volumesOf(claim, verdicts), ...more],
+      volumes: volumesOf(claim, verdicts),
     },
   }
   await insist(async () => client.create(pods, object)).catch(orWas(isAlreadyExists))
@@ -263,11 +265,68 @@ async function makeWorld(soak: Soak): Promise<void> {
   for (let count = 0; count < claimsAlive; count += 1) await addClaim(soak)
 }
 
+const kubeconfig = join(config.root, 'cluster/admin.kubeconfig')
+const areReady = async (soak: Soak, names: readonly string[]): Promise<boolean> =>
+  (await Promise.all(names.map(async (pod) => isReady(soak, pod)))).every(Boolean)
+const stayers = ['stayer-0', 'stayer-1', 'stayer-2']
+
+/** Kills one after the other and starts it again, until the signal. */
+async function trouble(soak: Soak, programs: Programs, signal: AbortSignal): Promise<void> {
+  for (await pause(2000); !signal.aborted; await pause(4000)) {
+    const what = random()
+    const name = what < 0.7 ? 'agent' : what < 0.9 ? 'hostpath' : 'tmpfs'
+    note(`kill ${name}`)
+    await end(programs[name], name === 'agent' && random() < 0.15 ? 'SIGTERM' : 'SIGKILL')
+    await pause(name === 'agent' ? 300 : 1500)
+    programs[name] = begin[name]()
+    // Mostly an agent lives long enough for some pods to start or go; else it is killed while it starts.
+    const enough = soak.steps + (name === 'agent' && random() < 0.7 ? Math.floor(random() * 6) : 0)
+    for (let left = 600; !signal.aborted && soak.steps < enough && left > 0; left -= 1) await sleep(100)
+  }
+}
+
+/** Pods come and go while things are killed; ends when all of them have gone. @returns how many there were */
+async function comeAndGo(soak: Soak, programs: Programs): Promise<number> {
+  const endMs = performance.now() + seconds * 1000
+  const stopping = new AbortController()
+  let lives = 0
+  const work = async (): Promise<void> => {
+    while (performance.now() < endMs) await live(soak, `pod-${lives++}`)
+  }
+  const changes = async (): Promise<void> => {
+    for (; !stopping.signal.aborted; await pause(1000)) {
+      soak.configs += 1
+      await changeConfig(soak)
+    }
+  }
+  const others = Promise.all([trouble(soak, programs, stopping.signal), changes()])
+  try {
+    await Promise.all(Array.from({ length: together }, work))
+  } finally {
+    stopping.abort()
+    await others
+  }
+  return lives
+}
+
+/** Every volume once more, with all that was written to it. */
+async function audit(soak: Soak, claims: readonly Claim[]): Promise<void> {
+  const auditors = claims.map((claim) => ({ pod: `auditor-${claim.name}`, claim }))
+  await Promise.all(auditors.map(async ({ pod, claim }) => createPod(soak, pod, claim)))
+  const names = auditors.map(({ pod }) => pod)
+  await until('each claim in a new pod', async () => areReady(soak, names))
+  await Promise.all([...stayers, ...names].map(async (pod) => removePod(soak, pod)))
+}
+
+async function removeClaims({ client }: Soak): Promise<void> {
+  const { items } = await insist(async () => client.list(persistentVolumeClaims, { namespace }))
+  for (const claim of items)
+    await insist(async () => client.delete(persistentVolumeClaims, metadata(claim.metadata?.name ?? '')))
+  await until('the volumes to go', async () => (await client.list(persistentVolumes)).items.length === 0)
+}
+
 async function main(): Promise<void> {
-  let agent = beginAgent()
-  let hostpath = beginHostpath()
-  let tmpfs = beginTmpfs()
-  const kubeconfig = join(config.root, 'cluster/admin.kubeconfig')
+  const programs = { agent: begin.agent(), hostpath: begin.hostpath(), tmpfs: begin.tmpfs() }
   await until('the kubeconfig', async () => existsSync(kubeconfig))
   await using client = createKubeClient(await loadKubeconfig(kubeconfig))
   const soak: Soak = { client, claims: [], users: new Map(), nextClaim: 0, configs: 0, steps: 0 }
@@ -276,85 +335,25 @@ async function main(): Promise<void> {
     const [code] = (await once(run(cli, 'image', 'import', layout, ...flags), 'exit')) as [number]
     return code === 0
   })
-  await insist(async () => client.list(pods))
   await makeWorld(soak)
-
-  const stayers = ['stayer-0', 'stayer-1', 'stayer-2']
   for (const [index, stayer] of stayers.entries()) await createPod(soak, stayer, soak.claims[index] as Claim)
-  const stayersClaims = soak.claims.splice(0, stayers.length)
+  const ofStayers = soak.claims.splice(0, stayers.length)
   for (const _ of stayers) await addClaim(soak)
-  await until('the pods that stay', async () => (await Promise.all(stayers.map(async (pod) => isReady(soak, pod)))).every(Boolean))
+  await until('the pods that stay', async () => areReady(soak, stayers))
   note('ready')
 
-  let done = false
-  const trouble = async (): Promise<void> => {
-    for (await pause(2000); !done; await pause(4000)) {
-      const what = random()
-      if (what < 0.7) {
-        note('kill the agent')
-        await end(agent, random() < 0.85 ? 'SIGKILL' : 'SIGTERM')
-        await pause(300)
-        agent = beginAgent()
-        // Mostly it lives long enough for some pods to start or go; else it is killed while it starts.
-        const enough = soak.steps + Math.floor(random() * 6)
-        const lives = random() < 0.7
-        for (let left = 600; lives && !done && soak.steps < enough && left > 0; left -= 1) await sleep(100)
-      } else if (what < 0.9) {
-        note('kill the hostpath driver')
-        await end(hostpath)
-        await pause(1500)
-        hostpath = beginHostpath()
-      } else {
-        note('kill the tmpfs driver')
-        await end(tmpfs)
-        await pause(1500)
-        tmpfs = beginTmpfs()
-      }
-    }
-  }
-  const until_ = performance.now() + seconds * 1000
-  let lives = 0
-  const work = async (): Promise<void> => {
-    while (performance.now() < until_) await live(soak, `pod-${lives++}`)
-  }
-  const changes = async (): Promise<void> => {
-    while (!done) {
-      soak.configs += 1
-      await changeConfig(soak)
-      await pause(1000)
-    }
-  }
-  const others = Promise.all([trouble(), changes()])
-  try {
-    await Promise.all(Array.from({ length: together }, work))
-  } finally {
-    done = true
-    await others
-  }
+  const lives = await comeAndGo(soak, programs)
   note('quiet')
-
-  await until('all pods that stay to be ready', async () =>
-    (await Promise.all(stayers.map(async (pod) => isReady(soak, pod)))).every(Boolean),
-  )
+  await until('all pods that stay to be ready', async () => areReady(soak, stayers))
   const restarts = async (pod: string): Promise<number | undefined> =>
     (await insist(async () => client.get(pods, metadata(pod)))).status?.containerStatuses?.[0]?.restartCount
   assert.deepEqual(await Promise.all(stayers.map(restarts)), [0, 0, 0])
-  // Every volume once more, with all that was written to it.
-  const auditors = [...soak.claims, ...stayersClaims].map((claim) => ({ pod: `auditor-${claim.name}`, claim }))
-  await Promise.all(
-    auditors.map(async ({ pod, claim }) => {
-      await createPod(soak, pod, claim)
-      await until(`${pod} to be ready`, async () => isReady(soak, pod))
-    }),
-  )
-  await Promise.all([...stayers, ...auditors.map(({ pod }) => pod)].map(async (pod) => removePod(soak, pod)))
+  await audit(soak, [...soak.claims, ...ofStayers])
   assert.equal(wrongs(), '')
-  const { items } = await insist(async () => client.list(persistentVolumeClaims, { namespace }))
-  for (const claim of items)
-    await insist(async () => client.delete(persistentVolumeClaims, metadata(claim.metadata?.name ?? '')))
-  await until('the volumes to go', async () => (await client.list(persistentVolumes)).items.length === 0)
+  await removeClaims(soak)
   const nothing = Object.fromEntries(Object.keys(left()).map((key) => [key, [] as string[]]))
-  await until('nothing to be left', async () => JSON.stringify(left()) === JSON.stringify(nothing)).catch(() => undefined)
+  const isEmpty = async (): Promise<boolean> => JSON.stringify(left()) === JSON.stringify(nothing)
+  await until('nothing to be left', isEmpty).catch(() => undefined)
   assert.deepEqual(left(), nothing)
   console.log(`${lives} pods`)
 }

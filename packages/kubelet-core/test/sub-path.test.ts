@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { mount, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { bindSubPath, resolveSubPath } from '../src/index.ts'
 import { newWorld, podWith } from './volume-world.ts'
@@ -61,6 +62,41 @@ test('links within the volume lead on, as those of configMaps do', async () => {
   world.configMaps.set('m', { data: { key: 'value' } })
   const path = (await world.manager.mount(podWith([{ name: 'm', configMap: { name: 'm' } }]))).get('m') ?? ''
   expect(readFileSync(resolveSubPath(path, 'key'), 'utf8')).toBe('value')
+})
+
+test('a file of a ConfigMap that changes before its container is made can still be mounted; once bound anew, the old one goes', async () => {
+  const pod = podWith(
+    [{ name: 'm', configMap: { name: 'm' } }],
+    {},
+    { volumeMounts: [{ name: 'm', mountPath: '/key', subPath: 'key' }] },
+  )
+  const show = async (value: string): Promise<string> => {
+    world.configMaps.set('m', { data: { key: value } })
+    return (await world.manager.mount(pod)).get('m') ?? ''
+  }
+  const path = await show('one')
+  const bindKey = async (): Promise<string> =>
+    bindSubPath({
+      rootDir: world.rootDir,
+      podUid: 'uid-1',
+      container: 'c',
+      volume: 'm',
+      volumePath: path,
+      subPath: 'key',
+      index: 0,
+    })
+  const bound = await bindKey()
+  await show('two')
+  // What a runtime does. The kernel mounts nothing that was removed.
+  const elsewhere = join(world.rootDir, 'container')
+  writeFileSync(elsewhere, '')
+  mount({ source: bound, target: elsewhere, options: ['bind'] })
+  expect([readFileSync(elsewhere, 'utf8'), readFileSync(join(path, 'key'), 'utf8')]).toEqual(['one', 'two'])
+  expect(readFileSync(await bindKey(), 'utf8')).toBe('two')
+  unmount(elsewhere)
+  await show('three')
+  const generations = readdirSync(path).filter((name) => /^\.\.\d/.test(name))
+  expect(generations.map((name) => readFileSync(join(path, name, 'key'), 'utf8')).toSorted()).toEqual(['three', 'two'])
 })
 
 test.each([

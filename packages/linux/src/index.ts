@@ -1,5 +1,5 @@
 export { isMountPoint } from './mount-point.ts'
-export { attachLoop, detachLoop, loopsOf, readLoops, resizeLoop } from './loop.ts'
+export { attachLoop, detachLoop, loopsOf, loopsOfFile, readLoops, resizeLoop } from './loop.ts'
 export type { LoopDevice, LoopOptions } from './loop.ts'
 export { mount, mountSlowly, unmount, unmountIfMounted, unmountSlowly } from './mount.ts'
 export type { MountOptions } from './mount.ts'

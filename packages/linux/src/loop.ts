@@ -1,15 +1,19 @@
 // Loop devices: files as block devices. Needs root.
-import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { constants } from 'node:fs'
+import { basename } from 'node:path'
 import { LinuxError } from './errors.ts'
 import { call } from './libc.ts'
 import { makeNode } from './node.ts'
 
 /** ioctls of linux/loop.h. */
-const [LOOP_CLR_FD, LOOP_SET_CAPACITY, LOOP_CONFIGURE, LOOP_CTL_GET_FREE] = [0x4c01, 0x4c07, 0x4c0a, 0x4c82]
+const [LOOP_CLR_FD, LOOP_GET_STATUS64, LOOP_SET_CAPACITY] = [0x4c01, 0x4c05, 0x4c07]
+const [LOOP_CONFIGURE, LOOP_CTL_GET_FREE] = [0x4c0a, 0x4c82]
 const flag = { readOnly: 1, autoClear: 4 }
 /** `struct loop_config`: fd, block size, `loop_info64` of 232 bytes, 8 reserved words. */
 const configBytes = 304
+/** `struct loop_info64` begins with the device and the inode of the file. */
+const [infoBytes, inodeAt] = [232, 8]
 const [flagsAt, fileNameAt, fileNameBytes] = [8 + 52, 8 + 56, 63]
 const loopMajor = 7
 
@@ -67,13 +71,17 @@ function freeLoop(): string {
   const control = openSync('/dev/loop-control', 'r+')
   try {
     const number = call('ioctl', '/dev/loop-control LOOP_CTL_GET_FREE', control, LOOP_CTL_GET_FREE, 0)
-    const path = `/dev/loop${number}`
-    // In a container nobody else may make it.
-    if (!existsSync(path)) makeNode(path, constants.S_IFBLK | 0o660, loopMajor, number)
-    return path
+    return nodeOf(number)
   } finally {
     closeSync(control)
   }
+}
+
+function nodeOf(number: number): string {
+  const path = `/dev/loop${number}`
+  // In a container nobody else may make it.
+  if (!existsSync(path)) makeNode(path, constants.S_IFBLK | 0o660, loopMajor, number)
+  return path
 }
 
 /** Gives a loop device back; fine when it has no file. While it is in use, it goes with its last user. @throws LinuxError */
@@ -111,7 +119,37 @@ export function readLoops(): { path: string; file: string }[] {
     })
 }
 
-/** The devices of a file, which is named without symlinks. */
+/**
+ * The devices of a file, also those that were made where its path was another: in a container that is gone, for one. None when
+ * there is no such file.
+ * @throws LinuxError
+ */
+export function loopsOfFile(file: string): string[] {
+  const found = statSync(file, { bigint: true, throwIfNoEntry: false })
+  if (!found) return []
+  // Wherever it is, the last name is the file's: the devices of others need not be opened.
+  return readLoops()
+    .filter((loop) => basename(loop.file).replace(/ \(deleted\)$/, '') === basename(file))
+    .map(({ path }) => nodeOf(Number(path.slice('/dev/loop'.length))))
+    .filter((path) => {
+      const info = Buffer.alloc(infoBytes)
+      return (
+        isConfigured(path, info) && info.readBigUInt64LE(0) === found.dev && info.readBigUInt64LE(inodeAt) === found.ino
+      )
+    })
+}
+
+function isConfigured(path: string, info: Buffer): boolean {
+  try {
+    onDevice(path, (device) => call('ioctlWith', `${path} LOOP_GET_STATUS64`, device, LOOP_GET_STATUS64, info))
+    return true
+  } catch (error) {
+    if (error instanceof LinuxError && error.code === 'ENXIO') return false // it lost its file just now
+    throw error
+  }
+}
+
+/** The devices that were made by this path, which has no symlinks. */
 export const loopsOf = (file: string): string[] =>
   readLoops().flatMap((loop) => (loop.file === file ? [loop.path] : []))
 

@@ -1,4 +1,5 @@
 // Loop devices of the machine, with a file of the test's own.
+import { execFileSync } from 'node:child_process'
 import {
   closeSync,
   ftruncateSync,
@@ -11,7 +12,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { attachLoop, detachLoop, loopsOf, resizeLoop } from '@nodelet/linux'
+import { attachLoop, detachLoop, loopsOf, loopsOfFile, resizeLoop } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 
 let folder: string
@@ -22,7 +23,7 @@ beforeEach(() => {
   writeFileSync(file, Buffer.alloc(1 << 20, 7))
 })
 afterEach(() => {
-  for (const device of loopsOf(file)) detachLoop(device)
+  for (const device of loopsOfFile(file)) detachLoop(device)
   rmSync(folder, { recursive: true })
 })
 
@@ -50,6 +51,16 @@ test('one that clears itself goes with its last user; a read-only one cannot be 
     expect(readFileSync(`/sys/block/${basename(loop.path)}/ro`, 'utf8')).toBe('1\n')
   }
   expect(loopsOf(file)).toEqual([])
+})
+
+test('one that was made where the file has another path, or none any more, is known all the same', () => {
+  const program = `import('@nodelet/linux').then(({ attachLoop }) => console.log(attachLoop('/mnt/disk').path))`
+  const run = `mount --bind "$1" /mnt && exec "$2" --conditions=@nodelet/source -e "$3"`
+  const args = ['-m', '--propagation', 'private', 'sh', '-c', run, 'sh', folder, process.execPath, program]
+  const path = execFileSync('unshare', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim()
+  expect([loopsOf(file), loopsOfFile(file)]).toEqual([[], [path]])
+  writeFileSync(join(folder, 'other'), '')
+  expect([...loopsOfFile(join(folder, 'other')), ...loopsOfFile(join(folder, 'none'))]).toEqual([])
 })
 
 test('what is no file is refused', () => {

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { attachLoop, detachLoop, loopsOf, mountSlowly, resizeLoop } from '@nodelet/linux'
+import { attachLoop, detachLoop, loopsOfFile, mountSlowly, resizeLoop } from '@nodelet/linux'
 import { CsiError } from '../sdk/errors.ts'
 import { ensureMounted, ensureTarget, ensureUnmounted, isMounted, removeTarget } from '../sdk/mounting.ts'
 import type { Call, NodeFunctions, PublishRequest, StageRequest, VolumeUsage } from '../sdk/types.ts'
@@ -60,7 +60,7 @@ export function nodeFunctions(store: Store, settings: Settings): NodeFunctions {
         throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is still published at ${targetPath}`)
       }
       await ensureUnmounted(stagingPath)
-      if (record.isBlock) loopsOf(store.pathOf('volumes', record)).forEach(detachLoop)
+      if (record.isBlock) loopsOfFile(store.pathOf('volumes', record)).forEach(detachLoop)
       await change(volumeId, (each) => {
         delete each.stagingPath
       })
@@ -212,7 +212,7 @@ async function mountPublished(store: Store, record: VolumeRecord, request: Publi
 
 /** The devices of an image, and which of them only read. */
 function loops(store: Store, record: VolumeRecord): { path: string; readOnly: boolean }[] {
-  return loopsOf(store.pathOf('volumes', record)).map((path) => ({
+  return loopsOfFile(store.pathOf('volumes', record)).map((path) => ({
     path,
     readOnly: readFileSync(`/sys/block/${basename(path)}/ro`, 'utf8').startsWith('1'),
   }))

@@ -26,6 +26,11 @@ export interface AtomicFolderOptions {
   gid?: number
   /** Current time in milliseconds since the epoch, for the name of the generation. */
   now: number
+  /**
+   * Which older generations are mounted elsewhere: they stay. A container that is being made could not mount a file that was
+   * removed.
+   */
+  shown?: () => Promise<ReadonlySet<string>>
 }
 
 /**
@@ -52,7 +57,7 @@ export async function writeAtomicFolder(
     await rename(join(folder, next), join(folder, current))
   }
   await linkNames(folder, files, gid)
-  await sweep(folder, generation)
+  await sweep(folder, generation, options.shown)
   return changed
 }
 
@@ -139,11 +144,13 @@ async function linkNames(folder: string, files: Payload, gid: number | undefined
 }
 
 /** Older generations, and what a writer that was killed left. */
-async function sweep(folder: string, generation: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (name.startsWith('..') && name !== current && name !== generation) {
-      await rm(join(folder, name), { recursive: true, force: true })
-    }
+async function sweep(folder: string, generation: string, shown: AtomicFolderOptions['shown']): Promise<void> {
+  const names = await readdir(folder)
+  const old = names.filter((name) => name.startsWith('..') && name !== current && name !== generation)
+  if (old.length === 0) return
+  const stays = (await shown?.()) ?? new Set()
+  for (const name of old) {
+    if (!stays.has(name)) await rm(join(folder, name), { recursive: true, force: true })
   }
 }
 

@@ -15,6 +15,7 @@ import { ensureHugetlbfs, ensureTmpfs } from './mounts.ts'
 import { giveToGroup, type OwnershipContext } from './ownership.ts'
 import type { ReadyVolume } from './types.ts'
 import type { EmptyDirPlan, FilesPlan, VolumePlan } from './plan.ts'
+import { hasSubPaths, shownNames } from './shown.ts'
 import { collect } from './sources.ts'
 import type { SourceContext } from './sources.ts'
 
@@ -89,6 +90,12 @@ async function setUpFiles(
   await makeVolumeFolder(path, open)
   if (plan.memory) await ensureTmpfs(path, [openOption])
   const gid = pod.spec?.securityContext?.fsGroup
-  await writeAtomicFolder(path, payload, { now: context.clock.now(), ...(gid === undefined ? {} : { gid }) })
+  const shown = async (): Promise<ReadonlySet<string>> =>
+    shownNames(context.rootDir, pod.metadata?.uid ?? '', plan.name)
+  await writeAtomicFolder(path, payload, {
+    now: context.clock.now(),
+    ...(gid === undefined ? {} : { gid }),
+    ...(hasSubPaths(pod, plan.name) && { shown }),
+  })
   return renewAt
 }
