@@ -160,7 +160,9 @@ const clientOver = (transport: Transport, connection: KubeConnection): KubeClien
     async list<T extends KubeObject>(resource: Resource<T>, options: ListOptions = {}) {
       const { signal, namespace, ...query } = options
       const path = pathOf(resource, namespace === undefined ? {} : { namespace })
-      const answer = await readBody({ path, query, signal }, async (body) => inSlices(readList(await bytesOf(body)), signal))
+      const answer = await readBody({ path, query, signal }, async (body) =>
+        inSlices(readList(await bytesOf(body)), signal),
+      )
       const { metadata, items } = isRecord(answer) ? answer : { items: answer }
       if (!isRecord(answer) || !Array.isArray(items ?? []))
         throw new ConnectionError(`GET ${path}: the answer is no list: ${JSON.stringify(items).slice(0, 200)}`)
