@@ -53,6 +53,8 @@ const present = wanted.flatMap(({ name, mode }) => {
   if (!where) tell(`${name}: ${mode.go ? `${mode.go.loader[0]} is not here` : 'no IPVS, and no User-Mode Linux'}`)
   return where ? [{ name, where }] : []
 })
+/** As the agent runs. */
+const execArgv = [...process.execArgv, '--max-semi-space-size=2']
 /** Of the guest: its process alone has a third at 10,000 × 5. */
 const guestMemory = '2G'
 const guestSeconds = 1800
@@ -68,7 +70,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 
 /** In a guest of its own it prints what it would tell. */
 function startInGuest(args: readonly string[]): ChildProcess {
-  const command = [process.execPath, ...process.execArgv, ...args]
+  const command = [process.execPath, ...execArgv, ...args]
   const guest = ['-d', '0', '-m', guestMemory, '-t', String(guestSeconds), '--', ...command]
   return spawn(guestProgram, guest, { stdio: ['ignore', 'pipe', 'inherit'] })
 }
@@ -77,7 +79,7 @@ async function measure(input: CaseInput, where: Where): Promise<CaseFigures> {
   const args = [join(import.meta.dirname, 'proxy/case.ts'), JSON.stringify(input)]
   const [file = '', text = ''] = args
   // JSON knows no Infinity.
-  const options = { execArgv: process.execArgv, serialization: 'advanced' } as const
+  const options = { execArgv, serialization: 'advanced' } as const
   const child = where === 'guest' ? startInGuest(args) : fork(file, [text], options)
   running = child
   let figures: CaseFigures | undefined

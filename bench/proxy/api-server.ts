@@ -3,10 +3,9 @@ import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { KubeObject } from '@nodelet/kube-client'
 import type { Change } from './api.ts'
-import { serviceOf, sliceOf, type Size } from './cluster.ts'
+import { servicesOf, sliceOf, slicesOf, type Size } from './cluster.ts'
 
 const size = JSON.parse(process.argv[2] ?? '') as Size
-const indexes = Array.from({ length: size.services }, (_, index) => index)
 const watchers = new Set<ServerResponse>()
 let version = 1
 
@@ -24,15 +23,22 @@ function dressed(object: KubeObject, manager: string): KubeObject {
       creationTimestamp: time as never,
       labels: { ...object.metadata?.labels, app: 'benchmark', tier: 'backend' },
       managedFields: [
-        { manager, operation: 'Update', apiVersion: 'v1', time: time as never, fieldsType: 'FieldsV1', fieldsV1: fields },
+        {
+          manager,
+          operation: 'Update',
+          apiVersion: 'v1',
+          time: time as never,
+          fieldsType: 'FieldsV1',
+          fieldsV1: fields,
+        },
       ],
     },
   }
 }
 
 const lists: Readonly<Record<string, readonly string[]>> = {
-  services: indexes.map((index) => JSON.stringify(dressed(serviceOf(index), 'kubectl'))),
-  endpointslices: indexes.map((index) => JSON.stringify(dressed(sliceOf(index, size), 'kube-controller-manager'))),
+  services: servicesOf(size).map((service) => JSON.stringify(dressed(service, 'kubectl'))),
+  endpointslices: slicesOf(size).map((slice) => JSON.stringify(dressed(slice, 'kube-controller-manager'))),
 }
 
 const server = createServer((request, response) => {

@@ -1,14 +1,24 @@
 // One size in one mode, in a process of its own: its memory and event loop are those of this proxy alone. Started by
 // proxy.ts, to which it tells its figures by a message, or as its last line.
 import { mkdirSync } from 'node:fs'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { serviceGraph, startProxier } from '@nodelet/proxy-rules'
 import type { Proxier, ServiceGraph } from '@nodelet/proxy-rules'
 import { median } from '../figures.ts'
 import { memoryOf } from '../runtime/processes.ts'
-import { clusterIP, endpointIP, endpointPort, servicePort, sliceOf, startApi, type Size } from './cluster.ts'
+import { openApi } from './api.ts'
+import {
+  clusterIP,
+  endpointIP,
+  endpointPort,
+  servicePort,
+  servicesOf,
+  sliceOf,
+  slicesOf,
+  type Size,
+} from './cluster.ts'
 import { measureGo, type GoFigures } from './go.ts'
+import { lateness, type Lateness } from './lateness.ts'
 import { measured, nextLoad, type Load } from './loads.ts'
 import { facts, modes } from './modes.ts'
 import { makePlace, nodeIP, type Place } from './place.ts'
@@ -35,8 +45,9 @@ export interface CaseFigures {
   whole: Load
   /** Each from the event of the API on. */
   changes: Load[]
-  /** How late the event loop came. */
-  lateMs: { whole: number; changes: number }
+  /** Of many endpoints at once, from the event of the API on. */
+  storm: Load
+  late: { whole: Lateness; changes: Lateness; storm: Lateness }
   residentMiB: number
   connections: Connections
   go?: GoFigures
@@ -49,29 +60,20 @@ export interface Connections {
   last: number
 }
 
-const loopResolutionMs = 1
 /** Longer than any rest of the proxy between two syncs. */
 const restMs = 30
 const slices = 3
 const compilations = 3
+/** Endpoints that change at once, if there are as many. */
+const mostInStorm = 1000
 
 const { mode: name, size, folder, changes, seconds, limitSeconds } = JSON.parse(process.argv[2] ?? '') as CaseInput
 const mode = modes[name]
 if (!mode) throw new RangeError(`mode: ${JSON.stringify(name)} is none`)
-const api = startApi(size)
+const api = await openApi(size)
 const half = size.services >> 1
 /** The numbers from here on are of no endpoint. */
 const unused = size.services * size.endpoints
-const delay = monitorEventLoopDelay({ resolution: loopResolutionMs })
-
-async function late(work: () => Promise<void>): Promise<number> {
-  delay.reset()
-  delay.enable()
-  await work()
-  delay.disable()
-  return Math.max(0, delay.max / 1e6 - loopResolutionMs)
-}
-
 async function start(netns: string): Promise<Proxier> {
   const { client } = api
   const { localTraffic } = facts
@@ -81,13 +83,15 @@ async function start(netns: string): Promise<Proxier> {
   return proxier
 }
 
-async function change(proxier: Proxier, at: number): Promise<Load> {
+/** @param first which change of all it is */
+async function change(proxier: Proxier, index: number, first: number, count = 1): Promise<Load> {
   await sleep(restMs)
-  const index = Math.floor((at * size.services) / changes)
   return measured(async () => {
     const loaded = nextLoad(mode?.channel ?? 'nodelet:proxy:program')
-    api.change(sliceOf(index, size, unused + at))
+    api.change({ index, count, unused: unused + first })
     await loaded
+    // What came while the first of them were loaded is loaded after them.
+    await sleep(count > 1 ? restMs : 0)
     await proxier.synced()
   })
 }
@@ -121,7 +125,7 @@ function compile(graph: ServiceGraph): Pick<CaseFigures, 'compileMs' | 'textMs'>
 }
 
 function graphs(): { before: ServiceGraph; after: ServiceGraph } {
-  const { services, endpointSlices } = api
+  const [services, endpointSlices] = [servicesOf(size), slicesOf(size)]
   const input = { family: 'IPv4', nodeName: 'bench', zone: '', services } as const
   const before = serviceGraph({ ...input, endpointSlices })
   const changed = endpointSlices.with(half, sliceOf(half, size, unused))
@@ -134,14 +138,21 @@ async function measure(): Promise<CaseFigures> {
   await using place = await makePlace(`${folder}/proxy`)
   await using bare = await makePlace(`${folder}/bare`)
   let proxier: Proxier | undefined
-  let whole: Load = { ms: 0, toolMs: 0, bytes: 0 }
-  const lateAtStart = await late(async () => {
-    whole = await measured(async () => void (proxier = await start(place.netns)))
-  })
+  const nothing: Load = { ms: 0, toolMs: 0, bytes: 0 }
+  let [whole, storm] = [nothing, nothing]
   const told: Load[] = []
-  const lateThen = await late(async () => {
-    for (let at = 0; at < changes && proxier; at += 1) told.push(await change(proxier, at))
-  })
+  const late = {
+    whole: await lateness(async () => {
+      whole = await measured(async () => void (proxier = await start(place.netns)))
+    }),
+    changes: await lateness(async () => {
+      for (let at = 0; at < changes && proxier; at += 1)
+        told.push(await change(proxier, Math.floor((at * size.services) / changes), at))
+    }),
+    storm: await lateness(async () => {
+      if (proxier) storm = await change(proxier, 0, changes, Math.min(mostInStorm, size.services))
+    }),
+  }
   const { resident } = memoryOf([process.pid])
   const connections = await connect(place, bare)
   await proxier?.close()
@@ -151,7 +162,8 @@ async function measure(): Promise<CaseFigures> {
     ...compile(before),
     whole,
     changes: told,
-    lateMs: { whole: lateAtStart, changes: lateThen },
+    storm,
+    late,
     residentMiB: resident,
     connections,
     ...(limitSeconds > 0 && mode?.go && { go: measureGo({ ...input, texts: mode.go }) }),
@@ -161,4 +173,5 @@ async function measure(): Promise<CaseFigures> {
 const figures = await measure()
 if (process.send) process.send(figures)
 else console.log(JSON.stringify(figures))
+await api[Symbol.asyncDispose]()
 process.exit()

@@ -1,5 +1,4 @@
-// A cluster of equal Services, and the API server of it in memory: what it costs is not the proxy's.
-import type { KubeClient, KubeList, KubeObject, Resource, WatchEvent } from '@nodelet/kube-client'
+// A cluster of equal Services.
 import type { Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 
@@ -55,39 +54,7 @@ export function sliceOf(index: number, { endpoints }: Size, replaced?: number): 
   }
 }
 
-export interface Api {
-  client: Pick<KubeClient, 'list' | 'watch'>
-  services: readonly Service[]
-  endpointSlices: readonly EndpointSlice[]
-  /** Tells the proxy of a slice that it has in another version. */
-  change(slice: EndpointSlice): void
-}
-
-export function startApi(size: Size): Api {
-  const all = Array.from({ length: size.services }, (_, index) => index)
-  const services = all.map(serviceOf)
-  const endpointSlices = all.map((index) => sliceOf(index, size))
-  const lists: Record<string, KubeObject[]> = { services, endpointslices: endpointSlices }
-  let tell: ((event: WatchEvent<EndpointSlice>) => void) | undefined
-  async function* watch(resource: Resource<KubeObject>, signal?: AbortSignal): AsyncGenerator<WatchEvent<KubeObject>> {
-    const ended = Promise.withResolvers<undefined>()
-    signal?.addEventListener('abort', () => ended.resolve(undefined), { once: true })
-    while (!signal?.aborted) {
-      const next = Promise.withResolvers<WatchEvent<KubeObject>>()
-      if (resource.plural === 'endpointslices') tell = next.resolve
-      const event = await Promise.race([next.promise, ended.promise])
-      if (event) yield event
-    }
-  }
-  return {
-    services,
-    endpointSlices,
-    client: {
-      list: async <T extends KubeObject>({ plural }: Resource<T>) =>
-        ({ metadata: { resourceVersion: '1' }, items: lists[plural] ?? [] }) as unknown as KubeList<T>,
-      watch: <T extends KubeObject>(resource: Resource<T>, { signal }: { signal?: AbortSignal | undefined } = {}) =>
-        watch(resource, signal) as AsyncIterable<WatchEvent<T>>,
-    },
-    change: (slice) => tell?.({ type: 'MODIFIED', object: slice }),
-  }
-}
+export const servicesOf = ({ services }: Size): Service[] =>
+  Array.from({ length: services }, (_, index) => serviceOf(index))
+export const slicesOf = (size: Size): EndpointSlice[] =>
+  Array.from({ length: size.services }, (_, index) => sliceOf(index, size))

@@ -1,5 +1,6 @@
 // How long others wait for the event loop while something is done.
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import koffi from 'koffi'
 import { quantile } from '../figures.ts'
 
 /** Milliseconds. */
@@ -12,16 +13,25 @@ export interface Lateness {
 }
 
 const resolutionMs = 1
+const threadClock = 3
+const clock = koffi.load(null).func('int clock_gettime(int, _Out_ int64_t *)')
+const timespec = new BigInt64Array(2)
+
+/** Milliseconds of this thread on a processor: getrusage only counts ticks. */
+function threadMs(): number {
+  clock(threadClock, timespec)
+  return Number(timespec[0]) * 1000 + Number(timespec[1]) / 1e6
+}
 
 export async function lateness(work: () => Promise<void>): Promise<Lateness> {
   const delay = monitorEventLoopDelay({ resolution: resolutionMs })
   const turns: number[] = []
-  let last = process.threadCpuUsage()
+  let last = threadMs()
   let isOver = false
   const turn = (): void => {
-    const { user, system } = process.threadCpuUsage(last)
-    last = process.threadCpuUsage()
-    turns.push((user + system) / 1000)
+    const now = threadMs()
+    turns.push(now - last)
+    last = now
     if (!isOver) setImmediate(turn)
   }
   delay.enable()

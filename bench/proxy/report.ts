@@ -1,6 +1,7 @@
 // The tables of what the proxy costs.
 import { median, number, quantile, table } from '../figures.ts'
 import type { CaseFigures } from './case.ts'
+import type { Lateness } from './lateness.ts'
 import { sizeText, type Size } from './cluster.ts'
 import type { Load } from './loads.ts'
 import type { Where } from './modes.ts'
@@ -37,6 +38,10 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
     const plain = one(({ connections }) => connections.plain)
     const first = one(({ connections }) => connections.first)
     const last = one(({ connections }) => connections.last)
+    const lateOf = (of: (figures: CaseFigures) => Lateness): string[] => [
+      number(one((round) => of(round).max)),
+      number(one((round) => of(round).p999)),
+    ]
     return {
       name: `  ${sizeText(size)}, ${mode}${where === 'guest' ? ' (guest)' : ''}`,
       load: [
@@ -46,7 +51,7 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
         number(tool),
         ...withRatio(whole, go ? go.whole : undefined),
         kilobytes(one((round) => round.whole.bytes)),
-        number(one(({ lateMs }) => lateMs.whole)),
+        ...lateOf(({ late }) => late.whole),
         number(one((round) => round.residentMiB)),
       ],
       change: [
@@ -55,7 +60,13 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
         number(ofChange(({ toolMs }) => toolMs)),
         ...withRatio(change, go ? go.change : undefined),
         kilobytes(ofChange(({ bytes }) => bytes)),
-        number(one(({ lateMs }) => lateMs.changes)),
+        ...lateOf(({ late }) => late.changes),
+      ],
+      storm: [
+        number(one(({ storm }) => storm.ms)),
+        number(one(({ storm }) => storm.toolMs)),
+        kilobytes(one(({ storm }) => storm.bytes)),
+        ...lateOf(({ late }) => late.storm),
       ],
       connections: [number(plain), number(first), number(last), ratio(first, plain), ratio(last, plain)],
     }
@@ -64,11 +75,14 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
   const ofGo = ['Go text', 'ratio']
   console.log(
     table([
-      ['start to synced, ms', 'compile', 'text', 'all', 'tool', ...ofGo, 'kB', 'loop late', 'RSS MiB'],
+      ['start to synced, ms', 'compile', 'text', 'all', 'tool', ...ofGo, 'kB', 'loop late', 'p99.9', 'RSS MiB'],
       ...rows.map(({ name, load }) => [name, ...load]),
       [],
-      ['one endpoint changes, ms', 'p50', 'p90', 'tool', ...ofGo, 'kB', 'loop late'],
+      ['one endpoint changes, ms', 'p50', 'p90', 'tool', ...ofGo, 'kB', 'loop late', 'p99.9'],
       ...rows.map(({ name, change }) => [name, ...change]),
+      [],
+      ['many endpoints change, ms', 'all', 'tool', 'kB', 'loop late', 'p99.9'],
+      ...rows.map(({ name, storm }) => [name, ...storm]),
       [],
       ['connections a second', 'plain', 'first', 'last', 'first/plain', 'last/plain'],
       ...rows.map(({ name, connections }) => [name, ...connections]),
@@ -77,7 +91,8 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
   console.log(`
 medians of ${size?.rounds.length} rounds; ${size?.rounds[0]?.changes.length} changes in each; compile and text: of the whole program, by themselves
 guest: in User-Mode Linux, for this kernel has no IPVS: by itself several times slower, see plain
-tool: while programs ran; kB: what they read, and what netlink carried; loop late: longest block of the event loop, ms
+tool: while programs ran; kB: what they read, and what netlink carried; loop late: what one turn of the event loop computes at most, ms
+many: one endpoint each of a thousand Services, or of all, at once; the API server is another process, over HTTP
 Go text: the time of the same tool alone for what the Go proxy writes; ratio: all of ours to that
 plain: to an endpoint, where there are no rules; first, last: to the Services that are first and last in the rules`)
 }

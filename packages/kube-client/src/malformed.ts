@@ -36,12 +36,12 @@ export const malformation = (where: string, object: unknown): MalformedObjectErr
   const { metadata } = object
   if (!isRecord(metadata)) return wrong(`an object has the metadata ${shown(metadata)}`)
   const { name, namespace } = metadata
-  const place = `metadata of ${shown(namespace)}, ${shown(name)}`
-  if (!isName(name)) return wrong(`${place}: name is no name`)
+  const place = (): string => `metadata of ${shown(namespace)}, ${shown(name)}`
+  if (!isName(name)) return wrong(`${place()}: name is no name`)
   if (namespace !== undefined && namespace !== null && namespace !== '' && !isName(namespace))
-    return wrong(`${place}: namespace is no name`)
+    return wrong(`${place()}: namespace is no name`)
   const field = ['uid', 'resourceVersion'].find((key) => !isTextOrNothing(metadata[key]))
-  return field === undefined ? undefined : wrong(`${place}: ${field} ${shown(metadata[field])} is no text`)
+  return field === undefined ? undefined : wrong(`${place()}: ${field} ${shown(metadata[field])} is no text`)
 }
 
 /**

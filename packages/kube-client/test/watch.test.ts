@@ -237,6 +237,20 @@ describe('informer', () => {
     expect(informer.list()).toHaveLength(3)
   })
 
+  test('many at once are told in their order, none is lost, whatever comes between', async () => {
+    const { informer, log } = start()
+    await informer.synced
+    await eventually('watching', () => server.watchers() === 1)
+    const line = (name: string, at: number): string =>
+      `${JSON.stringify({ type: 'ADDED', object: { metadata: { name, namespace, uid: name, resourceVersion: `${at}` } } })}\n`
+    const names = Array.from({ length: 3000 }, (_, index) => `c${index}`)
+    server.writeToWatches(names.map((name, index) => line(name, 200 + index)).join(''))
+    await eventually('told', () => log.length >= names.length)
+    expect(log).toEqual(names.map((name) => `+${name}`))
+    expect(informer.list()).toHaveLength(names.length)
+    await informer.stop()
+  })
+
   test('an expired version leads to a new list, told as differences', async () => {
     for (const name of ['same', 'changed', 'removed']) await create(name)
     const { informer, log, errors } = start()

@@ -15,7 +15,7 @@ import type { Place } from './graph/choice.ts'
 import { serviceKey, sliceKey, type ServiceObjects } from './graph/service-graph.ts'
 import type { Logger } from './log.ts'
 import { parseCidr } from './net/address.ts'
-import { eachInTurn, inSlices, type Steps } from './slices.ts'
+import type { Steps } from './slices.ts'
 
 /** What is known at a moment, as far as it changed. */
 export interface Update extends Place {
@@ -50,7 +50,6 @@ export interface Tracker extends AsyncDisposable {
   readonly synced: Promise<void>
   /** Whether load balancers may send to the node: it is known, and neither about to be deleted nor marked so by an autoscaler. */
   nodeEligible(): boolean
-  /** Has to be called before `synced` is fulfilled. */
   openFeed(): Feed
 }
 
@@ -117,70 +116,59 @@ export function startTracker(options: TrackerOptions): Tracker {
   /** By {@link serviceKey}: what has no proper name has a key of its own, too, and is told of. */
   const known = new Map<string, Service>()
   const slices = createSliceIndex()
-  const closing = new AbortController()
-  /** What the informers tell waits in line until all that was listed has been looked at, which is much at once. */
-  let line: (() => void)[] | undefined = []
-  const inLine = (work: () => void): void => void (line ? line.push(work) : work())
-  function* clearLine(): Steps<void> {
-    yield* eachInTurn(line ?? [], (work) => work())
-    line = undefined
-    ready = true
+  const all = (): string[] => [...known.keys(), ...slices.keys()]
+  const markService = (service: Service, isThere = true): void => {
+    const key = serviceKey(service)
+    if (isThere) known.set(key, service)
+    else known.delete(key)
+    if (ready) options.changed?.('service', key)
+    mark(key)
   }
-  const synced = Promise.all([serviceInformer.synced, sliceInformer.synced]).then(async () => {
-    const markService = (service: Service, isThere = true): void =>
-      inLine(() => {
-        const key = serviceKey(service)
-        if (isThere) known.set(key, service)
-        else known.delete(key)
-        options.changed?.('service', key)
-        mark(key)
-      })
-    serviceInformer.subscribe({
-      added: (service) => markService(service),
-      updated: (service) => markService(service),
-      deleted: (service) => markService(service, false),
-    })
-    const markSlice = (key: string): void => {
-      options.changed?.('endpoint', key)
-      mark(key)
-    }
-    const trigger = (slice: EndpointSlice, previous?: EndpointSlice): void => {
-      const at = triggerOf(slice)
-      if (!ready || at === undefined || at <= startedAt || at === triggerOf(previous)) return
-      const { metadata, addressType } = slice
-      for (const times of triggers)
-        times.set(`${metadata?.namespace}/${metadata?.name}`, { addressType, at, service: sliceKey(slice) })
-    }
-    /** With a slice go the times of all that its Service has. */
-    const forgetTriggers = (slice: EndpointSlice): void => {
-      const { addressType } = slice
-      const service = sliceKey(slice)
-      for (const times of triggers)
-        for (const [name, one] of times)
-          if (one.service === service && one.addressType === addressType) times.delete(name)
-    }
-    sliceInformer.subscribe({
-      added: (slice) =>
-        inLine(() => {
-          trigger(slice)
-          markSlice(slices.put(slice))
-        }),
-      updated: (slice, previous) =>
-        inLine(() => {
-          trigger(slice, previous)
-          // It may have gone from one Service to another.
-          if (sliceKey(slice) !== sliceKey(previous)) markSlice(slices.remove(previous))
-          markSlice(slices.put(slice))
-        }),
-      deleted: (slice) =>
-        inLine(() => {
-          forgetTriggers(slice)
-          markSlice(slices.remove(slice))
-        }),
-    })
-    followZone(nodeInformer, changed)
-    if (rangeInformer) follow(rangeInformer, changed)
-    await inSlices(clearLine(), closing.signal)
+  const markSlice = (key: string): void => {
+    if (ready) options.changed?.('endpoint', key)
+    mark(key)
+  }
+  const trigger = (slice: EndpointSlice, previous?: EndpointSlice): void => {
+    const at = triggerOf(slice)
+    if (!ready || at === undefined || at <= startedAt || at === triggerOf(previous)) return
+    const { metadata, addressType } = slice
+    for (const times of triggers)
+      times.set(`${metadata?.namespace}/${metadata?.name}`, { addressType, at, service: sliceKey(slice) })
+  }
+  /** With a slice go the times of all that its Service has. */
+  const forgetTriggers = (slice: EndpointSlice): void => {
+    const { addressType } = slice
+    const service = sliceKey(slice)
+    for (const times of triggers)
+      for (const [name, one] of times)
+        if (one.service === service && one.addressType === addressType) times.delete(name)
+  }
+  // Before anything is listed: what is in the lists is then told in slices.
+  serviceInformer.subscribe({
+    added: (service) => markService(service),
+    updated: (service) => markService(service),
+    deleted: (service) => markService(service, false),
+  })
+  sliceInformer.subscribe({
+    added: (slice) => {
+      trigger(slice)
+      markSlice(slices.put(slice))
+    },
+    updated: (slice, previous) => {
+      trigger(slice, previous)
+      // It may have gone from one Service to another.
+      if (sliceKey(slice) !== sliceKey(previous)) markSlice(slices.remove(previous))
+      markSlice(slices.put(slice))
+    },
+    deleted: (slice) => {
+      forgetTriggers(slice)
+      markSlice(slices.remove(slice))
+    },
+  })
+  followZone(nodeInformer, changed)
+  if (rangeInformer) follow(rangeInformer, changed)
+  const synced = Promise.all([serviceInformer.synced, sliceInformer.synced]).then(() => {
+    ready = true
     onChange()
   })
   // Who does not await it is told of failures by the log: Node would end the process for a rejection that nobody hears.
@@ -189,7 +177,7 @@ export function startTracker(options: TrackerOptions): Tracker {
     synced,
     nodeEligible: () => isEligible(nodeInformer.get({ name: nodeName })),
     openFeed: () => {
-      const keys = new Set<string>()
+      const keys = new Set(all())
       const times = new Map<string, Trigger>()
       marks.push(keys)
       triggers.push(times)
@@ -203,7 +191,7 @@ export function startTracker(options: TrackerOptions): Tracker {
           times.clear()
           let isDone = false
           try {
-            if (zone !== lastZone) for (const key of [...known.keys(), ...slices.keys()]) taken.add(key)
+            if (zone !== lastZone) for (const key of all()) taken.add(key)
             const changes = new Map<string, ServiceObjects>()
             for (const key of taken) {
               changes.set(key, { service: known.get(key), slices: slices.of(key) })
@@ -223,7 +211,6 @@ export function startTracker(options: TrackerOptions): Tracker {
       }
     },
     [Symbol.asyncDispose]: async () => {
-      closing.abort(new Error('the proxy was closed'))
       await Promise.all([serviceInformer.stop(), sliceInformer.stop(), nodeInformer.stop(), rangeInformer?.stop()])
     },
   }
