@@ -36,6 +36,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
     'ProcMountType',
     'RecoverVolumeExpansionFailure',
     'RecursiveReadOnlyMounts',
+    'SELinuxMountReadWriteOncePod',
     'SidecarContainers',
     'SupplementalGroupsPolicy',
     'SystemdWatchdog',
@@ -66,7 +67,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
 }
 
 const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
-  '': ['KubeletTracing', 'SELinuxMountReadWriteOncePod'],
+  '': ['KubeletTracing'],
   BETA: [
     'ExtendWebSocketsToKubelet',
     'InPlacePodVerticalScalingInitContainers',
@@ -94,6 +95,7 @@ export const chosen: Readonly<Record<string, { stage: FeatureStage; isOn: boolea
   MemoryQoS: { stage: 'ALPHA', isOn: false },
   NodeDeclaredFeatures: { stage: 'BETA', isOn: true },
   RestartAllContainersOnContainerExits: { stage: 'BETA', isOn: true },
+  SELinuxMount: { stage: 'BETA', isOn: false },
 }
 
 export function featuresOf({ featureGates }: Pick<KubeletConfiguration, 'featureGates'>): Feature[] {
