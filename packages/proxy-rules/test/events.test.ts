@@ -36,7 +36,7 @@ test('they are written, and none that comes later', async () => {
 test('a server that does not answer is not waited for longer than a second', async () => {
   vi.useFakeTimers()
   const [recorder, written] = recorderWith(
-    (signal) => new Promise((_, reject) => void signal?.addEventListener('abort', () => reject(new Error('aborted')))),
+    (signal) => new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new Error('aborted')))),
   )
   recorder.onNode(event('First'))
   recorder.onNode(event('Second'))

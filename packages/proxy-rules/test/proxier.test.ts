@@ -323,9 +323,13 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   })
   expect(await ask('/flagz')).toMatchObject({
     status: 200,
-    body: expect.stringMatching(/^\nkube-proxy flagz\n.*\n\n[^]*^clusterCIDR=10\.99\.0\.0\/16\n[^]*^iptables\.syncPeriod=30s$/m),
+    body: expect.stringMatching(
+      /^\nkube-proxy flagz\n.*\n\n[^]*^clusterCIDR=10\.99\.0\.0\/16\n[^]*^iptables\.syncPeriod=30s$/m,
+    ),
   })
-  expect((await ask('/statusz')).body).toMatch(/^\nkube-proxy statusz\n.*\n\nStarted: .* GMT\nUp: 0 hr \d\d min \d\d sec\n/)
+  expect((await ask('/statusz')).body).toMatch(
+    /^\nkube-proxy statusz\n.*\n\nStarted: .* GMT\nUp: 0 hr \d\d min \d\d sec\n/,
+  )
   expect((await ask('/metrics/slis')).body).toContain(
     'kubernetes_healthchecks_total{name="ping",type="healthz",status="success"} 2',
   )

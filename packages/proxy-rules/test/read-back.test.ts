@@ -52,5 +52,7 @@ it('what is in the chain that is shared with a kubelet stays where no node port 
   await runProgram('iptables-nft', ['-N', 'KUBE-FIREWALL'], { netns })
   await runProgram('iptables-nft', rule.split(' '), { netns })
   await load('14-options')
-  expect(await saved()).toEqual(expect.arrayContaining([rule, '-A INPUT -j KUBE-FIREWALL', '-A OUTPUT -j KUBE-FIREWALL']))
+  expect(await saved()).toEqual(
+    expect.arrayContaining([rule, '-A INPUT -j KUBE-FIREWALL', '-A OUTPUT -j KUBE-FIREWALL']),
+  )
 })
