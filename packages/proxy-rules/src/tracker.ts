@@ -121,11 +121,11 @@ export function startTracker(options: TrackerOptions): Tracker {
     const key = serviceKey(service)
     if (isThere) known.set(key, service)
     else known.delete(key)
-    if (ready) options.changed?.('service', key)
+    options.changed?.('service', key)
     mark(key)
   }
   const markSlice = (key: string): void => {
-    if (ready) options.changed?.('endpoint', key)
+    options.changed?.('endpoint', key)
     mark(key)
   }
   const trigger = (slice: EndpointSlice, previous?: EndpointSlice): void => {
