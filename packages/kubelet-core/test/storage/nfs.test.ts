@@ -99,7 +99,7 @@ describe.runIf(process.env.UML)('with a server', () => {
       await expect(checkAnswers(path, 500)).rejects.toThrow(`${path} does not answer`)
       await expect(readVolumeApart(path, AbortSignal.timeout(500))).rejects.toThrow('timeout')
       writeFileSync(join(world.rootDir, 'here'), '') // other files are not held up
-      await unmountApart(path, 500)
+      await unmountApart(path, 4_000) // programs start slowly here
       expect([await nfsMounts(), existsSync(target), turns > 20]).toEqual([[], false, true])
       await world.manager.unmount('uid-1')
       expect(readdirSync(join(world.rootDir, 'pods'))).toEqual([])
