@@ -395,7 +395,8 @@ test('volumes that no controller attaches are told of together, in the end', asy
     clock,
   })
   const work: string[] = []
-  const worked = ({ plugin, operation, success }: VolumeWork): void => void work.push(`${plugin} ${operation} ${success}`)
+  const worked = ({ plugin, operation, success }: VolumeWork): void =>
+    void work.push(`${plugin} ${operation} ${success}`)
   const storage = { objects, csi, attachments, worked, node: () => undefined, tell: () => {}, clock } as never
   const manager = world.newManager({ storage })
   const volumes = names.map((name) => ({ name, persistentVolumeClaim: { claimName: name } }))

@@ -215,3 +215,16 @@ test('a driver that does not stage leaves no record of staging', async () => {
   await volumes.tearDown('uid-1')
   expect([plain.asked(), plain.left()]).toEqual([['unpublish'], []])
 })
+
+test('a volume whose name has a slash is the same one for the next process', async () => {
+  const volume = disk({ specName: 'csi.example.com-[store] a/b.vmdk' })
+  const first = await world.open()
+  const path = await first.setUp(volume, podOf(), {}, never)
+  await first.close()
+  expect(path).toContain('/csi.example.com-[store] a~b.vmdk/')
+  const next = await world.open()
+  expect(next.published()).toMatchObject([{ specName: volume.specName, podUid: 'uid-1' }])
+  expect(await next.setUp(volume, podOf(), {}, never)).toBe(path)
+  await next.tearDown('uid-1')
+  expect([next.published(), await world.mounts(), world.left()]).toEqual([[], [], []])
+})

@@ -115,7 +115,7 @@ function wakeable(clock: Clock): Clock & { wake(): void } {
       return cancel
     },
     wake() {
-      for (const end of [...waits]) end()
+      for (const end of waits) end()
     },
   }
 }

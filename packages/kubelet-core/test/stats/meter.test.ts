@@ -121,7 +121,12 @@ it('what the summary and the metrics say; what a driver does not tell is left ou
   const inline = { name: 'd', claim: undefined, timeMs, stats: { bytes } }
   expect(Object.keys(volumeJson(inline))).toEqual(['time', 'availableBytes', 'capacityBytes', 'usedBytes', 'name'])
   // Of a block device only what it holds is known, whatever its driver says.
-  const device = { name: 'b', claim: { ...claim, name: 'raw' }, timeMs, stats: blockStats({ bytes, inodes, condition }) }
+  const device = {
+    name: 'b',
+    claim: { ...claim, name: 'raw' },
+    timeMs,
+    stats: blockStats({ bytes, inodes, condition }),
+  }
   expect(volumeJson(device)).toEqual({
     time: '2026-01-02T00:00:00Z',
     name: 'b',
