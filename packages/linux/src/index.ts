@@ -1,6 +1,8 @@
 export { isMountPoint } from './mount-point.ts'
 export { attachLoop, detachLoop, loopsOf, loopsOfFile, readLoops, resizeLoop } from './loop.ts'
 export type { LoopDevice, LoopOptions } from './loop.ts'
+export { limitProject, projectUse, setProject, whyNoProjectQuota } from './project-quota.ts'
+export type { ProjectUse } from './project-quota.ts'
 export { mount, mountSlowly, unmount, unmountIfMounted, unmountSlowly } from './mount.ts'
 export type { MountOptions } from './mount.ts'
 export { parseMountInfo, readMountInfo } from './mountinfo.ts'

@@ -42,6 +42,7 @@ const calls = {
   openTree: ['syscall', 'long', ['long', 'int', 'str', 'unsigned int']],
   mountSetattr: ['syscall', 'long', ['long', 'int', 'str', 'unsigned int', 'const uint8_t *', 'size_t']],
   moveMount: ['syscall', 'long', ['long', 'int', 'str', 'int', 'str', 'unsigned int']],
+  quotactlFd: ['syscall', 'long', ['long', 'int', 'unsigned int', 'unsigned int', '_Inout_ uint8_t *']],
   mknod: 'int mknod(const char *path, unsigned int mode, uint64_t device)',
   lsetxattr: 'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
   lgetxattr: 'long lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)',

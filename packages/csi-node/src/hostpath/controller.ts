@@ -42,8 +42,10 @@ export function controllerFunctions(store: Store, settings: Settings): Controlle
         return told(found)
       }
       const id = newContentName()
+      const project = plan.backing === 'folder' && plan.sizeBytes > 0 ? store.newProject() : undefined
       const record: VolumeRecord = {
         ...plan,
+        ...(project !== undefined && { project }),
         id,
         data: id,
         name,
@@ -147,7 +149,9 @@ async function expand(
   if (sizeBytes > now) {
     refuseOverCapacity(store.records.current, settings, kind, sizeBytes - now)
     // A larger image with the old size in the record is what a kill here leaves: it is asked for again.
-    if (isImage) await truncate(store.pathOf('volumes', { backing, isBlock, sizeBytes, ...record }), sizeBytes)
+    const content = { backing, isBlock, sizeBytes, ...record }
+    if (isImage) await truncate(store.pathOf('volumes', content), sizeBytes)
+    else store.limit(content)
     await store.records.change((state) => {
       const found = state.volumes.get(volumeId)
       if (!found) throw new CsiError('NOT_FOUND', `volume ${volumeId} does not exist`)

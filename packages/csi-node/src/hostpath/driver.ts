@@ -27,6 +27,12 @@ async function serve(wanted: Settings, options: HostpathOptions, serving: ServeD
   if (!lock) throw new Error(`another process has ${settings.stateDir}: stop it first`)
   opening.use(lock)
   const store = await openStore(settings.stateDir)
+  options.log?.info(
+    { stateDir: settings.stateDir, ...(store.noQuotas && { reason: store.noQuotas.message }) },
+    store.noQuotas
+      ? 'the sizes of folders are told and not kept: this file system has no project quotas (mount it with prjquota)'
+      : 'the sizes of folders are kept by project quotas',
+  )
   const driver = createDriver({
     name: settings.name,
     version: '0.1.0',

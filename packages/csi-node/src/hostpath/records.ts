@@ -16,6 +16,8 @@ export interface Content {
   fsType: string
   /** Bytes. */
   sizeBytes: number
+  /** Number of the project whose quota keeps the size of a folder, where there are quotas. */
+  project?: number
 }
 
 export interface Published {
@@ -156,6 +158,7 @@ const fieldsOf: Record<keyof State, Record<string, Check>> = {
     source: maybe(has({ kind: isText, id: isText })),
     isEphemeral: isFlag,
     grows: isFlag,
+    project: maybe((value) => Number.isSafeInteger(value) && (value as number) > 0),
     attached: maybe(has({ readOnly: isFlag })),
     stagingPath: maybe(isText),
     published: (value) => Array.isArray(value) && value.every(published),

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readMountInfo } from '@nodelet/linux'
+import { limitProject, projectUse, readMountInfo, setProject, whyNoProjectQuota } from '@nodelet/linux'
 import { CsiError } from '../sdk/errors.ts'
 import { isMounted } from '../sdk/mounting.ts'
 import { copy, format, freeze, unfreeze, unfreezeIfFrozen } from './programs.ts'
@@ -13,6 +13,12 @@ export type Place = 'volumes' | 'snapshots'
 
 export interface Store {
   readonly records: Records
+  /** Why the sizes of folders are not kept; undefined: they are. */
+  readonly noQuotas: Error | undefined
+  /** A project of a folder whose size is to be kept; undefined where there are no quotas. */
+  newProject(): number | undefined
+  /** Has the folder of a project hold as much as the content says. */
+  limit(content: Content): void
   /** Of the folder or image. */
   pathOf(place: Place, content: Content): string
   /**
@@ -30,6 +36,9 @@ export interface Store {
   remove(place: Place, id: string): Promise<void>
 }
 
+/** Projects of the driver have numbers from here on: kubelets have them from 2^20. */
+const firstProject = 2 ** 30
+
 export const newContentName = (): string => randomUUID()
 
 /** Opens the driver's folder, and finishes what a kill left half-done. @throws Error when its state is damaged */
@@ -40,16 +49,31 @@ export async function openStore(folder: string): Promise<Store> {
   const records = await openRecords(folder)
   const making = (content: Content): string => join(folder, 'making', content.data)
   const pathOf = (place: Place, content: Content): string => join(folder, place, content.data)
+  const noQuotas = whyNoProjectQuota(folder)
+  let lastProject = Math.max(firstProject, ...[...records.current.volumes.values()].map(({ project = 0 }) => project))
+  const limit = ({ project, sizeBytes }: Content): void => {
+    if (project !== undefined && !noQuotas) limitProject(folder, project, sizeBytes)
+  }
   const store: Store = {
     records,
+    noQuotas,
+    newProject() {
+      if (noQuotas) return undefined
+      // Numbers are of the whole file system: others may have some.
+      do lastProject++
+      while (projectUse(folder, lastProject).inodes > 0)
+      return lastProject
+    },
+    limit,
     pathOf,
     make: async (place, content, source, add, signal) => {
       const path = making(content)
       try {
-        await fill(path, content, source, signal)
+        await fill(path, content, source, limit, signal)
         await records.change(add)
       } catch (error) {
         await removeData(path)
+        limit({ ...content, sizeBytes: 0 })
         throw error
       }
       await rename(path, pathOf(place, content))
@@ -62,6 +86,7 @@ export async function openStore(folder: string): Promise<Store> {
         if (found) found.isDeleting = true
       })
       await removeData(pathOf(place, record))
+      limit({ ...record, sizeBytes: 0 })
       await records.change((state) => {
         state[place].delete(id)
       })
@@ -91,14 +116,21 @@ async function fill(
   path: string,
   content: Content,
   source: { path: string; frozenAt?: string } | undefined,
+  limit: Store['limit'],
   signal: AbortSignal,
 ): Promise<void> {
+  if (content.project !== undefined) {
+    // What comes into it is counted from the first file on.
+    await mkdir(path)
+    setProject(path, content.project)
+    limit(content)
+  }
   if (source) {
     await copyWhole(source, path, signal)
     // More than the source had: its file system grows when it is mounted.
     if (content.backing === 'image') await truncate(path, content.sizeBytes)
   } else if (content.backing === 'folder') {
-    await mkdir(path)
+    await mkdir(path, { recursive: true })
     // Whoever the pod runs as.
     await chmod(path, 0o777)
   } else {

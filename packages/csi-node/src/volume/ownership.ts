@@ -4,8 +4,8 @@ import { Worker } from 'node:worker_threads'
 import { hasCode } from '../errors.ts'
 import { folderBits, groupMode } from './ownership-bits.ts'
 
-/** So many files are given from here; more are given by a thread of their own, which costs some 20 ms and 10 MB. */
-const mostHere = 2_000
+/** A thread of its own costs some 20 ms and 10 MB. */
+const usuallyHere = 2_000
 /** Of one folder so many entries are changed at a time. */
 const width = 16
 const [firstTellMs, tellMs] = [30_000, 60_000]
@@ -15,6 +15,8 @@ export interface OwnershipOptions {
   /** `OnRootMismatch`: nothing is changed when the root is as it should be. Default: `Always`. */
   policy?: string | undefined
   signal?: AbortSignal | undefined
+  /** So many files are given from here; more of them are, all, by a thread of their own. Default: 2,000. */
+  mostHere?: number | undefined
   /** Told of a file that could not be changed; without it the first one is thrown. */
   failed?: ((path: string, error: unknown) => void) | undefined
   /** Told how many files were changed, when it takes long: after half a minute, and then each minute. */
@@ -90,7 +92,7 @@ async function giveAllIn(path: Buffer, walk: Walk): Promise<boolean> {
   // Its types do not know that it takes bytes.
   const folder = await opendir(path as unknown as string, { encoding: 'buffer' as BufferEncoding })
   for await (const { name } of folder) {
-    if (++walk.seen > mostHere) return false
+    if (++walk.seen > (walk.mostHere ?? usuallyHere)) return false
     names.push(name as unknown as Buffer)
   }
   for (let begin = 0; begin < names.length; begin += width) {

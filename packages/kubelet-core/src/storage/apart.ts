@@ -89,7 +89,7 @@ export async function readVolumeApart(path: string, signal?: AbortSignal): Promi
 }
 
 /** @throws Error: what is mounted at a path does not answer */
-export async function checkAnswers(path: string, timeoutMs = statMs): Promise<void> {
+export async function checkAnswers(path: string, timeoutMs: number = statMs): Promise<void> {
   // This is never answered from what was heard before.
   await runApart('stat', ['-f', '-c', '%i', '--', path], { timeoutMs }).catch((cause: unknown) => {
     if (cause instanceof ProgramError && cause.isLate) throw new Error(`${path} does not answer`, { cause })
@@ -101,7 +101,7 @@ export async function checkAnswers(path: string, timeoutMs = statMs): Promise<vo
  * Unmounts one mount, by force when that takes too long. Safe to run again: what is not mounted is fine.
  * @throws Error in the words of the Go kubelet, with what umount said
  */
-export async function unmountApart(path: string, patienceMs = unmountMs): Promise<void> {
+export async function unmountApart(path: string, patienceMs: number = unmountMs): Promise<void> {
   // Written out, `-c` has umount not look at the path.
   const unmount = async (words: readonly string[]): Promise<void> => {
     try {
