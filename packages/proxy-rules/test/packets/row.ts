@@ -80,7 +80,7 @@ export interface PacketRow {
   mode?: string | readonly string[]
   /** How often it is sent, over each protocol; each endpoint then gets its share. */
   evenly?: number
-  /** The same of more endpoints than it could come to all of: hardly any endpoint gets two. */
+  /** The same of many endpoints: it comes to most of those that chance would have it come to. */
   sample?: number
   /** All that one sender sends comes to the same endpoint; `once`: it sends only one packet, whose endpoint is remembered. */
   isSticky?: true | 'once'

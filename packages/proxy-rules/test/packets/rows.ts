@@ -20,7 +20,8 @@ const leaving = (...places: Place[]): EndpointRow[] =>
 const gone = (...places: Place[]): EndpointRow[] =>
   places.map((at) => ({ at, ready: false, serving: false, terminating: true }))
 
-const served = (count: number): string[] => herd(count).map((place) => `${place}:${herdPort}`)
+const toHerd = (count: number, sample = 100): PacketRow[] =>
+  each('client', 'cluster IP', masqueraded(...herd(count).map((place) => `${place}:${herdPort}`)), { sample })
 const ofHerd = { protocols: ['TCP'], targetPorts: { TCP: herdPort } } as const
 
 const outer: readonly Target[] = ['node port', 'external IP', 'VIP']
@@ -70,12 +71,8 @@ const clusterRows: Row[] = [
     name: 'ten endpoints and more, to the last that the layout fast has rules for, and one beyond',
     service: ofHerd,
     endpoints: ready(...herd(11)),
-    packets: each('client', 'cluster IP', masqueraded(...served(11))),
-    next: [
-      { endpoints: ready(...herd(16)), packets: each('client', 'cluster IP', masqueraded(...served(16))) },
-      { endpoints: ready(...herd(17)), packets: each('client', 'cluster IP', masqueraded(...served(17))) },
-      { endpoints: ready(...herd(16)), packets: each('client', 'cluster IP', masqueraded(...served(16))) },
-    ],
+    packets: toHerd(11),
+    next: [16, 17].map((count) => ({ endpoints: ready(...herd(count)), packets: toHerd(count) })),
     notIn: { ipvs: 'its tables have no layout' },
   },
   {
@@ -912,7 +909,7 @@ const settingRows: Row[] = [
     endpoints: ready(...herd(largestHerd)),
     // Not among other rows.
     setting: { others: [0] },
-    packets: each('client', 'cluster IP', masqueraded(...served(largestHerd)), { sample: 200 }),
+    packets: toHerd(largestHerd, 200),
     notIn: { ipvs: 'it loads the same way in clusters of all sizes' },
   },
   {
