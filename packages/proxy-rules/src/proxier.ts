@@ -56,7 +56,7 @@ export interface ProxierOptions {
   /** Default `iptables`. What other modes left is removed once the rules are loaded. */
   mode?: ProxyMode
   /**
-   * Which iptables has the rules, in iptables mode. Default: that with a kubelet's chains, else that with more rules of others,
+   * Which iptables has the rules, in iptables and IPVS mode. Default: that with a kubelet's chains, else that with more rules of others,
    * else what the machine's `iptables` is.
    */
   iptablesVariant?: IptablesVariant
