@@ -12,7 +12,11 @@ let version = 1
 /** With what real objects have besides: a third of their length is about who wrote them. */
 function dressed(object: KubeObject, manager: string): KubeObject {
   const fields = { 'f:metadata': { 'f:labels': { '.': {}, 'f:app': {}, 'f:tier': {} } }, 'f:spec': { 'f:ports': {} } }
-  const uid = `00000000-0000-4000-8000-${String(version).padStart(12, '0')}`
+  // The same object keeps it when it changes.
+  const uid = `00000000-0000-4000-8000-${Buffer.from(object.metadata?.name ?? '')
+    .toString('hex')
+    .padStart(12, '0')
+    .slice(-12)}`
   const time = '2026-01-01T00:00:00Z'
   return {
     ...object,

@@ -79,7 +79,7 @@ export interface ProxierOptions {
   localhostNodePorts?: boolean
   /** Whether `externalIPs` of Services are served; default true. */
   allowServiceExternalIPs?: boolean
-  /** Where `/healthz` and `/livez` answer, for instance `0.0.0.0:10256`; default: nowhere. */
+  /** Where `/healthz`, `/livez` and `/readyz` answer, for instance `0.0.0.0:10256`; default: nowhere. */
   healthzBindAddress?: string
   /** Where `/metrics`, `/healthz`, `/proxyMode` and more answer, for instance `127.0.0.1:10249`; default: nowhere. */
   metricsBindAddress?: string
@@ -207,6 +207,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     {
       mode,
       work,
+      isLoaded: () => unloaded.size === 0,
       nodeEligible: () => tracker.nodeEligible(),
       timeoutMs,
       metrics,

@@ -309,6 +309,8 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   const livez = await world.host.get(`http://${hostIP}:10256/livez`)
   expect([livez.status, livez.body.includes('nodeEligible')]).toEqual([200, false])
 
+  expect((await world.host.get(`http://${hostIP}:10256/readyz`)).status).toBe(200)
+
   const ask = (path: string) => world.host.get(`http://${hostIP}:10249${path}`)
   expect((await ask('/proxyMode')).body).toBe('iptables')
   expect((await ask('/healthz')).body).toBe('ok')

@@ -1,6 +1,11 @@
 // When the proxy calls itself healthy.
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
+import { healthEndpoints } from '../src/health/endpoints.ts'
 import { proxyHealth, type FamilyWork } from '../src/health/proxy-health.ts'
+import { createProxyMetrics } from '../src/metrics/proxy-metrics.ts'
 
 const now = Date.parse('2026-01-02T03:04:05.670Z')
 const work = (rest: Partial<FamilyWork>): FamilyWork => ({
@@ -34,4 +39,29 @@ test('the body is one line, in the order of kube-proxy', () => {
     '{"lastUpdated":"2026-01-02T03:04:05.67Z","currentTime":"2026-01-02T03:04:05.67Z","healthy":true,' +
       '"status":{"IPv4":{"lastUpdated":"2026-01-02T03:02:35.67Z","healthy":true}}}',
   )
+})
+
+test('who serves no Service yet is alive, and not ready', async () => {
+  let isLoaded = false
+  const metrics = createProxyMetrics('iptables', () => [])
+  const server = createServer(
+    healthEndpoints({
+      work: () => [work({})],
+      isLoaded: () => isLoaded,
+      nodeEligible: () => true,
+      timeoutMs: 60_000,
+      metrics,
+    }),
+  )
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const code = async (path: string): Promise<number> => (await fetch(`http://127.0.0.1:${port}${path}`)).status
+  try {
+    expect([await code('/livez'), await code('/readyz')]).toEqual([200, 503])
+    isLoaded = true
+    expect([await code('/livez'), await code('/readyz')]).toEqual([200, 200])
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
 })

@@ -1,22 +1,19 @@
 // What is for looking into a node: commands in containers, checkpoints, what the runtime runs.
 import type { RuntimeService } from '@nodelet/cri-api'
 import { HttpError } from './http-error.ts'
-import { hasContainer, requirePod } from './pods.ts'
+import { hasContainer, requireContainer, requirePod } from './pods.ts'
 import type { PodPath } from './routes.ts'
 import type { KubeletView } from './view.ts'
 
 /** Runs a command in a container and answers what it said, both outputs. @throws HttpError */
 export async function runCommand(
-  { container, ...path }: PodPath & { container: string },
+  path: PodPath & { container: string },
   query: URLSearchParams,
   { node, runtimeService }: { node: KubeletView; runtimeService: Pick<RuntimeService, 'execSync'> },
   signal: AbortSignal,
 ): Promise<string> {
-  requirePod(node, path)
-  const found = node.container(path.namespace, path.pod, container)
-  if ('error' in found) throw new HttpError(found.status, found.error)
+  const { containerId } = requireContainer(node, path)
   const cmd = (query.get('cmd') ?? '').split(' ')
-  const { containerId } = found
   const { exitCode, stdout, stderr } = await runtimeService.execSync({ containerId, cmd, timeout: 0n }, { signal })
   const output = Buffer.concat([stdout, stderr]).toString()
   if (exitCode !== 0) throw new HttpError(500, `command '${cmd.join(' ')}' exited with ${exitCode}: ${output}`)

@@ -11,6 +11,14 @@ export function requirePod(node: KubeletView, { namespace, pod, uid }: PodPath):
   return found
 }
 
+/** The container that a command is for, or that is attached to: one that does not run is not there. @throws HttpError 404 */
+export function requireContainer(node: KubeletView, path: PodPath & { container: string }): { containerId: string } {
+  requirePod(node, path)
+  const found = node.container(path.namespace, path.pod, path.container)
+  if ('error' in found) throw new HttpError(404, `container not found ("${path.container}")`)
+  return found
+}
+
 export function findPod(node: KubeletView, { namespace, pod, uid }: PodPath): Pod | undefined {
   return node
     .pods()

@@ -2,7 +2,7 @@
 import { AttachRequest, CriError, ExecRequest, PortForwardRequest } from '@nodelet/cri-api'
 import type { RuntimeService } from '@nodelet/cri-api'
 import { HttpError } from './http-error.ts'
-import { requirePod } from './pods.ts'
+import { requireContainer, requirePod } from './pods.ts'
 import type { Route } from './routes.ts'
 import type { KubeletView } from './view.ts'
 
@@ -25,9 +25,8 @@ export async function streamingUrl(
       const request = PortForwardRequest.fromPartial({ podSandboxId: found.sandboxId, port })
       return (await runtimeService.portForward(request)).url
     }
-    const found = node.container(route.namespace, route.pod, route.container)
-    if ('error' in found) throw new HttpError(found.status, found.error)
-    const request = { containerId: found.containerId, ...streams }
+    const { containerId } = requireContainer(node, route)
+    const request = { containerId, ...streams }
     if (route.kind === 'attach') return (await runtimeService.attach(AttachRequest.fromPartial(request))).url
     const cmd = query.getAll('command')
     return (await runtimeService.exec(ExecRequest.fromPartial({ ...request, cmd }))).url

@@ -260,6 +260,8 @@ test.each([
   ['/exec/default/none/main?command=x&output=1', /^HTTP\/1.1 404 .*\npod does not exist\n$/s],
   ['/exec/default/web/u2/main?command=x&output=1', /^HTTP\/1.1 404 .*\npod does not exist\n$/s],
   ['/exec/default/web/nope?command=x&output=1', /^HTTP\/1.1 404 .*\ncontainer not found \("nope"\)\n$/s],
+  ['/exec/default/web/slow?command=x&output=1', /^HTTP\/1.1 404 .*\ncontainer not found \("slow"\)\n$/s],
+  ['/attach/default/web/slow?output=1', /^HTTP\/1.1 404 .*\ncontainer not found \("slow"\)\n$/s],
   ['/exec/default/web/main?command=x', /^HTTP\/1.1 400 .*\nyou must specify at least 1 of stdin, stdout, stderr\n$/s],
   ['/exec/default/web/main?command=gone&output=1', /^HTTP\/1.1 404 .*\nno such container\n$/s],
   ['/exec/default/web/main?command=refused&output=1', /^HTTP\/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno$/s],

@@ -41,7 +41,7 @@ export interface KubeProxyConfiguration {
   hostnameOverride: string
   /** Replaces the node address of its family, unless it is unspecified. Nothing listens there. */
   bindAddress: string
-  /** Where `/healthz` and `/livez` answer; empty, which only a flag can say: nowhere. */
+  /** Where `/healthz`, `/livez` and `/readyz` answer; empty, which only a flag can say: nowhere. */
   healthzBindAddress: string
   metricsBindAddress: string
   /** Whether a server that cannot listen ends the proxy. */
