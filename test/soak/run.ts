@@ -12,7 +12,6 @@ import {
   type KubeClient,
   loadKubeconfig,
   pods,
-  StatusError,
 } from '@nodelet/kube-client'
 import { type NodeConfigInput, parseConfig, resetMachine } from '@nodelet/node-agent'
 import type { Container, Pod, PodSpec } from 'kubernetes-types/core/v1.d.ts'
@@ -21,11 +20,12 @@ import { runAlone } from '../../bench/alone.ts'
 import { type Part, startPart } from '../../bench/kubelet/peers.ts'
 import { cgroupFolders } from '../../packages/runtime-runc/test/fixture.ts'
 import { randomFrom } from '../../packages/runtime-runc/test/crash/random.ts'
+import { patient } from './patience.ts'
 
 runAlone()
 const [lives, seed] = [Number(process.argv[2]), Number(process.argv[3])]
 const together = 6
-const patienceMs = 60_000
+const { insist, until } = patient(60_000)
 const namespace = 'default'
 const image = 'localhost/nodelet-demo:1'
 
@@ -76,23 +76,6 @@ async function begin(config: NodeConfigInput): Promise<Part> {
   const part = await startPart(config, false)
   parts.add(part)
   return part
-}
-
-/** Asks again while the control plane is away. */
-async function insist<T>(ask: () => Promise<T>): Promise<T> {
-  for (const deadline = Date.now() + patienceMs; ;) {
-    try {
-      return await ask()
-    } catch (error) {
-      if ((error instanceof StatusError && error.code < 500) || Date.now() > deadline) throw error
-      await sleep(100)
-    }
-  }
-}
-async function until(what: string, look: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + patienceMs; !(await look()); await sleep(100)) {
-    if (Date.now() > deadline) throw new Error(`waited for ${what}`)
-  }
 }
 
 async function live(client: KubeClient, index: number): Promise<void> {

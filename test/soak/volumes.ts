@@ -29,7 +29,6 @@ import {
   persistentVolumeClaims,
   persistentVolumes,
   pods,
-  StatusError,
   storageClasses,
 } from '@nodelet/kube-client'
 import { detachLoop, readLoops } from '@nodelet/linux'
@@ -40,12 +39,13 @@ import { runAlone } from '../../bench/alone.ts'
 import { makeDemoImage } from '../../packages/node-agent/src/demo/image.ts'
 import { randomFrom } from '../../packages/runtime-runc/test/crash/random.ts'
 import { type Claim, containerOf, image, volumesOf } from './volume-pods.ts'
+import { patient } from './patience.ts'
 
 runAlone()
 const [seconds, seed, keep] = [Number(process.argv[2]), Number(process.argv[3]), process.argv[4]]
 const together = 5
 const claimsAlive = 4
-const patienceMs = 120_000
+const { insist, until } = patient(120_000)
 const namespace = 'default'
 const repository = join(import.meta.dirname, '../..')
 
@@ -93,22 +93,6 @@ const begin = {
 }
 type Programs = Record<keyof typeof begin, ChildProcess>
 
-/** Asks again while the control plane is away. */
-async function insist<T>(ask: () => Promise<T>): Promise<T> {
-  for (const deadline = Date.now() + patienceMs; ;) {
-    try {
-      return await ask()
-    } catch (error) {
-      if ((error instanceof StatusError && error.code < 500) || Date.now() > deadline) throw error
-      await sleep(50)
-    }
-  }
-}
-async function until(what: string, look: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + patienceMs; !(await look()); await sleep(100)) {
-    if (Date.now() > deadline) throw new Error(`waited for ${what}`)
-  }
-}
 /** A request that was answered by nobody may have been heard. */
 const orWas =
   (expected: (error: unknown) => boolean) =>

@@ -32,8 +32,15 @@ async function realFolders(folder: string): Promise<string[]> {
   }
 }
 
-const isLink = async (path: string): Promise<boolean> =>
-  (await lstat(path).catch(() => undefined))?.isSymbolicLink() ?? false
+/** What is not there is none. */
+async function isLink(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).isSymbolicLink()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
+}
 
 /** Latest first. What is mounted in the folders of a node is the node's, and its drivers'. */
 async function unmountAll(isBelow: (path: string) => boolean): Promise<void> {

@@ -49,6 +49,7 @@ export async function runApart(
   const patience = AbortSignal.timeout(timeoutMs)
   const ended = signal ? AbortSignal.any([signal, patience]) : patience
   const given = Promise.withResolvers<never>()
+  // Given up when the race below is over: nobody hears of it any more.
   given.promise.catch(() => undefined)
   let dying: NodeJS.Timeout | undefined
   const end = (): void => {

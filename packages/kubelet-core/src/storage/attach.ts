@@ -42,7 +42,7 @@ export interface Attachments {
     signal: AbortSignal,
     options?: { seesLimit?: boolean },
   ): Promise<Readonly<Record<string, string>>>
-  /** Volumes that a pod waits for now, by their unique names. */
+  /** Volumes whose attachment a pod is waiting for, by their unique names. */
   awaited(podUid: string): string[]
   /** The pod wants none any more. */
   release(podUid: string): void

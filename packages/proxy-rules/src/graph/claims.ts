@@ -2,7 +2,7 @@
 
 import { eachInTurn, type Steps } from '../slices.ts'
 
-/** What one part asked for, and what it asks for now. */
+/** What one part asked for before a change, and after it. */
 export interface ClaimChange<T> {
   /** Of the part. */
   key: string
