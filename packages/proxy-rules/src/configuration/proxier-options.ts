@@ -2,7 +2,7 @@
 import type { ConntrackSettings } from '../apply/conntrack-settings.ts'
 import { parseAddress, type IPFamily } from '../net/address.ts'
 import type { LocalTraffic } from '../node/facts.ts'
-import type { IpvsProxierOptions, ProxierOptions } from '../proxier.ts'
+import type { IpvsProxierOptions, ProxierOptions } from '../options.ts'
 import { configz } from './configz.ts'
 import { checkedMs } from './duration.ts'
 import { isOn } from './features.ts'
