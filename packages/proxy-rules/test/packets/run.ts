@@ -258,8 +258,47 @@ interface Sent {
 }
 
 async function tryStep(context: StepContext, current: readonly Current[], results: Results): Promise<void> {
-  const { world, memory } = context
+  const { world, memory, ports } = context
   const sent = current.flatMap((one) => plan(context, one, results))
+  const found = await sendAll(world, sent)
+  const again = new Map(
+    sent.filter((one) => isDoubtful(one, found.get(one))).map((one) => [one, fromNextPort(one, ports)]),
+  )
+  const foundThen = await sendAll(world, [...again.values()])
+  for (const one of sent) {
+    const { tried, probe, memoryKey } = one
+    const other = again.get(one)
+    const { answer = 'silence', kernel } = (other ? foundThen.get(other) : found.get(one)) ?? {}
+    tried.seen.push({ source: probe.from, answer, kernel, before: memory.get(memoryKey) })
+  }
+  for (const { tried, memoryKey } of sent) {
+    if (!tried.line.packet.isSticky && tried.line.packet.flow === undefined) continue
+    const answer = tried.seen.find(({ source }) => memoryKey.endsWith(` ${source}`))?.answer
+    if (typeof answer === 'object') memory.set(memoryKey, answer.server)
+  }
+}
+
+/**
+ * Whether chance may have had its way: only the port tells that the node masquerades its own packet. A packet that is not masqueraded
+ * gets another port where a masqueraded one of before has its own, and one that is can get the port which it has.
+ */
+function isDoubtful({ tried, probe }: Sent, found: Found | undefined): boolean {
+  const { fate, flow } = tried.line.packet
+  if (probe.room !== 'node' || flow !== undefined || found?.kernel?.verdict !== 'accept') return false
+  const isMasqueraded = typeof fate === 'object' && 'reaches' in fate && fate.source === 'masqueraded'
+  return found.kernel.masquerade !== isMasqueraded
+}
+
+const fromNextPort = (one: Sent, ports: Context['ports']): Sent => ({
+  ...one,
+  probe: { ...one.probe, sourcePort: nextPort(ports) },
+})
+
+type Found = Pick<Seen, 'answer' | 'kernel'>
+
+async function sendAll(world: World, sent: readonly Sent[]): Promise<Map<Sent, Found>> {
+  const found = new Map<Sent, Found>()
+  if (sent.length === 0) return found
   const answers = new Map<Sent, Answer>()
   const send = async (some: readonly Sent[]): Promise<void> => {
     const got = await world.probe(some.map(({ probe }) => probe))
@@ -272,7 +311,7 @@ async function tryStep(context: StepContext, current: readonly Current[], result
   const flows = new Map([...(await flowsIn(world)), ...bySctp.flows])
   const isOwn = await ownAddresses(world)
   for (const one of sent) {
-    const { tried, probe, memoryKey, isKnown } = one
+    const { tried, probe, isKnown } = one
     const flow = flows.get(flowKey(tried.protocol, probe.from, probe.sourcePort, probe.to))
     const isRefused = bySctp.refused.has(probe.sourcePort)
     const answer = answers.get(one) ?? (isRefused ? 'refused' : 'silence')
@@ -280,13 +319,9 @@ async function tryStep(context: StepContext, current: readonly Current[], result
       isKnown || cannotTell(tried, flow)
         ? undefined
         : outcomeOf(tried.protocol, answer, flow, isOwn(probe.from) ? isOwn : undefined)
-    tried.seen.push({ source: probe.from, answer, kernel, before: memory.get(memoryKey) })
+    found.set(one, { answer, kernel })
   }
-  for (const { tried, memoryKey } of sent) {
-    if (!tried.line.packet.isSticky && tried.line.packet.flow === undefined) continue
-    const answer = tried.seen.find(({ source }) => memoryKey.endsWith(` ${source}`))?.answer
-    if (typeof answer === 'object') memory.set(memoryKey, answer.server)
-  }
+  return found
 }
 
 /** A reset of the node's own, which may come late, ends the tracking of TCP. A line's packets over UDP tell. */
