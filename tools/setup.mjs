@@ -48,7 +48,10 @@ const testPackages = {
 const unpackedPackages = {
   containerd: '/usr/bin/containerd',
   firewalld: '/usr/sbin/firewalld',
+  libisns0: '/usr/lib/x86_64-linux-gnu/libisns.so.0',
+  libopeniscsiusr: '/usr/lib/x86_64-linux-gnu/libopeniscsiusr.so.0.2.0',
   'nfs-common': '/sbin/mount.nfs',
+  'open-iscsi': '/sbin/iscsiadm',
   'python3-firewall': '/usr/lib/python3/dist-packages/firewall',
   'python3-nftables': '/usr/lib/python3/dist-packages/nftables',
 }

@@ -80,6 +80,7 @@ export async function openAlone({ folder, client, sockets, signal }: AloneOption
     objects: storageObjects,
     csi,
     attachments,
+    isAttachedByController: false,
     meter,
     expander,
     node,

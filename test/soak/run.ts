@@ -107,7 +107,7 @@ function left(): Record<string, string[]> {
     links: readFileSync('/proc/net/dev', 'utf8').match(/veth\w+/g) ?? [],
     mounts: readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
-      .filter((line) => line.includes('/kubelet/pods/')),
+      .filter((line) => line.includes(join(node.root ?? '', 'kubelet/pods/'))),
     processes: processes.filter((pid) => /^(conmon|runc|pause)$/m.test(commOf(pid))),
   }
 }

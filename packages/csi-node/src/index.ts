@@ -32,5 +32,8 @@ export type {
   TokenWish,
 } from './volume/types.ts'
 export { attachmentName, inlineHandle, uniqueVolumeName } from './volume/names.ts'
+export { diskAt, isInUse } from './volume/disk.ts'
+export type { Disk } from './volume/disk.ts'
+export { holdDevice, letGoOfDevice } from './volume/hold-device.ts'
 export { giveToGroup } from './volume/ownership.ts'
 export type { OwnershipOptions } from './volume/ownership.ts'

@@ -99,7 +99,9 @@ async function openManager(timeoutMs = 120_000): Promise<VolumeManager> {
     periodMs: 60_000,
   })
   undo.defer(async () => expander.close())
-  return world.newManager({ storage: { objects, csi, attachments, meter, expander, node, tell, clock: Date } })
+  return world.newManager({
+    storage: { objects, csi, attachments, isAttachedByController: false, meter, expander, node, tell, clock: Date },
+  })
 }
 
 const podOf = (uid: string, volumes: readonly Volume[]): Pod => {

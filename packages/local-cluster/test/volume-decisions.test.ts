@@ -534,7 +534,7 @@ describe('attachments', () => {
   const over = { ...running, status: { phase: 'Succeeded' as const } }
   const free: CSIDriver = { metadata: { name: 'd' }, spec: { attachRequired: false } }
   const used = node('one', { volumesInUse: [uniqueName(disk)] })
-  const steps = (more: object): object => ({ attach: [], busy: [], detach: [], attached: [], ...more })
+  const steps = (more: object): object => ({ attach: [], busy: [], detach: [], listed: [], attached: [], ...more })
 
   test('are named as kubelets look for them', () => {
     expect(attachmentName('vol-1', 'disk.example.com', 'node-1')).toBe(
@@ -581,7 +581,58 @@ describe('attachments', () => {
       volumeOf: (one: string) => (one === 'disk' ? of : undefined),
       drivers,
       attachments,
+      nodes: [],
     }
     expect(attachmentSteps('one', on ?? undefined, facts)).toEqual(expected)
+  })
+
+  describe('of disks, which nodes attach themselves', () => {
+    const iscsi = { targetPortal: '10.0.0.1', iqn: 'iqn.2026-01.example:disk', lun: 2 }
+    const key = 'kubernetes.io/iscsi/10.0.0.1:iqn.2026-01.example:disk:2'
+    const bound = (modes: string[]) => volume('disk', { iscsi, accessModes: modes, claimRef: reference('uid-c') })
+    const once = bound(['ReadWriteOnce'])
+    const own: Pod = {
+      ...running,
+      spec: { containers: [], nodeName: 'one', volumes: [{ name: 'v', fc: { wwids: ['a', 'b'] } }] },
+    }
+    const listing = (name: string, more: Node['status'] = {}): Node =>
+      node(name, { volumesAttached: [{ name: key, devicePath: '' }], ...more })
+
+    test.for<[name: string, pods: Pod[], on: Node, others: Node[], of: PersistentVolume, expected: object]>([
+      [
+        'one is wanted',
+        [running],
+        node('one'),
+        [],
+        once,
+        { listed: [{ volume: once, pods: [running] }], attached: [key] },
+      ],
+      ['it is there', [running], listing('one'), [], once, { attached: [key] }],
+      [
+        'it is elsewhere',
+        [running],
+        node('one'),
+        [listing('two')],
+        once,
+        { busy: [{ volume: once, pods: [running] }] },
+      ],
+      ['many may have it', [running], node('one'), [listing('two')], bound(['ReadOnlyMany']), { attached: [key] }],
+      ['nobody needs it any more', [], listing('one'), [], once, {}],
+      ['in use it stays', [], listing('one', { volumesInUse: [key] }), [], once, { attached: [key] }],
+      ['in use, but never attached', [], node('one', { volumesInUse: [key] }), [], once, {}],
+      ['a pod has its own', [own], node('one'), [], once, { attached: ['kubernetes.io/fc/[a b]'] }],
+    ])('%s', ([, pods, on, others, of, expected]) => {
+      const facts = {
+        pods,
+        claimOf: (_: string, name: string) =>
+          name === 'c' ? claim({ volumeName: 'disk' }, { phase: 'Bound' }) : undefined,
+        volumeOf: () => of,
+        drivers: [],
+        attachments: [],
+        nodes: [on, ...others],
+      }
+      const { listed, ...rest } = attachmentSteps('one', on, facts)
+      expect({ listed, ...rest }).toMatchObject({ attach: [], detach: [], busy: [], attached: [], ...expected })
+    })
   })
 })

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { removeNetwork } from '@nodelet/cni-plugins'
 import { openCgroups } from '@nodelet/linux'
-import { rootSlicePath } from '@nodelet/kubelet-core'
+import { attachedDisks, rootSlicePath } from '@nodelet/kubelet-core'
 import { removeNodeRules } from '@nodelet/proxy-rules'
 import type { Logger } from 'pino'
 import { bridgeName, openNodeRuntime } from './compose.ts'
@@ -39,8 +39,10 @@ export async function resetMachine(config: NodeConfig, log: Logger, step: (title
   if (await cgroups.exists(ofPods)) await cgroups.kill(ofPods)
   await cgroups.remove(ofPods)
   step('mounts and folders')
+  const forgetDisks = await attachedDisks(folders.kubelet, log)
   await releaseFolders(config.root)
   await removeFolders([config.root, config.run])
+  await forgetDisks()
 }
 
 async function removeSandboxes(config: NodeConfig, log: Logger): Promise<void> {

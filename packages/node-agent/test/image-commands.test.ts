@@ -48,7 +48,7 @@ async function image(...words: string[]): Promise<Outcome> {
 }
 const short = (id: string): string => id.slice(7, 19)
 
-test('pulled, listed, looked at, exported, removed, imported', async () => {
+test('pulled, listed, looked at, exported, removed, imported', { timeout: 180_000 }, async () => {
   const pulled = await image('pull', name)
   expect(pulled).toMatchObject({ code: 0, err: '' })
   for (const layer of one.layers) expect(pulled.out).toMatch(new RegExp(`^${short(layer)}  \\d+\\.\\d MiB of `, 'm'))

@@ -1,11 +1,11 @@
 // Block volumes: devices for pods.
-import { lstat, mkdir, open, readlink, realpath, rm, stat, symlink } from 'node:fs/promises'
+import { lstat, mkdir, readlink, realpath, rm, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { attachLoop, detachLoop, loopsOf, mountSlowly, unmountSlowly } from '@nodelet/linux'
 import { CsiError, csiErrorKind } from '../driver/csi-error.ts'
 import { hasCode } from '../errors.ts'
 import { volumeCapability } from './capability.ts'
 import { diskAt, refuseInUse } from './disk.ts'
+import { holdDevice, letGoOfDevice } from './hold-device.ts'
 import { isMounted, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, blockLink, blockPaths } from './names.ts'
 import { confidentialOf } from './publish.ts'
@@ -122,31 +122,6 @@ async function makeLink(link: string, target: string): Promise<void> {
     if (!hasCode(error, 'ENOENT')) throw error
   }
   await symlink(target, link)
-}
-
-/** Binds the device, and keeps a loop device open on it: so it cannot go while it is in use. */
-async function holdDevice(device: string, path: string, readOnly: boolean): Promise<void> {
-  // One that the driver gave before may be another.
-  if ((await isMounted(path)) && !(await isSameDevice(device, path))) await letGoOfDevice(path)
-  if (!(await isMounted(path))) {
-    await mkdir(dirname(path), { recursive: true, mode: 0o750 })
-    await (await open(path, 'a', 0o640)).close()
-    await mountSlowly({ source: device, target: path, options: ['bind'] })
-  }
-  if (loopsOf(path).length === 0) attachLoop(path, { readOnly })
-}
-
-async function isSameDevice(one: string, other: string): Promise<boolean> {
-  const [first, second] = await Promise.all([stat(one), stat(other)])
-  return second.isBlockDevice() && first.rdev === second.rdev
-}
-
-async function letGoOfDevice(path: string): Promise<void> {
-  for (const loop of loopsOf(path)) detachLoop(loop)
-  while (await isMounted(path)) {
-    if (!(await unmountSlowly(path))) throw new Error(`${path} is mounted, but cannot be unmounted from here`)
-  }
-  await removeTarget(path)
 }
 
 /** Takes the device of one pod away. Safe to run again. @throws CsiError, Error */

@@ -1,4 +1,5 @@
 // CSI drivers, claims and attachments, over the parts of a kubelet.
+import { realpath } from 'node:fs/promises'
 import { createCsiDrivers, createCsiVolumes } from '@nodelet/csi-node'
 import type { KubeClient } from '@nodelet/kube-client'
 import type { Node, Pod } from 'kubernetes-types/core/v1.d.ts'
@@ -16,6 +17,7 @@ import { createCsiNodeKeeper, type CsiNodeKeeper } from '../storage/csi-node-kee
 import { csiPlugins } from '../storage/csi-plugins.ts'
 import { createVolumeExpander } from '../storage/expander.ts'
 import { createVolumeMeter } from '../storage/meter.ts'
+import { createNodeDisks } from '../storage/node-disks.ts'
 import { createStorageObjects, noStorageObjects } from '../storage/objects.ts'
 import { readFileLabel } from '../storage/selinux.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
@@ -29,7 +31,10 @@ export interface KubeletStorageOptions {
   nodeName: string
   /** None: there are no claims, and no drivers are told of. */
   client: KubeClient | undefined
-  configuration: Pick<KubeletConfiguration, 'volumeStatsAggPeriod' | 'syncFrequency' | 'featureGates'>
+  configuration: Pick<
+    KubeletConfiguration,
+    'volumeStatsAggPeriod' | 'syncFrequency' | 'featureGates' | 'enableControllerAttachDetach'
+  >
   objects: Pick<ObjectSource, 'token'>
   node(): Node | undefined
   /** What the node tells of itself is another: volumes in use, whether it is ready. */
@@ -100,11 +105,13 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
   const fileLabel = await readFileLabel()
   const mountsAll = configuration.featureGates['SELinuxMount'] ?? false
   const selinux = fileLabel === undefined ? undefined : { fileLabel, mountsAll }
+  const disks = createNodeDisks(await realpath(rootDir), log)
+  await disks.find()
   const attachments = createAttachments({
     nodeName,
     objects,
     node,
-    inUse: () => csi.inUse(),
+    inUse: () => [...csi.inUse(), ...disks.inUse()],
     changed: nodeTells,
     exhausted: (driver) => allocatable?.exhausted(driver),
     clock,
@@ -147,7 +154,20 @@ export async function openStorage(options: KubeletStorageOptions): Promise<Kubel
     log,
   })
   return {
-    volumes: { objects, csi, attachments, meter, expander, selinux, node, tell, worked, clock },
+    volumes: {
+      objects,
+      csi,
+      attachments,
+      isAttachedByController: client !== undefined && configuration.enableControllerAttachDetach,
+      meter,
+      expander,
+      disks,
+      selinux,
+      node,
+      tell,
+      worked,
+      clock,
+    },
     plugins,
     keeper,
     async [Symbol.asyncDispose]() {

@@ -42,6 +42,11 @@ export interface Attachments {
     signal: AbortSignal,
     options?: { seesLimit?: boolean },
   ): Promise<Readonly<Record<string, string>>>
+  /**
+   * Waits until node.status.volumesAttached names a volume of no driver: a controller says so, and nobody has to do anything.
+   * @param name as it is named there @throws NotAttachedError after two minutes; the signal's reason
+   */
+  waitListed(name: string, podUid: string, signal: AbortSignal): Promise<void>
   /** Volumes whose attachment a pod is waiting for, by their unique names. */
   awaited(podUid: string): string[]
   /** The pod wants none any more. */
@@ -86,44 +91,55 @@ export function createAttachments(options: AttachmentsOptions): Attachments {
 
   const volumesInUse = (): string[] => [...new Set([...inUse(), ...wanted.keys()])].toSorted()
 
-  const wait: Attachments['wait'] = async (volume, podUid, signal, { seesLimit = false } = {}) => {
-    const name = uniqueVolumeName(volume.driver, volume.volumeHandle)
+  /**
+   * @param look gives what is waited for, or nothing yet; before the node lists the volume only when it `looksEarly`
+   */
+  const until = async <T>(
+    { name, podUid }: { name: string; podUid: string },
+    signal: AbortSignal,
+    look: (isAttached: boolean) => Promise<T | undefined>,
+    looksEarly = false,
+  ): Promise<T> => {
+    const one = { podUid, name }
+    awaited.add(one)
     const pods = wanted.get(name) ?? new Set<string>()
     const isNew = !wanted.has(name)
     wanted.set(name, pods.add(podUid))
     if (isNew) changed()
-    const attachment = attachmentName(volume.driver, volume.volumeHandle, nodeName)
     const untilMs = clock.now() + waitMs
-    for (let pauseMs = lookMs; ; pauseMs *= 2) {
-      signal.throwIfAborted()
-      const attached = isAttached(name)
-      if (attached || seesLimit) {
-        const there = await objects.attachment(attachment, signal)
-        if (seesLimit && isExhausted(there)) {
-          exhausted?.(volume.driver)
-          throw new AttachLimitError(there?.status?.attachError?.message ?? 'the node has no room for the volume')
-        }
-        const metadata = attached ? metadataOf(attachment, there) : undefined
-        if (metadata) return metadata
+    try {
+      for (let pauseMs = lookMs; ; pauseMs *= 2) {
+        signal.throwIfAborted()
+        const attached = isAttached(name)
+        const found = attached || looksEarly ? await look(attached) : undefined
+        if (found !== undefined) return found
+        const leftMs = untilMs - clock.now()
+        if (leftMs <= 0) throw new NotAttachedError('timed out waiting for the condition')
+        // Nodes may not watch attachments.
+        const nextMs = attached ? lookMs : looksEarly ? pauseMs : leftMs
+        await pause(Math.min(nextMs, leftMs), signal)
       }
-      const leftMs = untilMs - clock.now()
-      if (leftMs <= 0) throw new NotAttachedError('timed out waiting for the condition')
-      // Nodes may not watch attachments.
-      const nextMs = attached ? lookMs : seesLimit ? pauseMs : leftMs
-      await pause(Math.min(nextMs, leftMs), signal)
+    } finally {
+      awaited.delete(one)
     }
   }
 
   return {
     volumesInUse,
-    async wait(volume, podUid, signal, waitOptions) {
-      const one = { podUid, name: uniqueVolumeName(volume.driver, volume.volumeHandle) }
-      awaited.add(one)
-      try {
-        return await wait(volume, podUid, signal, waitOptions)
-      } finally {
-        awaited.delete(one)
+    async wait({ driver, volumeHandle }, podUid, signal, { seesLimit = false } = {}) {
+      const attachment = attachmentName(driver, volumeHandle, nodeName)
+      const look = async (isAttached: boolean): Promise<Readonly<Record<string, string>> | undefined> => {
+        const there = await objects.attachment(attachment, signal)
+        if (seesLimit && isExhausted(there)) {
+          exhausted?.(driver)
+          throw new AttachLimitError(there?.status?.attachError?.message ?? 'the node has no room for the volume')
+        }
+        return isAttached ? metadataOf(attachment, there) : undefined
       }
+      return until({ name: uniqueVolumeName(driver, volumeHandle), podUid }, signal, look, seesLimit)
+    },
+    async waitListed(name, podUid, signal) {
+      await until({ name, podUid }, signal, async () => true)
     },
     awaited: (podUid) => [...awaited].filter((one) => one.podUid === podUid).map(({ name }) => name),
     release(podUid) {

@@ -1,6 +1,7 @@
 // Local volumes: a folder of this node, or a device, that a PersistentVolume names.
 import type { Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { readMountInfo } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
@@ -11,10 +12,10 @@ import { giveToGroup } from '../volume/ownership.ts'
 import { VolumeError } from '../volume/types.ts'
 import { ensureBound, mountAt } from './bind.ts'
 import { DeviceMountError } from './format.ts'
-import type { LocalDisks } from './local-disks.ts'
+import type { NodeDisks } from './node-disks.ts'
 
 export interface LocalContext {
-  disks: LocalDisks
+  disks: NodeDisks
   tell(event: NodeletEvent): void
   signal: AbortSignal | undefined
 }
@@ -29,7 +30,9 @@ export async function setUpLocal(plan: LocalPlan, target: string, pod: Pod, cont
   }
   if (!stats.isBlockDevice()) return bindForPod(plan, path, target, pod, context)
   try {
-    return await context.disks.use(plan, async (mounted) => bindForPod(plan, mounted, target, pod, context))
+    const disk = { ...plan, folder: join('local-volume/mounts', plan.specName), attach: async () => path }
+    const use = async (mounted: string): Promise<string> => bindForPod(plan, mounted, target, pod, context)
+    return await context.disks.use(disk, use, context.signal)
   } catch (error) {
     throw error instanceof DeviceMountError ? told(plan, error, context) : error
   }

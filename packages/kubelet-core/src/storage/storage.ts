@@ -11,6 +11,7 @@ import { type BoundVolume, boundVolume, checkAffinity, volumeOfClaim, wantedClai
 import { csiPod, driverSettings, needsAttach } from './csi-source.ts'
 import type { VolumeExpander } from './expander.ts'
 import { blockStats, type MeterableVolume, type VolumeMeter } from './meter.ts'
+import type { NodeDisks } from './node-disks.ts'
 import type { StorageObjects } from './objects.ts'
 import { mountLabel, type SelinuxFacts } from './selinux.ts'
 
@@ -21,6 +22,10 @@ export interface VolumeStorage {
   attachments: Attachments
   meter: VolumeMeter
   expander: VolumeExpander
+  /** Default: those of the volume manager itself. */
+  disks?: NodeDisks
+  /** Whether a controller says what is attached. */
+  isAttachedByController: boolean
   /** None: SELinux is off. */
   selinux?: SelinuxFacts | undefined
   /** This node as last seen. */

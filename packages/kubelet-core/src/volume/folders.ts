@@ -1,6 +1,6 @@
 // Where the volumes of pods live below the kubelet's root folder.
 import { join } from 'node:path'
-import type { VolumePlan } from './plan.ts'
+import type { ScsiPlan, VolumePlan } from './plan.ts'
 
 const prefix = 'kubernetes.io~'
 
@@ -29,6 +29,10 @@ export function podFolders(rootDir: string, podUid: string): PodFolders {
   }
 }
 
+/** The link to the device of a volume that is one, and not a driver's. */
+export const deviceLink = (rootDir: string, podUid: string, { target, specName }: ScsiPlan): string =>
+  join(podFolders(rootDir, podUid).devices, `${prefix}${target.kind}`, specName)
+
 /** The folder of a volume that is mounted below the pod's; for a hostPath the path on the host. */
 export function volumePath(rootDir: string, podUid: string, plan: Exclude<VolumePlan, { kind: 'csi' }>): string {
   if (plan.kind === 'hostPath') return plan.path
@@ -36,5 +40,6 @@ export function volumePath(rootDir: string, podUid: string, plan: Exclude<Volume
     join(podFolders(rootDir, podUid).volumes, `${prefix}${plugin}`, name)
   if (plan.kind === 'local') return folder('local-volume', plan.specName)
   if (plan.kind === 'nfs') return folder('nfs', plan.specName)
+  if (plan.kind === 'scsi') return folder(plan.target.kind, plan.specName)
   return folder(plan.kind === 'emptyDir' ? 'empty-dir' : plan.plugin, plan.name)
 }

@@ -9,7 +9,7 @@ import type { Logger } from '../log.ts'
 import type { ChangingKind, ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
 import { volumeGroups } from '../storage/claim.ts'
-import { createLocalDisks } from '../storage/local-disks.ts'
+import { createNodeDisks } from '../storage/node-disks.ts'
 import { findClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
 import { isPodUid } from './folders.ts'
@@ -65,7 +65,6 @@ interface Entry {
 }
 
 interface Context extends SetUpContext {
-  log: Logger
   nodeName: string
   worked: (work: VolumeWork) => void
   mounted: (plugin: string, seconds: number) => void
@@ -92,7 +91,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
   const rootDir = realpathSync(options.rootDir)
   const context: Context = {
     rootDir,
-    disks: createLocalDisks(rootDir, log),
+    disks: options.storage?.disks ?? createNodeDisks(rootDir, log),
     objects,
     tokens: createTokenCache(objects, clock, log),
     allocatable,
@@ -180,6 +179,9 @@ async function mountPod(context: Context, pod: Pod, signal?: AbortSignal): Promi
   })
 }
 
+/** Kinds of volumes that wait for drivers or servers. */
+const slow: ReadonlySet<VolumePlan['kind']> = new Set(['csi', 'nfs', 'scsi'])
+
 /** Claims are not bound: what needs neither drivers nor servers is made all the same. @throws VolumeError */
 async function failClaims(
   context: Context,
@@ -187,7 +189,7 @@ async function failClaims(
   failed: ReadonlyMap<string, Error>,
   signal: AbortSignal,
 ): Promise<never> {
-  const quick = entry.plans.filter(({ kind, name }) => kind !== 'csi' && kind !== 'nfs' && !failed.has(name))
+  const quick = entry.plans.filter(({ kind, name }) => !slow.has(kind) && !failed.has(name))
   const others = await setUpAll(context, entry, quick, signal).then(
     () => [],
     (error: unknown) => {
@@ -268,10 +270,7 @@ function volumeError({ storage }: Context, entry: Entry, plan: VolumePlan, cause
   if (cause instanceof VolumeError) return cause
   if (cause instanceof NotAttachedError) {
     const awaited = storage?.attachments.awaited(entry.pod.metadata?.uid ?? '') ?? []
-    const others = entry.plans.filter(
-      (other) =>
-        other.kind === 'csi' && awaited.includes(uniqueVolumeName(other.volume.driver, other.volume.volumeHandle)),
-    )
+    const others = entry.plans.filter((other) => awaited.includes(attachNameOf(other) ?? ''))
     const unattached = [...new Set([name, ...others.map((other) => other.name)])]
     return unableError({ unmounted: lacking(entry.pod, entry), unattached }, cause.message)
   }
@@ -280,13 +279,25 @@ function volumeError({ storage }: Context, entry: Entry, plan: VolumePlan, cause
   return new VolumeError(name, cause.message, { cause, reason, isRepeat: cause.isRepeat })
 }
 
+/** As node.status.volumesAttached names it; undefined: nobody attaches it. */
+function attachNameOf(plan: VolumePlan): string | undefined {
+  if (plan.kind === 'csi') return uniqueVolumeName(plan.volume.driver, plan.volume.volumeHandle)
+  return 'attachName' in plan ? plan.attachName : undefined
+}
+
 async function unmountPod(context: Context, podUid: string): Promise<void> {
   const entry = context.entries.get(podUid)
   const tearDown = async (): Promise<void> => {
     context.storage?.meter.release(podUid)
     context.storage?.expander.release(podUid)
     await tearDownPod(context.rootDir, podUid, context.storage?.csi, context.forced)
-    await context.disks.releaseUnused()
+    await soon(context, 'disks of no pod', async () => context.disks.releaseUnused()).catch((err: unknown) => {
+      // The pod has it no more; whoever looks after what nobody has tries again.
+      context.log.warn(
+        { err, node: context.nodeName, pod: podUid },
+        'a disk that no pod has could not be let go of yet',
+      )
+    })
     context.storage?.attachments.release(podUid)
   }
   if (!entry) return tearDown()
@@ -306,7 +317,8 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
 }
 
 function timingOf({ worked }: Context, plan: VolumePlan): (work: Promise<void>) => Promise<void> {
-  const isBlock = plan.kind === 'csi' && plan.volume.volumeMode === 'Block'
+  const { volumeMode } = plan.kind === 'csi' ? plan.volume : { volumeMode: undefined, ...plan }
+  const isBlock = volumeMode === 'Block'
   // What is taken back is not known to have been a cloud provider's.
   const time = timing(worked, pluginOf(plan))
   return async (work) => time(isBlock ? 'unmap_volume' : 'volume_unmount', work)

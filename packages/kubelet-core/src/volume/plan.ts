@@ -6,6 +6,7 @@ import type {
   KeyToPath,
   NFSVolumeSource,
   PersistentVolume,
+  PersistentVolumeSpec,
   Pod,
   Volume,
   VolumeProjection,
@@ -17,6 +18,7 @@ import { fileKeyRefs } from '../pod/file-key-ref.ts'
 import { type BoundVolume, mountOptionsOf } from '../storage/claim.ts'
 import { boundCsiVolume, inlineCsiVolume } from '../storage/csi-source.ts'
 import { translatedInline, translatedVolume } from '../storage/in-tree.ts'
+import { attachNameOf, fcTarget, iscsiTarget, type ScsiTarget } from '../storage/scsi/target.ts'
 import { isImageVolume } from './image-volume.ts'
 import type { TrustSource } from './trust-anchors.ts'
 import { VolumeError } from './types.ts'
@@ -93,7 +95,26 @@ export interface NfsPlan {
   bound?: BoundVolume
 }
 
-export type VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan | CsiPlan | LocalPlan | NfsPlan
+/** A disk of an iSCSI target, or of a Fibre Channel network. */
+export interface ScsiPlan {
+  kind: 'scsi'
+  name: string
+  /** Of the PersistentVolume, or of the pod's volume. */
+  specName: string
+  target: ScsiTarget
+  /** As node.status.volumesAttached names it. */
+  attachName: string
+  /** Of CHAP; undefined: the volume names none. */
+  secret?: { namespace: string; name: string } | undefined
+  /** Empty: as the disk has it, else ext4. */
+  fsType: string
+  volumeMode: 'Filesystem' | 'Block'
+  readOnly: boolean
+  mountOptions: readonly string[]
+  bound?: BoundVolume
+}
+
+export type VolumePlan = EmptyDirPlan | HostPathPlan | FilesPlan | CsiPlan | LocalPlan | NfsPlan | ScsiPlan
 
 const usualMode = 0o644
 const usualTokenSeconds = 3600
@@ -156,6 +177,8 @@ function planVolume(volume: Volume, pod: Pod, machineMemory: bigint, bound: Boun
   const translated = translatedInline(volume, pod.metadata?.namespace ?? 'default')
   if (translated) return planTranslated(name, translated)
   if (nfs) return { ...planNfs(name, nfs), readOnly: nfs.readOnly ?? false }
+  const scsi = planScsi(volume, name, name, pod.metadata?.namespace ?? 'default')
+  if (scsi) return { ...scsi, readOnly: (volume.iscsi ?? volume.fc)?.readOnly ?? false }
   const files = { kind: 'files', name, memory: true } as const
   if (emptyDir) return planEmptyDir(name, emptyDir, pod, machineMemory)
   if (hostPath) return planHostPath(name, hostPath)
@@ -182,7 +205,7 @@ function planVolume(volume: Volume, pod: Pod, machineMemory: bigint, bound: Boun
 }
 
 function unsupported(volume: string, kind: string): VolumeError {
-  const known = 'emptyDir, hostPath, configMap, secret, downwardAPI, projected, image, csi, nfs, or a claim'
+  const known = 'emptyDir, hostPath, configMap, secret, downwardAPI, projected, image, csi, nfs, iscsi, fc, or a claim'
   return new VolumeError(volume, `volume "${volume}" is of kind ${kind}, which is not supported: use ${known}`)
 }
 
@@ -279,8 +302,10 @@ function planBound(name: string, given: BoundVolume): VolumePlan {
     return { kind: 'local', name, specName, path, fsType, volumeMode, readOnly, mountOptions, bound }
   }
   if (hostPath) return { ...planHostPath(name, hostPath), bound }
+  const scsi = planScsi(volume.spec ?? {}, name, specName, bound.claim.metadata?.namespace ?? 'default')
+  if (scsi) return { ...scsi, volumeMode, readOnly, mountOptions, bound }
   const kind = Object.keys(rest).find((key) => !notSources.has(key)) ?? 'none'
-  const known = 'csi, local, nfs or hostPath'
+  const known = 'csi, local, nfs, hostPath, iscsi or fc'
   throw new VolumeError(
     name,
     `volume "${name}": PersistentVolume ${specName} is of kind ${kind}, which is not supported: use ${known}`,
@@ -302,6 +327,31 @@ const notSources = new Set([
 
 function planNfs(name: string, { server, path }: NFSVolumeSource): Omit<NfsPlan, 'readOnly'> {
   return { kind: 'nfs', name, specName: name, server, path, mountOptions: [] }
+}
+
+/** Undefined: the source is another. @param namespace of the pod @throws Error naming a field and its value */
+function planScsi(
+  { iscsi, fc }: Pick<PersistentVolumeSpec, 'iscsi' | 'fc'> | Pick<Volume, 'iscsi' | 'fc'>,
+  name: string,
+  specName: string,
+  namespace: string,
+): Omit<ScsiPlan, 'readOnly'> | undefined {
+  const usual = { kind: 'scsi', name, specName, volumeMode: 'Filesystem', mountOptions: [] } as const
+  if (iscsi) {
+    const target = iscsiTarget(iscsi, specName)
+    const { secretRef } = iscsi
+    const secret = secretRef?.name ? { namespace, ...secretRef, name: secretRef.name } : undefined
+    return {
+      ...usual,
+      target,
+      attachName: attachNameOf(target, iscsi.targetPortal),
+      secret,
+      fsType: iscsi.fsType ?? '',
+    }
+  }
+  if (!fc) return undefined
+  const target = fcTarget(fc)
+  return { ...usual, target, attachName: attachNameOf(target), fsType: fc.fsType ?? '' }
 }
 
 function objectSource(

@@ -2,11 +2,13 @@
 import type { VolumeStats } from '@nodelet/csi-node'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
+import type { Logger } from '../log.ts'
 import { readVolume } from '../stats/filesystem.ts'
 import { readVolumeApart } from '../storage/apart.ts'
-import type { LocalDisks } from '../storage/local-disks.ts'
+import type { NodeDisks } from '../storage/node-disks.ts'
 import { setUpLocal } from '../storage/local.ts'
 import { setUpNfs } from '../storage/nfs.ts'
+import { setUpScsi } from '../storage/scsi/set-up.ts'
 import { checkNode, claimRef, setUpCsi, type VolumeStorage } from '../storage/storage.ts'
 import { makeVolumeFolder, writeAtomicFolder } from './atomic-folder.ts'
 import { volumePath } from './folders.ts'
@@ -25,7 +27,8 @@ const openOption = 'mode=0777'
 /** What volumes are made with. */
 export interface SetUpContext extends SourceContext {
   rootDir: string
-  disks: LocalDisks
+  log: Logger
+  disks: NodeDisks
   /** None: there are no claims and no drivers. */
   storage?: VolumeStorage | undefined
 }
@@ -55,6 +58,7 @@ export async function setUpVolume(
     }
     return { path: ready, renewAt: Infinity }
   }
+  if (plan.kind === 'scsi') return setUpScsi(plan, path, pod, context, signal)
   if (plan.kind === 'nfs') {
     await setUpNfs(plan, path, signal)
     const { name, bound } = plan

@@ -1,4 +1,5 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CsiVolumes } from '@nodelet/csi-node'
 import { podFolders } from './folders.ts'
@@ -41,7 +42,11 @@ export async function tearDownPod(
   }
   if (failed) throw failed.error
   await removeEmpty(volumes)
-  for (const plugin of await namesIn(devices)) await removeEmpty(join(devices, plugin))
+  for (const plugin of await namesIn(devices)) {
+    // Those of drivers went with what they are of.
+    if (plugin !== 'kubernetes.io~csi') await removeLinks(join(devices, plugin))
+    await removeEmpty(join(devices, plugin))
+  }
   await removeEmpty(devices)
   // What others keep there, such as logs of termination, is theirs to remove.
   if ((await namesIn(pod)).length === 0) await removeEmpty(pod)
@@ -53,6 +58,12 @@ async function told(work: Promise<void>, tell: ((success: boolean) => void) | un
     throw error
   })
   tell?.(true)
+}
+
+/** What is no link stays. */
+async function removeLinks(folder: string): Promise<void> {
+  const entries = await readdir(folder, { withFileTypes: true })
+  for (const entry of entries) if (entry.isSymbolicLink()) await rm(join(folder, entry.name), { force: true })
 }
 
 /** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */

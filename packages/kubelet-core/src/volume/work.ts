@@ -24,6 +24,7 @@ export interface VolumeWork {
 /** The plugin that the Go kubelet names. */
 export function pluginOf(plan: VolumePlan): string {
   if (plan.kind === 'csi') return `kubernetes.io/csi:${plan.volume.driver}`
+  if (plan.kind === 'scsi') return `kubernetes.io/${plan.target.kind}`
   const names = { emptyDir: 'empty-dir', hostPath: 'host-path', local: 'local-volume', nfs: 'nfs' }
   return `kubernetes.io/${plan.kind === 'files' ? plan.plugin : names[plan.kind]}`
 }

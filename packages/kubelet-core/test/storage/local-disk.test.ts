@@ -23,7 +23,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { NodeletEvent } from '../../src/events.ts'
 import { silentLogger } from '../../src/log.ts'
 import { DeviceMountError, foundOn, formatPlan, unknownData } from '../../src/storage/format.ts'
-import { createLocalDisks, type LocalDisks } from '../../src/storage/local-disks.ts'
+import { createNodeDisks, type NodeDisks } from '../../src/storage/node-disks.ts'
 import { setUpLocal } from '../../src/storage/local.ts'
 import type { LocalPlan } from '../../src/volume/plan.ts'
 import { tearDownPod } from '../../src/volume/tear-down.ts'
@@ -65,13 +65,13 @@ describe('what is done to a device', () => {
 
 let base: string
 let rootDir: string
-let disks: LocalDisks
+let disks: NodeDisks
 let told: NodeletEvent[]
 beforeEach(() => {
   base = realpathSync(mkdtempSync(join(tmpdir(), 'local-disk-')))
   rootDir = join(base, 'root')
   mkdirSync(rootDir)
-  disks = createLocalDisks(rootDir, silentLogger)
+  disks = createNodeDisks(rootDir, silentLogger)
   told = []
 })
 afterEach(async () => {
@@ -126,7 +126,7 @@ test('a blank device is formatted once, mounted once for all pods, and unmounted
   await tearDown('one')
   expect(await mounts()).toEqual([whole(), targetOf('two')].map((path) => path.slice(rootDir.length)))
   // A process that knows nothing but what is mounted.
-  disks = createLocalDisks(rootDir, silentLogger)
+  disks = createNodeDisks(rootDir, silentLogger)
   await disks.releaseUnused()
   expect((await mounts()).length).toBe(2)
   await tearDown('two')
@@ -237,7 +237,7 @@ test('killed at any moment, the next process has it all, or nothing', { timeout:
     await once(child.stdout, 'data')
     setTimeout(() => child.kill('SIGKILL'), afterMs)
     await exited
-    disks = createLocalDisks(rootDir, silentLogger)
+    disks = createNodeDisks(rootDir, silentLogger)
     // A program that it ran may still be at work.
     await expect.poll(async () => setUp(device).then(() => 'done', String), { timeout: 20_000 }).toBe('done')
     writeFileSync(join(targetOf('one'), `after ${afterMs}`), '')

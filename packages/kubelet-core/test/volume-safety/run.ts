@@ -16,7 +16,7 @@ import { ensureMounted, removeTarget } from '@nodelet/csi-node/sdk'
 import { mount, readMountInfo, unmount } from '@nodelet/linux'
 import { silentLogger } from '../../src/log.ts'
 import { checkAnswers, readVolumeApart } from '../../src/storage/apart.ts'
-import { createLocalDisks } from '../../src/storage/local-disks.ts'
+import { createNodeDisks } from '../../src/storage/node-disks.ts'
 import { type LocalContext, setUpLocal } from '../../src/storage/local.ts'
 import { setUpNfs } from '../../src/storage/nfs.ts'
 import { shareRoot } from '../../src/storage/shared-root.ts'
@@ -128,7 +128,7 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
   } as const
   const told: string[] = []
   const context: LocalContext = {
-    disks: createLocalDisks(join(base, 'k'), silentLogger),
+    disks: createNodeDisks(join(base, 'k'), silentLogger),
     tell: ({ message: text }) => told.push(text),
     signal: undefined,
   }

@@ -6,11 +6,9 @@ import { sameJson } from '../../object.ts'
 import type { ControllerContext } from '../caches.ts'
 import { createRecorder, onlyOnce } from '../events.ts'
 import { createQueue } from '../queue.ts'
-import { attachmentSteps, wantedOn } from './attachments.ts'
+import { attachmentSteps, isListed, wantedOn } from './attachments.ts'
 import type { AttachmentFacts, Wanted } from './attachments.ts'
 import { claimsOf } from './pod-claims.ts'
-
-const isOfCsi = (name: string): boolean => name.startsWith('kubernetes.io/csi/')
 
 export function startAttachDetach({ client, caches, log }: ControllerContext): AsyncDisposable {
   const { nodes: nodeCache, pods, persistentVolumes: volumes, persistentVolumeClaims: claims } = caches
@@ -22,6 +20,7 @@ export function startAttachDetach({ client, caches, log }: ControllerContext): A
     volumeOf: (name) => volumes.get({ name }),
     drivers: caches.csiDrivers.list(),
     attachments: caches.volumeAttachments.list(),
+    nodes: nodeCache.list(),
   })
   const attach = async (nodeName: string, name: string, { volume }: Wanted): Promise<void> => {
     const spec = {
@@ -49,13 +48,15 @@ export function startAttachDetach({ client, caches, log }: ControllerContext): A
       for (const pod of waiting) recordOnce(pod, 'Warning', 'FailedAttachVolume', text)
     }
     const before = node?.status?.volumesAttached ?? []
-    const others = before.filter(({ name }) => !isOfCsi(name))
+    const others = before.filter(({ name }) => !isListed(name))
     const volumesAttached = [...others, ...steps.attached.map((name) => ({ name, devicePath: '' }))]
     if (node && !sameJson(before, volumesAttached)) {
       await client.patch(nodes, { name: nodeName }, mergePatch({ status: { volumesAttached } }), {
         subresource: 'status',
       })
     }
+    for (const { volume, pods: waiting } of steps.listed)
+      for (const pod of waiting) tellAttached(pod, volume.metadata?.name)
     for (const { metadata } of steps.detach) {
       await client.delete(volumeAttachments, { name: metadata?.name ?? '' }).catch((error: unknown) => {
         if (!isNotFound(error)) throw error
@@ -66,6 +67,8 @@ export function startAttachDetach({ client, caches, log }: ControllerContext): A
   }
   const queue = createQueue('attach-detach', work, log)
 
+  const tellAttached = (pod: Pod, volume: string | undefined): void =>
+    recorder.record(pod, 'Normal', 'SuccessfulAttachVolume', `AttachVolume.Attach succeeded for volume "${volume}" `)
   /** Tells pods what became of their attachment. */
   const told = (now: VolumeAttachment, before: VolumeAttachment): void => {
     const volume = now.spec.source.persistentVolumeName
@@ -73,12 +76,7 @@ export function startAttachDetach({ client, caches, log }: ControllerContext): A
     const message = now.status?.attachError?.message
     for (const pod of pods) {
       if (now.status?.attached && !before.status?.attached) {
-        recorder.record(
-          pod,
-          'Normal',
-          'SuccessfulAttachVolume',
-          `AttachVolume.Attach succeeded for volume "${volume}" `,
-        )
+        tellAttached(pod, volume)
       } else if (message !== undefined && message !== before.status?.attachError?.message) {
         recorder.record(
           pod,
@@ -90,7 +88,8 @@ export function startAttachDetach({ client, caches, log }: ControllerContext): A
     }
   }
   const ofPod = (pod: Pod): void => {
-    if (pod.spec?.nodeName && claimsOf(pod).length > 0) queue.add(pod.spec.nodeName)
+    const isAttached = claimsOf(pod).length > 0 || pod.spec?.volumes?.some(({ iscsi, fc }) => iscsi ?? fc)
+    if (pod.spec?.nodeName && isAttached) queue.add(pod.spec.nodeName)
   }
   const ofAttachment = ({ spec }: VolumeAttachment): void => queue.add(spec.nodeName)
   const everywhere = (): void => pods.list().forEach(ofPod)

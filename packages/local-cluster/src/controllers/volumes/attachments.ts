@@ -1,6 +1,12 @@
 // Which volumes are to be attached to a node, and which no longer. Pure.
 import { createHash } from 'node:crypto'
-import type { Node, PersistentVolume, PersistentVolumeClaim, Pod } from 'kubernetes-types/core/v1.d.ts'
+import type {
+  Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
+  PersistentVolumeSpec,
+  Pod,
+} from 'kubernetes-types/core/v1.d.ts'
 import type { CSIDriver, VolumeAttachment } from 'kubernetes-types/storage/v1.d.ts'
 import { isOver } from '../replicas.ts'
 import { claimsOf } from './pod-claims.ts'
@@ -13,6 +19,7 @@ export interface AttachmentFacts {
   drivers: readonly CSIDriver[]
   /** Of all nodes. */
   attachments: readonly VolumeAttachment[]
+  nodes: readonly Node[]
 }
 
 /** A volume that pods of a node need there. */
@@ -51,12 +58,43 @@ export function wantedOn(node: string, facts: AttachmentFacts): Map<string, Want
   return wanted
 }
 
+/** As a node's status has a disk of iSCSI or Fibre Channel; undefined: it is none. */
+export function diskName({ iscsi, fc }: Pick<PersistentVolumeSpec, 'iscsi' | 'fc'>): string | undefined {
+  if (iscsi) return `kubernetes.io/iscsi/${iscsi.targetPortal}:${iscsi.iqn}:${iscsi.lun}`
+  if (!fc) return undefined
+  const { targetWWNs = [], lun, wwids = [] } = fc
+  return `kubernetes.io/fc/${targetWWNs.length > 0 && lun !== undefined ? `[${targetWWNs.join(' ')}]:${lun}` : `[${wwids.join(' ')}]`}`
+}
+
+/** Disks that pods of a node need there, by name: the node itself attaches them. */
+export function disksOn(node: string, facts: AttachmentFacts): Map<string, Wanted> {
+  const wanted = new Map<string, Wanted>()
+  for (const pod of facts.pods) {
+    if (pod.spec?.nodeName !== node || isOver(pod)) continue
+    const claims = new Map(claimsOf(pod).map(({ volume, name }) => [volume, name]))
+    for (const volume of pod.spec.volumes ?? []) {
+      const claim = facts.claimOf(pod.metadata?.namespace ?? '', claims.get(volume) ?? '')
+      const bound = claim?.status?.phase === 'Bound' ? facts.volumeOf(claim.spec?.volumeName ?? '') : undefined
+      const isBound = bound !== undefined && bound.spec?.claimRef?.uid === claim?.metadata?.uid
+      // One that is the pod's own nobody keeps from others.
+      const { name, iscsi, fc } = volume
+      const spec = { ...(iscsi && { iscsi }), ...(fc && { fc }), accessModes: ['ReadWriteMany'] }
+      const found: PersistentVolume = isBound ? bound : { metadata: { name }, spec: spec as PersistentVolumeSpec }
+      const key = diskName(found.spec ?? {})
+      if (key !== undefined) wanted.set(key, { volume: found, pods: [...(wanted.get(key)?.pods ?? []), pod] })
+    }
+  }
+  return wanted
+}
+
 export interface AttachmentSteps {
   attach: { name: string; wanted: Wanted }[]
   /** Volumes that are elsewhere, and can be in one place only. */
   busy: Wanted[]
   /** Attachments that nobody needs any more. */
   detach: VolumeAttachment[]
+  /** Disks that the node's status is to name, and did not before. */
+  listed: Wanted[]
   /** What the node's status says is attached: before a volume is detached it is not there any more. */
   attached: string[]
 }
@@ -69,7 +107,7 @@ export function attachmentSteps(nodeName: string, node: Node | undefined, facts:
   const wanted = wantedOn(nodeName, facts)
   const here = facts.attachments.filter(({ spec }) => spec.nodeName === nodeName)
   const inUse = new Set(node?.status?.volumesInUse)
-  const steps: AttachmentSteps = { attach: [], busy: [], detach: [], attached: [] }
+  const steps: AttachmentSteps = { attach: [], busy: [], detach: [], listed: [], attached: [] }
   for (const [name, one] of wanted) {
     if (here.some(({ metadata }) => metadata?.name === name)) continue
     const volumeName = one.volume.metadata?.name
@@ -89,6 +127,30 @@ export function attachmentSteps(nodeName: string, node: Node | undefined, facts:
     const isOurs = volume === undefined || name === nameFor(volume, nodeName)
     if (!isNeeded && isOurs && !metadata?.deletionTimestamp) steps.detach.push(attachment)
   }
+  if (node) addDisks(steps, node, facts)
   steps.attached.sort()
   return steps
 }
+
+function addDisks(steps: AttachmentSteps, node: Node, facts: AttachmentFacts): void {
+  const name = node.metadata?.name ?? ''
+  const wanted = disksOn(name, facts)
+  const namesOf = ({ status }: Node): string[] => (status?.volumesAttached ?? []).map((one) => one.name)
+  const before = new Set(namesOf(node))
+  const elsewhere = new Set(facts.nodes.filter(({ metadata }) => metadata?.name !== name).flatMap(namesOf))
+  for (const [key, one] of wanted) {
+    if (before.has(key)) steps.attached.push(key)
+    else if (elsewhere.has(key) && !isShared(one.volume)) steps.busy.push(one)
+    else {
+      steps.listed.push(one)
+      steps.attached.push(key)
+    }
+  }
+  const inUse = node.status?.volumesInUse ?? []
+  steps.attached.push(...inUse.filter((key) => isDisk(key) && before.has(key) && !wanted.has(key)))
+}
+
+const isDisk = (name: string): boolean => /^kubernetes\.io\/(iscsi|fc)\//.test(name)
+
+/** Whether a name in a node's status is of a volume that is listed here. */
+export const isListed = (name: string): boolean => name.startsWith('kubernetes.io/csi/') || isDisk(name)

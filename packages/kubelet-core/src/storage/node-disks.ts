@@ -1,0 +1,275 @@
+// Disks of this node that pods have: attached and mounted once, as long as a pod has them.
+import { mkdir, readlink, rm, stat, symlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { holdDevice, letGoOfDevice } from '@nodelet/csi-node'
+import { type MountInfo, mountSlowly, readMountInfo, unmountSlowly } from '@nodelet/linux'
+import { hasCode } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import { createTurns } from '../serial.ts'
+import { podFolders } from '../volume/folders.ts'
+import { namesIn, removeEmpty } from '../volume/mounts.ts'
+import { mountAt } from './bind.ts'
+import { formatAndMount } from './format.ts'
+import { detachFc } from './scsi/fc.ts'
+import { detachIscsi, iscsiFile, iscsiIn } from './scsi/iscsi.ts'
+import { attachNameOf, fcOfFolder, type IscsiTarget, type ScsiTarget } from './scsi/target.ts'
+
+/** A disk that a volume is. */
+export interface NodeDisk {
+  /** Where it is kept, below `plugins/kubernetes.io`; what is there already is taken as it is. */
+  folder: string
+  /** As node.status.volumesInUse names it; undefined: nobody attaches it. */
+  attachName?: string | undefined
+  /**
+   * Finds the device, and makes it be there. Safe to run again.
+   * @param folder absolute @returns its path in `/dev`
+   */
+  attach(folder: string, signal: AbortSignal): Promise<string>
+  /** Of a disk with files; empty: as it has, else ext4. */
+  fsType: string
+  readOnly: boolean
+  mountOptions: readonly string[]
+}
+
+export interface NodeDisks {
+  /**
+   * Mounts the disk unless it is, and does work while it stays so. Safe to run again, and after a kill at any step.
+   * @param work is given where it is mounted, and has it mounted for a pod
+   * @throws DeviceMountError, LinuxError, Error; what `attach` and `work` throw
+   */
+  use<T>(disk: NodeDisk, work: (path: string) => Promise<T>, signal?: AbortSignal): Promise<T>
+  /**
+   * Holds the device of the disk for a pod.
+   * @param link in the pod's folder: as long as it is there, the pod has the device
+   * @returns its path in `/dev`
+   */
+  map(disk: NodeDisk, pod: { podUid: string; link: string }, signal?: AbortSignal): Promise<string>
+  /** Lets go of what no pod has, by what is really mounted. @throws an error of one that stays, after all were tried */
+  releaseUnused(): Promise<void>
+  /** Learns of what was attached before this process. */
+  find(): Promise<void>
+  /** Disks that are or may be attached, as node.status.volumesInUse names them. */
+  inUse(): string[]
+}
+
+/** A kind of disks: where they are kept, and how they go. */
+interface Kind {
+  /** Folders, absolute. */
+  folders(): Promise<string[]>
+  /** Of one that nothing is mounted from any more. Safe to run again. */
+  detach(folder: string): Promise<void>
+  nameOf(folder: string): Promise<string | undefined>
+}
+
+/** @param rootDir the kubelet's folder, without symlinks */
+export function createNodeDisks(rootDir: string, log: Logger): NodeDisks {
+  const top = join(rootDir, 'plugins/kubernetes.io')
+  const kinds = kindsIn(top, log)
+  const turns = createTurns()
+  /** Folder → how often it is in work: what waits for a network keeps nobody else. */
+  const busy = new Map<string, number>()
+  /** Folder → name of what is attached. */
+  const attached = new Map<string, string>()
+
+  const inTurn = async <T>(
+    disk: NodeDisk,
+    signal: AbortSignal | undefined,
+    work: (path: string, device: string) => Promise<T>,
+  ): Promise<T> => {
+    const path = join(top, disk.folder)
+    busy.set(path, (busy.get(path) ?? 0) + 1)
+    if (disk.attachName !== undefined) attached.set(path, disk.attachName)
+    try {
+      return await turns.take([path], async () => {
+        signal?.throwIfAborted()
+        return work(path, await disk.attach(path, signal ?? new AbortController().signal))
+      })
+    } finally {
+      const left = (busy.get(path) ?? 1) - 1
+      if (left > 0) busy.set(path, left)
+      else busy.delete(path)
+    }
+  }
+
+  const release = async (kind: Kind, path: string): Promise<void> => {
+    const isMap = basename(dirname(path)) === 'volumeDevices' || path.startsWith(join(top, 'iscsi/volumeDevices/'))
+    if (!(isMap ? await letGoOfMaps(path, rootDir) : await unmountUnused(path, rootDir))) return
+    await kind.detach(path)
+    await removeEmpty(path) // what is not mounted and has files stays
+    attached.delete(path)
+  }
+
+  const all = async (): Promise<{ kind: Kind; path: string }[]> =>
+    (await Promise.all(kinds.map(async (kind) => (await kind.folders()).map((path) => ({ kind, path }))))).flat()
+
+  return {
+    use: async (disk, work, signal) =>
+      inTurn(disk, signal, async (path, device) => {
+        await ensureMounted(disk, device, path, log)
+        return work(path)
+      }),
+    map: async (disk, { podUid, link }, signal) =>
+      inTurn(disk, signal, async (path, device) => {
+        await mkdir(path, { recursive: true, mode: 0o750 })
+        // The link first: by it the pod is known to have the device, whatever happens from here on.
+        await makeLink(link, device)
+        await holdDevice(device, join(path, podUid), disk.readOnly)
+        return device
+      }),
+    async releaseUnused() {
+      const idle = (await all()).filter(({ path }) => !busy.has(path))
+      const results = await Promise.allSettled(
+        idle.map(async ({ kind, path }) => turns.take([path], async () => release(kind, path))),
+      )
+      const failed = results.find((result) => result.status === 'rejected')
+      if (failed) throw failed.reason
+    },
+    async find() {
+      for (const { kind, path } of await all()) {
+        const name = await kind.nameOf(path)
+        if (name !== undefined) attached.set(path, name)
+      }
+    },
+    inUse: () => [...new Set(attached.values())],
+  }
+}
+
+function kindsIn(top: string, log: Logger): Kind[] {
+  return [
+    {
+      folders: async () => entriesOf(join(top, 'local-volume/mounts')),
+      detach: async () => {},
+      nameOf: async () => undefined,
+    },
+    {
+      folders: async () => iscsiFolders(top),
+      async detach(path) {
+        const target = await iscsiIn(path)
+        const others = async (): Promise<IscsiTarget[]> =>
+          iscsiTargets((await iscsiFolders(top)).filter((one) => one !== path))
+        if (target) await detachIscsi(target, others, log)
+        await rm(join(path, iscsiFile), { force: true })
+        await removeEmpty(path)
+        await removeIfEmpty(dirname(path))
+      },
+      async nameOf(path) {
+        const target = await iscsiIn(path)
+        return target && attachNameOf(target)
+      },
+    },
+    {
+      folders: async () => fcFolders(top),
+      detach: async (path) => detachFc(fcOfFolder(basename(path)), log),
+      nameOf: async (path) => attachNameOf(fcOfFolder(basename(path))),
+    },
+  ]
+}
+
+const entriesOf = async (...folders: string[]): Promise<string[]> =>
+  (await Promise.all(folders.map(async (folder) => (await namesIn(folder)).map((name) => join(folder, name))))).flat()
+
+async function iscsiFolders(top: string): Promise<string[]> {
+  const ways = await entriesOf(join(top, 'iscsi'), join(top, 'iscsi/volumeDevices'))
+  return entriesOf(...ways.filter((path) => basename(path).startsWith('iface-')))
+}
+
+const iscsiTargets = async (folders: readonly string[]): Promise<IscsiTarget[]> =>
+  (await Promise.all(folders.map(iscsiIn))).flatMap((target) => target ?? [])
+
+const fcFolders = async (top: string): Promise<string[]> =>
+  (await entriesOf(join(top, 'fc'), join(top, 'fc/volumeDevices'))).filter((path) => basename(path) !== 'volumeDevices')
+
+/**
+ * What volumes below a kubelet's folder have attached, for one who takes the folder away.
+ * @returns what has the kernel forget the disks, and logs out of their targets, once nothing is mounted from them: those that somebody
+ * still has stay, and are told of
+ */
+export async function attachedDisks(rootDir: string, log: Logger): Promise<() => Promise<void>> {
+  const top = join(rootDir, 'plugins/kubernetes.io')
+  const targets = await iscsiTargets(await iscsiFolders(top))
+  const ofFc = (await fcFolders(top)).map((path) => fcOfFolder(basename(path)))
+  return async () => {
+    const left = new Set(targets)
+    for (const target of targets) {
+      left.delete(target)
+      await attempt(
+        detachIscsi(target, async () => [...left], log),
+        target,
+      )
+    }
+    for (const target of ofFc) await attempt(detachFc(target, log), target)
+  }
+  async function attempt(work: Promise<void>, target: ScsiTarget): Promise<void> {
+    await work.catch((err: unknown) => log.warn({ err, disk: attachNameOf(target) }, 'a disk stays attached'))
+  }
+}
+
+/** @returns whether nothing is mounted there any more */
+async function unmountUnused(path: string, rootDir: string): Promise<boolean> {
+  for (let mount = await mountAt(path); mount; mount = await mountAt(path)) {
+    if (await isUsed(mount, rootDir)) return false
+    if (!(await unmountSlowly(path))) throw new Error(`${path} is mounted, but cannot be unmounted from here`)
+  }
+  return true
+}
+
+/** @returns whether no pod has the device any more */
+async function letGoOfMaps(path: string, rootDir: string): Promise<boolean> {
+  let isFree = true
+  for (const podUid of (await namesIn(path)).filter((name) => name !== iscsiFile)) {
+    const links = join(podFolders(rootDir, podUid).devices, pluginOf(path))
+    if ((await namesIn(links)).length === 0) await letGoOfDevice(join(path, podUid))
+    else isFree = false
+  }
+  return isFree
+}
+
+const pluginOf = (path: string): string => `kubernetes.io~${path.includes('/kubernetes.io/iscsi/') ? 'iscsi' : 'fc'}`
+
+async function makeLink(link: string, target: string): Promise<void> {
+  await mkdir(dirname(link), { recursive: true, mode: 0o750 })
+  try {
+    if ((await readlink(link)) === target) return
+    await rm(link)
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error
+  }
+  await symlink(target, link)
+}
+
+async function removeIfEmpty(path: string): Promise<void> {
+  if ((await namesIn(path)).length === 0) await removeEmpty(path)
+}
+
+async function ensureMounted(disk: NodeDisk, device: string, target: string, log: Logger): Promise<void> {
+  const { fsType, readOnly, mountOptions } = disk
+  const mount = await mountAt(target)
+  if (!mount) {
+    await mkdir(target, { recursive: true, mode: 0o750 })
+    const options = [...mountOptions, ...(readOnly ? ['ro'] : [])]
+    try {
+      await formatAndMount({ device, target, fsType, options, log })
+    } catch (error) {
+      // That of one that is attached says so until it is not.
+      if (disk.attachName === undefined) await removeEmpty(target)
+      throw error
+    }
+    return
+  }
+  if (!(await isOf(mount, device))) throw new Error(`${target} is mounted, and not from ${device}`)
+  if (readOnly || !mount.superOptions.includes('ro')) return
+  // It was mounted for a pod that only reads, whose own bind stays read-only.
+  await mountSlowly({ source: device, target, options: [...mountOptions, 'remount'] })
+}
+
+async function isOf({ major, minor }: MountInfo, device: string): Promise<boolean> {
+  const { rdev } = await stat(device)
+  return major === ((rdev >> 8) & 0xfff) && minor === ((rdev & 0xff) | ((rdev >> 12) & 0xfff00))
+}
+
+/** Whether a pod has it, or a part of it. */
+async function isUsed(mount: MountInfo, rootDir: string): Promise<boolean> {
+  const pods = join(rootDir, 'pods')
+  const mounts = await readMountInfo('self', { below: pods })
+  return mounts.some(({ major, minor }) => major === mount.major && minor === mount.minor)
+}
