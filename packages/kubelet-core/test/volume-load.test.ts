@@ -199,7 +199,7 @@ test('what else a pod lacks is told while a driver of it hangs', async () => {
 })
 
 test('a pod whose driver does not answer in time is told so; it goes when it is deleted', async () => {
-  const manager = await openManager(300)
+  const manager = await openManager(2_000)
   await expect(manager.mount(stuckPod('stuck'))).rejects.toMatchObject({
     message:
       'MountVolume.SetUp failed for volume "stuck" : rpc error: code = DeadlineExceeded desc = context deadline exceeded',

@@ -79,7 +79,8 @@ test('a volume that no container mounts is left alone', () => {
 })
 
 test.each<[Volume, RegExp]>([
-  [{ name: 'v', iscsi: {} as never }, /volume "v" is of kind iscsi, which is not supported/],
+  [{ name: 'v', flexVolume: { driver: 'a/b' } }, /volume "v" is of kind flexVolume, which is not supported/],
+  [{ name: 'v', iscsi: {} as never }, /volume "v" : iscsi\.targetPortal ":3260"/],
   [{ name: 'v', persistentVolumeClaim: { claimName: 'c' } }, /of kind persistentVolumeClaim/],
   [{ name: 'v', emptyDir: { medium: 'HugePages' } }, /volume "v" : medium HugePages: no container has a limit of huge/],
   [{ name: 'v', emptyDir: { medium: 'Tape' } }, /emptyDir with medium Tape/],

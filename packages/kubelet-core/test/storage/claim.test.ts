@@ -190,8 +190,18 @@ test('inline volumes of drivers and servers are planned; other kinds of Persiste
   expect(planVolumes(pod({ volumes: [{ name: 'v', nfs }] }), 1n)).toEqual([
     { kind: 'nfs', name: 'v', specName: 'v', server: 's', path: '/p', readOnly: true, mountOptions: [] },
   ])
-  expect(() => planVolumes(claimed(), 1n, bound({ iscsi: {} as never }))).toThrow(
-    'volume "v": PersistentVolume pv is of kind iscsi, which is not supported: use csi, local, nfs or hostPath',
+  const iscsi = { targetPortal: '10.0.0.1', iqn: 'iqn.2026-01.example:disk', lun: 1, secretRef: { name: 's' } }
+  expect(planVolumes(claimed(), 1n, bound({ iscsi, mountOptions: ['discard'] }))).toMatchObject([
+    {
+      kind: 'scsi',
+      specName: 'pv',
+      attachName: 'kubernetes.io/iscsi/10.0.0.1:iqn.2026-01.example:disk:1',
+      secret: { name: 's' },
+      mountOptions: ['discard'],
+    },
+  ])
+  expect(() => planVolumes(claimed(), 1n, bound({ flexVolume: { driver: 'a/b' } }))).toThrow(
+    'volume "v": PersistentVolume pv is of kind flexVolume, which is not supported: use csi, local, nfs, hostPath, iscsi or fc',
   )
 })
 

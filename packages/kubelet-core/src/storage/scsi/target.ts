@@ -33,8 +33,11 @@ export type ScsiTarget = IscsiTarget | FcTarget
 const usualPort = 3260
 
 /** @param volume of the PersistentVolume, or of the pod's volume @throws Error naming the field and its value */
-export function iscsiTarget(source: ISCSIVolumeSource | ISCSIPersistentVolumeSource, volume: string): IscsiTarget {
-  const { targetPortal, portals = [], iqn, lun, iscsiInterface = 'default', initiatorName = '' } = source
+export function iscsiTarget(
+  source: Partial<ISCSIVolumeSource | ISCSIPersistentVolumeSource>,
+  volume: string,
+): IscsiTarget {
+  const { targetPortal = '', portals = [], iqn = '', lun = 0, iscsiInterface = 'default', initiatorName = '' } = source
   const target: IscsiTarget = {
     kind: 'iscsi',
     portals: [withPort(targetPortal), ...portals.map(withPort)],
