@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { events, nodes, persistentVolumeClaims, persistentVolumes, pods } from '@nodelet/kube-client'
 import { loopsOf, mount, readMountInfo, unmount } from '@nodelet/linux'
 import type { PersistentVolumeSpec, Pod, PodSpec, Secret, Volume } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -22,10 +23,15 @@ import { noStorageObjects } from '../../src/storage/objects.ts'
 import type { VolumeStorage } from '../../src/storage/storage.ts'
 import type { VolumeManager } from '../../src/volume/types.ts'
 import { newWorld, podWith, type World } from '../volume-world.ts'
+import { namespace, startWholeCluster } from '../whole-cluster.ts'
 import { type IscsiServer, serveDisks, serveLoop, startInitiator } from './scsi-server.ts'
 
 const portal = '127.0.0.1:3260'
 const tries = { timeout: 60_000, interval: 50 }
+
+beforeAll(() => {
+  if (process.env.UML) startInitiator()
+})
 
 describe.runIf(process.env.UML)('disks', () => {
   let world: World
@@ -37,7 +43,6 @@ describe.runIf(process.env.UML)('disks', () => {
   let attached: string[]
   let told: string[]
   beforeAll(() => {
-    startInitiator()
     server = serveDisks('plain', { units: [64, 32], portals: [portal] })
     const chap = { user: 'node', password: 'secret-of-node' }
     guarded = serveDisks('guarded', { units: [16], portals: ['127.0.0.1:3261'], chap })
@@ -341,6 +346,49 @@ describe.runIf(process.env.UML)('disks', () => {
     expect(readFileSync(join(again.get('v') ?? '', 'file'), 'utf8')).toBe('kept')
     await manager.unmount('uid-1')
     rmSync(name)
+  })
+})
+
+describe.runIf(process.env.UML)('a cluster', () => {
+  test('a pod has the disk of its claim once the node lists it, and the next pod has its files', async () => {
+    using server = serveDisks('cluster', { units: [16], portals: ['127.0.0.1:3262'] })
+    await using world = await startWholeCluster()
+    const { admin } = world
+    const [accessModes, capacity] = [['ReadWriteOnce'], { storage: '16Mi' }]
+    const source = { iscsi: { targetPortal: '127.0.0.1:3262', iqn: server.iqn, lun: 0 } }
+    const metadata = { name: 'disk', namespace }
+    const usual = { accessModes, storageClassName: '' }
+    await admin.create(persistentVolumes, { metadata: { name: 'disk' }, spec: { ...usual, ...source, capacity } })
+    await admin.create(persistentVolumeClaims, {
+      metadata,
+      spec: { ...usual, volumeName: 'disk', resources: { requests: capacity } },
+    })
+    const attached = async (): Promise<string[]> => {
+      const { status } = await admin.get(nodes, { name: 'node-1' })
+      return (status?.volumesAttached ?? []).map(({ name }) => name)
+    }
+    for (const [name, script] of [
+      ['first', 'echo kept > /data/file'],
+      ['second', 'grep kept /data/file'],
+    ] as const) {
+      const mount = { volumeMounts: [{ name: 'v', mountPath: '/data' }] }
+      const volumes = [{ name: 'v', persistentVolumeClaim: { claimName: 'disk' } }]
+      const created = await world.create(name, {
+        restartPolicy: 'Never',
+        containers: [world.shell(script, mount)],
+        volumes,
+      })
+      const done = async (): Promise<unknown> => (await world.read(name)).status?.phase
+      await expect.poll(done, { timeout: 120_000, interval: 200 }).toBe('Succeeded')
+      await admin.delete(pods, { name, namespace })
+      const { items } = await admin.list(events, { namespace })
+      const told = items.filter(({ involvedObject }) => involvedObject.uid === created.metadata?.uid)
+      expect(told.find(({ reason }) => reason === 'SuccessfulAttachVolume')?.message).toBe(
+        'AttachVolume.Attach succeeded for volume "disk" ',
+      )
+      await expect.poll(attached, { timeout: 60_000, interval: 200 }).toEqual([])
+    }
+    expect(namesIn('/sys/class/iscsi_session')).toEqual([])
   })
 })
 
