@@ -1,4 +1,6 @@
 // Disks of iSCSI targets, and of adapters that stand for Fibre Channel, all of this kernel: in the guest, by cgroup-v2.test.ts.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   existsSync,
   mkdirSync,
@@ -11,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { events, nodes, persistentVolumeClaims, persistentVolumes, pods } from '@nodelet/kube-client'
 import { loopsOf, mount, readMountInfo, unmount } from '@nodelet/linux'
 import type { PersistentVolumeSpec, Pod, PodSpec, Secret, Volume } from 'kubernetes-types/core/v1.d.ts'
@@ -21,12 +24,15 @@ import { createAttachments } from '../../src/storage/attach.ts'
 import { createNodeDisks, type NodeDisks } from '../../src/storage/node-disks.ts'
 import { noStorageObjects } from '../../src/storage/objects.ts'
 import type { VolumeStorage } from '../../src/storage/storage.ts'
+import { tearDownPod } from '../../src/volume/tear-down.ts'
 import type { VolumeManager } from '../../src/volume/types.ts'
 import { newWorld, podWith, type World } from '../volume-world.ts'
 import { namespace, startWholeCluster } from '../whole-cluster.ts'
 import { type IscsiServer, serveDisks, serveLoop, startInitiator } from './scsi-server.ts'
 
 const portal = '127.0.0.1:3260'
+/** Milliseconds after a process has begun. */
+const kills = process.env['NODELET_KILLS']?.split(',').map(Number) ?? [250, 900]
 const tries = { timeout: 60_000, interval: 50 }
 
 beforeAll(() => {
@@ -190,6 +196,35 @@ describe.runIf(process.env.UML)('disks', () => {
     await found.releaseUnused()
     expect([sessions(), existsSync(folder()), found.inUse()]).toEqual([[], false, []])
     await manager.unmount('uid-1')
+  })
+
+  test('killed at any moment, the next process has it all, or nothing', async () => {
+    const { manager } = world
+    const keep = (await manager.mount(podOf('uid-1', iscsi()))).get('disk-0') ?? ''
+    writeFileSync(join(keep, 'kept'), 'kept')
+    await manager.unmount('uid-1')
+    const script = join(import.meta.dirname, 'scsi-killed.ts')
+    const words = ['--conditions=@nodelet/source', script, world.rootDir, portal, server.iqn]
+    for (const afterMs of kills) {
+      const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+      const exited = once(child, 'exit')
+      await once(child.stdout, 'data')
+      await sleep(afterMs)
+      child.kill('SIGKILL')
+      await exited
+      await tearDownPod(world.rootDir, 'killed')
+      // What it asked of others may still be under way.
+      const left = async (): Promise<unknown> => {
+        await createNodeDisks(world.rootDir, silentLogger).releaseUnused()
+        return [await sources(), sessions(), namesIn(join(world.rootDir, 'plugins/kubernetes.io/iscsi'))]
+      }
+      await expect
+        .poll(async () => left().catch(String), { ...tries, message: `after ${afterMs} ms` })
+        .toEqual([[], [], []])
+      const path = (await manager.mount(podOf('uid-1', iscsi()))).get('disk-0') ?? ''
+      expect(readFileSync(join(path, 'kept'), 'utf8')).toBe('kept')
+      await manager.unmount('uid-1')
+    }
   })
 
   test('what others have of the target stays as it is', async () => {
