@@ -246,11 +246,10 @@ async function ask(one: Projection, context: Context): Promise<void> {
   const what = one.credential ? 'creating refresh PodCertificateRequest' : 'creating initial PodCertificateRequest'
   const { key, request } = await step(`${what}: while generating keypair`, async () => makePodKey(source.keyType))
   const facts = { serviceAccountUID, nodeName, nodeUID, request }
-  const requests = context.requests()
   const made = await step(`${what}: while creating on API`, async () =>
     client.create(podCertificateRequests, podRequest(pod, source, facts), { signal }),
   )
-  const outcome = await decision(made, requests, context.clock, signal)
+  const outcome = await decision(made, context.requests(), context.clock, signal)
   if (outcome.kind === 'issued') {
     const { chain, beginRefreshMs, notAfterMs } = outcome
     one.credential = { key, chain, notAfterMs, refreshMs: beginRefreshMs + jitterMs() }

@@ -36,18 +36,18 @@ const ecdsa = (namedCurve: string, hash: string, oid: string): Kind => ({
   algorithm: algorithm(oid),
 })
 
+/** `keyType` of a `podCertificate` source. */
+export type PodKeyType = 'RSA3072' | 'RSA4096' | 'ECDSAP256' | 'ECDSAP384' | 'ECDSAP521' | 'ED25519'
+
 /** Each with the signature that Go has for it. */
-const kinds = {
+const kinds: Readonly<Record<PodKeyType, Kind>> = {
   RSA3072: rsa(3072),
   RSA4096: rsa(4096),
   ECDSAP256: ecdsa('P-256', 'sha256', '06082a8648ce3d040302'), // ecdsa-with-SHA256
   ECDSAP384: ecdsa('P-384', 'sha384', '06082a8648ce3d040303'),
   ECDSAP521: ecdsa('P-521', 'sha512', '06082a8648ce3d040304'),
   ED25519: { make: async () => makePair('ed25519', {}), hash: undefined, algorithm: algorithm('06032b6570') },
-} as const satisfies Readonly<Record<string, Kind>>
-
-/** `keyType` of a `podCertificate` source. */
-export type PodKeyType = keyof typeof kinds
+}
 
 export const podKeyTypes: readonly PodKeyType[] = Object.keys(kinds) as PodKeyType[]
 
@@ -59,7 +59,7 @@ export interface PodKey {
 }
 
 export async function makePodKey(type: PodKeyType): Promise<PodKey> {
-  const { make, hash, algorithm }: Kind = kinds[type]
+  const { make, hash, algorithm } = kinds[type]
   const { publicKey, privateKey } = await make()
   const [integer, noAttributes, bitString] = [0x02, 0xa0, 0x03]
   const info = der(
