@@ -14,7 +14,8 @@ import { callAt, type Clock } from '../clock.ts'
 import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import { untilDone } from '../retry.ts'
-import { makePodKey } from './pod-key.ts'
+import { createTurns } from '../serial.ts'
+import { makePodKey, type PodKey, type PodKeyType } from './pod-key.ts'
 import { accountOf, type Outcome, outcomeOf, type PodCertificateProjection, podRequest } from './pod-request.ts'
 
 /** Key and certificates of a pod, PEM. */
@@ -86,6 +87,8 @@ interface Projection {
 
 interface Context extends PodCertificateOptions {
   requests(): Informer<PodCertificateRequest>
+  /** One is made at a time: the threads that make them are those that read and write files. */
+  newKey(type: PodKeyType, signal: AbortSignal): Promise<PodKey>
   changed(podUid: string): void
 }
 
@@ -93,6 +96,7 @@ export function createPodCertificates(options: PodCertificateOptions): PodCertif
   const { client, nodeName, clock, log } = options
   const pods = new Map<string, Map<string, Projection>>()
   const listeners = new Set<(podUid: string) => void>()
+  const turns = createTurns()
   let informer: Informer<PodCertificateRequest> | undefined
   const onError = (error: unknown): void => log.warn({ err: error }, 'watching requests for certificates of pods')
   const context: Context = {
@@ -103,6 +107,11 @@ export function createPodCertificates(options: PodCertificateOptions): PodCertif
         fieldSelector: `spec.nodeName=${nodeName}`,
         onError,
       })),
+    newKey: async (type, signal) =>
+      turns.take(['key'], async () => {
+        signal.throwIfAborted()
+        return makePodKey(type)
+      }),
     changed: (podUid) => listeners.forEach((listener) => listener(podUid)),
   }
   const all = (): Projection[] => [...pods.values()].flatMap((ofPod) => [...ofPod.values()])
@@ -244,7 +253,9 @@ async function ask(one: Projection, context: Context): Promise<void> {
   const nodeUID = node()?.metadata?.uid
   if (nodeUID === undefined) throw new Error(`while getting node object from local cache: node "${nodeName}" not found`)
   const what = one.credential ? 'creating refresh PodCertificateRequest' : 'creating initial PodCertificateRequest'
-  const { key, request } = await step(`${what}: while generating keypair`, async () => makePodKey(source.keyType))
+  const { key, request } = await step(`${what}: while generating keypair`, async () =>
+    context.newKey(source.keyType, signal),
+  )
   const facts = { serviceAccountUID, nodeName, nodeUID, request }
   const made = await step(`${what}: while creating on API`, async () =>
     client.create(podCertificateRequests, podRequest(pod, source, facts), { signal }),
