@@ -108,12 +108,12 @@ const nodeNow = (): Node | undefined => {
 }
 
 /** What a kubelet has. */
-function open(): void {
+function open(client: typeof own = own): void {
   told = []
   const record = ({ metadata }: Pod, event: NodeletEvent): void =>
     void told.push({ ...event, pod: metadata?.name ?? '' })
   const options = { nodeName, node: nodeNow, events: { record }, clock, log: silentLogger }
-  certificates = createPodCertificates({ client: own, ...options })
+  certificates = createPodCertificates({ client, ...options })
   const rootDir = join(folder, 'kubelet')
   volumes = createVolumeManager({ rootDir, nodeName, objects: noObjects, certificates, clock })
 }
@@ -334,6 +334,50 @@ it('a pod that goes is not asked for any more; after a restart everything is ask
   checked(await mounted(await createPod('other')))
   expect(certificates.states()).toEqual([{ signerName, state: 'expired' }])
   expect(signer.seen.map(({ spec }) => spec.podName)).toEqual(['restarted', 'restarted', 'other'])
+})
+
+it('each source has a key of its own, and asks in its own words', async () => {
+  const source = { signerName, keyType: 'ECDSAP256' }
+  const sources = [
+    { podCertificate: { ...source, credentialBundlePath: 'a.pem' } },
+    { podCertificate: { ...source, credentialBundlePath: 'b.pem', maxExpirationSeconds: 7200 } },
+  ]
+  const path = await mounted(
+    await createPod('twice', {}, { volumes: [{ name: 'v', projected: { sources } as object }] }),
+  )
+  const keys = ['a.pem', 'b.pem'].map((name) => createPrivateKey(read(path, name)))
+  expect(keys.map((key, index) => key.equals(keys[1 - index] ?? key))).toEqual([false, false])
+  expect(signer.seen.map(({ spec }) => spec.maxExpirationSeconds).toSorted()).toEqual([7200, 86_400])
+})
+
+it('a request that is gone before anybody looked is missed after a while', async () => {
+  await close()
+  signer.answer = 'wait'
+  let isLost = false
+  const client: typeof own = {
+    ...own,
+    async create(resource, object, options) {
+      const made = await own.create(resource, object, options)
+      if (isLost) return made
+      await admin.delete(podCertificateRequests, { namespace, name: made.metadata?.name ?? '' })
+      isLost = true
+      return made
+    },
+  }
+  open(client)
+  const pod = await createPod('lost')
+  const waiting = expect(mountedOnce(pod)).rejects.toThrow('not issued yet')
+  await until(() => isLost)
+  clock.forward(3000)
+  await waiting
+  signer.answer = 'issue'
+  // Not before: the watch may be late.
+  clock.forward(9 * minuteMs)
+  await until(() => signer.seen.length === 1)
+  expect(certificates.states()).toEqual([{ signerName, state: 'not_yet_issued' }])
+  clock.forward(7 * minuteMs)
+  checked(await mounted(pod))
+  expect(signer.seen.length).toBe(2)
 })
 
 it('without the gate it is refused', async () => {
