@@ -347,7 +347,7 @@ it('each source has a key of its own, and asks in its own words', async () => {
   )
   const keys = ['a.pem', 'b.pem'].map((name) => createPrivateKey(read(path, name)))
   expect(keys.map((key, index) => key.equals(keys[1 - index] ?? key))).toEqual([false, false])
-  expect(signer.seen.map(({ spec }) => spec.maxExpirationSeconds).toSorted()).toEqual([7200, 86_400])
+  expect(new Set(signer.seen.map(({ spec }) => spec.maxExpirationSeconds))).toEqual(new Set([7200, 86_400]))
 })
 
 it('a request that is gone before anybody looked is missed after a while', async () => {
