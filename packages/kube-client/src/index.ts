@@ -35,6 +35,11 @@ export { MalformedObjectError } from './malformed.ts'
 export { matchesNodeSelector, tolerates, wantsNode } from './node-affinity.ts'
 export { applyMergePatch, applyPatch, jsonPatch, mergePatch, mergePatchBetween, strategicPatch } from './patch.ts'
 export type { JsonPatchOperation, Patch } from './patch.ts'
+export type {
+  PodCertificateRequest,
+  PodCertificateRequestSpec,
+  PodCertificateRequestStatus,
+} from './pod-certificate-request.ts'
 export type { RateLimit } from './rate-limit.ts'
 export {
   apiVersionOf,
@@ -55,6 +60,7 @@ export {
   pathOf,
   persistentVolumeClaims,
   persistentVolumes,
+  podCertificateRequests,
   pods,
   replicaSets,
   secrets,

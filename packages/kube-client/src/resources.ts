@@ -25,6 +25,7 @@ import type {
   StorageClass,
   VolumeAttachment,
 } from 'kubernetes-types/storage/v1.d.ts'
+import type { PodCertificateRequest } from './pod-certificate-request.ts'
 
 /** What every object of the API has. */
 export interface KubeObject {
@@ -104,6 +105,12 @@ export const clusterTrustBundles: Resource<ClusterTrustBundle> = defineResource(
   plural: 'clustertrustbundles',
   kind: 'ClusterTrustBundle',
   namespaced: false,
+})
+export const podCertificateRequests: Resource<PodCertificateRequest> = defineResource({
+  group: 'certificates.k8s.io',
+  version: 'v1beta1',
+  plural: 'podcertificaterequests',
+  kind: 'PodCertificateRequest',
 })
 export const leases: Resource<Lease> = v1('coordination.k8s.io', 'leases', 'Lease')
 export const deployments: Resource<Deployment> = v1('apps', 'deployments', 'Deployment')

@@ -17,3 +17,14 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer)
   },
 }
+
+/** Calls back once at this time, however far it is, in milliseconds since the epoch; returns how to cancel. */
+export function callAt(clock: Clock, timeMs: number, call: () => void): () => void {
+  let cancel: () => void
+  const look = (): void => {
+    const leftMs = timeMs - clock.now()
+    cancel = leftMs > longestMs ? clock.after(longestMs, look) : clock.after(Math.max(0, leftMs), call)
+  }
+  look()
+  return () => cancel()
+}

@@ -29,6 +29,7 @@ import { openShares } from './assembly/shares.ts'
 import { podSources } from './assembly/sources.ts'
 import { createUpkeep } from './assembly/upkeep.ts'
 import { rotateClient } from './assembly/client-rotation.ts'
+import { createPodCertificates } from './certificate/pod-certificates.ts'
 import type { Rotation } from './certificate/rotation.ts'
 import { kubeletVersion } from './kubelet-version.ts'
 import { keepPlaces } from './process/place.ts'
@@ -166,8 +167,15 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     clock,
     log,
   })
+  const certificates =
+    client && configuration.featureGates['PodCertificateRequest']
+      ? createPodCertificates({ client, nodeName, node: () => nodeWatch?.get(), events, clock, log })
+      : undefined
+  // A pod that waits for one need not wait until it is tried again.
+  certificates?.onChange((podUid) => manager.wake(podUid))
   const volumes =
-    options.volumes ?? createKubeletVolumes({ rootDir, nodeName, objects, storage: storage.volumes, metrics, log })
+    options.volumes ??
+    createKubeletVolumes({ rootDir, nodeName, objects, storage: storage.volumes, certificates, metrics, log })
   const cgroupFiles = await openCgroups()
   const podsCgroup = podsCgroupOf(cgroupDriver, configuration)
   const { swapBehavior } = configuration.memorySwap
@@ -339,6 +347,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       statuses: () => manager.pods(),
       hasMirror: (pod) => mirrors?.of(pod) !== undefined,
       volumes: () => volumes.counts?.() ?? [],
+      certificates: () => certificates?.states() ?? [],
       exclusiveCpus: (podUid, container) => cpus.exclusiveOf(podUid, container).length,
       exclusivePerNode: cpus.exclusivePerNode,
       shareableCpus: cpus.allocatable().length,
@@ -413,6 +422,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
     events.close()
     await prober.close()
     await volumes.close()
+    await certificates?.[Symbol.asyncDispose]()
     await apiObjects?.close()
     await podResources?.[Symbol.asyncDispose]()
     await devices[Symbol.asyncDispose]()

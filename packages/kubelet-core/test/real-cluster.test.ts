@@ -1,5 +1,6 @@
 // The whole path: the API server, scheduler and controllers of this repository → kubelet → runtime → processes.
 import { spawn } from 'node:child_process'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
@@ -19,6 +20,7 @@ import type { Pod, PodCondition } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { cgroupFolders } from '../../runtime-runc/test/fixture.ts'
 import { parseMetrics } from './metrics/parser.ts'
+import { signerName, startSigner } from './pod-signer.ts'
 import { isReady, namespace, startWholeCluster, stay, type WholeCluster } from './whole-cluster.ts'
 
 let world: WholeCluster
@@ -28,7 +30,7 @@ let create: WholeCluster['create']
 let watched: WholeCluster['watched']
 
 beforeAll(async () => {
-  world = await startWholeCluster()
+  world = await startWholeCluster({ configuration: { featureGates: { PodCertificateRequest: true } } })
   ;({ admin, shell, create, watched } = world)
 })
 afterAll(async () => world?.[Symbol.asyncDispose]())
@@ -74,6 +76,49 @@ it('a pod is scheduled, runs, tells its events, ends and is gone', async () => {
       (error: unknown) => isNotFound(error),
     )
   await expect.poll(gone, { timeout: 10_000, interval: 20 }).toBe(true)
+  await expect.poll(() => world.kubelet.pods().length, { timeout: 10_000 }).toBe(0)
+})
+
+it('a pod has a certificate of its own; when it is denied the pod waits and is told', async () => {
+  await using signer = await startSigner(admin)
+  const podCertificate = { signerName, keyType: 'ECDSAP256', credentialBundlePath: 'bundle.pem' }
+  const spec = {
+    containers: [shell(`cat /own/bundle.pem; ${stay}`, { volumeMounts: [{ name: 'own', mountPath: '/own' }] })],
+    volumes: [{ name: 'own', projected: { sources: [{ podCertificate }] } }],
+  }
+  await watched(await create('certified', spec), isReady)
+  const log = async (): Promise<string> =>
+    (await admin.raw({ path: `/api/v1/namespaces/${namespace}/pods/certified/log` })).body.text()
+  await expect.poll(log).toContain('END CERTIFICATE')
+  const bundle = await log()
+  const leaf = new X509Certificate(bundle.slice(bundle.indexOf('-----BEGIN CERTIFICATE')))
+  expect([leaf.subject, leaf.checkPrivateKey(createPrivateKey(bundle))]).toEqual(['CN=certified', true])
+  signer.answer = 'deny'
+  await create('uncertified', spec)
+  const told = async (): Promise<(string | undefined)[][]> => {
+    const { items } = await admin.list(events, { namespace })
+    return items
+      .filter(({ involvedObject }) => involvedObject.name === 'uncertified')
+      .map(({ reason, message }) => [reason, message])
+  }
+  const words = 'reason="UnsupportedKeyType" message="by the \\"deny\\" rule"'
+  await expect.poll(told, { timeout: 10_000 }).toEqual(
+    expect.arrayContaining([
+      [
+        'Denied',
+        expect.stringMatching(/^PodCertificateRequest default\/req-\w+ was denied, reason="UnsupportedKeyType"/),
+      ],
+      [
+        'FailedMount',
+        `MountVolume.SetUp failed for volume "own" : PodCertificateRequest was permanently denied: ${words}`,
+      ],
+    ]),
+  )
+  const page = await (await admin.raw({ path: '/api/v1/nodes/node-1/proxy/metrics' })).body.text()
+  for (const state of ['fresh', 'denied']) {
+    expect(page).toContain(`kubelet_podcertificate_states{signer_name="${signerName}",state="${state}"} 1`)
+  }
+  for (const name of ['certified', 'uncertified']) await admin.delete(pods, { name, namespace })
   await expect.poll(() => world.kubelet.pods().length, { timeout: 10_000 }).toBe(0)
 })
 

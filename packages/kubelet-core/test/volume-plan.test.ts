@@ -15,6 +15,11 @@ const podWith = (volume: Volume, container: Partial<Container> = {}): Pod => ({
 const pages = (sizes: Record<string, string>): Partial<Container> => ({
   resources: { limits: Object.fromEntries(Object.entries(sizes).map(([size, limit]) => [`hugepages-${size}`, limit])) },
 })
+/** A source that is good but for this. */
+const certificateOf = (wrong: object): Volume => {
+  const podCertificate = { signerName: 'example.com/s', keyType: 'ED25519', keyPath: 'key', ...wrong }
+  return { name: 'v', projected: { sources: [{ podCertificate } as object] } }
+}
 const limited = (memory: string): Partial<Container> => ({ resources: { limits: { memory } } })
 
 test.each<[string, Pod, object]>([
@@ -85,7 +90,15 @@ test.each<[Volume, RegExp]>([
   [{ name: 'v', emptyDir: { medium: 'HugePages' } }, /volume "v" : medium HugePages: no container has a limit of huge/],
   [{ name: 'v', emptyDir: { medium: 'Tape' } }, /emptyDir with medium Tape/],
   [{ name: 'v', emptyDir: { medium: 'Memory', sizeLimit: 'x' } }, /volume "v" : emptyDir.sizeLimit: "x" is not/],
-  [{ name: 'v', projected: { sources: [{ podCertificate: { path: 'p' } } as object] } }, /projected podCertificate/],
+  [{ name: 'v', projected: { sources: [{ crystalBall: { path: 'p' } } as object] } }, /projected crystalBall/],
+  [
+    certificateOf({ keyType: 'RSA2048' }),
+    /podCertificate.keyType: Unsupported value: "RSA2048": supported values: "RSA3072"/,
+  ],
+  [certificateOf({ signerName: '' }), /projected.sources\[0].podCertificate.signerName: Required value/],
+  [certificateOf({ keyPath: '' }), /podCertificate: Required value: specify at least one of credentialBundlePath/],
+  [certificateOf({ keyPath: '../key' }), /podCertificate.keyPath: Invalid value: "..\/key": must not contain '..'/],
+  [certificateOf({ maxExpirationSeconds: 60 }), /podCertificate.maxExpirationSeconds: Invalid value: 60: if provided/],
   [{ name: 'v', hostPath: { path: '/a/../etc' } }, /write it absolute, without \.\./],
   [{ name: '../v', emptyDir: {} }, /is not a DNS label/],
 ])('%j is refused', (volume, message) => {

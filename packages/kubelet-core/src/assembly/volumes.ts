@@ -1,4 +1,5 @@
 // The volume manager of a kubelet, with its work counted.
+import type { PodCertificates } from '../certificate/pod-certificates.ts'
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { ObjectSource } from '../objects.ts'
@@ -14,6 +15,8 @@ export interface KubeletVolumesOptions {
   /** For volumes of claims and drivers. */
   storage: VolumeStorage
   metrics: Pick<KubeletMetrics, 'storageSeconds' | 'volumeTotalSeconds' | 'orphanVolumes' | 'forceCleanedVolumes'>
+  /** For sources of kind `podCertificate`; default: they are refused. */
+  certificates?: PodCertificates | undefined
   log: Logger
 }
 
@@ -32,6 +35,7 @@ export const createKubeletVolumes = ({
   objects,
   storage,
   metrics,
+  certificates,
   log,
 }: KubeletVolumesOptions): VolumeManager =>
   createVolumeManager({
@@ -39,6 +43,7 @@ export const createKubeletVolumes = ({
     nodeName,
     objects,
     storage,
+    certificates,
     worked: countWork(metrics),
     mounted: (plugin_name, seconds) =>
       metrics.volumeTotalSeconds.observe({ plugin_name, operation_name: 'overall_volume_mount' }, seconds),

@@ -2,6 +2,7 @@
 import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import type * as X509 from '@peculiar/x509'
+import { pemOf } from './pem.ts'
 
 /** A certificate with its key, PEM. */
 export interface KeyPair {
@@ -29,8 +30,7 @@ export async function newKeys(): Promise<Keys> {
 
 /** PKCS#8, PEM. */
 export async function exportKey(key: CryptoKey): Promise<string> {
-  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key)).toString('base64')
-  return `-----BEGIN PRIVATE KEY-----\n${(der.match(/.{1,64}/g) ?? []).join('\n')}\n-----END PRIVATE KEY-----\n`
+  return pemOf('PRIVATE KEY', Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key)))
 }
 
 /** @param pem of an ECDSA P-256 key, PKCS#8 or SEC1. @throws Error when it is another, or none */

@@ -68,12 +68,7 @@ const done: Readonly<Partial<Record<FeatureStage, readonly string[]>>> = {
 
 const missing: Readonly<Record<FeatureStage, readonly string[]>> = {
   '': ['KubeletTracing'],
-  BETA: [
-    'ExtendWebSocketsToKubelet',
-    'InPlacePodVerticalScalingInitContainers',
-    'KubeletSeparateDiskGC',
-    'PodCertificateRequest',
-  ],
+  BETA: ['ExtendWebSocketsToKubelet', 'InPlacePodVerticalScalingInitContainers', 'KubeletSeparateDiskGC'],
   ALPHA: [
     'CRIListStreaming',
     'ContainerStopSignals',
@@ -94,6 +89,7 @@ export const chosen: Readonly<Record<string, { stage: FeatureStage; isOn: boolea
   InPlacePodLevelResourcesVerticalScaling: { stage: 'BETA', isOn: true },
   MemoryQoS: { stage: 'ALPHA', isOn: false },
   NodeDeclaredFeatures: { stage: 'BETA', isOn: true },
+  PodCertificateRequest: { stage: 'BETA', isOn: false },
   RestartAllContainersOnContainerExits: { stage: 'BETA', isOn: true },
   SELinuxMount: { stage: 'BETA', isOn: false },
 }

@@ -29,6 +29,7 @@ export interface NodeMetrics {
   /** Those of them that nobody could make anything of, when they are unmounted. */
   forceCleanedVolumes: Record<'all' | 'failed', Counter>
   volumes: Gauge<'plugin_name' | 'state'>
+  certificates: Gauge<'signer_name' | 'state'>
   orphanVolumes: Record<'cleaned' | 'failed', Gauge>
   volumeStatsSeconds: Histogram<'metric_source'>
   clientTtlSeconds: Gauge
@@ -148,6 +149,11 @@ export function nodeMetrics({ counter, gauge, histogram }: Families): NodeMetric
       'plugin_name',
       'state',
     ]),
+    certificates: gauge(
+      'kubelet_podcertificate_states',
+      'Certificates in volumes of pods, by who signs them and how they are',
+      ['signer_name', 'state'],
+    ),
     orphanVolumes: {
       cleaned: gauge(
         'kubelet_orphan_pod_cleaned_volumes',

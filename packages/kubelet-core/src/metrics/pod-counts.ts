@@ -1,5 +1,6 @@
 // Pods, containers and volumes as they are, counted when somebody looks.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { PodCertificates } from '../certificate/pod-certificates.ts'
 import { isStatic } from '../pod/labels.ts'
 import type { RuntimePod } from '../pod/runtime-pod.ts'
 import type { WorkerPhase } from '../pod/worker.ts'
@@ -20,6 +21,7 @@ export interface CountFacts {
   statuses(): readonly Pod[]
   hasMirror(pod: Pod): boolean
   volumes(): readonly { plugin: string; ready: boolean }[]
+  certificates(): ReturnType<PodCertificates['states']>
   /** CPUs that the container has alone. */
   exclusiveCpus(podUid: string, container: string): number
   /** NUMA node → how many of its CPUs one container has alone. */
@@ -59,6 +61,8 @@ export function countPods(metrics: KubeletMetrics, pods: readonly CountedPod[], 
   for (const [node, count] of facts.exclusivePerNode()) metrics.exclusivePerNode.set({ numa_node: String(node) }, count)
   countUnderWay(metrics, facts.statuses())
   countVolumes(metrics, facts.volumes())
+  metrics.certificates.reset()
+  for (const { signerName, state } of facts.certificates()) metrics.certificates.inc({ signer_name: signerName, state })
 }
 
 function countVolumes({ volumes }: KubeletMetrics, all: ReturnType<CountFacts['volumes']>): void {

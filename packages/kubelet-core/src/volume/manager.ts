@@ -4,6 +4,7 @@ import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { CsiVolumeError, uniqueVolumeName } from '@nodelet/csi-node'
+import type { PodCertificates } from '../certificate/pod-certificates.ts'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import type { ChangingKind, ObjectSource, ReferredObject } from '../objects.ts'
@@ -46,6 +47,8 @@ export interface VolumeManagerOptions {
   allocatable?: Allocatable
   /** For volumes of claims and of CSI drivers; default: there are none. */
   storage?: VolumeStorage | undefined
+  /** For sources of kind `podCertificate`; default: they are refused. */
+  certificates?: Pick<PodCertificates, 'get' | 'forget' | 'onChange'> | undefined
 }
 
 interface Entry {
@@ -65,6 +68,7 @@ interface Entry {
 }
 
 interface Context extends SetUpContext {
+  certificates: VolumeManagerOptions['certificates']
   nodeName: string
   worked: (work: VolumeWork) => void
   mounted: (plugin: string, seconds: number) => void
@@ -94,6 +98,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     disks: options.storage?.disks ?? createNodeDisks(rootDir, log),
     objects,
     tokens: createTokenCache(objects, clock, log),
+    certificates: options.certificates,
     allocatable,
     clock,
     log,
@@ -110,6 +115,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     (kind, namespace, name) => spread(context, kind, namespace, name),
     () => shownBy(context),
   )
+  const stopCertificates = options.certificates?.onChange((podUid) => renewCertificates(context, podUid))
   return {
     mount: (pod, signal) => mountPod(context, pod, signal),
     unmount: (podUid) => unmountPod(context, podUid),
@@ -147,6 +153,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     },
     close: async () => {
       stopWatching()
+      stopCertificates?.()
       context.closing.abort(new Error('the volume manager is closed'))
       const entries = [...context.entries.values()]
       for (const entry of entries) clearTimeout(entry.timer)
@@ -312,6 +319,7 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     entry.wantedMs.clear()
     entry.ready.clear()
     context.tokens.forget(podUid)
+    context.certificates?.forget(podUid)
     if (context.entries.get(podUid) === entry) context.entries.delete(podUid)
   })
 }
@@ -391,6 +399,18 @@ function spread(context: Context, kind: ChangingKind, namespace: string, name: s
       entry.plans.filter((plan) => plan.kind === 'files' && plan.sources.some(shows)),
     )
   }
+}
+
+/** There are new ones, or there will be none. */
+function renewCertificates(context: Context, podUid: string): void {
+  const entry = context.entries.get(podUid)
+  if (!entry) return
+  const shows = ({ kind }: FileSource): boolean => kind === 'podCertificate'
+  refresh(
+    context,
+    entry,
+    entry.plans.filter((plan) => plan.kind === 'files' && plan.sources.some(shows)),
+  )
 }
 
 function refresh(context: Context, entry: Entry, plans: readonly VolumePlan[]): void {

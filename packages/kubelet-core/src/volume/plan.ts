@@ -9,9 +9,9 @@ import type {
   PersistentVolumeSpec,
   Pod,
   Volume,
-  VolumeProjection,
 } from 'kubernetes-types/core/v1.d.ts'
 import type { CsiVolume } from '@nodelet/csi-node'
+import type { NewerProjection, PodCertificateProjection } from '../certificate/pod-request.ts'
 import { parseQuantity } from '../quantity.ts'
 import { podQuantity } from '../resource/pod-resources.ts'
 import { fileKeyRefs } from '../pod/file-key-ref.ts'
@@ -19,6 +19,8 @@ import { type BoundVolume, mountOptionsOf } from '../storage/claim.ts'
 import { boundCsiVolume, inlineCsiVolume } from '../storage/csi-source.ts'
 import { translatedInline, translatedVolume } from '../storage/in-tree.ts'
 import { attachNameOf, fcTarget, iscsiTarget, type ScsiTarget } from '../storage/scsi/target.ts'
+import { fieldErrorsText } from '../validation/field-error.ts'
+import { podCertificateErrors } from '../validation/volume/pod-certificate.ts'
 import { isImageVolume } from './image-volume.ts'
 import type { TrustSource } from './trust-anchors.ts'
 import { VolumeError } from './types.ts'
@@ -29,6 +31,8 @@ export type FileSource =
   | { kind: 'downwardAPI'; items: readonly DownwardAPIVolumeFile[] }
   | { kind: 'token'; audience: string; expirationSeconds: number; path: string }
   | { kind: 'trustAnchors'; source: TrustSource; path: string }
+  /** `index`: of the source in its volume */
+  | { kind: 'podCertificate'; source: PodCertificateProjection; index: number }
 
 export interface EmptyDirPlan {
   kind: 'emptyDir'
@@ -195,7 +199,7 @@ function planVolume(volume: Volume, pod: Pod, machineMemory: bigint, bound: Boun
     return { ...files, plugin: 'downward-api', defaultMode: downwardAPI.defaultMode ?? usualMode, sources }
   }
   if (projected) {
-    const sources = (projected.sources ?? []).map((source) => projectedSource(name, source))
+    const sources = (projected.sources ?? []).map((source, index) => projectedSource(name, source, index))
     return { ...files, plugin: 'projected', defaultMode: projected.defaultMode ?? usualMode, sources }
   }
   // The API server fills in emptyDir when a volume names no source at all.
@@ -361,8 +365,8 @@ function objectSource(
   return { kind, name, optional, ...(items && items.length > 0 ? { items } : {}) }
 }
 
-function projectedSource(volume: string, projection: VolumeProjection): FileSource {
-  const { configMap, secret, downwardAPI, serviceAccountToken, clusterTrustBundle } = projection
+function projectedSource(volume: string, projection: NewerProjection, index: number): FileSource {
+  const { configMap, secret, downwardAPI, serviceAccountToken, clusterTrustBundle, podCertificate } = projection
   if (configMap) return objectSource('ConfigMap', configMap)
   if (secret) return objectSource('Secret', secret)
   if (downwardAPI) return { kind: 'downwardAPI', items: downwardAPI.items ?? [] }
@@ -373,6 +377,11 @@ function projectedSource(volume: string, projection: VolumeProjection): FileSour
   if (clusterTrustBundle) {
     const { path, ...source } = clusterTrustBundle
     return { kind: 'trustAnchors', source, path }
+  }
+  if (podCertificate) {
+    const errors = [...podCertificateErrors(podCertificate, `projected.sources[${index}].podCertificate`)]
+    if (errors.length > 0) throw new Error(fieldErrorsText(errors))
+    return { kind: 'podCertificate', source: podCertificate, index }
   }
   throw unsupported(volume, `projected ${Object.keys(projection).join(', ') || 'without a source'}`)
 }

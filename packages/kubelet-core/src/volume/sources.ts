@@ -1,5 +1,6 @@
 // Collects the files of a volume from the objects that it refers to.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { PodCertificates } from '../certificate/pod-certificates.ts'
 import type { ObjectSource } from '../objects.ts'
 import type { Allocatable } from './downward.ts'
 import { metadataField, resourceField } from './downward.ts'
@@ -14,6 +15,8 @@ export interface SourceContext {
   objects: Pick<ObjectSource, 'configMap' | 'secret' | 'trustBundles' | 'rereadMs'>
   clock: { now(): number }
   tokens: TokenCache
+  /** None: gate PodCertificateRequest is off, or there is no API server. */
+  certificates?: Pick<PodCertificates, 'get'> | undefined
   allocatable: Allocatable
 }
 
@@ -25,7 +28,7 @@ export interface Collected {
 
 /** @throws Error in upstream's words when an object or key is missing, or a path would leave the volume */
 export async function collect(
-  { sources, defaultMode }: FilesPlan,
+  { name, sources, defaultMode }: FilesPlan,
   pod: Pod,
   context: SourceContext,
   signal?: AbortSignal,
@@ -36,6 +39,9 @@ export async function collect(
       if (source.kind === 'trustAnchors') {
         const data = trustAnchors(source.source, await context.objects.trustBundles(signal))
         return { files: new Map([[source.path, ownFile(data, defaultMode, pod)]]) }
+      }
+      if (source.kind === 'podCertificate') {
+        return { files: await certificateFiles(source, { volume: name, defaultMode, pod, signal }, context) }
       }
       if (source.kind === 'downwardAPI') return { files: downwardFiles(source, defaultMode, pod, context) }
       const { clock, objects } = context
@@ -61,6 +67,28 @@ async function tokenFile(
 ): Promise<{ files: Map<string, PayloadFile>; renewAt: number }> {
   const { text, renewAt } = await tokens.get(pod, source, signal)
   return { files: new Map([[source.path, ownFile(Buffer.from(text), defaultMode, pod)]]), renewAt }
+}
+
+/** @throws Error in upstream's words while there is no certificate */
+async function certificateFiles(
+  { source, index }: FileSource & { kind: 'podCertificate' },
+  {
+    volume,
+    defaultMode,
+    pod,
+    signal,
+  }: { volume: string; defaultMode: number; pod: Pod; signal?: AbortSignal | undefined },
+  { certificates }: SourceContext,
+): Promise<Map<string, PayloadFile>> {
+  if (!certificates)
+    throw new Error('podCertificate projection needs an API server and the feature gate PodCertificateRequest')
+  const { key, chain } = await certificates.get(pod, { volume, index }, source, signal)
+  const files = [
+    [source.credentialBundlePath, key + chain],
+    [source.keyPath, key],
+    [source.certificateChainPath, chain],
+  ] as const
+  return new Map(files.flatMap(([path, text]) => (path ? [[path, ownFile(Buffer.from(text), defaultMode, pod)]] : [])))
 }
 
 /** A file for the one user of the pod, or its group, if it has one. */

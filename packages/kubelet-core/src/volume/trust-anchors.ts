@@ -2,6 +2,7 @@
 import { labelSelectorOf, matchesLabels } from '@nodelet/kube-client'
 import type { ClusterTrustBundle } from 'kubernetes-types/certificates/v1alpha1.d.ts'
 import type { ClusterTrustBundleProjection } from 'kubernetes-types/core/v1.d.ts'
+import { certificatesIn, pemOf } from '../certificate/pem.ts'
 
 /** Which bundles a volume shows: PodSpec `volumes[].projected.sources[].clusterTrustBundle`. */
 export type TrustSource = Pick<ClusterTrustBundleProjection, 'name' | 'signerName' | 'labelSelector' | 'optional'>
@@ -23,7 +24,12 @@ export function trustAnchors(source: TrustSource, bundles: readonly ClusterTrust
     throw new Error('ClusterTrustBundle projection requires either name or signerName to be set')
   }
   const certificates = new Set(chosen.flatMap(certificatesOf))
-  return Buffer.from([...certificates].toSorted().map(pemOf).join(''))
+  return Buffer.from(
+    [...certificates]
+      .toSorted()
+      .map((hex) => pemOf('CERTIFICATE', Buffer.from(hex, 'hex')))
+      .join(''),
+  )
 }
 
 function isChosen({ name, signerName, labelSelector }: TrustSource, { metadata, spec }: ClusterTrustBundle): boolean {
@@ -37,24 +43,12 @@ function isChosen({ name, signerName, labelSelector }: TrustSource, { metadata, 
   )
 }
 
-const block = /-----BEGIN ([A-Z0-9 ]+)-----\r?\n([\s\S]*?)-----END \1-----/g
-
-/** The DER of each certificate in hex, which sorts as its bytes do. What is between blocks, and their headers, says nothing. */
+/** The DER of each certificate in hex, which sorts as its bytes do. */
 function certificatesOf({ metadata, spec }: ClusterTrustBundle): string[] {
-  return [...spec.trustBundle.matchAll(block)].map(([, type, body = '']) => {
-    const base64 = body.replace(/^(.+:.*\r?\n)+\r?\n/, '').replaceAll(/\s/g, '')
-    if (type === 'CERTIFICATE' && /^[A-Za-z0-9+/]+={0,2}$/.test(base64))
-      return Buffer.from(base64, 'base64').toString('hex')
-    throw new Error(
-      `while normalizing trust anchors: ClusterTrustBundle "${metadata?.name}": a ${type} block is no certificate in PEM`,
-    )
-  })
-}
-
-function pemOf(hex: string): string {
-  const lines =
-    Buffer.from(hex, 'hex')
-      .toString('base64')
-      .match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
+  try {
+    return certificatesIn(spec.trustBundle).map((der) => der.toString('hex'))
+  } catch (cause) {
+    const what = `while normalizing trust anchors: ClusterTrustBundle "${metadata?.name}"`
+    throw new Error(`${what}: ${(cause as Error).message}`, { cause })
+  }
 }

@@ -106,5 +106,9 @@ describe('objects of the API', () => {
       'volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]',
       'API objects in projected volumes',
     ],
+    [
+      'volumes: [{name: v, projected: {sources: [{podCertificate: {signerName: a.b/c, keyType: ED25519, keyPath: k}}]}}]',
+      'API objects in projected volumes',
+    ],
   ])('%s', (fields, kind) => expect(ofSpec(fields)).toBe(`static pods may not reference ${kind}`))
 })

@@ -7,12 +7,13 @@ import { serverVersion } from './server-version.ts'
 
 const groups: string[] = [...new Set(kinds.map(({ group }) => group).filter((group) => group !== ''))]
 const groupVersions: string[] = [...new Set(kinds.map(groupVersionOf))]
-const versionOf = (group: string): string => kinds.find((kind) => kind.group === group)?.version ?? 'v1'
+/** The versions of a group, the preferred one first. */
+const versionsOf = (group: string): string[] => [...new Set(inGroup(group).map(({ version }) => version))]
 const inGroup = (group: string): Kind[] => kinds.filter((kind) => kind.group === group)
 
 const groupDocument = (group: string): object => {
-  const version = { groupVersion: `${group}/${versionOf(group)}`, version: versionOf(group) }
-  return { name: group, versions: [version], preferredVersion: version }
+  const versions = versionsOf(group).map((version) => ({ groupVersion: `${group}/${version}`, version }))
+  return { name: group, versions, preferredVersion: versions[0] }
 }
 
 function resourceList(groupVersion: string): object {
@@ -71,7 +72,13 @@ const aggregated = (names: readonly string[]): object => ({
   metadata: {},
   items: names.map((group) => ({
     metadata: { name: group === '' ? null : group, creationTimestamp: null },
-    versions: [{ version: versionOf(group), resources: inGroup(group).map(aggregatedResource), freshness: 'Current' }],
+    versions: versionsOf(group).map((version) => ({
+      version,
+      resources: inGroup(group)
+        .filter((kind) => kind.version === version)
+        .map(aggregatedResource),
+      freshness: 'Current',
+    })),
   })),
 })
 
@@ -116,7 +123,7 @@ export function discover(path: string, accept: string): { type: string; body: ob
   if (root === 'api' && group === 'v1' && version === undefined) return answer(resourceList('v1'))
   if (root !== 'apis' || group === undefined || !groups.includes(group)) return undefined
   if (version === undefined) return answer({ kind: 'APIGroup', apiVersion: 'v1', ...groupDocument(group) })
-  return versionOf(group) === version ? answer(resourceList(`${group}/${version}`)) : undefined
+  return versionsOf(group).includes(version) ? answer(resourceList(`${group}/${version}`)) : undefined
 }
 
 const pathOfGroup = (groupVersion: string): string =>

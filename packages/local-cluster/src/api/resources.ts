@@ -229,6 +229,7 @@ const withoutStatus = new Set([
   'replicasets',
   'services',
   'certificatesigningrequests',
+  'podcertificaterequests',
   'persistentvolumes',
   'persistentvolumeclaims',
   'volumeattachments',

@@ -19,6 +19,7 @@ const selectable: Readonly<Record<string, readonly string[]>> = {
   ],
   nodes: ['spec.unschedulable'],
   namespaces: ['status.phase'],
+  podcertificaterequests: ['spec.nodeName', 'spec.podName', 'spec.signerName'],
   secrets: ['type'],
   services: ['spec.clusterIP', 'spec.type'],
   replicasets: ['status.replicas'],

@@ -8,6 +8,7 @@ import {
   nodes,
   persistentVolumeClaims,
   persistentVolumes,
+  podCertificateRequests,
   pods,
   replicaSets,
   services,
@@ -15,7 +16,7 @@ import {
   storageClasses,
   volumeAttachments,
 } from '@nodelet/kube-client'
-import type { Informer, KubeClient } from '@nodelet/kube-client'
+import type { Informer, KubeClient, PodCertificateRequest } from '@nodelet/kube-client'
 import type { Deployment, ReplicaSet } from 'kubernetes-types/apps/v1.d.ts'
 import type { CertificateSigningRequest } from 'kubernetes-types/certificates/v1.d.ts'
 import type { Node, PersistentVolume, PersistentVolumeClaim, Pod, Service } from 'kubernetes-types/core/v1.d.ts'
@@ -31,6 +32,7 @@ export interface Caches extends AsyncDisposable {
   replicaSets: Informer<ReplicaSet>
   deployments: Informer<Deployment>
   certificateSigningRequests: Informer<CertificateSigningRequest>
+  podCertificateRequests: Informer<PodCertificateRequest>
   persistentVolumes: Informer<PersistentVolume>
   persistentVolumeClaims: Informer<PersistentVolumeClaim>
   storageClasses: Informer<StorageClass>
@@ -58,6 +60,7 @@ export async function openCaches(client: KubeClient, log: Logger | undefined): P
     replicaSets: opening.use(startInformer(client, replicaSets, { onError })),
     deployments: opening.use(startInformer(client, deployments, { onError })),
     certificateSigningRequests: opening.use(startInformer(client, certificateSigningRequests, { onError })),
+    podCertificateRequests: opening.use(startInformer(client, podCertificateRequests, { onError })),
     persistentVolumes: opening.use(startInformer(client, persistentVolumes, { onError })),
     persistentVolumeClaims: opening.use(startInformer(client, persistentVolumeClaims, { onError })),
     storageClasses: opening.use(startInformer(client, storageClasses, { onError })),

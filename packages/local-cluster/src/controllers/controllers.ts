@@ -11,6 +11,7 @@ import { startAttachDetach } from './volumes/attach-detach.ts'
 import { startVolumeBinder } from './volumes/binder.ts'
 import { startEphemeralClaims } from './volumes/ephemeral.ts'
 import { startProtection } from './volumes/protection.ts'
+import { startPodCertificateCleaner } from './pod-certificates.ts'
 import { startReplicaSets } from './replica-set.ts'
 import { startScheduler } from './scheduler.ts'
 
@@ -40,6 +41,7 @@ export async function startControllers({
     startProtection,
   ]
   for (const start of starts) running.use(start({ client, caches, log }))
+  running.use(startPodCertificateCleaner({ client, caches, log }))
   running.use(startCertificates({ client, caches, ca, log }))
   if (drivers) {
     // gRPC is not needed without.

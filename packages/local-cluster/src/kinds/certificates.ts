@@ -4,6 +4,7 @@ import type { FieldProblem } from '../api/errors.ts'
 import type { UserInfo } from '../api/user.ts'
 import { fieldsAt, isFields, listAt, timeNow } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
+import { signerNameProblems } from './pod-certificates.ts'
 
 /** Of a new request. */
 export function completeRequest(object: ApiObject, { name, uid, groups, extra }: UserInfo): void {
@@ -57,11 +58,7 @@ export function certificateProblems(spec: Fields): FieldProblem[] {
     problems.push(invalidValue('spec.request', request ?? '', 'PEM block type must be CERTIFICATE REQUEST'))
   }
   if (!Array.isArray(usages) || usages.length === 0) problems.push(required('spec.usages'))
-  if (typeof signerName !== 'string' || signerName === '') problems.push(required('spec.signerName'))
-  else if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\/[^/]+$/i.test(signerName)) {
-    const form = 'must be a fully qualified domain and path of the form "example.com/signer-name"'
-    problems.push(invalidValue('spec.signerName', signerName, form))
-  }
+  problems.push(...signerNameProblems(signerName, 'spec.signerName'))
   if (typeof expirationSeconds === 'number' && expirationSeconds < shortestSeconds) {
     const text = 'may not specify a duration less than 600 seconds (10 minutes)'
     problems.push(invalidValue('spec.expirationSeconds', expirationSeconds, text))

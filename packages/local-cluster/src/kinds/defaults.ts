@@ -42,6 +42,9 @@ export function applyDefaults(resource: string, object: Fields): void {
       for (const port of listAt(object, 'ports')) fill(port, { name: '', protocol: 'TCP' })
       for (const endpoint of listAt(object, 'endpoints')) endpoint.conditions ??= {}
       break
+    case 'podcertificaterequests':
+      fill(fieldsAt(object, 'spec'), { maxExpirationSeconds: 86_400 })
+      break
     case 'namespaces':
       fill(fieldsAt(object, 'spec'), { finalizers: ['kubernetes'] })
       fill(fieldsAt(object, 'status'), { phase: 'Active' })

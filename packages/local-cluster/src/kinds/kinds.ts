@@ -112,6 +112,7 @@ export const kinds: readonly Kind[] = [
     hasStatus: true,
     subresources: { approval: { kind: 'CertificateSigningRequest', verbs: statusVerbs } },
   }),
+  define('certificates.k8s.io/v1beta1', 'PodCertificateRequest', { hasStatus: true }),
   define('coordination.k8s.io/v1', 'Lease'),
   define('discovery.k8s.io/v1', 'EndpointSlice', { counted: true }),
   define('storage.k8s.io/v1', 'CSIDriver', { namespaced: false }),

@@ -3,6 +3,7 @@ import { duplicate, forbidden, invalidValue, missing, required, unsupported } fr
 import type { FieldProblem } from '../api/errors.ts'
 import { certificateChangeProblems, certificateProblems } from './certificates.ts'
 import { dns1035, dns1035Text, label, labelText, longestLabel, longestName, subdomain, subdomainText } from './names.ts'
+import { podCertificateChangeProblems, podCertificateProblems } from './pod-certificates.ts'
 import { quantity } from './quantity.ts'
 import { storageChangeProblems, storageProblems } from './storage.ts'
 import { podVolumeProblems, volumeChangeProblems, volumeProblems } from './volumes.ts'
@@ -23,6 +24,8 @@ export function problemsOf(resource: string, object: ApiObject): FieldProblem[] 
       return [...problems, ...serviceProblems(spec)]
     case 'certificatesigningrequests':
       return [...problems, ...certificateProblems(spec)]
+    case 'podcertificaterequests':
+      return [...problems, ...podCertificateProblems(spec)]
     default:
       return [...problems, ...volumeProblems(resource, spec), ...storageProblems(resource, object)]
   }
@@ -191,9 +194,14 @@ const mutableOfPods = ['activeDeadlineSeconds', 'tolerations', 'terminationGrace
 
 /** What may not change. */
 export function changeProblems(resource: string, before: ApiObject, after: ApiObject): FieldProblem[] {
-  return resource === 'certificatesigningrequests'
-    ? certificateChangeProblems(before, after)
-    : specChangeProblems(resource, before, after)
+  switch (resource) {
+    case 'certificatesigningrequests':
+      return certificateChangeProblems(before, after)
+    case 'podcertificaterequests':
+      return podCertificateChangeProblems(before, after)
+    default:
+      return specChangeProblems(resource, before, after)
+  }
 }
 
 function specChangeProblems(resource: string, before: ApiObject, after: ApiObject): FieldProblem[] {

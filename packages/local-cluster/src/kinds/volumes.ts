@@ -4,6 +4,7 @@ import type { FieldProblem } from '../api/errors.ts'
 import { isFields, listAt, partOf, sameJson } from '../object.ts'
 import type { ApiObject, Fields } from '../object.ts'
 import { longestName, subdomain, subdomainText } from './names.ts'
+import { podCertificateSourceProblems } from './pod-certificates.ts'
 import { quantity } from './quantity.ts'
 
 const accessModes = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod']
@@ -216,9 +217,14 @@ function dataSourceProblems(source: Fields, at: string): FieldProblem[] {
   ]
 }
 
-/** Of a pod's volume that comes from a claim. */
+/** Of a pod's volume that comes from a claim, or shows a certificate. */
 export function podVolumeProblems(volume: Fields, at: string): FieldProblem[] {
-  const { persistentVolumeClaim: claim, ephemeral } = volume
+  const { persistentVolumeClaim: claim, ephemeral, projected } = volume
+  if (isFields(projected)) {
+    return listAt(projected, 'sources').flatMap(({ podCertificate: source }, index) =>
+      isFields(source) ? podCertificateSourceProblems(source, `${at}.projected.sources[${index}].podCertificate`) : [],
+    )
+  }
   if (isFields(claim)) return claim.claimName ? [] : [required(`${at}.persistentVolumeClaim.claimName`)]
   if (!isFields(ephemeral)) return []
   const template = ephemeral.volumeClaimTemplate

@@ -7,6 +7,8 @@ import type {
 import { type FieldErrors, forbidden, invalid, required } from '../field-error.ts'
 import { fieldRefErrors, resourceFieldRefErrors } from '../field-refs.ts'
 import { fileMode, volumeFilePath } from '../values.ts'
+import type { NewerProjection } from '../../certificate/pod-request.ts'
+import { podCertificateErrors } from './pod-certificate.ts'
 
 export function* downwardErrors({ defaultMode, items = [] }: DownwardAPIVolumeSource, path: string): FieldErrors {
   yield* fileMode(`${path}.defaultMode`, defaultMode)
@@ -42,6 +44,8 @@ export function* projectedErrors({ defaultMode, sources = [] }: ProjectedVolumeS
       if (file.path && taken.has(file.path)) yield invalid(`${field}.path`, file.path, 'conflicting duplicate paths')
       taken.add(file.path)
     }
+    const { podCertificate }: NewerProjection = source
+    if (podCertificate) yield* podCertificateErrors(podCertificate, `${at}.podCertificate`)
     if (Object.keys(source).length > 1) yield forbidden(at, 'may not specify more than 1 volume type per source')
   }
 }
