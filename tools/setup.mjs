@@ -31,6 +31,7 @@ const testPackages = {
   'containernetworking-plugins': ['/usr/lib/cni/bridge'],
   criu: ['/usr/sbin/criu'],
   'dbus-daemon': ['/usr/bin/dbus-daemon'],
+  dmsetup: ['/usr/sbin/dmsetup', '/sbin/dmsetup'],
   'python3-dbus': ['/usr/lib/python3/dist-packages/dbus'],
   'python3-gi': ['/usr/lib/python3/dist-packages/gi'],
   crun: ['/usr/bin/crun'],

@@ -9,7 +9,15 @@ const initiator = 'iqn.2026-01.example:node'
 
 /** Loads the kernel's parts, and starts the daemon that keeps sessions. @throws Error where the kernel has none */
 export function startInitiator(): void {
-  const modules = ['sd_mod', 'iscsi_tcp', 'target_core_file', 'iscsi_target_mod']
+  const modules = [
+    'sd_mod',
+    'iscsi_tcp',
+    'target_core_file',
+    'iscsi_target_mod',
+    'dm_mod',
+    'dm_multipath',
+    'dm_service_time',
+  ]
   execFileSync('modprobe', ['-a', '-q', '-d', '/run', ...modules])
   mount({ source: 'configfs', target: '/sys/kernel/config', type: 'configfs' })
   const scratch = '/run/iscsi-etc'

@@ -1,5 +1,5 @@
 // Disks of iSCSI targets, and of adapters that stand for Fibre Channel, all of this kernel: in the guest, by cgroup-v2.test.ts.
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   existsSync,
@@ -225,6 +225,29 @@ describe.runIf(process.env.UML)('disks', () => {
       expect(readFileSync(join(path, 'kept'), 'utf8')).toBe('kept')
       await manager.unmount('uid-1')
     }
+  })
+
+  test('of several ways to a disk, what multipathd makes of them is used', async () => {
+    const portals = ['127.0.0.1:3263', '127.0.0.1:3264'] as const
+    using both = serveDisks('both', { units: [16], portals })
+    const { manager } = world
+    const [targetPortal, other] = portals
+    const mounting = manager.mount(podOf('uid-1', iscsi(0, { iqn: both.iqn, targetPortal, portals: [other] })))
+    await expect.poll(() => ['sda', 'sdb'].filter((name) => existsSync(join('/dev', name))), tries).toHaveLength(2)
+    // As multipathd and udev do.
+    const ways = ['sda', 'sdb'].map((name) => `${readFileSync(`/sys/block/${name}/dev`, 'utf8').trim()} 1`)
+    const sectors = readFileSync('/sys/block/sda/size', 'utf8').trim()
+    const table = `0 ${sectors} multipath 0 0 1 1 service-time 0 2 1 ${ways.join(' ')}`
+    const dmsetup = (...words: string[]): unknown =>
+      execFileSync('dmsetup', ['--noudevsync', '--noudevrules', ...words])
+    dmsetup('create', 'mpatha', '--uuid', 'mpath-3600140500000001', '--table', table)
+    await mounting
+    expect((await sources()).map((line) => line.split(' ')[0])).toEqual(['/dev/dm-0', '/dev/dm-0'])
+    expect(sessions().length).toBe(2)
+    await manager.unmount('uid-1')
+    expect([sessions(), namesIn('/sys/block').filter((name) => name.startsWith('sd'))]).toEqual([[], []])
+    // `multipath`, which is not here, would have been asked.
+    dmsetup('remove', '--force', 'mpatha')
   })
 
   test('what others have of the target stays as it is', async () => {

@@ -97,6 +97,9 @@ export async function linkedDisk(link: string): Promise<string | undefined> {
   return path !== undefined && dirname(path) === '/dev' ? basename(path) : undefined
 }
 
+/** Between looks while `/dev` stays as it is, in milliseconds: who holds a disk changes without a word there. */
+const lookMs = 500
+
 /**
  * Waits until something is found, looking again whenever `/dev` changes.
  * @returns undefined when the time is over @throws what `find` throws; the signal's reason
@@ -112,6 +115,7 @@ export async function untilFound<T>(
   const watcher = watch('/dev', () => change.resolve())
   const wake = (): void => change.resolve()
   ended.addEventListener('abort', wake, { once: true })
+  const looking = setInterval(wake, lookMs)
   try {
     for (;;) {
       const found = await find()
@@ -122,6 +126,7 @@ export async function untilFound<T>(
       change = Promise.withResolvers()
     }
   } finally {
+    clearInterval(looking)
     watcher.close()
     ended.removeEventListener('abort', wake)
   }
