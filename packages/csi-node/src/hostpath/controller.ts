@@ -34,13 +34,14 @@ export function controllerFunctions(store: Store, settings: Settings): Controlle
     reportsCondition: true,
     create: async (request, { signal }) => {
       const { name, contentSource } = request
-      const source = contentSource && sourceOf(store, contentSource)
       const found = [...records.current.volumes.values()].find((each) => each.name === name && !each.isDeleting)
-      const plan = planVolume(request, settings, source?.content)
       if (found) {
-        refuseDifferent(found, request, plan)
+        // What it was copied from may be gone.
+        refuseDifferent(found, request, planVolume(request, settings, undefined))
         return told(found)
       }
+      const source = contentSource && sourceOf(store, contentSource)
+      const plan = planVolume(request, settings, source?.content)
       const id = newContentName()
       const project = plan.backing === 'folder' && plan.sizeBytes > 0 ? store.newProject() : undefined
       const record: VolumeRecord = {

@@ -51,10 +51,8 @@ export function nodeFunctions(store: Store, settings: Settings): NodeFunctions {
 
     unstage: async ({ volumeId, stagingPath }) => {
       const record = volumeOf(records, volumeId)
-      if (record.stagingPath !== stagingPath) {
-        if (!(await isMounted(stagingPath))) return
-        throw new CsiError('FAILED_PRECONDITION', `${stagingPath}: volume ${volumeId} is not staged there`)
-      }
+      // What is there otherwise is another's.
+      if (record.stagingPath !== stagingPath) return
       for (const { targetPath } of record.published) {
         if (!(await isMounted(targetPath))) continue
         throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is still published at ${targetPath}`)

@@ -6,7 +6,12 @@ import { join } from 'node:path'
 import { createHostpathDriver } from '@nodelet/csi-node/hostpath'
 import { mount, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { ControllerService, NodeService, type Volume } from '../../src/gen/csi.ts'
+import {
+  ControllerService,
+  ControllerServiceCapability_RPC_Type as Rpc,
+  NodeService,
+  type Volume,
+} from '../../src/gen/csi.ts'
 import { Session, unique } from '../../src/testing/subject.ts'
 import { openWorld, type World } from './world.ts'
 
@@ -46,6 +51,27 @@ const bytesOf = (path: string): number => {
   return blocks * bsize
 }
 const pathOf = (volumeId: string): string => join(world.stateDir, 'volumes', dataOf(volumeId))
+
+test('it claims what csi-sanity knows: any other claim fails a driver', async () => {
+  await start({ enableAttach: true })
+  const { capabilities } = await session.call(ControllerService.controllerGetCapabilities, {})
+  const names = Object.entries(Rpc).filter(([, type]) => capabilities.some(({ rpc }) => rpc?.type === type))
+  expect(names.map(([name]) => name).toSorted()).toEqual([
+    'CLONE_VOLUME',
+    'CREATE_DELETE_SNAPSHOT',
+    'CREATE_DELETE_VOLUME',
+    'EXPAND_VOLUME',
+    'GET_CAPACITY',
+    'GET_VOLUME',
+    'LIST_SNAPSHOTS',
+    'LIST_VOLUMES',
+    'LIST_VOLUMES_PUBLISHED_NODES',
+    'PUBLISH_READONLY',
+    'PUBLISH_UNPUBLISH_VOLUME',
+    'SINGLE_NODE_MULTI_WRITER',
+    'VOLUME_CONDITION',
+  ])
+})
 
 test('what a kill left half-done is finished or undone', async () => {
   await start()
@@ -177,6 +203,20 @@ test('ext4 fills an image that is larger than what it was copied from, or than i
   await session.call(ControllerService.controllerExpandVolume, request as never)
   expect(bytesOf(await session.stage(grown))).toBeGreaterThan(30 << 20)
   expect(readState().volumes.map(({ grows }) => grows)).toEqual([false, false, false])
+})
+
+test('a volume of a snapshot that is gone by now is the same volume, asked for again', async () => {
+  await start()
+  const { secrets } = session
+  const { volumeId: sourceVolumeId } = await session.volume()
+  const request = { sourceVolumeId, name: unique('s'), secrets, parameters: {} }
+  const { snapshot } = await session.call(createSnapshot, request)
+  const snapshotId = snapshot?.snapshotId ?? ''
+  const wanted = { name: unique('volume'), volumeContentSource: { snapshot: { snapshotId } } }
+  const { volumeId } = await session.volume(wanted)
+  await session.call(deleteSnapshot, { snapshotId, secrets })
+  expect(await session.volume(wanted)).toMatchObject({ volumeId })
+  await session.refuses('ALREADY_EXISTS', createVolume, session.createRequest({ name: wanted.name }))
 })
 
 test('kinds have what they were given, also by those that come at once', async () => {
