@@ -87,7 +87,8 @@ export const snapshotCases: Cases = {
     const { entries, nextToken } = await session.call(listSnapshots, listing(session, { maxEntries: 2 }))
     equal(entries.length, 2)
     const rest = await idsOf(session, { startingToken: nextToken })
-    deepEqual([...entries.map(({ snapshot }) => snapshot?.snapshotId), ...rest].toSorted(), all.toSorted())
+    equal(rest.length, all.length - 2)
+    deepEqual(new Set([...entries.map(({ snapshot }) => snapshot?.snapshotId), ...rest]), new Set(all))
   },
   'a volume of a snapshot has what the volume had then': async (session) => {
     await session.needs('CREATE_DELETE_SNAPSHOT')

@@ -1,12 +1,13 @@
 // Publishing: a volume for one pod.
 import { mkdir } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { CsiError, csiErrorKind } from '../driver/csi-error.ts'
 import { givesToGroup, volumeCapability } from './capability.ts'
 import { tokensEntry, volumeContext } from './context.ts'
 import { isMounted, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, publishPaths } from './names.ts'
 import { giveToGroup } from './ownership.ts'
-import { type Publication, publicationKey, volumeKey } from './records.ts'
+import { namesIn, type Publication, publicationKey, volumeKey } from './records.ts'
 import { removeVolumeData, writeVolumeData } from './volume-data.ts'
 import { counted, driverOf, readSecret, type SetUpWork, type VolumeContext } from './work.ts'
 
@@ -59,8 +60,12 @@ export async function publishVolume(
     await published(context, publication, error, known === undefined)
     throw error
   }
+  publication.isSure = false // until it is there, and its files are the group's
+  // The names above it are read: a look at the mount itself may hang.
+  if (!(await namesIn(folder)).includes(basename(target))) {
+    throw new Error(`${target} is not there after NodePublishVolume`)
+  }
   publication.wasThere = true
-  publication.isSure = false // until its files are the group's
   await ownFiles(context, work, target, signal)
   publication.isSure = true
   return target

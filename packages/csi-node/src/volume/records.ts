@@ -127,9 +127,11 @@ async function loadDevices(rootDir: string, publications: readonly Publication[]
     if (driver === 'volumeDevices') continue
     for (const name of await foldersIn(join(plugin, driver))) {
       const paths = stagingPathsIn(join(plugin, driver, name))
+      const told = await readVolumeData(paths.data)
       // `pv` is where older kubelets staged, by the name of the PersistentVolume.
-      const data =
-        (await readVolumeData(paths.data)) ?? (driver === 'pv' ? undefined : named(name, driver, publications))
+      const isOwn = driver === 'pv' || (told?.driverName === driver && isStagingName(name, told.volumeHandle))
+      if (told && !isOwn) log.warn({ path: paths.data, ...told }, 'the record of a staged volume names another one')
+      const data = isOwn ? told : named(name, driver, publications)
       if (!data) await removeRemains(paths.data, [paths.target, paths.folder], log)
       else
         devices.push({

@@ -120,6 +120,38 @@ describe('after a restart', () => {
     expect([volumes.published().length, world.left(), await world.mounts()]).toEqual([1, [], []])
   })
 
+  test.each([
+    ['another driver', { driverName: 'other.example.com', volumeHandle: 'vol-1' }],
+    ['another volume', { driverName, volumeHandle: 'vol-2' }],
+  ])('a record of a staged volume that names %s is not believed: nothing of it is unstaged', async (_, lie) => {
+    await up()
+    const staged = stagingPaths(world.rootDir, driverName, 'vol-1')
+    writeFileSync(staged.data, JSON.stringify(lie))
+    const volumes = await world.open()
+    expect(volumes.inUse()).toEqual([`kubernetes.io/csi/${driverName}^vol-1`])
+    world.asked()
+    await volumes.tearDownUnused()
+    expect([world.asked(), whole()]).toEqual([[], true])
+    // The folder's own volume is known by the pod that has it.
+    await volumes.tearDown('uid-1')
+    expect([world.asked(), world.left(), await world.mounts()]).toEqual([['unpublish', 'unstage'], [], []])
+    expect(world.calls.at(-1)?.request).toMatchObject({ volumeId: 'vol-1', stagingPath: staged.target })
+  })
+
+  test('a record that names another volume, of a volume that no pod has, stays with all that is there', async () => {
+    const staged = stagingPaths(world.rootDir, driverName, 'vol-1')
+    mkdirSync(staged.target, { recursive: true })
+    writeFileSync(staged.data, `{"driverName":"${driverName}","volumeHandle":"vol-2"}\n`)
+    mount({ source: 'disk', target: staged.target, type: 'tmpfs' })
+    const volumes = await world.open()
+    await volumes.tearDownUnused()
+    expect([volumes.inUse(), world.asked(), await world.mounts()]).toEqual([
+      [],
+      [],
+      [staged.target.slice(world.rootDir.length)],
+    ])
+  })
+
   test('a volume that an older kubelet staged by its name is adopted', async () => {
     const folder = join(world.rootDir, 'plugins/kubernetes.io/csi/pv/pv-1')
     const globalmount = join(folder, 'globalmount')

@@ -1,5 +1,5 @@
 // Volumes of a real driver, on real mounts.
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { mount, unmount } from '@nodelet/linux'
@@ -74,10 +74,11 @@ describe('a volume of a PersistentVolume', () => {
   })
 
   test('is mounted with the SELinux label of its pod, which is written down; a pod with another one waits', async () => {
-    const labelled = (level: string) => disk({ mountOptions: ['noatime'], seLinuxLabel: `u:r:t:${level}` })
+    const mountOptions = ['noatime', 'discard', 'noatime']
+    const labelled = (level: string) => disk({ mountOptions, seLinuxLabel: `u:r:t:${level}` })
     await volumes.setUp(labelled('s0:c1'), podOf(), {}, never)
     for (const { request } of world.calls) {
-      expect(request).toMatchObject({ capability: { mountFlags: ['noatime', 'context="u:r:t:s0:c1"'] } })
+      expect(request).toMatchObject({ capability: { mountFlags: [...mountOptions, 'context="u:r:t:s0:c1"'] } })
     }
     const files = (await world.mounts()).map((path) => join(world.rootDir, path, '../vol_data.json'))
     const contexts = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as object)
@@ -309,6 +310,24 @@ describe('a driver that fails', () => {
     expect(readdirSync(path)).toEqual(['precious'])
     await held.close()
     later()
+    await volumes.tearDown('uid-1')
+    expect(world.left()).toEqual([])
+  })
+
+  test('says that it has published, and has made nothing: the pod is not given a folder of the node’s own disk', async () => {
+    world.after.publish = () => {
+      unmount(world.rootDir + target())
+      rmdirSync(world.rootDir + target())
+    }
+    const { message, kind } = await failure(volumes.setUp(disk(), podOf(), {}, never))
+    expect(message).toBe(
+      `MountVolume.SetUp failed for volume "pv-1" : ${world.rootDir}${target()} is not there after NodePublishVolume`,
+    )
+    expect(kind).toBe('uncertain')
+    delete world.after.publish
+    later()
+    await volumes.setUp(disk(), podOf(), {}, never)
+    expect(await world.mounts()).toHaveLength(2)
     await volumes.tearDown('uid-1')
     expect(world.left()).toEqual([])
   })
