@@ -6,7 +6,7 @@ import { CsiError, csiErrorKind } from '../driver/csi-error.ts'
 import { hasCode } from '../errors.ts'
 import { volumeCapability } from './capability.ts'
 import { diskAt, refuseInUse } from './disk.ts'
-import { isMounted, removeFolders, removeTarget } from './mounts.ts'
+import { isMounted, refuseLinks, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, blockLink, blockPaths } from './names.ts'
 import { confidentialOf } from './publish.ts'
 import { type BlockVolume, namesIn } from './records.ts'
@@ -20,7 +20,7 @@ export async function mapBlock(context: VolumeContext, work: SetUpWork, signal: 
   const known = block.devices.get(pod.uid)
   if (known !== undefined) {
     const { published } = blockPaths(context.rootDir, volume.specName)
-    await makeLink(blockLink(context.rootDir, pod.uid, volume.specName), join(published, pod.uid))
+    await makeLink(context, blockLink(context.rootDir, pod.uid, volume.specName), join(published, pod.uid))
     return known
   }
   return during('MapVolume.MapPodDevice', volume.specName, async () => publishBlock(context, work, block, signal))
@@ -82,7 +82,7 @@ async function publishBlock(
   const confidential = await confidentialOf(context, work, signal)
   await mkdir(paths.published, { recursive: true, mode: 0o750 })
   // The link first: by it the pod is known to have the volume, whatever happens from here on.
-  await makeLink(blockLink(context.rootDir, pod.uid, specName), target)
+  await makeLink(context, blockLink(context.rootDir, pod.uid, specName), target)
   const isNew = !block.pods.has(pod.uid)
   block.pods.add(pod.uid)
   try {
@@ -113,7 +113,8 @@ async function publishBlock(
 }
 
 /** Made again each time, as the Go kubelet does. */
-async function makeLink(link: string, target: string): Promise<void> {
+async function makeLink({ rootDir }: VolumeContext, link: string, target: string): Promise<void> {
+  await refuseLinks(rootDir, dirname(link))
   await mkdir(dirname(link), { recursive: true, mode: 0o750 })
   try {
     if ((await readlink(link)) === target) return
@@ -170,6 +171,7 @@ export async function unmapBlock(
 async function forgetPod(context: VolumeContext, block: BlockVolume, podUid: string): Promise<void> {
   await removeTarget(join(blockPaths(context.rootDir, block.specName).published, podUid))
   const link = blockLink(context.rootDir, podUid, block.specName)
+  await refuseLinks(context.rootDir, dirname(link))
   await rm(link, { force: true })
   for (const folder of [dirname(link), dirname(dirname(link))]) {
     if ((await namesIn(folder)).length === 0) await removeFolders(folder)

@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { CsiError, csiErrorKind } from '../driver/csi-error.ts'
 import { givesToGroup, volumeCapability } from './capability.ts'
 import { tokensEntry, volumeContext } from './context.ts'
-import { isMounted, removeFolders, removeTarget } from './mounts.ts'
+import { isMounted, refuseLinks, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, publishPaths } from './names.ts'
 import { giveToGroup } from './ownership.ts'
 import { namesIn, type Publication, publicationKey, volumeKey } from './records.ts'
@@ -30,6 +30,7 @@ export async function publishVolume(
   if (known?.isSure && !settings?.requiresRepublish) return target
   const confidential = await confidentialOf(context, work, signal)
   const capability = volumeCapability(volume, pod, work.capabilities)
+  await refuseLinks(context.rootDir, folder)
   await mkdir(folder, { recursive: true, mode: 0o750 }) // not the target: that is the driver's to make
   if (!known) await writeVolumeData(data, recordOf(context, work))
   const publication: Publication = known ?? {
@@ -154,8 +155,9 @@ export async function unpublishVolume(
   publication: Publication,
   signal: AbortSignal,
 ): Promise<void> {
-  const { target } = publishPaths(context.rootDir, publication.podUid, publication.specName)
+  const { folder, target } = publishPaths(context.rootDir, publication.podUid, publication.specName)
   const driver = driverOf(context, publication.driver)
+  await refuseLinks(context.rootDir, folder)
   publication.isSure = false
   await driver.unpublish({ volumeId: publication.volumeHandle, targetPath: target }, signal)
   if (await isMounted(target)) throw new Error(`${target} is still mounted after NodeUnpublishVolume`)

@@ -5,7 +5,7 @@ import type { MountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { Disk } from './disk.ts'
-import { mountAt, readMounts, removeFolders } from './mounts.ts'
+import { linkOnWay, mountAt, readMounts, removeFolders } from './mounts.ts'
 import {
   blockPaths,
   csiFolder,
@@ -75,7 +75,7 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
   const publications = new Map<string, Publication>()
   const lost: { podUid: string; specName: string }[] = []
   for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
-    for (const specName of await foldersIn(join(rootDir, 'pods', podUid, 'volumes', csiFolder))) {
+    for (const specName of await volumesOf(rootDir, podUid, log)) {
       const data = await readVolumeData(publishPaths(rootDir, podUid, specName).data)
       if (data)
         publications.set(publicationKey(podUid, specNameOf(data, specName)), publicationOf(data, podUid, specName))
@@ -104,6 +104,15 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
     publications,
     blocks: await loadBlocks(rootDir, log),
   }
+}
+
+/** Names of a pod's folders of CSI volumes. */
+async function volumesOf(rootDir: string, podUid: string, log: Logger): Promise<string[]> {
+  const folder = join(rootDir, 'pods', podUid, 'volumes', csiFolder)
+  const link = await linkOnWay(rootDir, folder)
+  if (link === undefined) return foldersIn(folder)
+  log.warn({ pod: podUid, link }, 'a link is in the place of a folder of a pod: CSI volumes behind it are not its own')
+  return []
 }
 
 /** @param folder of the volume, whose name has no `/` */

@@ -1,7 +1,16 @@
 // What a kill at any step leaves is found by the next process: wanted volumes go on, the others are undone, and no file is lost.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, relative } from 'node:path'
 import { mount } from '@nodelet/linux'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -234,6 +243,36 @@ describe('after a restart', () => {
     expect([world.left(), await world.mounts()]).toEqual([[], []])
   })
 })
+
+test.each(['volumes', 'volumes/kubernetes.io~csi', 'volumes/kubernetes.io~csi/pv-1'])(
+  'a link that a container put in the place of %s of its pod leads to no volume of another',
+  async (place) => {
+    await up()
+    const [link, others] = ['uid-2', 'uid-1'].map((uid) => join(world.rootDir, 'pods', uid, place)) as [string, string]
+    mkdirSync(join(link, '..'), { recursive: true })
+    symlinkSync(others, link)
+    const volumes = await world.open()
+    expect(volumes.published().map(({ podUid }) => podUid)).toEqual(['uid-1'])
+    world.asked()
+    const isLink = `${link} is a link, which is not followed`
+    await expect(volumes.setUp(disk(), podOf('uid-2'), {}, never)).rejects.toThrow(isLink)
+    expect([world.asked(), whole()]).toEqual([['stage'], true])
+    // It comes while the pod has the volume.
+    rmSync(link)
+    volumes.driverCame(driverName)
+    await volumes.setUp(disk(), podOf('uid-2'), {}, never)
+    world.asked()
+    renameSync(link, `${link}-aside`)
+    symlinkSync(others, link)
+    await expect(volumes.tearDown('uid-2')).rejects.toThrow(isLink)
+    expect([world.asked(), whole()]).toEqual([[], true])
+    rmSync(link)
+    renameSync(`${link}-aside`, link)
+    volumes.driverCame(driverName)
+    await volumes.tearDown('uid-2')
+    expect([world.asked(), whole()]).toEqual([['unpublish'], true])
+  },
+)
 
 test('a driver that does not stage leaves no record of staging', async () => {
   await using plain = await newWorld(['stage', 'unstage', 'stats', 'expand'])

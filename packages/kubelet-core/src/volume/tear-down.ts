@@ -2,7 +2,15 @@
 import { join } from 'node:path'
 import type { CsiVolumes } from '@nodelet/csi-node'
 import { podFolders } from './folders.ts'
-import { namesIn, removeEmpty, removeMountedVolume, removeVolume, unmountBelow } from './mounts.ts'
+import {
+  namesIn,
+  ownNamesIn,
+  removeEmpty,
+  removeLink,
+  removeMountedVolume,
+  removeVolume,
+  unmountBelow,
+} from './mounts.ts'
 import { removeEmptyEntry } from './remove-tree.ts'
 
 /** Whose files this node made, and for this pod alone: they go with it. Those of all others are only unmounted. */
@@ -11,7 +19,8 @@ const made = new Set(
 )
 
 /**
- * Safe to run again. Sub paths go before the volumes that they show.
+ * Safe to run again. Sub paths go before the volumes that they show. Links that a container has put in the place of folders go, and
+ * are not followed.
  * @param csi takes back what drivers have published; what it does not know is unmounted by force
  * @param forced told of each volume that is
  * @throws Error naming what is still in use
@@ -23,6 +32,7 @@ export async function tearDownPod(
   forced: (success: boolean) => void = () => {},
 ): Promise<void> {
   const { pod, volumes, devices, subPaths } = podFolders(rootDir, podUid)
+  await removeLink(pod)
   await unmountBelow(subPaths)
   await removeSubPaths(subPaths)
   // Those of a driver that is away wait for it; all others go meanwhile.
@@ -30,18 +40,21 @@ export async function tearDownPod(
     () => undefined,
     (error: unknown) => ({ error }),
   )
-  for (const plugin of await namesIn(volumes)) {
+  for (const plugin of await ownNamesIn(volumes)) {
     if (failed && plugin === 'kubernetes.io~csi') continue
     const folder = join(volumes, plugin)
     const remove = made.has(plugin) ? removeVolume : removeMountedVolume
     // What no driver takes back is known to none.
     const tell = plugin === 'kubernetes.io~csi' ? forced : undefined
-    await Promise.all((await namesIn(folder)).map(async (name) => told(remove(join(folder, name)), tell)))
+    await Promise.all((await ownNamesIn(folder)).map(async (name) => told(remove(join(folder, name)), tell)))
     await removeEmpty(folder)
   }
   if (failed) throw failed.error
   await removeEmpty(volumes)
-  for (const plugin of await namesIn(devices)) await removeEmpty(join(devices, plugin))
+  for (const plugin of await ownNamesIn(devices)) {
+    await removeLink(join(devices, plugin))
+    await removeEmpty(join(devices, plugin))
+  }
   await removeEmpty(devices)
   // What others keep there, such as logs of termination, is theirs to remove.
   if ((await namesIn(pod)).length === 0) await removeEmpty(pod)
@@ -57,10 +70,10 @@ async function told(work: Promise<void>, tell: ((success: boolean) => void) | un
 
 /** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */
 async function removeSubPaths(subPaths: string): Promise<void> {
-  for (const volume of await namesIn(subPaths)) {
-    for (const container of await namesIn(join(subPaths, volume))) {
+  for (const volume of await ownNamesIn(subPaths)) {
+    for (const container of await ownNamesIn(join(subPaths, volume))) {
       const folder = join(subPaths, volume, container)
-      for (const index of await namesIn(folder)) await removeEmptyEntry(join(folder, index))
+      for (const index of await ownNamesIn(folder)) await removeEmptyEntry(join(folder, index))
       await removeEmpty(folder)
     }
     await removeEmpty(join(subPaths, volume))
