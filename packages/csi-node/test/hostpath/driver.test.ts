@@ -1,7 +1,7 @@
 // What the hostpath driver does beyond what any driver must.
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createHostpathDriver } from '@nodelet/csi-node/hostpath'
 import { mount, unmount } from '@nodelet/linux'
@@ -12,6 +12,7 @@ import {
   NodeService,
   type Volume,
 } from '../../src/gen/csi.ts'
+import { topologyKey } from '../../src/hostpath/options.ts'
 import { Session, unique } from '../../src/testing/subject.ts'
 import { openWorld, type World } from './world.ts'
 
@@ -36,7 +37,7 @@ afterEach(async () => {
 
 const stateFile = (): string => join(world.stateDir, 'state.json')
 interface Written {
-  volumes: { id: string; data: string; isDeleting: boolean; grows: boolean }[]
+  volumes: { id: string; data: string; isDeleting: boolean; grows: boolean; published: object[] }[]
   snapshots: { data: string }[]
 }
 const readState = (): Written => JSON.parse(readFileSync(stateFile(), 'utf8')) as Written
@@ -184,6 +185,67 @@ test('an inline volume comes with its pod and goes with it', async () => {
   await session.call(nodeUnpublishVolume, { volumeId, targetPath })
   expect([existsSync(targetPath), existsSync(path)]).toEqual([false, false])
   await session.call(nodeUnpublishVolume, { volumeId, targetPath })
+})
+
+test('the end of an inline volume takes away what it is published at, and no mount of another', async () => {
+  await start()
+  const volumeId = `csi-${'b'.repeat(64)}`
+  const volumeContext = { 'csi.storage.k8s.io/ephemeral': 'true' }
+  const volume: Volume = { ...(await session.volume()), volumeId, volumeContext }
+  const target = await session.publish(volume, '')
+  writeFileSync(join(target, 'file'), 'text')
+  const others = await session.folder('others')
+  mount({ source: 'tmpfs', target: others, type: 'tmpfs' })
+  try {
+    await session.refuses('NOT_FOUND', nodeUnpublishVolume, { volumeId, targetPath: others })
+    const elsewhere = join(world.folder, 'nothing')
+    await session.call(nodeUnpublishVolume, { volumeId, targetPath: elsewhere })
+    expect(readFileSync(join(target, 'file'), 'utf8')).toBe('text')
+    // Made, and killed before it was published.
+    editState(({ volumes }) => {
+      for (const each of volumes) if (each.id === volumeId) each.published = []
+    })
+    unmount(target)
+    rmdirSync(target)
+    await world.restart()
+    await session.refuses('NOT_FOUND', nodeUnpublishVolume, { volumeId, targetPath: others })
+    const path = pathOf(volumeId)
+    await session.call(nodeUnpublishVolume, { volumeId, targetPath: target })
+    expect([existsSync(target), existsSync(path)]).toEqual([false, false])
+  } finally {
+    unmount(others)
+  }
+})
+
+test('where a restart of the machine took all mounts away, nothing is in use: it is published elsewhere, or deleted', async () => {
+  await start()
+  const { secrets } = session
+  const used = await session.volume()
+  const unused = (await session.call(createVolume, session.createRequest())).volume ?? used
+  for (const volume of [used, unused]) {
+    const staging = await session.folder('staging')
+    const target = join(await session.folder('pod'), 'mount')
+    await session.call(nodeStageVolume, session.stageRequest(volume, staging))
+    await session.call(nodePublishVolume, session.publishRequest(volume, staging, target))
+    await session.refuses('FAILED_PRECONDITION', deleteVolume, { volumeId: volume.volumeId, secrets })
+    for (const path of [target, staging]) unmount(path)
+    rmdirSync(target)
+  }
+  await world.restart()
+  await session.publish(used, await session.stage(used))
+  await session.call(deleteVolume, { volumeId: unused.volumeId, secrets })
+  expect(readState().volumes.map(({ id }) => id)).toEqual([used.volumeId])
+})
+
+test('no volume is made for other nodes', async () => {
+  await start()
+  const on = (...nodes: string[]) => ({
+    accessibilityRequirements: { requisite: nodes.map((node) => ({ segments: { [topologyKey]: node } })) },
+  })
+  await session.refuses('RESOURCE_EXHAUSTED', createVolume, session.createRequest(on('there', 'elsewhere')))
+  expect(await session.volume(on('there', 'here'))).toMatchObject({
+    accessibleTopology: [{ segments: { [topologyKey]: 'here' } }],
+  })
 })
 
 test('ext4 fills an image that is larger than what it was copied from, or than it was, when it is mounted next', async () => {

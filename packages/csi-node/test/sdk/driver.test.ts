@@ -8,7 +8,13 @@ import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { readMountInfo, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tmpfs } from '../../../../examples/csi-tmpfs/tmpfs.ts'
-import { NodeClient, NodePublishVolumeRequest, VolumeCapability_AccessMode_Mode as Mode } from '../../src/gen/csi.ts'
+import {
+  ControllerClient,
+  CreateVolumeRequest,
+  NodeClient,
+  NodePublishVolumeRequest,
+  VolumeCapability_AccessMode_Mode as Mode,
+} from '../../src/gen/csi.ts'
 import { type PluginInfo, RegistrationClient, serveRegistration } from '../../src/registration/index.ts'
 import { createDriver, type PublishRequest } from '../../src/sdk/index.ts'
 import { createLocks } from '../../src/sdk/locks.ts'
@@ -153,7 +159,7 @@ test('where no socket can be made, nothing is left that watches', async () => {
   await expect.poll(watchers).toBe(before)
 })
 
-test('a second call for a volume is ABORTED while the first goes on', async () => {
+test('a second call for a volume is ABORTED while the first goes on, as is a copy of it', async () => {
   const { promise: going, resolve: go } = Promise.withResolvers<PublishRequest>()
   const { promise: end, resolve: ends } = Promise.withResolvers<void>()
   const driver = createDriver({
@@ -167,12 +173,29 @@ test('a second call for a volume is ABORTED while the first goes on', async () =
       },
       unpublish: () => undefined,
     },
+    controller: {
+      clones: true,
+      create: ({ name }) => ({ volumeId: name }),
+      delete: () => undefined,
+      validate: () => undefined,
+    },
   })
   await using serving = await driver.serve({ rootDir: folder, register: false })
   const node = nodeOf(serving.socketPath)
+  const controller = new ControllerClient(`unix://${serving.socketPath}`, credentials.createInsecure())
+  opened.push(controller)
+  const copy = async (volumeId: string): Promise<unknown> => {
+    const volumeContentSource = { volume: { volumeId } }
+    const request = { name: 'copy', volumeCapabilities: [mount], volumeContentSource }
+    const create = controller.createVolume.bind(controller) as Unary<CreateVolumeRequest, object>
+    return ask(create, CreateVolumeRequest.fromPartial(request))
+  }
   const first = publish(node, publishing())
   expect(await going).toMatchObject({ capability: { kind: 'mount', accessMode: 'SINGLE_NODE_WRITER' } })
   await expect(publish(node, publishing())).rejects.toMatchObject({ code: status.ABORTED })
+  // Its last writes may be on their way.
+  await expect(copy('one')).rejects.toMatchObject({ code: status.ABORTED })
+  expect(await copy('another')).toMatchObject({ volume: { volumeId: 'copy' } })
   ends()
   await first
 })
