@@ -16,7 +16,7 @@ import {
   VolumeCapability_AccessMode_Mode as Mode,
 } from '../../src/gen/csi.ts'
 import { type PluginInfo, RegistrationClient, serveRegistration } from '../../src/registration/index.ts'
-import { createDriver, type PublishRequest } from '../../src/sdk/index.ts'
+import { createDriver, CsiError, type PublishRequest } from '../../src/sdk/index.ts'
 import { createLocks } from '../../src/sdk/locks.ts'
 import { masked } from '../../src/sdk/log.ts'
 
@@ -198,6 +198,25 @@ test('a second call for a volume is ABORTED while the first goes on, as is a cop
   expect(await copy('another')).toMatchObject({ volume: { volumeId: 'copy' } })
   ends()
   await first
+})
+
+test('an error of many words is told by its code, and by as many of them as gRPC carries', async () => {
+  const driver = createDriver({
+    name: 'wordy.example.com',
+    version: '1',
+    node: {
+      info: () => ({ nodeId: 'n' }),
+      publish() {
+        throw new CsiError('OUT_OF_RANGE', `x${'😀'.repeat(100_000)}`)
+      },
+      unpublish: () => undefined,
+    },
+  })
+  await using serving = await driver.serve({ rootDir: folder, register: false })
+  await expect(publish(nodeOf(serving.socketPath), publishing())).rejects.toMatchObject({
+    code: status.OUT_OF_RANGE,
+    details: expect.stringMatching(/^x(😀){2000,2100}\uFFFD? …$/u) as string,
+  })
 })
 
 test('locks go with the work, also when it fails', async () => {

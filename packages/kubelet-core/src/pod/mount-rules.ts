@@ -1,5 +1,5 @@
 // What a mount of a container asks for. Pure.
-import type { Container, VolumeMount } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Volume, VolumeMount } from 'kubernetes-types/core/v1.d.ts'
 import { ContainerConfigError } from './config-error.ts'
 
 export type NewerMount = VolumeMount & { recursiveReadOnly?: string }
@@ -26,4 +26,16 @@ export function isRecursive(mount: NewerMount, canRecurse: boolean): boolean {
 /** Whether some mount of the container asks what the runtime handler can do. */
 export function asksRecursive({ volumeMounts = [] }: Container): boolean {
   return volumeMounts.some(({ recursiveReadOnly: mode }: NewerMount) => mode !== undefined && mode !== 'Disabled')
+}
+
+/** What the node writes, and replaces: what a container wrote there would be lost. */
+const written = ['configMap', 'secret', 'downwardAPI', 'projected'] as const
+
+/** Whether containers may only read a volume, whatever their mount says. */
+export function isReadOnlyVolume(volume: Volume | undefined): boolean {
+  if (!volume) return false
+  if (written.some((kind) => volume[kind] !== undefined)) return true
+  return Object.values(volume).some((source: unknown) => {
+    return typeof source === 'object' && source !== null && 'readOnly' in source && source.readOnly === true
+  })
 }
