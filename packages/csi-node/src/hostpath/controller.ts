@@ -93,7 +93,8 @@ export function controllerFunctions(store: Store, settings: Settings): Controlle
       const { [topologyKey]: node = settings.nodeId } = topology ?? {}
       const { kind = '' } = parameters
       if (node !== settings.nodeId) return { availableBytes: 0 }
-      return { availableBytes: await freeBytes(store, settings, kind), maximumVolumeBytes: settings.maxVolumeSize }
+      const availableBytes = await freeBytes(store, settings, kind)
+      return { availableBytes, maximumVolumeBytes: Math.min(availableBytes, settings.maxVolumeSize) }
     },
     expand: async ({ volumeId, range }) => expand(store, settings, volumeId, range),
   }

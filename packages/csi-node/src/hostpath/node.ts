@@ -27,7 +27,7 @@ export function nodeFunctions(store: Store, settings: Settings): NodeFunctions {
   return {
     info: () => ({
       nodeId: settings.nodeId,
-      maxVolumes: settings.maxVolumesPerNode,
+      maxVolumes: settings.attachLimit || settings.maxVolumesPerNode,
       ...(settings.enableTopology && { topology: { [topologyKey]: settings.nodeId } }),
     }),
     multiWriter: true,
