@@ -384,6 +384,19 @@ describe('a driver that fails', () => {
     expect([world.asked(), world.left()]).toEqual([['stage', 'publish', 'unpublish', 'unstage'], []])
   })
 
+  test('a handle is any text, as drivers have them', async () => {
+    const handles = ['../../etc/passwd', 'a\nb\tc', 'a^b^c up', `/${'x'.repeat(120)}`, 'ü‮\u0007"\\']
+    for (const [index, volumeHandle] of handles.entries()) {
+      const volume = disk({ volumeHandle, specName: `pv-${index}` })
+      await volumes.setUp(volume, podOf(), {}, never)
+    }
+    const next = await world.open({ clock })
+    expect(new Set(next.published().map(({ volumeHandle }) => volumeHandle))).toEqual(new Set(handles))
+    await next.tearDown('uid-1')
+    const unstaged = world.calls.filter(({ rpc }) => rpc === 'unstage').map(({ request }) => request['volumeId'])
+    expect([new Set<string>(unstaged), world.left(), await world.mounts()]).toEqual([new Set(handles), [], []])
+  })
+
   test.each([
     ['pod UID', disk(), podOf('../x')],
     ['volume', disk({ specName: '..' }), podOf()],
