@@ -15,7 +15,7 @@ export function nestedMountPoints({ spec }: Pod, volume: string): string[] {
 
 function nestedIn(mounts: NonNullable<Container['volumeMounts']>, volume: string): string[] {
   const folder = (path: string): string => `${normalize(absolute(path)).replace(/\/+$/, '')}/`
-  const all = mounts.map(({ mountPath }) => folder(mountPath)).toSorted((a, b) => (a < b ? -1 : 1))
+  const all = mounts.map(({ mountPath }) => folder(mountPath))
   return mounts
     .filter(({ name, subPathExpr }) => name === volume && !subPathExpr)
     .flatMap(({ mountPath, subPath = '' }) => {
