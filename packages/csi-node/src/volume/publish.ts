@@ -61,10 +61,12 @@ export async function publishVolume(
     await published(context, publication, error, known === undefined)
     throw error
   }
-  publication.isSure = false // until it is there, and its files are the group's
-  // The names above it are read: a look at the mount itself may hang.
+  publication.isSure = false // until its files are the group's
+  // As the Go kubelet, which does not look: the runtime says that there is nothing to mount, or makes a folder of the node's own.
+  // The names above it are read, since a look at the mount itself may hang.
   if (!(await namesIn(folder)).includes(basename(target))) {
-    throw new Error(`${target} is not there after NodePublishVolume`)
+    const fields = { driver: name, volume: specName, pod: pod.uid, target }
+    context.log.warn(fields, 'a driver says that it has published a volume, and there is nothing')
   }
   publication.wasThere = true
   await ownFiles(context, work, target, signal)
