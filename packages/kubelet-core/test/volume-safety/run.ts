@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { mkdtempSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { ensureMounted, removeTarget } from '@nodelet/csi-node/sdk'
+import { ensureMounted, ensureTarget, removeTarget } from '@nodelet/csi-node/sdk'
 import { mount, readMountInfo, unmount } from '@nodelet/linux'
 import { silentLogger } from '../../src/log.ts'
 import { checkAnswers, readVolumeApart } from '../../src/storage/apart.ts'
@@ -249,6 +249,7 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
     size: (await message(readVolumeApart(hung.target, AbortSignal.timeout(300)))).includes('timeout'),
     down: [await message(tearDownPod(hung.rootDir, 'uid')), await message(tearDownPod(dead.rootDir, 'uid'))],
     sdk: [
+      await message(ensureTarget(own, 'folder')),
       await ensureMounted({ source: disk, target: own }),
       existsSync(join(own, 'deep/er/precious')),
       await ensureMounted({ source: disk, target: own }),

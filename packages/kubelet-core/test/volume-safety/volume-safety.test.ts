@@ -112,7 +112,7 @@ test('a file system whose program is dead, or does not answer, is unmounted, and
     answer: `${hung} does not answer`,
     size: true,
     down: ['done', 'done'],
-    sdk: [true, true, false, 'done', false, true],
+    sdk: ['done', true, true, false, 'done', false, true],
     left: [[], []],
     hung,
   })
