@@ -86,6 +86,7 @@ function volumeHandlers(controller: ControllerFunctions, context: Context) {
         `volume name ${name}`,
         ...(contentSource?.kind === 'volume' ? [`volume ${contentSource.id}`] : []),
       ],
+      shared: ({ contentSource }) => (contentSource?.kind === 'snapshot' ? [`snapshot ${contentSource.id}`] : []),
       respond: (volume) => CreateVolumeResponse.fromPartial({ volume: wireVolume(volume) }),
     }),
     deleteVolume: handler(context, {

@@ -219,11 +219,62 @@ test('an error of many words is told by its code, and by as many of them as gRPC
   })
 })
 
+test('a snapshot is not deleted while volumes are made of it, several at a time', async () => {
+  const { promise: end, resolve: ends } = Promise.withResolvers<void>()
+  const began: string[] = []
+  const driver = createDriver({
+    name: 'slow.example.com',
+    version: '1',
+    node: { info: () => ({ nodeId: 'n' }), publish: () => undefined, unpublish: () => undefined },
+    controller: {
+      async create({ name }) {
+        began.push(name)
+        await end
+        return { volumeId: name }
+      },
+      delete: () => undefined,
+      validate: () => undefined,
+      createSnapshot: () => ({
+        snapshotId: 's',
+        sourceVolumeId: 'v',
+        sizeBytes: 0,
+        createdAt: new Date(0),
+        isReady: true,
+      }),
+      deleteSnapshot: () => undefined,
+    },
+  })
+  await using serving = await driver.serve({ rootDir: folder, register: false })
+  const controller = new ControllerClient(`unix://${serving.socketPath}`, credentials.createInsecure())
+  opened.push(controller)
+  const create = controller.createVolume.bind(controller) as Unary<CreateVolumeRequest, object>
+  const remove = controller.deleteSnapshot.bind(controller) as Unary<object, object>
+  const volumeContentSource = { snapshot: { snapshotId: 's' } }
+  const restored = ['one', 'two'].map(async (name) =>
+    ask(create, CreateVolumeRequest.fromPartial({ name, volumeCapabilities: [mount], volumeContentSource })),
+  )
+  await expect.poll(() => began.length).toBe(2)
+  const deletion = { snapshotId: 's', secrets: {} }
+  await expect(ask(remove, deletion)).rejects.toMatchObject({ code: status.ABORTED })
+  ends()
+  await Promise.all(restored)
+  await ask(remove, deletion)
+})
+
 test('locks go with the work, also when it fails', async () => {
   const locks = createLocks()
   const fail = async () => locks.hold(['a'], async () => Promise.reject(new Error('no')))
   await expect(fail()).rejects.toThrow('no')
   expect(await locks.hold(['a'], async () => 1)).toBe(1)
+  const shares = async (inner: () => Promise<unknown>) => locks.hold([], inner, ['a'])
+  const fails = shares(async () => shares(fail))
+  await expect(fails).rejects.toThrow('an operation on a is already in progress')
+  await shares(async () => {
+    await shares(async () => undefined)
+    await expect(fail()).rejects.toThrow('an operation on a is already in progress')
+  })
+  await expect(locks.hold(['a'], async () => shares(async () => undefined))).rejects.toThrow('in progress')
+  expect(await locks.hold(['a'], async () => 2)).toBe(2)
 })
 
 test('secrets and mount flags are not logged', () => {
