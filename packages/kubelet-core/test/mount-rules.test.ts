@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { asksRecursive, isReadOnlyVolume, isRecursive } from '../src/pod/mount-rules.ts'
+import { asksRecursive, hasReadOnlySource, isRecursive, isWritten } from '../src/pod/mount-rules.ts'
 
 const mount = (recursiveReadOnly?: string, more: object = {}) => ({
   name: 'data',
@@ -53,7 +53,11 @@ describe('volumes that no container writes to', () => {
     [false, { emptyDir: {} }],
     [false, { hostPath: { path: '/' } }],
   ])('%s for %j', (expected, source) => {
-    expect(isReadOnlyVolume({ name: 'v', ...source })).toBe(expected)
+    const volume = { name: 'v', ...source }
+    expect(isWritten(volume) || hasReadOnlySource(volume)).toBe(expected)
   })
-  it('false for one that is not known', () => expect(isReadOnlyVolume(undefined)).toBe(false))
+  it('one that is not known is none', () =>
+    expect([isWritten(undefined), hasReadOnlySource(undefined)]).toEqual([false, false]))
+  it('the node writes none that is only said to be read', () =>
+    expect(isWritten({ name: 'v', nfs: { server: 's', path: '/', readOnly: true } })).toBe(false))
 })

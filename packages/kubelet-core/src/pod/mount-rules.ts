@@ -28,14 +28,13 @@ export function asksRecursive({ volumeMounts = [] }: Container): boolean {
   return volumeMounts.some(({ recursiveReadOnly: mode }: NewerMount) => mode !== undefined && mode !== 'Disabled')
 }
 
-/** What the node writes, and replaces: what a container wrote there would be lost. */
 const written = ['configMap', 'secret', 'downwardAPI', 'projected'] as const
 
-/** Whether containers may only read a volume, whatever their mount says. */
-export function isReadOnlyVolume(volume: Volume | undefined): boolean {
-  if (!volume) return false
-  if (written.some((kind) => volume[kind] !== undefined)) return true
-  return Object.values(volume).some((source: unknown) => {
+/** Whether the node writes a volume, and replaces what is in it: containers only read it, whatever their mounts say. */
+export const isWritten = (volume: Volume | undefined): boolean => written.some((kind) => volume?.[kind] !== undefined)
+
+/** Whether a pod says of a volume itself, not of a mount of it, that it is only read. */
+export const hasReadOnlySource = (volume: Volume | undefined): boolean =>
+  Object.values(volume ?? {}).some((source: unknown) => {
     return typeof source === 'object' && source !== null && 'readOnly' in source && source.readOnly === true
   })
-}

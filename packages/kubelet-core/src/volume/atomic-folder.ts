@@ -145,23 +145,32 @@ async function linkNames(
   others: ReadonlySet<string>,
 ): Promise<void> {
   const wanted = new Set([...files.keys()].map(firstName))
-  const present = (await readdir(folder)).filter((name) => !name.startsWith('..'))
-  for (const name of wanted) {
-    if (present.includes(name)) continue
-    await symlink(join(current, name), join(folder, name))
-    if (gid !== undefined) await lchown(join(folder, name), 0, gid)
+  const present = (await readdir(folder, { withFileTypes: true })).filter(({ name }) => !name.startsWith('..'))
+  const links = new Set(present.flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
+  for (const { name } of present) {
+    const isKept = wanted.has(name) ? links.has(name) : others.has(name)
+    if (!isKept) await removeName(join(folder, name))
   }
-  for (const name of present) {
-    if (!wanted.has(name) && !others.has(name)) await removeName(join(folder, name))
-  }
+  for (const name of wanted) if (!links.has(name)) await linkName(folder, name, gid)
 }
 
-/** A folder is none of ours: a runtime has made it to mount on. It stays while it is in use. */
+/** A folder is none of ours: it was made to be mounted, or mounted on. It stays while there is something in it. */
 async function removeName(path: string): Promise<void> {
   if (!(await lstat(path)).isDirectory()) return rm(path, { force: true })
   await rmdir(path).catch((error: unknown) => {
     if (!hasCode(error, 'ENOTEMPTY') && !hasCode(error, 'EBUSY')) throw error
   })
+}
+
+async function linkName(folder: string, name: string, gid: number | undefined): Promise<void> {
+  const path = join(folder, name)
+  try {
+    await symlink(join(current, name), path)
+    if (gid !== undefined) await lchown(path, 0, gid)
+  } catch (error) {
+    // A folder that stays.
+    if (!hasCode(error, 'EEXIST')) throw error
+  }
 }
 
 const firstName = (path: string): string => path.split('/')[0] ?? path
