@@ -21,9 +21,7 @@ export function snapshotFunctions(store: Store): SnapshotFunctions {
   const { records } = store
   const living = (): SnapshotRecord[] => [...records.current.snapshots.values()].filter(({ isDeleting }) => !isDeleting)
   return {
-    createSnapshot: async ({ name, sourceVolumeId, parameters }, { signal }) => {
-      const odd = Object.keys(parameters).find((key) => !key.startsWith('csi.storage.k8s.io/'))
-      if (odd !== undefined) throw new CsiError('INVALID_ARGUMENT', `parameters.${odd}: snapshots have no parameters`)
+    createSnapshot: async ({ name, sourceVolumeId }, { signal }) => {
       const found = living().find((each) => each.name === name)
       if (found && found.sourceVolumeId !== sourceVolumeId) {
         throw new CsiError('ALREADY_EXISTS', `snapshot ${name} is there, of volume ${found.sourceVolumeId}`)
