@@ -50,6 +50,8 @@ export function nodeFunctions(store: Store, settings: Settings): NodeFunctions {
     },
 
     unstage: async ({ volumeId, stagingPath }) => {
+      // One that was deleted meanwhile is staged nowhere.
+      if (!records.current.volumes.has(volumeId) && !(await isMounted(stagingPath))) return
       const record = volumeOf(records, volumeId)
       // What is there otherwise is another's.
       if (record.stagingPath !== stagingPath) return

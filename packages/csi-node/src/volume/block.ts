@@ -52,6 +52,7 @@ async function stageBlock(context: VolumeContext, work: SetUpWork, signal: Abort
     wasThere: false,
   }
   blocks.set(specName, block)
+  Object.assign(block, { isUnstaged: false, disk: undefined })
   if (capabilities.stageUnstage) {
     await mkdir(paths.staging, { recursive: true, mode: 0o750 })
     try {
@@ -187,11 +188,12 @@ export async function tearDownBlock(context: VolumeContext, block: BlockVolume, 
     throw new Error(`the device of volume ${block.specName} is still mapped for pods [${held.join(' ')}]`)
   const driver = driverOf(context, block.driver)
   block.isSure = false
-  if (await isThere(paths.staging)) {
+  if (!block.isUnstaged && (await isThere(paths.staging))) {
     const { stageUnstage } = await driver.capabilities(signal)
     if (stageUnstage) await driver.unstage({ volumeId: block.volumeHandle, stagingTargetPath: paths.staging }, signal)
     if (await isMounted(paths.staging)) throw new Error(`${paths.staging} is still mounted after NodeUnstageVolume`)
   }
+  block.isUnstaged = true
   await refuseInUse(block.disk)
   await forget(context, block)
 }

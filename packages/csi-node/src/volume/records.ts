@@ -27,6 +27,8 @@ export interface Device {
   isSure: boolean
   /** It may be in use: an error that is final does not undo it. */
   wasThere: boolean
+  /** Its driver has unstaged it, and only its disk has users still: the driver may not know it any more. */
+  isUnstaged?: boolean
   /** The SELinux label that it is mounted with. */
   seLinuxLabel?: string | undefined
   /** What has to be free of users before the volume counts as unstaged. */
@@ -54,6 +56,7 @@ export interface BlockVolume {
   devices: Map<string, string>
   isSure: boolean
   wasThere: boolean
+  isUnstaged?: boolean
   disk?: Disk | undefined
 }
 

@@ -235,6 +235,8 @@ test('where a restart of the machine took all mounts away, nothing is in use: it
   await world.restart()
   await session.publish(used, await session.stage(used))
   await session.call(deleteVolume, { volumeId: unused.volumeId, secrets })
+  const stagingTargetPath = await session.folder('staging')
+  await session.call(NodeService.nodeUnstageVolume, { volumeId: unused.volumeId, stagingTargetPath })
   expect(readState().volumes.map(({ id }) => id)).toEqual([used.volumeId])
 })
 
