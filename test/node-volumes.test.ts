@@ -2,7 +2,7 @@
 // them in the wrong order.
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { detachLoop, readLoops } from '@nodelet/linux'
 import type { Container, PersistentVolumeClaim, Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -283,7 +283,7 @@ test('readers in a container never see half of a ConfigMap, and see what it is n
     data: Object.fromEntries(keys.map((key) => [key, `${value}\n`])),
   })
   // All files of one moment are in one folder; a reader that comes too late for it finds none of them.
-  const read = `while :; do d=$(readlink /shown/..data); s=$(cat /shown/$d/* 2>/dev/null) && echo "$s" | sort -u | tr '\n' ' ' >> /log/seen && echo >> /log/seen; usleep 10000; done`
+  const read = `while :; do d=$(readlink /shown/..data); s=$(cat /shown/$d/* 2>/dev/null) && echo "$s" | sort -u | tr '\n' ' ' >> /shown/log/seen && echo >> /shown/log/seen; usleep 10000; done`
   const log: Volume = { name: 'log', emptyDir: {} }
   await apply(
     config('v0'),
@@ -291,7 +291,7 @@ test('readers in a container never see half of a ConfigMap, and see what it is n
       'shows',
       {
         ...stay(`(${read}) & :`),
-        volumeMounts: [log, { name: 'shown' }].map(({ name }) => ({ name, mountPath: `/${name}` })),
+        volumeMounts: ['shown', 'shown/log'].map((path) => ({ name: basename(path), mountPath: `/${path}` })),
       },
       [log, { name: 'shown', configMap: { name: 'shown' } }],
     ),
@@ -301,7 +301,8 @@ test('readers in a container never see half of a ConfigMap, and see what it is n
     await apply(config(`v${version}`))
     await expect.poll(async () => sh('shows', 'cat /shown/k7'), eventually).toBe(`v${version}\n`)
   }
-  const seen = (await sh('shows', 'sort -u /log/seen')).trim().split('\n')
+  expect(await sh('shows', 'touch /shown/k7 /shown/new 2>&1; echo')).toContain('Read-only file system')
+  const seen = (await sh('shows', 'sort -u /shown/log/seen')).trim().split('\n')
   expect(seen.map((line) => line.trim())).toEqual(['v0', 'v1', 'v2', 'v3', 'v4', 'v5'])
   await machine.kubectl('delete', 'pod', 'shows', '--wait=false')
 }, 60_000)

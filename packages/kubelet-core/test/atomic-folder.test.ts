@@ -1,6 +1,6 @@
 // A writer that is killed at any moment: readers never see half of a generation, and the next writer leaves no litter.
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
@@ -44,6 +44,15 @@ test('killed at any moment', async () => {
     expect(valuesIn('.')).toEqual(new Set([`round ${round}`]))
     expect(readdirSync(folder).toSorted()).toEqual([generation, '..data', 'a', 'c', 'deep'].toSorted())
   }
+})
+
+test('a folder in the place of a file gives way when it is empty, and is in nobody’s way when it is not', async () => {
+  await writeAtomicFolder(folder, new Map(), { now: 0 })
+  for (const path of ['a', 'c/in-use', 'other']) mkdirSync(join(folder, path), { recursive: true })
+  await writeAtomicFolder(folder, payload('1'), { now: 0, nested: ['a', 'mine/of'] })
+  expect([readlinkSync(join(folder, 'a')), readFileSync(join(folder, 'deep/b'), 'utf8')]).toEqual(['..data/a', '1'])
+  expect(readdirSync(folder).filter((name) => !name.startsWith('..'))).toEqual(['a', 'c', 'deep', 'mine'])
+  expect([readdirSync(join(folder, 'c')), readdirSync(join(folder, 'mine'))]).toEqual([['in-use'], ['of']])
 })
 
 test('who holds a generation reads it whole; an equal payload writes nothing, another mode does', async () => {

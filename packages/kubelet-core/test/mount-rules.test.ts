@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { asksRecursive, isRecursive } from '../src/pod/mount-rules.ts'
+import { asksRecursive, hasReadOnlySource, isRecursive, isWritten } from '../src/pod/mount-rules.ts'
 
 const mount = (recursiveReadOnly?: string, more: object = {}) => ({
   name: 'data',
@@ -37,4 +37,27 @@ describe('recursive read-only mounts', () => {
     expect(asksRecursive({ name: 'a', volumeMounts: [mount('Disabled'), mount()] })).toBe(false)
     expect(asksRecursive({ name: 'a', volumeMounts: [mount('IfPossible')] })).toBe(true)
   })
+})
+
+describe('volumes that no container writes to', () => {
+  it.each<[boolean, object]>([
+    [true, { configMap: { name: 'm' } }],
+    [true, { secret: { secretName: 's' } }],
+    [true, { downwardAPI: {} }],
+    [true, { projected: { sources: [] } }],
+    [true, { persistentVolumeClaim: { claimName: 'c', readOnly: true } }],
+    [true, { csi: { driver: 'd', readOnly: true } }],
+    [true, { gcePersistentDisk: { pdName: 'd', readOnly: true } }],
+    [false, { persistentVolumeClaim: { claimName: 'c' } }],
+    [false, { csi: { driver: 'd', readOnly: false } }],
+    [false, { emptyDir: {} }],
+    [false, { hostPath: { path: '/' } }],
+  ])('%s for %j', (expected, source) => {
+    const volume = { name: 'v', ...source }
+    expect(isWritten(volume) || hasReadOnlySource(volume)).toBe(expected)
+  })
+  it('one that is not known is none', () =>
+    expect([isWritten(undefined), hasReadOnlySource(undefined)]).toEqual([false, false]))
+  it('the node writes none that is only said to be read', () =>
+    expect(isWritten({ name: 'v', nfs: { server: 's', path: '/', readOnly: true } })).toBe(false))
 })

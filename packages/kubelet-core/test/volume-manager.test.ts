@@ -101,6 +101,42 @@ test('configMap: items, modes, binary data; and a change reaches the folder by i
   expect(await world.mountsBelow()).toEqual([])
 })
 
+test('what another volume is mounted on in a read-only one is made there, and stays when the files change', async () => {
+  world.configMaps.set('m', { data: { a: '1', b: '2' } })
+  const paths = {
+    v: '/etc/v',
+    deep: '/etc/v/deep/er/',
+    inner: '/etc/v/deep/er/inner',
+    file: '/etc/v/a',
+    beside: '/etc/vw',
+  }
+  const [volume, ...others] = Object.keys(paths).map((name) => ({ name, emptyDir: {} })) as [Volume, ...Volume[]]
+  const items = ['a', 'b'].map((key) => ({ key, path: key === 'a' ? 'a' : 'sub/b' }))
+  const volumeMounts = [
+    ...Object.entries(paths).map(([name, mountPath]) => ({ name, mountPath })),
+    { name: 'deep', mountPath: '/etc/v/sub/in' },
+    { name: volume.name, mountPath: '/part', subPath: 'sub' },
+    { name: 'deep', mountPath: '/part/of' },
+    { name: volume.name, mountPath: 'data/../relative' },
+    { name: 'deep', mountPath: '/relative/x' },
+  ]
+  const configMap = { name: volume.name, configMap: { name: 'm', items } }
+  const mountAll = async (): Promise<string> =>
+    (await world.manager.mount(podWith([configMap, ...others], {}, { volumeMounts }))).get(volume.name) ?? ''
+  const path = await mountAll()
+  // As a runtime makes them where it may write.
+  mkdirSync(join(path, 'left'))
+  const names = (at = '.'): string[] => readdirSync(join(path, at)).filter((name) => !name.startsWith('..'))
+  const all = [['a', 'deep', 'left', 'sub', 'x'], ['er'], [], ['b', 'in', 'of']]
+  const shown = (): string[][] => [names(), names('deep'), names('deep/er'), names('sub')]
+  expect(shown()).toEqual(all)
+  expect([readlinkSync(join(path, 'a')), modeOf(join(path, 'deep'))]).toEqual(['..data/a', '755'])
+  world.configMaps.set('m', { data: { a: '3', b: '2' } })
+  await mountAll()
+  all[0] = ['a', 'deep', 'sub', 'x']
+  expect([shown(), readFileSync(join(path, 'a'), 'utf8')]).toEqual([all, '3'])
+})
+
 test('names that left the configMap leave the folder; what a killed writer left goes too', async () => {
   world.configMaps.set('m', { data: { a: '1', b: '2' } })
   const path = await mountOne({ name: 'v', configMap: { name: 'm' } })

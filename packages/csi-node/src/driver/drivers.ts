@@ -28,7 +28,7 @@ export interface CsiDriversOptions {
 export interface CsiDrivers {
   /**
    * Takes a driver and asks it what this node is to it. A driver of the name is replaced by one of a higher version only.
-   * @throws Error naming the driver: no version 1.x, another one of the name is there
+   * @throws Error naming the driver: its name is none, no version 1.x, another one of the name is there
    * @throws CsiError, or the signal's reason: no good answer, and the driver is not registered then
    */
   register(registration: CsiRegistration, signal: AbortSignal): Promise<NodeInfo>
@@ -98,10 +98,15 @@ export function createCsiDrivers(options: CsiDriversOptions = {}): CsiDrivers {
   }
 }
 
+/** As the API server wants it. It becomes part of paths. */
+const namePattern = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/i
+
 /** @throws Error naming the driver */
 function versionOf(name: string, endpoint: string, versions: readonly string[]): Version {
-  if (name === '') throw new Error('a CSI driver has no name')
   const driver = `CSI driver ${JSON.stringify(name)}`
+  if (name.length > 63 || !namePattern.test(name)) {
+    throw new Error(`${driver}: the name must be that of a CSIDriver: at most 63 letters, digits, "-" and "."`)
+  }
   if (!endpoint.startsWith('/'))
     throw new Error(`${driver}: endpoint ${JSON.stringify(endpoint)}: must be an absolute path`)
   try {

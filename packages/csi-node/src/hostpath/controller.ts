@@ -2,14 +2,21 @@
 import { existsSync } from 'node:fs'
 import { statfs, truncate } from 'node:fs/promises'
 import { CsiError } from '../sdk/errors.ts'
-import type { ContentSource, ControllerFunctions, Volume, VolumeCapability, VolumeStatus } from '../sdk/types.ts'
+import type {
+  ContentSource,
+  ControllerFunctions,
+  Topology,
+  Volume,
+  VolumeCapability,
+  VolumeStatus,
+} from '../sdk/types.ts'
 import { type Settings, topologyKey } from './options.ts'
 import { planVolume, refuseDifferent, refuseOverCapacity, sizeOf, usedBytes } from './plan.ts'
 import { pageOf } from './page.ts'
 import type { Content, VolumeRecord } from './records.ts'
 import { snapshotFunctions } from './snapshots.ts'
 import { newContentName, type Store } from './store.ts'
-import { frozenPath, volumeOf } from './volume.ts'
+import { frozenPath, isInUse, volumeOf } from './volume.ts'
 
 export function controllerFunctions(store: Store, settings: Settings): ControllerFunctions {
   const { records } = store
@@ -34,13 +41,15 @@ export function controllerFunctions(store: Store, settings: Settings): Controlle
     reportsCondition: true,
     create: async (request, { signal }) => {
       const { name, contentSource } = request
-      const source = contentSource && sourceOf(store, contentSource)
+      refuseElsewhere(settings, request.topology)
       const found = [...records.current.volumes.values()].find((each) => each.name === name && !each.isDeleting)
-      const plan = planVolume(request, settings, source?.content)
       if (found) {
-        refuseDifferent(found, request, plan)
+        // What it was copied from may be gone.
+        refuseDifferent(found, request, planVolume(request, settings, undefined))
         return told(found)
       }
+      const source = contentSource && sourceOf(store, contentSource)
+      const plan = planVolume(request, settings, source?.content)
       const id = newContentName()
       const project = plan.backing === 'folder' && plan.sizeBytes > 0 ? store.newProject() : undefined
       const record: VolumeRecord = {
@@ -68,7 +77,7 @@ export function controllerFunctions(store: Store, settings: Settings): Controlle
     delete: async ({ volumeId }) => {
       const record = records.current.volumes.get(volumeId)
       if (!record) return
-      if (record.stagingPath !== undefined || record.published.length > 0) {
+      if (await isInUse(store, record)) {
         throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is in use on node ${settings.nodeId}`)
       }
       if (record.attached) throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is attached`)
@@ -84,10 +93,20 @@ export function controllerFunctions(store: Store, settings: Settings): Controlle
       const { [topologyKey]: node = settings.nodeId } = topology ?? {}
       const { kind = '' } = parameters
       if (node !== settings.nodeId) return { availableBytes: 0 }
-      return { availableBytes: await freeBytes(store, settings, kind), maximumVolumeBytes: settings.maxVolumeSize }
+      const availableBytes = await freeBytes(store, settings, kind)
+      return { availableBytes, maximumVolumeBytes: Math.min(availableBytes, settings.maxVolumeSize) }
     },
     expand: async ({ volumeId, range }) => expand(store, settings, volumeId, range),
   }
+}
+
+/** @throws CsiError RESOURCE_EXHAUSTED: none of the places is this node */
+function refuseElsewhere({ nodeId, enableTopology }: Settings, topology: Topology | undefined): void {
+  if (!enableTopology || !topology || topology.requisite.length === 0) return
+  const isHere = topology.requisite.some((segments) =>
+    Object.entries(segments).every(([key, value]) => key === topologyKey && value === nodeId),
+  )
+  if (!isHere) throw new CsiError('RESOURCE_EXHAUSTED', `accessibility_requirements: volumes are on node ${nodeId}`)
 }
 
 const isLasting = ({ isEphemeral, isDeleting }: VolumeRecord): boolean => !isEphemeral && !isDeleting
@@ -164,10 +183,11 @@ async function expand(
 
 /** Attaching does nothing to a volume of this machine, but keeps the rules that clusters rely on. */
 function attachFunctions(
-  { records }: Store,
+  store: Store,
   settings: Settings,
 ): Pick<ControllerFunctions, 'publish' | 'unpublish' | 'publishesReadOnly' | 'listsPublishedNodes'> {
   if (!settings.enableAttach) return {}
+  const { records } = store
   const refuseOtherNode = (nodeId: string): void => {
     if (nodeId !== settings.nodeId) throw new CsiError('NOT_FOUND', `node ${nodeId} is not ${settings.nodeId}`)
   }
@@ -196,12 +216,11 @@ function attachFunctions(
     },
     unpublish: async ({ volumeId, nodeId = settings.nodeId }) => {
       if (nodeId !== settings.nodeId || !records.current.volumes.get(volumeId)?.attached) return
+      if (await isInUse(store, volumeOf(records, volumeId))) {
+        throw new CsiError('INTERNAL', `volume ${volumeId} is still in use on node ${nodeId}`)
+      }
       await records.change((state) => {
-        const record = state.volumes.get(volumeId)
-        if (record?.stagingPath !== undefined || (record?.published.length ?? 0) > 0) {
-          throw new CsiError('INTERNAL', `volume ${volumeId} is still in use on node ${nodeId}`)
-        }
-        delete record?.attached
+        delete state.volumes.get(volumeId)?.attached
       })
     },
   }

@@ -12,7 +12,7 @@ const podPrefix = 'csi.storage.k8s.io/'
 export const isEphemeral = ({ volumeContext, stagingPath }: PublishRequest): boolean =>
   stagingPath === undefined && volumeContext[`${podPrefix}ephemeral`] === 'true'
 
-/** Fine when it is there already. @throws CsiError */
+/** Fine when it is there already. Of attributes only `kind` means something, as to the sample driver. @throws CsiError */
 export async function makeEphemeral(
   store: Store,
   settings: Settings,
@@ -20,8 +20,6 @@ export async function makeEphemeral(
   signal: AbortSignal,
 ): Promise<void> {
   if (capability.kind === 'block') throw refused('volume_capability.block: an ephemeral volume is a folder')
-  const odd = Object.keys(volumeContext).find((key) => key !== 'kind' && !key.startsWith(podPrefix))
-  if (odd !== undefined) throw refused(`volume_context.${odd}: an ephemeral volume has the attribute kind`)
   const found = store.records.current.volumes.get(volumeId)
   if (found?.isEphemeral === false) throw new CsiError('ALREADY_EXISTS', `volume ${volumeId} is not an ephemeral one`)
   if (found) return

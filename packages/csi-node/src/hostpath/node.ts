@@ -27,7 +27,7 @@ export function nodeFunctions(store: Store, settings: Settings): NodeFunctions {
   return {
     info: () => ({
       nodeId: settings.nodeId,
-      maxVolumes: settings.maxVolumesPerNode,
+      maxVolumes: settings.attachLimit || settings.maxVolumesPerNode,
       ...(settings.enableTopology && { topology: { [topologyKey]: settings.nodeId } }),
     }),
     multiWriter: true,
@@ -50,11 +50,11 @@ export function nodeFunctions(store: Store, settings: Settings): NodeFunctions {
     },
 
     unstage: async ({ volumeId, stagingPath }) => {
+      // One that was deleted meanwhile is staged nowhere.
+      if (!records.current.volumes.has(volumeId) && !(await isMounted(stagingPath))) return
       const record = volumeOf(records, volumeId)
-      if (record.stagingPath !== stagingPath) {
-        if (!(await isMounted(stagingPath))) return
-        throw new CsiError('FAILED_PRECONDITION', `${stagingPath}: volume ${volumeId} is not staged there`)
-      }
+      // What is there otherwise is another's.
+      if (record.stagingPath !== stagingPath) return
       for (const { targetPath } of record.published) {
         if (!(await isMounted(targetPath))) continue
         throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is still published at ${targetPath}`)
@@ -72,18 +72,24 @@ export function nodeFunctions(store: Store, settings: Settings): NodeFunctions {
       const found = volumeOf(records, volumeId)
       refuseUnfit(found, capability)
       if (!found.isEphemeral) await refuseUnstaged(store, found, stagingPath)
-      const record = await change(volumeId, (each) => publishAt(each, { targetPath, readOnly, capability }))
+      const places = await mountedOf(found)
+      const record = await change(volumeId, (each) => {
+        each.published = each.published.filter((one) => places.has(one.targetPath) || one.targetPath === targetPath)
+        publishAt(each, { targetPath, readOnly, capability })
+      })
       await mountPublished(store, record, request)
     },
 
     unpublish: async ({ volumeId, targetPath }) => {
       const record = records.current.volumes.get(volumeId)
       const isPublished = record?.published.some((each) => each.targetPath === targetPath)
-      // One that is ephemeral may have been made, and its publish killed.
-      if (!record || !(isPublished || record.isEphemeral)) {
+      if (!record || !isPublished) {
         const isOver = record !== undefined || ephemeralId.test(volumeId)
-        if (isOver && !(await isMounted(targetPath))) return
-        throw new CsiError('NOT_FOUND', `${targetPath}: no volume ${volumeId} of this driver is published there`)
+        if (!isOver || (await isMounted(targetPath)))
+          throw new CsiError('NOT_FOUND', `${targetPath}: no volume ${volumeId} of this driver is published there`)
+        // It was made, and its publish killed.
+        if (record?.isEphemeral && record.published.length === 0) await store.remove('volumes', volumeId)
+        return
       }
       const device = record.isBlock ? await readOnlyLoopAt(store, record, targetPath) : undefined
       await removeTarget(targetPath)
@@ -140,6 +146,12 @@ async function refuseUnstaged(store: Store, record: VolumeRecord, stagingPath: s
   }
   const isThere = isBlock ? writableLoop(store, record) !== undefined : await isMounted(stagingPath)
   if (!isThere) throw new CsiError('FAILED_PRECONDITION', `volume ${id} is not staged any more`)
+}
+
+/** Where it is published indeed: what a restart of the machine took away stands in nobody's way. */
+async function mountedOf({ published }: VolumeRecord): Promise<Set<string>> {
+  const found = await Promise.all(published.map(async ({ targetPath }) => isMounted(targetPath)))
+  return new Set(published.filter((_, at) => found[at]).map(({ targetPath }) => targetPath))
 }
 
 function publishAt(

@@ -18,7 +18,7 @@ export interface HostpathOptions {
   maxVolumeSize?: number
   /** Volumes are published by the controller before they are staged; default false. */
   enableAttach?: boolean
-  /** How many may be attached; default 0: no limit. */
+  /** How many may be attached, which the node then says it takes; default 0: no limit. */
   attachLimit?: number
   /** Volumes are bound to the node by `topology.hostpath.csi/node`; default true, since they are. */
   enableTopology?: boolean

@@ -81,7 +81,12 @@ function volumeHandlers(controller: ControllerFunctions, context: Context) {
         contentSource: valid.contentSource(request.volumeContentSource),
         topology: valid.topology(request.accessibilityRequirements),
       }),
-      keys: ({ name }) => [`volume name ${name}`],
+      // What is copied must not change meanwhile: it may be on its way to a pod, or back.
+      keys: ({ name, contentSource }) => [
+        `volume name ${name}`,
+        ...(contentSource?.kind === 'volume' ? [`volume ${contentSource.id}`] : []),
+      ],
+      shared: ({ contentSource }) => (contentSource?.kind === 'snapshot' ? [`snapshot ${contentSource.id}`] : []),
       respond: (volume) => CreateVolumeResponse.fromPartial({ volume: wireVolume(volume) }),
     }),
     deleteVolume: handler(context, {

@@ -18,9 +18,17 @@ export class CsiError extends Error {
   }
 }
 
-/** As gRPC carries it; whatever is no CsiError is INTERNAL. The message is never empty, as the specification asks. */
+/** Characters of a message: it travels in a header, where one may take nine bytes, and a header has 64 KiB. */
+const longest = 4096
+
+/**
+ * As gRPC carries it; whatever is no CsiError is INTERNAL. The message is never empty, as the specification asks, nor so long that
+ * the call ended without a code.
+ */
 export function grpcStatusOf(error: unknown): { code: number; details: string } {
   const message = error instanceof Error ? error.message : String(error)
   const code = error instanceof CsiError ? error.code : 'INTERNAL'
-  return { code: status[code], details: message || code }
+  const details = message.length > longest ? `${message.slice(0, longest)} …` : message
+  // Half of a character cannot be written.
+  return { code: status[code], details: (details || code).toWellFormed() }
 }

@@ -84,7 +84,7 @@ export function nodeService(node: NodeFunctions, context: Context): NodeServer {
       run: node.stats,
       parse: (request) => ({
         volumeId: valid.required('volume_id', request.volumeId),
-        volumePath: valid.path('volume_path', request.volumePath),
+        volumePath: valid.volumePath('volume_path', request.volumePath),
         stagingPath: valid.optionalPath('staging_target_path', request.stagingTargetPath),
       }),
       respond: ({ usage, condition }) =>
@@ -103,7 +103,7 @@ export function nodeService(node: NodeFunctions, context: Context): NodeServer {
       run: node.expand,
       parse: (request) => ({
         volumeId: valid.required('volume_id', request.volumeId),
-        volumePath: valid.path('volume_path', request.volumePath),
+        volumePath: valid.volumePath('volume_path', request.volumePath),
         stagingPath: valid.optionalPath('staging_target_path', request.stagingTargetPath),
         range: valid.range(request.capacityRange),
         capability: valid.optionalCapability('volume_capability', request.volumeCapability),

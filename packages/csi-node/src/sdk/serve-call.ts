@@ -22,12 +22,14 @@ export interface Served<Request, Plain, Answer, Response> {
   parse(request: Request): Plain
   /** What no other call may work on meanwhile. */
   keys?(request: Plain): readonly string[]
+  /** What others may use as well, and none may change. */
+  shared?(request: Plain): readonly string[]
   respond(answer: Answer, request: Plain): Response
 }
 
 export function handler<Request, Plain, Answer, Response>(
   context: Context,
-  { rpc, run, parse, keys = () => [], respond }: Served<Request, Plain, Answer, Response>,
+  { rpc, run, parse, keys = () => [], shared = () => [], respond }: Served<Request, Plain, Answer, Response>,
 ): handleUnaryCall<Request, Response> {
   const { driver, log, locks, signal, running } = context
   const answer = async (request: Request): Promise<Response> => {
@@ -35,7 +37,7 @@ export function handler<Request, Plain, Answer, Response>(
     const plain = parse(request)
     log.debug({ rpc, request: masked(plain) }, 'call received')
     const call: Call = { signal, log }
-    return respond(await locks.hold(keys(plain), async () => run(plain, call)), plain)
+    return respond(await locks.hold(keys(plain), async () => run(plain, call), shared(plain)), plain)
   }
   return ({ request }, reply) => {
     const work = answer(request).then(

@@ -36,6 +36,12 @@ export function path(field: string, value: string): string {
   return text(field, value, pathBytes)
 }
 
+/** Where a volume is said to be; no volume is at a relative path. @throws CsiError NOT_FOUND too, which csi-sanity asks for */
+export function volumePath(field: string, value: string): string {
+  if (value === '' || isAbsolute(value)) return path(field, value)
+  throw new CsiError('NOT_FOUND', `${field} ${JSON.stringify(value)}: no volume is at a path that is not absolute`)
+}
+
 export const optionalPath = (field: string, value: string): string | undefined =>
   value === '' ? undefined : path(field, value)
 

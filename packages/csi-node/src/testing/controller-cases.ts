@@ -1,6 +1,6 @@
 // Volumes made, found, grown and deleted.
 import { deepEqual, equal, ok } from 'node:assert/strict'
-import { ControllerService, type Volume } from '../gen/csi.ts'
+import { ControllerService, NodeService, type Volume } from '../gen/csi.ts'
 import { type Cases, type Session, unique } from './subject.ts'
 
 const { createVolume, deleteVolume, validateVolumeCapabilities, listVolumes, controllerExpandVolume } =
@@ -63,6 +63,9 @@ export const controllerCases: Cases = {
     await session.needs('CREATE_DELETE_SNAPSHOT')
     const volumeContentSource = { snapshot: { snapshotId: unique('nothing') } }
     await session.refuses('NOT_FOUND', createVolume, session.createRequest({ volumeContentSource }))
+    if (!(await session.has('CLONE_VOLUME'))) return
+    const clone = { volumeContentSource: { volume: { volumeId: unique('nothing') } } }
+    await session.refuses('NOT_FOUND', createVolume, session.createRequest(clone))
   },
   'DeleteVolume: without an id it is INVALID_ARGUMENT': async (session) => {
     await session.needs('CREATE_DELETE_VOLUME')
@@ -148,6 +151,22 @@ export const controllerCases: Cases = {
     await session.refuses('INVALID_ARGUMENT', controllerPublishVolume, { ...request, volumeId: '' })
     await session.refuses('INVALID_ARGUMENT', controllerPublishVolume, { ...request, nodeId: '' })
     await session.refuses('INVALID_ARGUMENT', controllerPublishVolume, { ...request, volumeCapability: undefined })
+    await session.refuses('NOT_FOUND', controllerPublishVolume, { ...request, volumeId: unique('nothing') })
+    await session.refuses('INVALID_ARGUMENT', ControllerService.controllerUnpublishVolume, {
+      volumeId: '',
+      nodeId: '',
+      secrets,
+    })
+  },
+  'ControllerPublishVolume: read-only what is there for writing is ALREADY_EXISTS': async (session) => {
+    await session.needs('PUBLISH_UNPUBLISH_VOLUME', 'PUBLISH_READONLY')
+    const volume = await session.volume()
+    await session.attach(volume)
+    const { nodeId } = await session.call(NodeService.nodeGetInfo, {})
+    const { volumeId, volumeContext } = volume
+    const { capability: volumeCapability, secrets } = session
+    const request = { volumeId, nodeId, volumeCapability, volumeContext, secrets, readonly: true }
+    await session.refuses('ALREADY_EXISTS', controllerPublishVolume, request)
   },
 }
 

@@ -63,6 +63,10 @@ export const nodeCases: Cases = {
     const { volumeId } = await session.volume()
     await session.refuses('INVALID_ARGUMENT', nodeUnstageVolume, { volumeId, stagingTargetPath: '' })
     await session.call(nodeUnstageVolume, { volumeId, stagingTargetPath })
+    // Nor is it where another volume is.
+    const others = await session.stage(await session.volume())
+    await session.call(nodeUnstageVolume, { volumeId, stagingTargetPath: others })
+    ok(session.subject.isBlock || (await isMounted(others)), `${others} is not staged any more`)
   },
   'NodePublishVolume: what is missing is INVALID_ARGUMENT, an unknown volume NOT_FOUND': async (session) => {
     const [staging, target] = [await session.folder('staging'), await session.folder('pod')]
@@ -144,6 +148,8 @@ export const nodeCases: Cases = {
     await session.refuses('INVALID_ARGUMENT', nodeGetVolumeStats, { ...request, volumePath: '' })
     await session.refuses('NOT_FOUND', nodeGetVolumeStats, request)
     await session.refuses('NOT_FOUND', nodeGetVolumeStats, { ...request, volumeId: unique('nothing') })
+    // As csi-sanity asks: no volume is at a path that is not absolute.
+    await session.refuses('NOT_FOUND', nodeGetVolumeStats, { ...request, volumePath: 'some/path' })
   },
   'NodeExpandVolume: what is missing is INVALID_ARGUMENT, an unknown volume NOT_FOUND': async (session) => {
     await session.needs('node EXPAND_VOLUME')
@@ -151,6 +157,7 @@ export const nodeCases: Cases = {
     await session.refuses('INVALID_ARGUMENT', nodeExpandVolume, { ...request, volumeId: '' })
     await session.refuses('INVALID_ARGUMENT', nodeExpandVolume, { ...request, volumePath: '' })
     await session.refuses('NOT_FOUND', nodeExpandVolume, request)
+    await session.refuses('NOT_FOUND', nodeExpandVolume, { ...request, volumePath: 'some/path' })
   },
   'NodeExpandVolume: a published volume is as large as the controller made it, and again it is fine': async (
     session,

@@ -1,5 +1,5 @@
 // Snapshots, and volumes of them and of each other.
-import { equal, ok } from 'node:assert/strict'
+import { deepEqual, equal, ok } from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ControllerService, type Snapshot } from '../gen/csi.ts'
@@ -17,7 +17,7 @@ async function snapshotOf(session: Session, sourceVolumeId: string, name = uniqu
 
 const listing = (
   session: Session,
-  changes: { snapshotId?: string; sourceVolumeId?: string; startingToken?: string },
+  changes: { snapshotId?: string; sourceVolumeId?: string; startingToken?: string; maxEntries?: number },
 ) => ({
   maxEntries: 0,
   startingToken: '',
@@ -42,6 +42,15 @@ export const snapshotCases: Cases = {
     equal((await snapshotOf(session, one.volumeId, name)).snapshotId, first.snapshotId)
     const request = { sourceVolumeId: other.volumeId, name, secrets: session.secrets, parameters: {} }
     await session.refuses('ALREADY_EXISTS', createSnapshot, request)
+  },
+  'CreateSnapshot: a name of 128 bytes is taken': async (session) => {
+    await session.needs('CREATE_DELETE_SNAPSHOT')
+    await snapshotOf(session, (await session.volume()).volumeId, unique('long').padEnd(128, 'x'))
+  },
+  'CreateSnapshot: of a volume that is not there it is NOT_FOUND': async (session) => {
+    await session.needs('CREATE_DELETE_SNAPSHOT')
+    const request = { sourceVolumeId: unique('nothing'), name: unique('snapshot'), parameters: {} }
+    await session.refuses('NOT_FOUND', createSnapshot, { ...request, secrets: session.secrets })
   },
   'CreateSnapshot: without a name or a source it is INVALID_ARGUMENT': async (session) => {
     await session.needs('CREATE_DELETE_SNAPSHOT')
@@ -69,6 +78,17 @@ export const snapshotCases: Cases = {
     equal((await idsOf(session, { snapshotId: unique('nothing') })).length, 0)
     equal((await idsOf(session, { sourceVolumeId: unique('nothing') })).length, 0)
     await session.refuses('ABORTED', listSnapshots, listing(session, { startingToken: 'invalid-token' }))
+  },
+  'ListSnapshots: in pages; a token without a limit is all of the rest': async (session) => {
+    await session.needs('LIST_SNAPSHOTS', 'CREATE_DELETE_SNAPSHOT')
+    const { volumeId } = await session.volume()
+    for (let made = 0; made < 3; made++) await snapshotOf(session, volumeId)
+    const all = await idsOf(session, {})
+    const { entries, nextToken } = await session.call(listSnapshots, listing(session, { maxEntries: 2 }))
+    equal(entries.length, 2)
+    const rest = await idsOf(session, { startingToken: nextToken })
+    equal(rest.length, all.length - 2)
+    deepEqual(new Set([...entries.map(({ snapshot }) => snapshot?.snapshotId), ...rest]), new Set(all))
   },
   'a volume of a snapshot has what the volume had then': async (session) => {
     await session.needs('CREATE_DELETE_SNAPSHOT')

@@ -6,7 +6,7 @@ import { hasCode } from '../errors.ts'
 import { volumeCapability } from './capability.ts'
 import { diskAt, refuseInUse } from './disk.ts'
 import { holdDevice, letGoOfDevice } from './hold-device.ts'
-import { isMounted, removeFolders, removeTarget } from './mounts.ts'
+import { isMounted, refuseLinks, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, blockLink, blockPaths } from './names.ts'
 import { confidentialOf } from './publish.ts'
 import { type BlockVolume, namesIn } from './records.ts'
@@ -20,7 +20,7 @@ export async function mapBlock(context: VolumeContext, work: SetUpWork, signal: 
   const known = block.devices.get(pod.uid)
   if (known !== undefined) {
     const { published } = blockPaths(context.rootDir, volume.specName)
-    await makeLink(blockLink(context.rootDir, pod.uid, volume.specName), join(published, pod.uid))
+    await makeLink(context, blockLink(context.rootDir, pod.uid, volume.specName), join(published, pod.uid))
     return known
   }
   return during('MapVolume.MapPodDevice', volume.specName, async () => publishBlock(context, work, block, signal))
@@ -52,6 +52,7 @@ async function stageBlock(context: VolumeContext, work: SetUpWork, signal: Abort
     wasThere: false,
   }
   blocks.set(specName, block)
+  Object.assign(block, { isUnstaged: false, disk: undefined })
   if (capabilities.stageUnstage) {
     await mkdir(paths.staging, { recursive: true, mode: 0o750 })
     try {
@@ -82,7 +83,7 @@ async function publishBlock(
   const confidential = await confidentialOf(context, work, signal)
   await mkdir(paths.published, { recursive: true, mode: 0o750 })
   // The link first: by it the pod is known to have the volume, whatever happens from here on.
-  await makeLink(blockLink(context.rootDir, pod.uid, specName), target)
+  await makeLink(context, blockLink(context.rootDir, pod.uid, specName), target)
   const isNew = !block.pods.has(pod.uid)
   block.pods.add(pod.uid)
   try {
@@ -113,7 +114,8 @@ async function publishBlock(
 }
 
 /** Made again each time, as the Go kubelet does. */
-async function makeLink(link: string, target: string): Promise<void> {
+async function makeLink({ rootDir }: VolumeContext, link: string, target: string): Promise<void> {
+  await refuseLinks(rootDir, dirname(link))
   await mkdir(dirname(link), { recursive: true, mode: 0o750 })
   try {
     if ((await readlink(link)) === target) return
@@ -145,6 +147,7 @@ export async function unmapBlock(
 async function forgetPod(context: VolumeContext, block: BlockVolume, podUid: string): Promise<void> {
   await removeTarget(join(blockPaths(context.rootDir, block.specName).published, podUid))
   const link = blockLink(context.rootDir, podUid, block.specName)
+  await refuseLinks(context.rootDir, dirname(link))
   await rm(link, { force: true })
   for (const folder of [dirname(link), dirname(dirname(link))]) {
     if ((await namesIn(folder)).length === 0) await removeFolders(folder)
@@ -160,11 +163,12 @@ export async function tearDownBlock(context: VolumeContext, block: BlockVolume, 
     throw new Error(`the device of volume ${block.specName} is still mapped for pods [${held.join(' ')}]`)
   const driver = driverOf(context, block.driver)
   block.isSure = false
-  if (await isThere(paths.staging)) {
+  if (!block.isUnstaged && (await isThere(paths.staging))) {
     const { stageUnstage } = await driver.capabilities(signal)
     if (stageUnstage) await driver.unstage({ volumeId: block.volumeHandle, stagingTargetPath: paths.staging }, signal)
     if (await isMounted(paths.staging)) throw new Error(`${paths.staging} is still mounted after NodeUnstageVolume`)
   }
+  block.isUnstaged = true
   await refuseInUse(block.disk)
   await forget(context, block)
 }

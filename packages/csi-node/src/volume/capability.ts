@@ -13,10 +13,7 @@ export function volumeCapability(volume: CsiVolume, pod: CsiPod, capabilities: N
     volumeMode: 'Filesystem',
     accessMode: mode,
     fsType: volume.fsType,
-    mountFlags: [
-      ...[...new Set(volume.mountOptions)].toSorted(),
-      ...(volume.seLinuxLabel ? [`context="${volume.seLinuxLabel}"`] : []),
-    ],
+    mountFlags: [...(volume.mountOptions ?? []), ...(volume.seLinuxLabel ? [`context="${volume.seLinuxLabel}"`] : [])],
     ...(group !== undefined && { volumeMountGroup: group }),
   }
 }

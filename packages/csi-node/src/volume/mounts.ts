@@ -1,5 +1,6 @@
 // What is mounted, by the kernel's table alone: a look at the place itself may hang with its server.
 import { lstat, rmdir, unlink } from 'node:fs/promises'
+import { join, relative } from 'node:path'
 import { type MountInfo, readMountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 
@@ -69,4 +70,28 @@ export async function removeTarget(path: string): Promise<void> {
   } catch (error) {
     if (!hasCode(error, 'ENOENT')) throw error
   }
+}
+
+/**
+ * The first link on the way from a folder, whose own way has none, to a path; what is not there is none. A container that has its pod's
+ * folder as a hostPath could send drivers elsewhere by one: to volumes of other pods.
+ */
+export async function linkOnWay(root: string, path: string): Promise<string | undefined> {
+  let way = root
+  for (const name of relative(root, path).split('/')) {
+    way = join(way, name)
+    try {
+      if ((await lstat(way)).isSymbolicLink()) return way
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return undefined
+      throw error
+    }
+  }
+  return undefined
+}
+
+/** @throws Error naming the link */
+export async function refuseLinks(root: string, path: string): Promise<void> {
+  const link = await linkOnWay(root, path)
+  if (link !== undefined) throw new Error(`${link} is a link, which is not followed`)
 }

@@ -1,12 +1,13 @@
 // Publishing: a volume for one pod.
 import { mkdir } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { CsiError, csiErrorKind } from '../driver/csi-error.ts'
 import { givesToGroup, volumeCapability } from './capability.ts'
 import { tokensEntry, volumeContext } from './context.ts'
-import { isMounted, removeFolders, removeTarget } from './mounts.ts'
+import { isMounted, refuseLinks, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, publishPaths } from './names.ts'
 import { giveToGroup } from './ownership.ts'
-import { type Publication, publicationKey, volumeKey } from './records.ts'
+import { namesIn, type Publication, publicationKey, volumeKey } from './records.ts'
 import { removeVolumeData, writeVolumeData } from './volume-data.ts'
 import { counted, driverOf, readSecret, type SetUpWork, type VolumeContext } from './work.ts'
 
@@ -29,6 +30,7 @@ export async function publishVolume(
   if (known?.isSure && !settings?.requiresRepublish) return target
   const confidential = await confidentialOf(context, work, signal)
   const capability = volumeCapability(volume, pod, work.capabilities)
+  await refuseLinks(context.rootDir, folder)
   await mkdir(folder, { recursive: true, mode: 0o750 }) // not the target: that is the driver's to make
   if (!known) await writeVolumeData(data, recordOf(context, work))
   const publication: Publication = known ?? {
@@ -59,8 +61,14 @@ export async function publishVolume(
     await published(context, publication, error, known === undefined)
     throw error
   }
-  publication.wasThere = true
   publication.isSure = false // until its files are the group's
+  // As the Go kubelet, which does not look: the runtime says that there is nothing to mount, or makes a folder of the node's own.
+  // The names above it are read, since a look at the mount itself may hang.
+  if (!(await namesIn(folder)).includes(basename(target))) {
+    const fields = { driver: name, volume: specName, pod: pod.uid, target }
+    context.log.warn(fields, 'a driver says that it has published a volume, and there is nothing')
+  }
+  publication.wasThere = true
   await ownFiles(context, work, target, signal)
   publication.isSure = true
   return target
@@ -149,8 +157,9 @@ export async function unpublishVolume(
   publication: Publication,
   signal: AbortSignal,
 ): Promise<void> {
-  const { target } = publishPaths(context.rootDir, publication.podUid, publication.specName)
+  const { folder, target } = publishPaths(context.rootDir, publication.podUid, publication.specName)
   const driver = driverOf(context, publication.driver)
+  await refuseLinks(context.rootDir, folder)
   publication.isSure = false
   await driver.unpublish({ volumeId: publication.volumeHandle, targetPath: target }, signal)
   if (await isMounted(target)) throw new Error(`${target} is still mounted after NodeUnpublishVolume`)

@@ -5,7 +5,7 @@ import type { MountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { Disk } from './disk.ts'
-import { mountAt, readMounts, removeFolders } from './mounts.ts'
+import { linkOnWay, mountAt, readMounts, removeFolders } from './mounts.ts'
 import {
   blockPaths,
   csiFolder,
@@ -27,6 +27,8 @@ export interface Device {
   isSure: boolean
   /** It may be in use: an error that is final does not undo it. */
   wasThere: boolean
+  /** Its driver has unstaged it, and only its disk has users still: the driver may not know it any more. */
+  isUnstaged?: boolean
   /** The SELinux label that it is mounted with. */
   seLinuxLabel?: string | undefined
   /** What has to be free of users before the volume counts as unstaged. */
@@ -54,6 +56,7 @@ export interface BlockVolume {
   devices: Map<string, string>
   isSure: boolean
   wasThere: boolean
+  isUnstaged?: boolean
   disk?: Disk | undefined
 }
 
@@ -75,7 +78,7 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
   const publications = new Map<string, Publication>()
   const lost: { podUid: string; specName: string }[] = []
   for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
-    for (const specName of await foldersIn(join(rootDir, 'pods', podUid, 'volumes', csiFolder))) {
+    for (const specName of await volumesOf(rootDir, podUid, log)) {
       const data = await readVolumeData(publishPaths(rootDir, podUid, specName).data)
       if (data)
         publications.set(publicationKey(podUid, specNameOf(data, specName)), publicationOf(data, podUid, specName))
@@ -106,6 +109,15 @@ export async function loadRecords(rootDir: string, log: Logger): Promise<Records
   }
 }
 
+/** Names of a pod's folders of CSI volumes. */
+async function volumesOf(rootDir: string, podUid: string, log: Logger): Promise<string[]> {
+  const folder = join(rootDir, 'pods', podUid, 'volumes', csiFolder)
+  const link = await linkOnWay(rootDir, folder)
+  if (link === undefined) return foldersIn(folder)
+  log.warn({ pod: podUid, link }, 'a link is in the place of a folder of a pod: CSI volumes behind it are not its own')
+  return []
+}
+
 /** @param folder of the volume, whose name has no `/` */
 const publicationOf = (data: VolumeData, podUid: string, folder: string): Publication => ({
   driver: data.driverName,
@@ -127,9 +139,11 @@ async function loadDevices(rootDir: string, publications: readonly Publication[]
     if (driver === 'volumeDevices') continue
     for (const name of await foldersIn(join(plugin, driver))) {
       const paths = stagingPathsIn(join(plugin, driver, name))
+      const told = await readVolumeData(paths.data)
       // `pv` is where older kubelets staged, by the name of the PersistentVolume.
-      const data =
-        (await readVolumeData(paths.data)) ?? (driver === 'pv' ? undefined : named(name, driver, publications))
+      const isOwn = driver === 'pv' || (told?.driverName === driver && isStagingName(name, told.volumeHandle))
+      if (told && !isOwn) log.warn({ path: paths.data, ...told }, 'the record of a staged volume names another one')
+      const data = isOwn ? told : named(name, driver, publications)
       if (!data) await removeRemains(paths.data, [paths.target, paths.folder], log)
       else
         devices.push({

@@ -41,6 +41,7 @@ export async function stageVolume(
   })
   const device: Device = known ?? { driver: name, volumeHandle, paths, seLinuxLabel, isSure: false, wasThere: false }
   devices.set(key, device)
+  Object.assign(device, { isUnstaged: false, disk: undefined })
   try {
     await driver.stage(
       {
@@ -110,11 +111,13 @@ export async function unstageVolume(
     const { stageUnstage } = await driver.capabilities(signal)
     device.disk ??= await diskMountedAt(paths.target)
     device.isSure = false // Whatever comes of it: a pod that wants it now stages it again.
-    if (stageUnstage) {
+    if (stageUnstage && !device.isUnstaged) {
       await driver.unstage({ volumeId: device.volumeHandle, stagingTargetPath: paths.target }, signal)
     }
   }
   if (await isMounted(paths.target)) throw new Error(`${paths.target} is still mounted after NodeUnstageVolume`)
+  if (device) device.isUnstaged = true
+  // Before the folder goes: the kernel would take the mount away from others with it.
   await refuseInUse(device?.disk)
   await removeFolders(paths.target)
   await removeVolumeData(paths.data)

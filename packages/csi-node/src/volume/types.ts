@@ -19,6 +19,7 @@ export interface CsiVolume {
   readonly fsType?: string | undefined
   /** Of the PersistentVolume; the first is told the driver. */
   readonly accessModes: readonly string[]
+  /** In the order in which the driver is given them. */
   readonly mountOptions?: readonly string[] | undefined
   readonly readOnly?: boolean | undefined
   /** SELinux label that all files are to have, by an option of mount. */

@@ -223,7 +223,7 @@ export async function createCsiVolumes(options: CsiVolumesOptions): Promise<CsiV
             if (volumeKey(one.driver, one.volumeHandle) === key) ofPod?.delete(specName)
           }
           if (ofPod?.size === 0) wanted.delete(podUid)
-          backOffs.forget(`${key} ${podUid} up`)
+          for (const what of ['up', 'expand']) backOffs.forget(`${key} ${podUid} ${what}`)
           await unstageUnused(driver, volumeHandle)
         }),
       )

@@ -47,6 +47,17 @@ test.each([
   expect(drivers.get(name)).toBeUndefined()
 })
 
+test.each(['', '.', '../../etc', 'a/b', 'a..b', 'a\nb', '-a', 'x'.repeat(64)])(
+  'the name %j, which no CSIDriver and no folder may have, is refused',
+  async (odd) => {
+    const { endpoint } = one
+    await expect(drivers.register({ name: odd, endpoint, versions: ['1.0.0'] }, signal)).rejects.toThrow(
+      `CSI driver ${JSON.stringify(odd)}: the name must be`,
+    )
+    expect(drivers.get(odd)).toBeUndefined()
+  },
+)
+
 test('another driver of the name must have a higher version; the old one’s end then is not its own', async () => {
   await register(one, '1.5.0')
   await expect(register(two, '1.5.0')).rejects.toThrow('already registered with version 1.5.0')

@@ -1,12 +1,18 @@
 // What the hostpath driver does beyond what any driver must.
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createHostpathDriver } from '@nodelet/csi-node/hostpath'
 import { mount, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { ControllerService, NodeService, type Volume } from '../../src/gen/csi.ts'
+import {
+  ControllerService,
+  ControllerServiceCapability_RPC_Type as Rpc,
+  NodeService,
+  type Volume,
+} from '../../src/gen/csi.ts'
+import { topologyKey } from '../../src/hostpath/options.ts'
 import { Session, unique } from '../../src/testing/subject.ts'
 import { openWorld, type World } from './world.ts'
 
@@ -31,7 +37,7 @@ afterEach(async () => {
 
 const stateFile = (): string => join(world.stateDir, 'state.json')
 interface Written {
-  volumes: { id: string; data: string; isDeleting: boolean; grows: boolean }[]
+  volumes: { id: string; data: string; isDeleting: boolean; grows: boolean; published: object[] }[]
   snapshots: { data: string }[]
 }
 const readState = (): Written => JSON.parse(readFileSync(stateFile(), 'utf8')) as Written
@@ -46,6 +52,27 @@ const bytesOf = (path: string): number => {
   return blocks * bsize
 }
 const pathOf = (volumeId: string): string => join(world.stateDir, 'volumes', dataOf(volumeId))
+
+test('it claims what csi-sanity knows: any other claim fails a driver', async () => {
+  await start({ enableAttach: true })
+  const { capabilities } = await session.call(ControllerService.controllerGetCapabilities, {})
+  const names = Object.entries(Rpc).filter(([, type]) => capabilities.some(({ rpc }) => rpc?.type === type))
+  expect(names.map(([name]) => name).toSorted()).toEqual([
+    'CLONE_VOLUME',
+    'CREATE_DELETE_SNAPSHOT',
+    'CREATE_DELETE_VOLUME',
+    'EXPAND_VOLUME',
+    'GET_CAPACITY',
+    'GET_VOLUME',
+    'LIST_SNAPSHOTS',
+    'LIST_VOLUMES',
+    'LIST_VOLUMES_PUBLISHED_NODES',
+    'PUBLISH_READONLY',
+    'PUBLISH_UNPUBLISH_VOLUME',
+    'SINGLE_NODE_MULTI_WRITER',
+    'VOLUME_CONDITION',
+  ])
+})
 
 test('what a kill left half-done is finished or undone', async () => {
   await start()
@@ -147,7 +174,8 @@ test('an inline volume comes with its pod and goes with it', async () => {
   const volume: Volume = {
     volumeId,
     capacityBytes: 0n,
-    volumeContext: { 'csi.storage.k8s.io/ephemeral': 'true' },
+    // The tests of Kubernetes itself give attributes that mean nothing.
+    volumeContext: { 'csi.storage.k8s.io/ephemeral': 'true', foo: 'bar' },
     contentSource: undefined,
     accessibleTopology: [],
   }
@@ -158,6 +186,69 @@ test('an inline volume comes with its pod and goes with it', async () => {
   await session.call(nodeUnpublishVolume, { volumeId, targetPath })
   expect([existsSync(targetPath), existsSync(path)]).toEqual([false, false])
   await session.call(nodeUnpublishVolume, { volumeId, targetPath })
+})
+
+test('the end of an inline volume takes away what it is published at, and no mount of another', async () => {
+  await start()
+  const volumeId = `csi-${'b'.repeat(64)}`
+  const volumeContext = { 'csi.storage.k8s.io/ephemeral': 'true' }
+  const volume: Volume = { ...(await session.volume()), volumeId, volumeContext }
+  const target = await session.publish(volume, '')
+  writeFileSync(join(target, 'file'), 'text')
+  const others = await session.folder('others')
+  mount({ source: 'tmpfs', target: others, type: 'tmpfs' })
+  try {
+    await session.refuses('NOT_FOUND', nodeUnpublishVolume, { volumeId, targetPath: others })
+    const elsewhere = join(world.folder, 'nothing')
+    await session.call(nodeUnpublishVolume, { volumeId, targetPath: elsewhere })
+    expect(readFileSync(join(target, 'file'), 'utf8')).toBe('text')
+    // Made, and killed before it was published.
+    editState(({ volumes }) => {
+      for (const each of volumes) if (each.id === volumeId) each.published = []
+    })
+    unmount(target)
+    rmdirSync(target)
+    await world.restart()
+    await session.refuses('NOT_FOUND', nodeUnpublishVolume, { volumeId, targetPath: others })
+    const path = pathOf(volumeId)
+    await session.call(nodeUnpublishVolume, { volumeId, targetPath: target })
+    expect([existsSync(target), existsSync(path)]).toEqual([false, false])
+  } finally {
+    unmount(others)
+  }
+})
+
+test('where a restart of the machine took all mounts away, nothing is in use: it is published elsewhere, or deleted', async () => {
+  await start()
+  const { secrets } = session
+  const used = await session.volume()
+  const unused = (await session.call(createVolume, session.createRequest())).volume ?? used
+  for (const volume of [used, unused]) {
+    const staging = await session.folder('staging')
+    const target = join(await session.folder('pod'), 'mount')
+    await session.call(nodeStageVolume, session.stageRequest(volume, staging))
+    await session.call(nodePublishVolume, session.publishRequest(volume, staging, target))
+    await session.refuses('FAILED_PRECONDITION', deleteVolume, { volumeId: volume.volumeId, secrets })
+    for (const path of [target, staging]) unmount(path)
+    rmdirSync(target)
+  }
+  await world.restart()
+  await session.publish(used, await session.stage(used))
+  await session.call(deleteVolume, { volumeId: unused.volumeId, secrets })
+  const stagingTargetPath = await session.folder('staging')
+  await session.call(NodeService.nodeUnstageVolume, { volumeId: unused.volumeId, stagingTargetPath })
+  expect(readState().volumes.map(({ id }) => id)).toEqual([used.volumeId])
+})
+
+test('no volume is made for other nodes', async () => {
+  await start()
+  const on = (...nodes: string[]) => ({
+    accessibilityRequirements: { requisite: nodes.map((node) => ({ segments: { [topologyKey]: node } })) },
+  })
+  await session.refuses('RESOURCE_EXHAUSTED', createVolume, session.createRequest(on('there', 'elsewhere')))
+  expect(await session.volume(on('there', 'here'))).toMatchObject({
+    accessibleTopology: [{ segments: { [topologyKey]: 'here' } }],
+  })
 })
 
 test('ext4 fills an image that is larger than what it was copied from, or than it was, when it is mounted next', async () => {
@@ -179,6 +270,21 @@ test('ext4 fills an image that is larger than what it was copied from, or than i
   expect(readState().volumes.map(({ grows }) => grows)).toEqual([false, false, false])
 })
 
+test('a volume of a snapshot that is gone by now is the same volume, asked for again', async () => {
+  await start()
+  const { secrets } = session
+  const { volumeId: sourceVolumeId } = await session.volume()
+  // As classes have it that were written for the sample driver.
+  const request = { sourceVolumeId, name: unique('s'), secrets, parameters: { ignoreFailedRead: 'true' } }
+  const { snapshot } = await session.call(createSnapshot, request)
+  const snapshotId = snapshot?.snapshotId ?? ''
+  const wanted = { name: unique('volume'), volumeContentSource: { snapshot: { snapshotId } } }
+  const { volumeId } = await session.volume(wanted)
+  await session.call(deleteSnapshot, { snapshotId, secrets })
+  expect(await session.volume(wanted)).toMatchObject({ volumeId })
+  await session.refuses('ALREADY_EXISTS', createVolume, session.createRequest({ name: wanted.name }))
+})
+
 test('kinds have what they were given, also by those that come at once', async () => {
   await start({ capacity: { fast: 25 * 2 ** 20 } })
   session = open({ parameters: { kind: 'fast' } })
@@ -187,12 +293,16 @@ test('kinds have what they were given, also by those that come at once', async (
   expect(failures).toEqual(['8 RESOURCE_EXHAUSTED: 10485760 bytes more: 5242880 of kind fast are left'])
   expect(readdirSync(join(world.stateDir, 'volumes'))).toHaveLength(2)
   const request = { volumeCapabilities: [], parameters: { kind: 'fast' }, accessibleTopology: undefined }
-  const { availableCapacity } = await session.call(ControllerService.getCapacity, request)
-  expect(availableCapacity).toBe(5n * 2n ** 20n)
+  // None may be larger than what is left.
+  expect(await session.call(ControllerService.getCapacity, request)).toMatchObject({
+    availableCapacity: 5n * 2n ** 20n,
+    maximumVolumeSize: 5n * 2n ** 20n,
+  })
 })
 
 test('as many are attached as may be', async () => {
   await start({ enableAttach: true, attachLimit: 1 })
+  expect(await session.call(NodeService.nodeGetInfo, {})).toMatchObject({ maxVolumesPerNode: 1n })
   const [one, other] = [await session.volume(), await session.volume()]
   await session.refuses(
     'FAILED_PRECONDITION',

@@ -8,9 +8,15 @@ import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { readMountInfo, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tmpfs } from '../../../../examples/csi-tmpfs/tmpfs.ts'
-import { NodeClient, NodePublishVolumeRequest, VolumeCapability_AccessMode_Mode as Mode } from '../../src/gen/csi.ts'
+import {
+  ControllerClient,
+  CreateVolumeRequest,
+  NodeClient,
+  NodePublishVolumeRequest,
+  VolumeCapability_AccessMode_Mode as Mode,
+} from '../../src/gen/csi.ts'
 import { type PluginInfo, RegistrationClient, serveRegistration } from '../../src/registration/index.ts'
-import { createDriver, type PublishRequest } from '../../src/sdk/index.ts'
+import { createDriver, CsiError, type PublishRequest } from '../../src/sdk/index.ts'
 import { createLocks } from '../../src/sdk/locks.ts'
 import { masked } from '../../src/sdk/log.ts'
 
@@ -153,7 +159,7 @@ test('where no socket can be made, nothing is left that watches', async () => {
   await expect.poll(watchers).toBe(before)
 })
 
-test('a second call for a volume is ABORTED while the first goes on', async () => {
+test('a second call for a volume is ABORTED while the first goes on, as is a copy of it', async () => {
   const { promise: going, resolve: go } = Promise.withResolvers<PublishRequest>()
   const { promise: end, resolve: ends } = Promise.withResolvers<void>()
   const driver = createDriver({
@@ -167,14 +173,92 @@ test('a second call for a volume is ABORTED while the first goes on', async () =
       },
       unpublish: () => undefined,
     },
+    controller: {
+      clones: true,
+      create: ({ name }) => ({ volumeId: name }),
+      delete: () => undefined,
+      validate: () => undefined,
+    },
   })
   await using serving = await driver.serve({ rootDir: folder, register: false })
   const node = nodeOf(serving.socketPath)
+  const controller = new ControllerClient(`unix://${serving.socketPath}`, credentials.createInsecure())
+  opened.push(controller)
+  const copy = async (volumeId: string): Promise<unknown> => {
+    const volumeContentSource = { volume: { volumeId } }
+    const request = { name: 'copy', volumeCapabilities: [mount], volumeContentSource }
+    const create = controller.createVolume.bind(controller) as Unary<CreateVolumeRequest, object>
+    return ask(create, CreateVolumeRequest.fromPartial(request))
+  }
   const first = publish(node, publishing())
   expect(await going).toMatchObject({ capability: { kind: 'mount', accessMode: 'SINGLE_NODE_WRITER' } })
   await expect(publish(node, publishing())).rejects.toMatchObject({ code: status.ABORTED })
+  // Its last writes may be on their way.
+  await expect(copy('one')).rejects.toMatchObject({ code: status.ABORTED })
+  expect(await copy('another')).toMatchObject({ volume: { volumeId: 'copy' } })
   ends()
   await first
+})
+
+test('an error of many words is told by its code, and by as many of them as gRPC carries', async () => {
+  const driver = createDriver({
+    name: 'wordy.example.com',
+    version: '1',
+    node: {
+      info: () => ({ nodeId: 'n' }),
+      publish() {
+        throw new CsiError('OUT_OF_RANGE', `x${'😀'.repeat(100_000)}`)
+      },
+      unpublish: () => undefined,
+    },
+  })
+  await using serving = await driver.serve({ rootDir: folder, register: false })
+  await expect(publish(nodeOf(serving.socketPath), publishing())).rejects.toMatchObject({
+    code: status.OUT_OF_RANGE,
+    details: expect.stringMatching(/^x(😀){2000,2100}\uFFFD? …$/u) as string,
+  })
+})
+
+test('a snapshot is not deleted while volumes are made of it, several at a time', async () => {
+  const { promise: end, resolve: ends } = Promise.withResolvers<void>()
+  const began: string[] = []
+  const driver = createDriver({
+    name: 'slow.example.com',
+    version: '1',
+    node: { info: () => ({ nodeId: 'n' }), publish: () => undefined, unpublish: () => undefined },
+    controller: {
+      async create({ name }) {
+        began.push(name)
+        await end
+        return { volumeId: name }
+      },
+      delete: () => undefined,
+      validate: () => undefined,
+      createSnapshot: () => ({
+        snapshotId: 's',
+        sourceVolumeId: 'v',
+        sizeBytes: 0,
+        createdAt: new Date(0),
+        isReady: true,
+      }),
+      deleteSnapshot: () => undefined,
+    },
+  })
+  await using serving = await driver.serve({ rootDir: folder, register: false })
+  const controller = new ControllerClient(`unix://${serving.socketPath}`, credentials.createInsecure())
+  opened.push(controller)
+  const create = controller.createVolume.bind(controller) as Unary<CreateVolumeRequest, object>
+  const remove = controller.deleteSnapshot.bind(controller) as Unary<object, object>
+  const volumeContentSource = { snapshot: { snapshotId: 's' } }
+  const restored = ['one', 'two'].map(async (name) =>
+    ask(create, CreateVolumeRequest.fromPartial({ name, volumeCapabilities: [mount], volumeContentSource })),
+  )
+  await expect.poll(() => began.length).toBe(2)
+  const deletion = { snapshotId: 's', secrets: {} }
+  await expect(ask(remove, deletion)).rejects.toMatchObject({ code: status.ABORTED })
+  ends()
+  await Promise.all(restored)
+  await ask(remove, deletion)
 })
 
 test('locks go with the work, also when it fails', async () => {
@@ -182,6 +266,15 @@ test('locks go with the work, also when it fails', async () => {
   const fail = async () => locks.hold(['a'], async () => Promise.reject(new Error('no')))
   await expect(fail()).rejects.toThrow('no')
   expect(await locks.hold(['a'], async () => 1)).toBe(1)
+  const shares = async (inner: () => Promise<unknown>) => locks.hold([], inner, ['a'])
+  const fails = shares(async () => shares(fail))
+  await expect(fails).rejects.toThrow('an operation on a is already in progress')
+  await shares(async () => {
+    await shares(async () => undefined)
+    await expect(fail()).rejects.toThrow('an operation on a is already in progress')
+  })
+  await expect(locks.hold(['a'], async () => shares(async () => undefined))).rejects.toThrow('in progress')
+  expect(await locks.hold(['a'], async () => 2)).toBe(2)
 })
 
 test('secrets and mount flags are not logged', () => {

@@ -1,7 +1,16 @@
 // What a kill at any step leaves is found by the next process: wanted volumes go on, the others are undone, and no file is lost.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, relative } from 'node:path'
 import { mount } from '@nodelet/linux'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -120,6 +129,38 @@ describe('after a restart', () => {
     expect([volumes.published().length, world.left(), await world.mounts()]).toEqual([1, [], []])
   })
 
+  test.each([
+    ['another driver', { driverName: 'other.example.com', volumeHandle: 'vol-1' }],
+    ['another volume', { driverName, volumeHandle: 'vol-2' }],
+  ])('a record of a staged volume that names %s is not believed: nothing of it is unstaged', async (_, lie) => {
+    await up()
+    const staged = stagingPaths(world.rootDir, driverName, 'vol-1')
+    writeFileSync(staged.data, JSON.stringify(lie))
+    const volumes = await world.open()
+    expect(volumes.inUse()).toEqual([`kubernetes.io/csi/${driverName}^vol-1`])
+    world.asked()
+    await volumes.tearDownUnused()
+    expect([world.asked(), whole()]).toEqual([[], true])
+    // The folder's own volume is known by the pod that has it.
+    await volumes.tearDown('uid-1')
+    expect([world.asked(), world.left(), await world.mounts()]).toEqual([['unpublish', 'unstage'], [], []])
+    expect(world.calls.at(-1)?.request).toMatchObject({ volumeId: 'vol-1', stagingPath: staged.target })
+  })
+
+  test('a record that names another volume, of a volume that no pod has, stays with all that is there', async () => {
+    const staged = stagingPaths(world.rootDir, driverName, 'vol-1')
+    mkdirSync(staged.target, { recursive: true })
+    writeFileSync(staged.data, `{"driverName":"${driverName}","volumeHandle":"vol-2"}\n`)
+    mount({ source: 'disk', target: staged.target, type: 'tmpfs' })
+    const volumes = await world.open()
+    await volumes.tearDownUnused()
+    expect([volumes.inUse(), world.asked(), await world.mounts()]).toEqual([
+      [],
+      [],
+      [staged.target.slice(world.rootDir.length)],
+    ])
+  })
+
   test('a volume that an older kubelet staged by its name is adopted', async () => {
     const folder = join(world.rootDir, 'plugins/kubernetes.io/csi/pv/pv-1')
     const globalmount = join(folder, 'globalmount')
@@ -202,6 +243,36 @@ describe('after a restart', () => {
     expect([world.left(), await world.mounts()]).toEqual([[], []])
   })
 })
+
+test.each(['volumes', 'volumes/kubernetes.io~csi', 'volumes/kubernetes.io~csi/pv-1'])(
+  'a link that a container put in the place of %s of its pod leads to no volume of another',
+  async (place) => {
+    await up()
+    const [link, others] = ['uid-2', 'uid-1'].map((uid) => join(world.rootDir, 'pods', uid, place)) as [string, string]
+    mkdirSync(join(link, '..'), { recursive: true })
+    symlinkSync(others, link)
+    const volumes = await world.open()
+    expect(volumes.published().map(({ podUid }) => podUid)).toEqual(['uid-1'])
+    world.asked()
+    const isLink = `${link} is a link, which is not followed`
+    await expect(volumes.setUp(disk(), podOf('uid-2'), {}, never)).rejects.toThrow(isLink)
+    expect([world.asked(), whole()]).toEqual([['stage'], true])
+    // It comes while the pod has the volume.
+    rmSync(link)
+    volumes.driverCame(driverName)
+    await volumes.setUp(disk(), podOf('uid-2'), {}, never)
+    world.asked()
+    renameSync(link, `${link}-aside`)
+    symlinkSync(others, link)
+    await expect(volumes.tearDown('uid-2')).rejects.toThrow(isLink)
+    expect([world.asked(), whole()]).toEqual([[], true])
+    rmSync(link)
+    renameSync(`${link}-aside`, link)
+    volumes.driverCame(driverName)
+    await volumes.tearDown('uid-2')
+    expect([world.asked(), whole()]).toEqual([['unpublish'], true])
+  },
+)
 
 test('a driver that does not stage leaves no record of staging', async () => {
   await using plain = await newWorld(['stage', 'unstage', 'stats', 'expand'])

@@ -1,11 +1,12 @@
 // Volumes of a real driver, on real mounts.
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { mount, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { CsiVolumeError } from '../../src/index.ts'
 import { type CsiVolumes, inlineHandle } from '../../src/index.ts'
+import { silentLogger } from '../../src/log.ts'
 import { CsiError } from '../../src/sdk/index.ts'
 import { disk, driverName, never, newWorld, podOf, type World } from './world.ts'
 
@@ -74,10 +75,11 @@ describe('a volume of a PersistentVolume', () => {
   })
 
   test('is mounted with the SELinux label of its pod, which is written down; a pod with another one waits', async () => {
-    const labelled = (level: string) => disk({ mountOptions: ['noatime'], seLinuxLabel: `u:r:t:${level}` })
+    const mountOptions = ['noatime', 'discard', 'noatime']
+    const labelled = (level: string) => disk({ mountOptions, seLinuxLabel: `u:r:t:${level}` })
     await volumes.setUp(labelled('s0:c1'), podOf(), {}, never)
     for (const { request } of world.calls) {
-      expect(request).toMatchObject({ capability: { mountFlags: ['noatime', 'context="u:r:t:s0:c1"'] } })
+      expect(request).toMatchObject({ capability: { mountFlags: [...mountOptions, 'context="u:r:t:s0:c1"'] } })
     }
     const files = (await world.mounts()).map((path) => join(world.rootDir, path, '../vol_data.json'))
     const contexts = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as object)
@@ -313,6 +315,25 @@ describe('a driver that fails', () => {
     expect(world.left()).toEqual([])
   })
 
+  test('says that it has published, and has made nothing: the log tells', async () => {
+    world.after.publish = () => {
+      unmount(world.rootDir + target())
+      rmdirSync(world.rootDir + target())
+    }
+    const warnings: unknown[] = []
+    const log = { ...silentLogger, warn: (fields: object, text: string) => void warnings.push([text, fields]) }
+    const own = await world.open({ log })
+    expect(await own.setUp(disk(), podOf(), {}, never)).toBe(world.rootDir + target())
+    expect(warnings).toEqual([
+      [
+        'a driver says that it has published a volume, and there is nothing',
+        { driver: driverName, volume: 'pv-1', pod: 'uid-1', target: world.rootDir + target() },
+      ],
+    ])
+    await own.tearDown('uid-1')
+    expect(world.left()).toEqual([])
+  })
+
   test('lies about its end, or leaves files: they stay, and it is asked again', async () => {
     const path = await volumes.setUp(disk(), podOf(), {}, never)
     world.after.unpublish = () => {
@@ -363,6 +384,21 @@ describe('a driver that fails', () => {
     go.resolve()
     await down
     expect([world.asked(), world.left()]).toEqual([['stage', 'publish', 'unpublish', 'unstage'], []])
+  })
+
+  test('a handle is any text, as drivers have them', async () => {
+    const handles = ['../../etc/passwd', 'a\nb\tc', 'a^b^c up', `/${'x'.repeat(120)}`, 'ü‮\u0007"\\']
+    for (const [index, volumeHandle] of handles.entries()) {
+      const volume = disk({ volumeHandle, specName: `pv-${index}` })
+      await volumes.setUp(volume, podOf(), {}, never)
+    }
+    const next = await world.open({ clock })
+    expect(new Set(next.published().map(({ volumeHandle }) => volumeHandle))).toEqual(new Set(handles))
+    await next.tearDown('uid-1')
+    const unstaged = world.calls
+      .filter(({ rpc }) => rpc === 'unstage')
+      .map(({ request }) => String(request['volumeId']))
+    expect([new Set(unstaged), world.left(), await world.mounts()]).toEqual([new Set(handles), [], []])
   })
 
   test.each([

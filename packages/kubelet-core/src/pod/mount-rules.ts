@@ -1,5 +1,5 @@
 // What a mount of a container asks for. Pure.
-import type { Container, VolumeMount } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Volume, VolumeMount } from 'kubernetes-types/core/v1.d.ts'
 import { ContainerConfigError } from './config-error.ts'
 
 export type NewerMount = VolumeMount & { recursiveReadOnly?: string }
@@ -27,3 +27,14 @@ export function isRecursive(mount: NewerMount, canRecurse: boolean): boolean {
 export function asksRecursive({ volumeMounts = [] }: Container): boolean {
   return volumeMounts.some(({ recursiveReadOnly: mode }: NewerMount) => mode !== undefined && mode !== 'Disabled')
 }
+
+const written = ['configMap', 'secret', 'downwardAPI', 'projected'] as const
+
+/** Whether the node writes a volume, and replaces what is in it: containers only read it, whatever their mounts say. */
+export const isWritten = (volume: Volume | undefined): boolean => written.some((kind) => volume?.[kind] !== undefined)
+
+/** Whether a pod says of a volume itself, not of a mount of it, that it is only read. */
+export const hasReadOnlySource = (volume: Volume | undefined): boolean =>
+  Object.values(volume ?? {}).some((source: unknown) => {
+    return typeof source === 'object' && source !== null && 'readOnly' in source && source.readOnly === true
+  })

@@ -10,11 +10,11 @@ import {
   type Mount,
   MountPropagation,
 } from '@nodelet/cri-api'
-import type { Container, Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
+import type { Container, Pod } from 'kubernetes-types/core/v1.d.ts'
 import { ContainerConfigError } from './config-error.ts'
 import { expand } from './environment.ts'
 import { hostNetworkHostsFile, hostsFile, podHostname } from './hostname.ts'
-import { absolute, isRecursive, type NewerMount } from './mount-rules.ts'
+import { absolute, hasReadOnlySource, isRecursive, isWritten, type NewerMount } from './mount-rules.ts'
 import type { PodServices } from './services.ts'
 
 const propagations: Record<string, MountPropagation> = {
@@ -71,25 +71,21 @@ async function volumeMount(
   }
   const subPath = mount.subPathExpr ? expandStrictly(mount.subPathExpr, environment) : (mount.subPath ?? '')
   const source = pod.spec?.volumes?.find(({ name }) => name === mount.name)
-  const readOnly = (mount.readOnly ?? false) || isReadOnly(source)
+  const isOnlyRead = (mount.readOnly ?? false) || hasReadOnlySource(source)
   const wanted = { rootDir: node.rootDir, podUid: pod.metadata?.uid ?? '', container: container.name }
   const hostPath = subPath
-    ? await bindSubPath({ ...wanted, volume: mount.name, volumePath, subPath, index, readOnly })
+    ? await bindSubPath({ ...wanted, volume: mount.name, volumePath, subPath, index, readOnly: isOnlyRead })
     : volumePath
   return MountMessage.fromPartial({
     hostPath,
     containerPath: absolute(mount.mountPath),
-    readonly: readOnly,
+    readonly: isOnlyRead || isWritten(source),
     recursiveReadOnly: isRecursive(mount, canRecurse),
     selinuxRelabel: !source?.hostPath && !labelled?.has(mount.name),
     propagation: propagations[mount.mountPropagation ?? ''] ?? MountPropagation.PROPAGATION_PRIVATE,
     ...(ids && { uidMappings: [ids], gidMappings: [ids] }),
   })
 }
-
-/** The volume itself is read-only. */
-const isReadOnly = ({ persistentVolumeClaim, csi, nfs }: Partial<Volume> = {}): boolean =>
-  persistentVolumeClaim?.readOnly ?? csi?.readOnly ?? nfs?.readOnly ?? false
 
 /** Read-only by its nature. */
 function imageMount(
@@ -156,6 +152,6 @@ export function containerDevices(pod: Pod, container: Container, volumes: Readon
       throw new ContainerConfigError(`cannot find volume "${name}" to pass into container "${container.name}"`)
     }
     const source = pod.spec?.volumes?.find((volume) => volume.name === name)
-    return { hostPath, containerPath: devicePath, permissions: isReadOnly(source) ? 'r' : 'mrw' }
+    return { hostPath, containerPath: devicePath, permissions: hasReadOnlySource(source) ? 'r' : 'mrw' }
   })
 }

@@ -14,4 +14,4 @@ export async function ensureBound(source: string, target: string, readOnly: bool
   await mountSlowly({ source, target, options: ['bind', 'remount', 'ro', ...kept] })
 }
 
-const inherited = new Set(['nosuid', 'nodev', 'noexec', 'noatime', 'relatime'])
+const inherited = new Set(['nosuid', 'nodev', 'noexec', 'noatime', 'nodiratime', 'relatime'])

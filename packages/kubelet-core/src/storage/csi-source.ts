@@ -2,14 +2,14 @@
 import { type CsiPod, type CsiVolume, type DriverSettings, inlineHandle, type SecretRef } from '@nodelet/csi-node'
 import type { CSIPersistentVolumeSource, CSIVolumeSource, Pod, SecretReference } from 'kubernetes-types/core/v1.d.ts'
 import type { CSIDriver, CSIDriverSpec } from 'kubernetes-types/storage/v1.d.ts'
-import { type BoundVolume, mountOptionsOf } from './claim.ts'
+import type { BoundVolume } from './claim.ts'
 
 /** The volume of a claim. */
 export function boundCsiVolume(
   source: CSIPersistentVolumeSource,
   { volume, readOnly }: Pick<BoundVolume, 'volume' | 'readOnly'>,
 ): CsiVolume {
-  const { accessModes = [], volumeMode } = volume.spec ?? {}
+  const { accessModes = [], volumeMode, mountOptions } = volume.spec ?? {}
   return {
     driver: source.driver,
     volumeHandle: source.volumeHandle,
@@ -18,7 +18,8 @@ export function boundCsiVolume(
     volumeMode: volumeMode === 'Block' ? 'Block' : 'Filesystem',
     fsType: source.fsType,
     accessModes,
-    mountOptions: mountOptionsOf(volume),
+    // As they are: drivers never knew the annotation, and the order may mean something to them.
+    mountOptions,
     readOnly,
     attributes: source.volumeAttributes,
     stageSecret: secretOf(source.nodeStageSecretRef),

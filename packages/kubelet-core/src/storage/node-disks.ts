@@ -7,7 +7,7 @@ import { hasCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { createTurns } from '../serial.ts'
 import { podFolders } from '../volume/folders.ts'
-import { namesIn, removeEmpty } from '../volume/mounts.ts'
+import { namesIn, removeEmpty, removeLink } from '../volume/mounts.ts'
 import { mountAt } from './bind.ts'
 import { formatAndMount } from './format.ts'
 import { detachFc } from './scsi/fc.ts'
@@ -227,6 +227,7 @@ async function letGoOfMaps(path: string, rootDir: string): Promise<boolean> {
 const pluginOf = (path: string): string => `kubernetes.io~${path.includes('/kubernetes.io/iscsi/') ? 'iscsi' : 'fc'}`
 
 async function makeLink(link: string, target: string): Promise<void> {
+  for (const folder of [dirname(dirname(link)), dirname(link)]) await removeLink(folder)
   await mkdir(dirname(link), { recursive: true, mode: 0o750 })
   try {
     if ((await readlink(link)) === target) return

@@ -3,6 +3,7 @@ import {
   chmod,
   chown,
   lchown,
+  lstat,
   mkdir,
   open,
   readdir,
@@ -10,6 +11,7 @@ import {
   readlink,
   rename,
   rm,
+  rmdir,
   stat,
   symlink,
 } from 'node:fs/promises'
@@ -31,6 +33,8 @@ export interface AtomicFolderOptions {
    * removed.
    */
   shown?: () => Promise<ReadonlySet<string>>
+  /** Folders that are made besides, for others to mount on; relative, without `..`. */
+  nested?: readonly string[]
 }
 
 /**
@@ -56,7 +60,9 @@ export async function writeAtomicFolder(
     if (gid !== undefined) await lchown(join(folder, next), 0, gid)
     await rename(join(folder, next), join(folder, current))
   }
-  await linkNames(folder, files, gid)
+  const { nested = [] } = options
+  await linkNames(folder, files, gid, new Set(nested.map(firstName)))
+  for (const path of nested) await makeNested(join(folder, path))
   await sweep(folder, generation, options.shown)
   return changed
 }
@@ -132,15 +138,50 @@ async function writeOne(path: string, { data, mode, uid = 0 }: PayloadFile, gid:
 }
 
 /** Top-level names that users see, each a link into the current generation. */
-async function linkNames(folder: string, files: Payload, gid: number | undefined): Promise<void> {
-  const wanted = new Set([...files.keys()].map((path) => path.split('/')[0] ?? path))
-  const present = (await readdir(folder)).filter((name) => !name.startsWith('..'))
-  for (const name of wanted) {
-    if (present.includes(name)) continue
-    await symlink(join(current, name), join(folder, name))
-    if (gid !== undefined) await lchown(join(folder, name), 0, gid)
+async function linkNames(
+  folder: string,
+  files: Payload,
+  gid: number | undefined,
+  others: ReadonlySet<string>,
+): Promise<void> {
+  const wanted = new Set([...files.keys()].map(firstName))
+  const present = (await readdir(folder, { withFileTypes: true })).filter(({ name }) => !name.startsWith('..'))
+  const links = new Set(present.flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
+  for (const { name } of present) {
+    const isKept = wanted.has(name) ? links.has(name) : others.has(name)
+    if (!isKept) await removeName(join(folder, name))
   }
-  for (const name of present) if (!wanted.has(name)) await rm(join(folder, name), { force: true })
+  for (const name of wanted) if (!links.has(name)) await linkName(folder, name, gid)
+}
+
+/** A folder is none of ours: it was made to be mounted, or mounted on. It stays while there is something in it. */
+async function removeName(path: string): Promise<void> {
+  if (!(await lstat(path)).isDirectory()) return rm(path, { force: true })
+  await rmdir(path).catch((error: unknown) => {
+    if (!hasCode(error, 'ENOTEMPTY') && !hasCode(error, 'EBUSY')) throw error
+  })
+}
+
+async function linkName(folder: string, name: string, gid: number | undefined): Promise<void> {
+  const path = join(folder, name)
+  try {
+    await symlink(join(current, name), path)
+    if (gid !== undefined) await lchown(path, 0, gid)
+  } catch (error) {
+    // A folder that stays.
+    if (!hasCode(error, 'EEXIST')) throw error
+  }
+}
+
+const firstName = (path: string): string => path.split('/')[0] ?? path
+
+/** What is a file already is fine: that can be mounted on as well. */
+async function makeNested(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o755 })
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST') && !hasCode(error, 'ENOTDIR')) throw error
+  }
 }
 
 /** Older generations, and what a writer that was killed left. */

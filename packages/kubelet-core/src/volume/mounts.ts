@@ -1,5 +1,5 @@
 // Mounts below the kubelet's root: made, found, and taken away by what is really mounted.
-import { readdir, rename, rm, rmdir, statfs } from 'node:fs/promises'
+import { lstat, readdir, rename, rm, rmdir, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isMountPoint, LinuxError, mount, type MountInfo, readMountInfo, unmountSlowly } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
@@ -68,7 +68,7 @@ const ofMounter = ['mount', 'vol_data.json']
 export async function removeMountedVolume(path: string): Promise<void> {
   await unmountBelow(path)
   const [target, record] = ofMounter.map((name) => join(path, name)) as [string, string]
-  const others = (await namesIn(path)).filter((name) => !ofMounter.includes(name))
+  const others = (await ownNamesIn(path)).filter((name) => !ofMounter.includes(name))
   if (others.length > 0) {
     throw new Error(`${path} is not mounted and not empty: it has ${others.slice(0, 3).join(', ')}, which stays`)
   }
@@ -108,5 +108,20 @@ export async function namesIn(path: string): Promise<string[]> {
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return []
     throw error
+  }
+}
+
+/** Names in a folder of a pod; a link in its place goes first. */
+export async function ownNamesIn(path: string): Promise<string[]> {
+  await removeLink(path)
+  return namesIn(path)
+}
+
+/** Removes a link where a folder of a pod should be: a container that has the one above it as a hostPath has made it. */
+export async function removeLink(path: string): Promise<void> {
+  try {
+    if ((await lstat(path)).isSymbolicLink()) await unlink(path)
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error
   }
 }

@@ -14,6 +14,7 @@ import { makeVolumeFolder, writeAtomicFolder } from './atomic-folder.ts'
 import { volumePath } from './folders.ts'
 import { prepareHostPath } from './host-path.ts'
 import { ensureHugetlbfs, ensureTmpfs } from './mounts.ts'
+import { nestedMountPoints } from './nested.ts'
 import { giveToGroup, type OwnershipContext } from './ownership.ts'
 import type { ReadyVolume } from './types.ts'
 import type { EmptyDirPlan, FilesPlan, VolumePlan } from './plan.ts'
@@ -98,6 +99,7 @@ async function setUpFiles(
     shownNames(context.rootDir, pod.metadata?.uid ?? '', plan.name)
   await writeAtomicFolder(path, payload, {
     now: context.clock.now(),
+    nested: nestedMountPoints(pod, plan.name),
     ...(gid === undefined ? {} : { gid }),
     ...(hasSubPaths(pod, plan.name) && { shown }),
   })

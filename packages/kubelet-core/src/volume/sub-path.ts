@@ -4,6 +4,7 @@ import {
   constants,
   fchmodSync,
   fstatSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -82,7 +83,8 @@ export function readSubPath(volumePath: string, subPath: string, maxBytes: numbe
  */
 export async function bindSubPath(options: SubPath): Promise<string> {
   const { rootDir, podUid, container, volume, index } = options
-  const target = join(podFolders(realpathSync(rootDir), podUid).subPaths, volume, container, String(index))
+  const { pod, subPaths } = podFolders(realpathSync(rootDir), podUid)
+  const target = join(subPaths, volume, container, String(index))
   try {
     await checkAnswering(options.volumePath)
     const held = hold(options.volumePath, options.subPath, !options.readOnly)
@@ -90,6 +92,7 @@ export async function bindSubPath(options: SubPath): Promise<string> {
       const mounted = await mountsBelow(target)
       if (mounted.some(({ mountPoint }) => mountPoint === target) && isSame(target, held.fd)) return target
       if (mounted.length > 0) await unmountBelow(target)
+      refuseLinks(pod, target)
       prepareTarget(target, fstatSync(held.fd).isDirectory())
       mount({ source: `/proc/self/fd/${held.fd}`, target, options: ['bind'] })
       return target
@@ -124,6 +127,16 @@ function isSame(target: string, fd: number): boolean {
     if (['ESTALE', 'ENOTCONN', 'EIO', 'EACCES', 'EHOSTDOWN', 'ENODEV'].some((code) => hasCode(error, code)))
       return false
     throw error
+  }
+}
+
+/** A container that has the pod's folder as a hostPath could have the kernel mount anywhere. */
+function refuseLinks(pod: string, target: string): void {
+  let path = pod
+  for (const name of relative(pod, target).split('/')) {
+    path = join(path, name)
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink())
+      throw new Error(`${path} is a link, which is not followed`)
   }
 }
 

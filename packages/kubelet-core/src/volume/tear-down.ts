@@ -1,9 +1,16 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
-import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CsiVolumes } from '@nodelet/csi-node'
 import { podFolders } from './folders.ts'
-import { namesIn, removeEmpty, removeMountedVolume, removeVolume, unmountBelow } from './mounts.ts'
+import {
+  namesIn,
+  ownNamesIn,
+  removeEmpty,
+  removeLink,
+  removeMountedVolume,
+  removeVolume,
+  unmountBelow,
+} from './mounts.ts'
 import { removeEmptyEntry } from './remove-tree.ts'
 
 /** Whose files this node made, and for this pod alone: they go with it. Those of all others are only unmounted. */
@@ -12,7 +19,8 @@ const made = new Set(
 )
 
 /**
- * Safe to run again. Sub paths go before the volumes that they show.
+ * Safe to run again. Sub paths go before the volumes that they show. Links that a container has put in the place of folders go, and
+ * are not followed.
  * @param csi takes back what drivers have published; what it does not know is unmounted by force
  * @param forced told of each volume that is
  * @throws Error naming what is still in use
@@ -24,6 +32,7 @@ export async function tearDownPod(
   forced: (success: boolean) => void = () => {},
 ): Promise<void> {
   const { pod, volumes, devices, subPaths } = podFolders(rootDir, podUid)
+  await removeLink(pod)
   await unmountBelow(subPaths)
   await removeSubPaths(subPaths)
   // Those of a driver that is away wait for it; all others go meanwhile.
@@ -31,20 +40,22 @@ export async function tearDownPod(
     () => undefined,
     (error: unknown) => ({ error }),
   )
-  for (const plugin of await namesIn(volumes)) {
+  for (const plugin of await ownNamesIn(volumes)) {
     if (failed && plugin === 'kubernetes.io~csi') continue
     const folder = join(volumes, plugin)
     const remove = made.has(plugin) ? removeVolume : removeMountedVolume
     // What no driver takes back is known to none.
     const tell = plugin === 'kubernetes.io~csi' ? forced : undefined
-    await Promise.all((await namesIn(folder)).map(async (name) => told(remove(join(folder, name)), tell)))
+    await Promise.all((await ownNamesIn(folder)).map(async (name) => told(remove(join(folder, name)), tell)))
     await removeEmpty(folder)
   }
   if (failed) throw failed.error
   await removeEmpty(volumes)
-  for (const plugin of await namesIn(devices)) {
+  for (const plugin of await ownNamesIn(devices)) {
+    const folder = join(devices, plugin)
+    await removeLink(folder)
     // Those of drivers went with what they are of.
-    if (plugin !== 'kubernetes.io~csi') await removeLinks(join(devices, plugin))
+    if (plugin !== 'kubernetes.io~csi') for (const name of await namesIn(folder)) await removeLink(join(folder, name))
     await removeEmpty(join(devices, plugin))
   }
   await removeEmpty(devices)
@@ -60,18 +71,12 @@ async function told(work: Promise<void>, tell: ((success: boolean) => void) | un
   tell?.(true)
 }
 
-/** What is no link stays. */
-async function removeLinks(folder: string): Promise<void> {
-  const entries = await readdir(folder, { withFileTypes: true })
-  for (const entry of entries) if (entry.isSymbolicLink()) await rm(join(folder, entry.name), { force: true })
-}
-
 /** `VOLUME/CONTAINER/INDEX`: the last is an empty file or folder now that nothing is mounted on it. */
 async function removeSubPaths(subPaths: string): Promise<void> {
-  for (const volume of await namesIn(subPaths)) {
-    for (const container of await namesIn(join(subPaths, volume))) {
+  for (const volume of await ownNamesIn(subPaths)) {
+    for (const container of await ownNamesIn(join(subPaths, volume))) {
       const folder = join(subPaths, volume, container)
-      for (const index of await namesIn(folder)) await removeEmptyEntry(join(folder, index))
+      for (const index of await ownNamesIn(folder)) await removeEmptyEntry(join(folder, index))
       await removeEmpty(folder)
     }
     await removeEmpty(join(subPaths, volume))

@@ -138,7 +138,8 @@ test.each<[string, PersistentVolume['spec'], object, string]>([
         volumeMode: 'Filesystem',
         fsType: 'ext4',
         accessModes: ['ReadWriteOnce'],
-        mountOptions: ['discard', 'noatime'],
+        // In the order that they have, for the driver to make sense of.
+        mountOptions: ['noatime', 'discard', 'noatime'],
         readOnly: true,
         stageSecret: { namespace: 'n', name: 's' },
       },

@@ -11,8 +11,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { mkdtempSync } from 'node:fs'
-import { join } from 'node:path'
-import { ensureMounted, removeTarget } from '@nodelet/csi-node/sdk'
+import { dirname, join } from 'node:path'
+import { ensureMounted, ensureTarget, removeTarget } from '@nodelet/csi-node/sdk'
 import { mount, readMountInfo, unmount } from '@nodelet/linux'
 import { silentLogger } from '../../src/log.ts'
 import { checkAnswers, readVolumeApart } from '../../src/storage/apart.ts'
@@ -20,11 +20,12 @@ import { createNodeDisks } from '../../src/storage/node-disks.ts'
 import { type LocalContext, setUpLocal } from '../../src/storage/local.ts'
 import { setUpNfs } from '../../src/storage/nfs.ts'
 import { shareRoot } from '../../src/storage/shared-root.ts'
+import { bindSubPath } from '../../src/volume/sub-path.ts'
 import { tearDownPod } from '../../src/volume/tear-down.ts'
 import { removeTree } from '../../src/volume/remove-tree.ts'
 
 const [base = ''] = process.argv.slice(2)
-mount({ source: 'tmpfs', target: base, type: 'tmpfs' })
+mount({ source: 'tmpfs', target: base, type: 'tmpfs', options: ['nosuid', 'nodiratime'] })
 const results: Record<string, unknown> = {}
 
 /** A disk with data, as a driver or a server has it. */
@@ -95,6 +96,56 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
   results['deep'] = { gone: !existsSync(volume), whole: isWhole() }
 }
 {
+  // Links that a container with this folder as a hostPath has put in the place of folders: they go, and lead nowhere.
+  const others = join(base, 'others')
+  const files = ['volumes/kubernetes.io~empty-dir/v', 'kubernetes.io~empty-dir/v', 'v/c', 'c', '']
+  for (const name of files) {
+    mkdirSync(join(others, name), { recursive: true })
+    writeFileSync(join(others, name, 'precious'), 'data')
+    writeFileSync(join(others, name, '0'), '')
+    writeFileSync(join(others, name, 'vol_data.json'), '{}')
+  }
+  const all = (): string[] => readdirSync(others, { recursive: true, encoding: 'utf8' }).toSorted()
+  const before = all()
+  const outcomes: Record<string, unknown> = {}
+  for (const place of [
+    '',
+    'volumes',
+    'volumes/kubernetes.io~empty-dir',
+    'volumes/kubernetes.io~empty-dir/v',
+    'volumes/kubernetes.io~csi',
+    'volumes/kubernetes.io~csi/v',
+    'volume-subpaths',
+    'volume-subpaths/v',
+    'volume-subpaths/v/c',
+    'volumeDevices',
+    'volumeDevices/kubernetes.io~csi',
+  ]) {
+    const rootDir = mkdtempSync(join(base, 'k-'))
+    const link = join(rootDir, 'pods/uid', place)
+    mkdirSync(dirname(link), { recursive: true })
+    symlinkSync(others, link)
+    outcomes[place] = [await message(tearDownPod(rootDir, 'uid')), readdirSync(join(rootDir, 'pods'))]
+  }
+  results['links'] = { outcomes, isWhole: JSON.stringify(all()) === JSON.stringify(before) }
+}
+{
+  // The same where a sub path is to be bound.
+  const outcomes: Record<string, unknown> = {}
+  for (const place of ['volume-subpaths', 'volume-subpaths/v', 'volume-subpaths/v/c', 'volume-subpaths/v/c/0']) {
+    const { rootDir, volume } = pod('empty-dir', 'inner')
+    const others = mkdtempSync(join(base, 'others-'))
+    const link = join(rootDir, 'pods/uid', place)
+    mkdirSync(dirname(link), { recursive: true })
+    symlinkSync(others, link)
+    const path = { volumePath: volume, subPath: 'inner', index: 0 }
+    const refused = await message(bindSubPath({ rootDir, podUid: 'uid', container: 'c', volume: 'v', ...path }))
+    const left = [readdirSync(others), (await readMountInfo('self', { below: others })).length]
+    outcomes[place] = [refused.replaceAll(/\/k-\w+/g, ''), ...left]
+  }
+  results['sub path links'] = outcomes
+}
+{
   const { rootDir } = pod('empty-dir')
   const at = join(rootDir, 'pods/uid/volume-subpaths/v/c')
   mkdirSync(join(at, '0'), { recursive: true })
@@ -137,8 +188,8 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
     const bound = { claim: {}, volume: {}, readOnly }
     return message(setUpLocal({ ...plan, readOnly, bound }, target, owner, context))
   }
-  const options = async (target: string): Promise<boolean | undefined> =>
-    (await readMountInfo('self', { below: target }))[0]?.options.includes('ro')
+  const options = async (target: string): Promise<string | undefined> =>
+    (await readMountInfo('self', { below: target }))[0]?.options.toSorted((a, b) => (a < b ? -1 : 1)).join()
   await setUp(first, 4321)
   const gids = [statSync(disk).gid]
   await setUp(second, 77)
@@ -198,6 +249,7 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
     size: (await message(readVolumeApart(hung.target, AbortSignal.timeout(300)))).includes('timeout'),
     down: [await message(tearDownPod(hung.rootDir, 'uid')), await message(tearDownPod(dead.rootDir, 'uid'))],
     sdk: [
+      await message(ensureTarget(own, 'folder')),
       await ensureMounted({ source: disk, target: own }),
       existsSync(join(own, 'deep/er/precious')),
       await ensureMounted({ source: disk, target: own }),

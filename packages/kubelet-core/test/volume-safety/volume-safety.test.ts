@@ -53,6 +53,24 @@ test('a removal never enters a mount or follows a link, and goes to any depth', 
   expect(results['deep']).toEqual({ gone: true, whole: true })
 })
 
+test('a link in the place of a folder of the pod goes, and nothing that it leads to is touched', () => {
+  const { outcomes, isWhole } = results['links'] as { outcomes: Record<string, unknown>; isWhole: boolean }
+  expect([
+    Object.keys(outcomes).length,
+    Object.values(outcomes).filter((one) => JSON.stringify(one) !== '["done",[]]'),
+  ]).toEqual([11, []])
+  expect(isWhole).toBe(true)
+})
+
+test('no sub path is bound through such a link', () => {
+  const outcomes = results['sub path links'] as Record<string, unknown[]>
+  expect(Object.keys(outcomes)).toHaveLength(4)
+  for (const [place, outcome] of Object.entries(outcomes)) {
+    const what = 'failed to prepare subPath for volumeMount "v" of container "c"'
+    expect([place, ...outcome]).toEqual([place, `${what}: /pods/uid/${place} is a link, which is not followed`, [], 0])
+  }
+})
+
 test('sub paths are unmounted, and only what is empty is removed', () => {
   expect(results['sub paths']).toEqual({ after: 'done', left: [], whole: true })
 })
@@ -81,7 +99,8 @@ test('a local folder has the group of its first pod, and is read-only where it i
   expect(results['local']).toEqual({
     gids: [4321, 4321],
     told: ['The requested fsGroup is 77, but the volume pv has GID 4321. The volume may not be shareable.'],
-    readOnly: [false, true, false],
+    // What the mount that it is on does not allow, its bind does not either.
+    readOnly: ['nodiratime,nosuid,relatime,rw', 'nodiratime,nosuid,relatime,ro', 'nodiratime,nosuid,relatime,rw'],
     missing: 'path "/none" does not exist',
   })
 })
@@ -93,7 +112,7 @@ test('a file system whose program is dead, or does not answer, is unmounted, and
     answer: `${hung} does not answer`,
     size: true,
     down: ['done', 'done'],
-    sdk: [true, true, false, 'done', false, true],
+    sdk: ['done', true, true, false, 'done', false, true],
     left: [[], []],
     hung,
   })
