@@ -2,13 +2,14 @@
 import { readFileSync } from 'node:fs'
 import type { IPFamily } from '../net/address.ts'
 import { inSlices, type Steps } from '../slices.ts'
+import type { TextPiece } from '../text-chunks.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
 import { inNetns, runProgram } from './program.ts'
 import type { ProgramResult } from './program.ts'
 import { createSavedReader, type SavedTables } from './saved.ts'
 
 /** In one string or in pieces, each of whole lines. */
-export type RestoreText = string | readonly string[]
+export type RestoreText = string | readonly TextPiece[]
 
 /** The iptables of one family in one network namespace. */
 export interface Iptables {
@@ -116,13 +117,13 @@ function legacyTables(family: IPFamily, netns: string | undefined): string[] {
 const linesAround = 3
 
 /** What iptables-restore said, with the lines around the one that it names. */
-function* explainInTurn(stderr: string, pieces: readonly string[]): Steps<string> {
+function* explainInTurn(stderr: string, pieces: readonly TextPiece[]): Steps<string> {
   const said = stderr.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('Try `'))
   const refused = Number(/line:? (\d+)/.exec(stderr)?.[1] ?? 0)
   const near: string[] = []
   let number = 0
   for (const piece of refused > 0 ? pieces : []) {
-    for (const line of piece.trimEnd().split('\n')) {
+    for (const line of String(piece).trimEnd().split('\n')) {
       number += 1
       if (Math.abs(number - refused) <= linesAround) near.push(`${number === refused ? '>' : ' '} ${number}: ${line}`)
     }
