@@ -6,8 +6,9 @@ export type TextPiece = Buffer | string
 
 /** Characters after which what has been added becomes bytes: soon enough that what they were made of does not grow old. */
 const writtenLength = 8 * 1024
-/** Bytes of a piece, about. */
-const pieceLength = 64 * 1024
+/** Bytes of the first piece, about; each is twice as long as the one before, for the memory of long ones goes back to the kernel. */
+const firstLength = 64 * 1024
+const mostLength = 1024 * 1024
 
 export class TextChunks {
   readonly #pieces: TextPiece[] = []
@@ -15,6 +16,7 @@ export class TextChunks {
   /** What is written of the piece that is being filled. */
   #buffer: Buffer | undefined
   #length = 0
+  #nextLength = firstLength
 
   add(line: string): void {
     this.#current += `${line}\n`
@@ -36,15 +38,17 @@ export class TextChunks {
   #write(): void {
     const length = Buffer.byteLength(this.#current)
     if (this.#buffer && this.#length + length > this.#buffer.length) this.#endPiece()
-    this.#buffer ??= Buffer.allocUnsafeSlow(Math.max(pieceLength, length))
+    this.#buffer ??= Buffer.allocUnsafeSlow(Math.max(this.#nextLength, length))
     this.#length += this.#buffer.write(this.#current, this.#length)
     this.#current = ''
   }
 
   #endPiece(): void {
-    if (this.#buffer) this.#pieces.push(this.#buffer.subarray(0, this.#length))
+    if (!this.#buffer) return
+    this.#pieces.push(this.#buffer.subarray(0, this.#length))
     this.#buffer = undefined
     this.#length = 0
+    this.#nextLength = Math.min(2 * this.#nextLength, mostLength)
   }
 
   #cut(): void {

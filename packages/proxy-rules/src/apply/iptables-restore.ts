@@ -17,7 +17,7 @@ export interface Iptables {
   variant: IptablesVariant
   /** `--random-fully` is known (1.6.2 and later). */
   randomFully: boolean
-  /** Loads a text in one transaction per table. @throws Error with the line that was refused and its neighbours */
+  /** Loads a text in one transaction per table. @throws LockedIptables; Error with the line that was refused and its neighbours */
   restore(text: RestoreText): Promise<void>
   /**
    * Loads what is made from a look at the tables, one text after the other; an empty one is left out. One after the other in this
@@ -48,6 +48,11 @@ export class UnusableIptables extends Error {
   override readonly name = 'UnusableIptables'
 }
 
+/** Another program held the lock of the legacy tables for as long as was waited for it. */
+export class LockedIptables extends Error {
+  override readonly name = 'LockedIptables'
+}
+
 const wait = ['-w', '5']
 const busy = 4
 /** Family, variant and network namespace → the update that was asked for last. */
@@ -60,7 +65,8 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
     const args = [...wait, '--noflush', '--counters']
     const { code, stderr } = await runProgram(`${name}-restore`, args, { netns, input: pieces })
     if (code === 0) return
-    throw new Error(`${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`)
+    const told = `${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`
+    throw code === busy && stderr.includes('xtables lock') ? new LockedIptables(told) : new Error(told)
   }
   const save = async (table?: string): Promise<SavedTables> => {
     // The legacy program makes a table that it is asked for by name.
