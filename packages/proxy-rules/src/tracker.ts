@@ -266,25 +266,32 @@ interface SliceIndex {
   keys(): Iterable<string>
 }
 
+/** Most Services have one slice, for which a map of its own would be most of the memory. */
+type OwnSlices = EndpointSlice | Map<string, EndpointSlice>
+
 function createSliceIndex(): SliceIndex {
-  // Each list is a new one when it changes: others may have the one before.
-  const found = new Map<string, readonly EndpointSlice[]>()
-  const others = (list: readonly EndpointSlice[], { metadata }: EndpointSlice): EndpointSlice[] =>
-    list.filter((one) => one.metadata?.name !== metadata?.name || one.metadata?.namespace !== metadata?.namespace)
+  const found = new Map<string, OwnSlices>()
+  const nameOf = ({ metadata }: EndpointSlice): string => `${metadata?.namespace}/${metadata?.name}`
+  const mapOf = (own: OwnSlices | undefined): Map<string, EndpointSlice> => {
+    if (own instanceof Map) return own
+    return new Map(own ? [[nameOf(own), own]] : [])
+  }
   return {
     put: (slice) => {
       const key = sliceKey(slice)
-      found.set(key, [...others(found.get(key) ?? [], slice), slice])
+      const own = mapOf(found.get(key)).set(nameOf(slice), slice)
+      found.set(key, own.size > 1 ? own : slice)
       return key
     },
     remove: (slice) => {
       const key = sliceKey(slice)
-      const left = others(found.get(key) ?? [], slice)
-      if (left.length > 0) found.set(key, left)
+      const own = mapOf(found.get(key))
+      own.delete(nameOf(slice))
+      if (own.size > 0) found.set(key, own)
       else found.delete(key)
       return key
     },
-    of: (key) => found.get(key) ?? [],
+    of: (key) => [...mapOf(found.get(key)).values()],
     keys: () => found.keys(),
   }
 }
