@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { serviceGraph, startProxier } from '@nodelet/proxy-rules'
 import type { Proxier, ServiceGraph } from '@nodelet/proxy-rules'
 import { median } from '../figures.ts'
-import { memoryOf } from '../runtime/processes.ts'
+import { memoryOf, peakOf } from '../runtime/processes.ts'
 import { openApi } from './api.ts'
 import {
   clusterIP,
@@ -48,7 +48,9 @@ export interface CaseFigures {
   /** Of many endpoints at once, from the event of the API on. */
   storm: Load
   late: { whole: Lateness; changes: Lateness; storm: Lateness }
+  /** After the storm, and the most so far. */
   residentMiB: number
+  peakMiB: number
   connections: Connections
   go?: GoFigures
 }
@@ -154,6 +156,7 @@ async function measure(): Promise<CaseFigures> {
     }),
   }
   const { resident } = memoryOf([process.pid])
+  const peak = peakOf(process.pid)
   const connections = await connect(place, bare)
   await proxier?.close()
   const { before, after } = graphs()
@@ -165,6 +168,7 @@ async function measure(): Promise<CaseFigures> {
     storm,
     late,
     residentMiB: resident,
+    peakMiB: peak,
     connections,
     ...(limitSeconds > 0 && mode?.go && { go: measureGo({ ...input, texts: mode.go }) }),
   }

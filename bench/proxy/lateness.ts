@@ -1,14 +1,14 @@
 // How long others wait for the event loop while something is done.
-import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { createHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import koffi from 'koffi'
-import { quantile } from '../figures.ts'
 
 /** Milliseconds. */
 export interface Lateness {
   /** How late a timer came at most: with what else the machine did meanwhile. */
   timer: number
-  /** What one turn of the event loop computed at most: so late a timer comes where nothing else runs. */
+  /** What one turn of the event loop computed at most, or what turns within a millisecond did: so late a timer comes where nothing else runs. */
   max: number
+  /** Of each millisecond. */
   p999: number
 }
 
@@ -23,28 +23,29 @@ function threadMs(): number {
   return Number(timespec[0]) * 1000 + Number(timespec[1]) / 1e6
 }
 
+/**
+ * Turns are not counted one by one: an immediate of each would be so much garbage that the program's own memory could not be told.
+ * Between two ticks of a timer there are several, or a long one, which is then told by up to a tick too long.
+ */
 export async function lateness(work: () => Promise<void>): Promise<Lateness> {
   const delay = monitorEventLoopDelay({ resolution: resolutionMs })
-  const turns: number[] = []
+  const turns = createHistogram()
   let last = threadMs()
-  let isOver = false
-  const turn = (): void => {
+  const tick = setInterval(() => {
     const now = threadMs()
-    turns.push(now - last)
+    turns.record(Math.max(1, Math.round((now - last) * 1000)))
     last = now
-    if (!isOver) setImmediate(turn)
-  }
+  }, resolutionMs)
   delay.enable()
-  setImmediate(turn)
   try {
     await work()
   } finally {
     delay.disable()
-    isOver = true
+    clearInterval(tick)
   }
   return {
     timer: Math.max(0, delay.max / 1e6 - resolutionMs),
-    max: turns.reduce((most, ms) => Math.max(most, ms), 0),
-    p999: quantile(turns, 0.999),
+    max: turns.max / 1000,
+    p999: turns.percentile(99.9) / 1000,
   }
 }

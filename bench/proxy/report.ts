@@ -53,6 +53,7 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
         kilobytes(one((round) => round.whole.bytes)),
         ...lateOf(({ late }) => late.whole),
         number(one((round) => round.residentMiB)),
+        number(one((round) => round.peakMiB)),
       ],
       change: [
         number(change),
@@ -75,7 +76,7 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
   const ofGo = ['Go text', 'ratio']
   console.log(
     table([
-      ['start to synced, ms', 'compile', 'text', 'all', 'tool', ...ofGo, 'kB', 'loop late', 'p99.9', 'RSS MiB'],
+      ['start to synced, ms', 'compile', 'text', 'all', 'tool', ...ofGo, 'kB', 'loop late', 'p99.9', 'RSS MiB', 'peak'],
       ...rows.map(({ name, load }) => [name, ...load]),
       [],
       ['one endpoint changes, ms', 'p50', 'p90', 'tool', ...ofGo, 'kB', 'loop late', 'p99.9'],
@@ -91,7 +92,7 @@ export function print(all: readonly Measured[], limitSeconds: number): void {
   console.log(`
 medians of ${size?.rounds.length} rounds; ${size?.rounds[0]?.changes.length} changes in each; compile and text: of the whole program, by themselves
 guest: in User-Mode Linux, for this kernel has no IPVS: by itself several times slower, see plain
-tool: while programs ran; kB: what they read, and what netlink carried; loop late: what one turn of the event loop computes at most, ms
+tool: while programs ran; kB: what they read, and what netlink carried; loop late: what one turn of the event loop computes at most, and in 999 of 1000 ms, ms; RSS: after many changes, and the most until then, of a process that runs the sources
 many: one endpoint each of a thousand Services, or of all, at once; the API server is another process, over HTTP
 Go text: the time of the same tool alone for what the Go proxy writes; ratio: all of ours to that
 plain: to an endpoint, where there are no rules; first, last: to the Services that are first and last in the rules`)

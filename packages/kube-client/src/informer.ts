@@ -23,6 +23,16 @@ export interface InformerOptions extends Selection {
   onError?: (error: unknown) => void
 }
 
+/** Of a large collection a cache need not keep everything. */
+export interface InformerTransform<T extends KubeObject> {
+  /**
+   * What is kept of each object, for instance without `metadata.managedFields`, which few read: another object, for the given one is not
+   * changed. Of the metadata it leaves `name`, `namespace`, `uid` and `resourceVersion` as they are. An object for which it throws
+   * is kept as a whole, and `onError` is told. Default: all is kept.
+   */
+  transform?: (object: T) => T
+}
+
 /** A cache that follows its collection until it is stopped. Objects are shared: do not change them. */
 export interface Informer<T extends KubeObject> extends AsyncDisposable {
   /** Fulfilled once the first list is in the cache; rejected when stopped before. */
@@ -40,9 +50,9 @@ export interface Informer<T extends KubeObject> extends AsyncDisposable {
 export const startInformer = <T extends KubeObject>(
   client: Pick<KubeClient, 'list' | 'watch'>,
   resource: Resource<T>,
-  options: InformerOptions = {},
+  options: InformerOptions & InformerTransform<NoInfer<T>> = {},
 ): Informer<T> => {
-  const { signal: outer, backoff = DEFAULT_BACKOFF, pageSize = 500, ...rest } = options
+  const { signal: outer, backoff = DEFAULT_BACKOFF, pageSize = 500, transform, ...rest } = options
   const { onError = (error) => process.emitWarning(error instanceof Error ? error : String(error)), ...selection } =
     rest
   const stopping = new AbortController()
@@ -52,6 +62,15 @@ export const startInformer = <T extends KubeObject>(
   const first = Promise.withResolvers<void>()
   // Who does not await `synced` still learns of failures through onError.
   first.promise.catch(() => {})
+
+  const kept = (object: T): T => {
+    try {
+      return transform ? transform(object) : object
+    } catch (error) {
+      onError(error)
+      return object
+    }
+  }
 
   /** One list and its watch. Only an error ends it. */
   const follow = async (progress: () => void): Promise<void> => {
@@ -63,6 +82,7 @@ export const startInformer = <T extends KubeObject>(
       ...selection,
       limit: pageSize,
       signal,
+      transform: transform && kept,
     })
     signal.throwIfAborted()
     skipping.keepOnly(skipped)
@@ -81,8 +101,8 @@ export const startInformer = <T extends KubeObject>(
       onSkipped: skipping.tell,
     })) {
       signal.throwIfAborted()
-      if (type === 'DELETED') cache.remove(object)
-      else if (type !== 'BOOKMARK') cache.put(object)
+      if (type === 'DELETED') cache.remove(kept(object))
+      else if (type !== 'BOOKMARK') cache.put(kept(object))
     }
   }
 

@@ -3,6 +3,12 @@
 import type { KubeClient, KubeList, ListOptions } from './client.ts'
 import { isGone } from './errors.ts'
 import type { KubeObject, Resource } from './resources.ts'
+import { eachInTurn, inSlices } from './slices.ts'
+
+export interface ListAllOptions<T extends KubeObject> extends Omit<ListOptions, 'continue'> {
+  /** What is kept of each object, page by page, so that the rest never is in memory as a whole; default: all of it. */
+  transform?: ((object: T) => T) | undefined
+}
 
 /**
  * Lists all pages. The resourceVersion is that of the first page, so that a watch from it misses nothing.
@@ -12,10 +18,20 @@ import type { KubeObject, Resource } from './resources.ts'
 export const listAll = async <T extends KubeObject>(
   client: Pick<KubeClient, 'list'>,
   resource: Resource<T>,
-  options: Omit<ListOptions, 'continue'> = {},
+  { transform, ...options }: ListAllOptions<T> = {},
 ): Promise<KubeList<T>> => {
+  const { signal } = options
+  const kept = async (page: T[]): Promise<T[]> => {
+    if (!transform) return page
+    const all: T[] = []
+    await inSlices(
+      eachInTurn(page, (object) => void all.push(transform(object))),
+      signal,
+    )
+    return all
+  }
   const first = await client.list(resource, { limit: 500, ...options })
-  const items = first.items
+  const items = await kept(first.items)
   const skipped = [...(first.skipped ?? [])]
   let next = first.metadata.continue
   while (next) {
@@ -23,12 +39,13 @@ export const listAll = async <T extends KubeObject>(
       // The token stands for the version; the server refuses both together.
       const { resourceVersion: _version, resourceVersionMatch: _match, ...rest } = options
       const page = await client.list(resource, { limit: 500, ...rest, continue: next })
-      items.push(...page.items)
+      for (const object of await kept(page.items)) items.push(object)
       skipped.push(...(page.skipped ?? []))
       next = page.metadata.continue
     } catch (error) {
       if (!isGone(error)) throw error
-      return client.list(resource, { ...options, limit: undefined })
+      const whole = await client.list(resource, { ...options, limit: undefined })
+      return { ...whole, items: await kept(whole.items) }
     }
   }
   const { continue: _continue, remainingItemCount: _remaining, ...metadata } = first.metadata

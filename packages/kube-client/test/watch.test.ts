@@ -1,7 +1,8 @@
 import { rmSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { ConfigMap } from 'kubernetes-types/core/v1.d.ts'
 import { configMaps, createKubeClient, delayAfter, isGone, startInformer } from '../src/index.ts'
-import type { KubeClient, WatchEvent } from '../src/index.ts'
+import type { InformerOptions, InformerTransform, KubeClient, WatchEvent } from '../src/index.ts'
 import { linesOf } from '../src/watch.ts'
 import { startApiServer } from './api-server.ts'
 import type { ApiServer } from './api-server.ts'
@@ -196,7 +197,7 @@ describe('watch', () => {
 
 describe('informer', () => {
   /** Starts one and writes down what it tells. */
-  const start = (options: Parameters<typeof startInformer>[2] = {}) => {
+  const start = (options: InformerOptions & InformerTransform<ConfigMap> = {}) => {
     const errors: unknown[] = []
     const log: string[] = []
     const onError = (error: unknown): void => void errors.push(error)
@@ -210,6 +211,33 @@ describe('informer', () => {
   }
   const turn = async (name: string, on: string): Promise<unknown> =>
     client.update(configMaps, { metadata: { name, namespace }, data: { on } })
+
+  test('keeps of each object what it is told to keep', async () => {
+    await create('a')
+    await create('b')
+    const { informer, log, errors } = start({
+      pageSize: 1,
+      transform: ({ metadata, data }) => {
+        if (metadata?.name === 'odd') throw new Error('odd')
+        const { name, namespace, uid, resourceVersion } = metadata ?? {}
+        return { metadata: { name, namespace, uid, resourceVersion }, data: { on: `${data?.['on']}!` } } as ConfigMap
+      },
+    })
+    await informer.synced
+    expect(log).toEqual(['+a', '+b'])
+    expect(informer.get({ name: 'b', namespace })).toEqual({
+      metadata: { name: 'b', namespace, uid: expect.any(String), resourceVersion: expect.any(String) },
+      data: { on: '1!' },
+    })
+    await turn('a', '2')
+    await create('odd')
+    await client.delete(configMaps, { name: 'a', namespace })
+    await eventually('followed', () => log.length === 5)
+    expect(log.slice(2)).toEqual(['~a 1!→2!', '+odd', '-a'])
+    expect(informer.get({ name: 'odd', namespace })?.metadata?.labels).toEqual({ on: '1' })
+    expect(errors.map(String)).toEqual(['Error: odd'])
+    await informer.stop()
+  })
 
   test('lists, follows, answers', async () => {
     await create('a')

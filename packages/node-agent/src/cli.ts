@@ -1,22 +1,17 @@
 #!/usr/bin/env node
-// The nodelet command.
+// The nodelet command. Each of its commands is loaded when it is given: what the others need would only be in memory.
 import { realpathSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { proxyFlags } from '@nodelet/proxy-rules'
 import type { Inquiry } from '@nodelet/proxy-rules'
 import { Command, Option } from 'commander'
-import { demo } from './commands/demo.ts'
-import { image } from './commands/image.ts'
-import type { ImageOptions } from './commands/image.ts'
-import { proxy } from './commands/proxy.ts'
+import type { image, ImageOptions } from './commands/image.ts'
 import type { ProxyCommand } from './commands/proxy.ts'
-import { reset } from './commands/reset.ts'
-import { version } from './commands/session.ts'
-import { trace } from './commands/trace.ts'
-import { up } from './commands/up.ts'
-import { ConfigError, partNames, readConfig } from './config.ts'
-import type { NodeConfig, NodeConfigInput, Part } from './config.ts'
-import { CommandError, Interrupted, messageOf } from './errors.ts'
+import type { NodeConfig, NodeConfigInput } from './config.ts'
+import { CommandError, ConfigError, Interrupted, messageOf } from './errors.ts'
+import { partNames } from './parts.ts'
+import type { Part } from './parts.ts'
+import { version } from './version.ts'
 
 interface Flags {
   config?: string
@@ -40,6 +35,7 @@ interface Flags {
   logLevel?: string
 }
 
+type Tail<T extends unknown[]> = T extends [unknown, ...infer Rest] ? Rest : never
 type TraceFlags = Flags & { from?: string; interface?: string; protocol?: Inquiry['protocol']; json?: boolean }
 
 const list = (text: string): string[] => text.split(',').filter((word) => word !== '')
@@ -56,6 +52,7 @@ const configOf = async (flags: Flags): Promise<NodeConfig> => {
     proxyMode: proxyMode as NodeConfigInput['proxyMode'],
     logLevel: logLevel as NodeConfigInput['logLevel'],
   }
+  const { readConfig } = await import('./config.ts')
   return readConfig(config, input as Partial<NodeConfigInput>)
 }
 
@@ -128,6 +125,11 @@ function proxyCommandOf(options: Record<string, string | true>): ProxyCommand {
   return { config, writeConfigTo, cleanup, initOnly, master, flags: Object.fromEntries(said) }
 }
 
+async function runImage(flags: Flags, ...rest: Tail<Parameters<typeof image>>): Promise<void> {
+  const { image } = await import('./commands/image.ts')
+  await image(await configOf(flags), ...rest)
+}
+
 /** The command line. */
 export function createCli(): Command {
   const cli = new Command('nodelet')
@@ -135,13 +137,22 @@ export function createCli(): Command {
     .version(version, '-V, --version')
     .showHelpAfterError()
   withNode(cli.command('up').description('run the node until Ctrl-C; the log goes to standard error')).action(
-    async (flags: Flags & { down?: boolean }) => up(await configOf(flags), flags),
+    async (flags: Flags & { down?: boolean }) => {
+      const { up } = await import('./commands/up.ts')
+      await up(await configOf(flags), flags)
+    },
   )
   withNode(cli.command('demo').description('run the node and show a web app on it'))
     .option('--once', 'end after the demo and remove what it made')
-    .action(async (flags: Flags & { once?: boolean; down?: boolean }) => demo(await configOf(flags), flags))
+    .action(async (flags: Flags & { once?: boolean; down?: boolean }) => {
+      const { demo } = await import('./commands/demo.ts')
+      await demo(await configOf(flags), flags)
+    })
   withPlaces(cli.command('reset').description('remove everything that nodelet made on this machine')).action(
-    async (flags: Flags) => reset(await configOf(flags)),
+    async (flags: Flags) => {
+      const { reset } = await import('./commands/reset.ts')
+      await reset(await configOf(flags))
+    },
   )
   withPlaces(
     cli
@@ -152,15 +163,19 @@ export function createCli(): Command {
     .option('--interface <name>', 'where the packet comes in (default: by the address of the sender)')
     .addOption(new Option('--protocol <name>', "default: the Service's, or TCP").choices(['TCP', 'UDP', 'SCTP']))
     .option('--json', 'all that is known')
-    .action(async (to: string, { from, interface: inputInterface, protocol, json, ...flags }: TraceFlags) =>
-      trace(await configOf(flags), { to, from, inputInterface, protocol }, { json: json ?? false }),
-    )
+    .action(async (to: string, { from, interface: inputInterface, protocol, json, ...flags }: TraceFlags) => {
+      const { trace } = await import('./commands/trace.ts')
+      await trace(await configOf(flags), { to, from, inputInterface, protocol }, { json: json ?? false })
+    })
   withProxyFlags(
     cli.command('proxy').description('the service proxy alone, with the flags of kube-proxy, until Ctrl-C'),
-  ).action(async (options: Record<string, string | true>) => proxy(proxyCommandOf(options)))
+  ).action(async (options: Record<string, string | true>) => {
+    const { proxy } = await import('./commands/proxy.ts')
+    await proxy(proxyCommandOf(options))
+  })
   const images = cli.command('image').description('the images of this node')
   withPlaces(images.command('pull <reference>').description('fetch from a registry')).action(
-    async (reference: string, flags: Flags) => image(await configOf(flags), { command: 'pull', reference }),
+    async (reference: string, flags: Flags) => runImage(flags, { command: 'pull', reference }),
   )
   withPlaces(
     images
@@ -169,7 +184,7 @@ export function createCli(): Command {
   )
     .option('--name <reference>', 'call it so')
     .action(async (path: string, flags: Flags & { name?: string }) =>
-      image(await configOf(flags), {
+      runImage(flags, {
         command: 'import',
         path,
         ...(flags.name !== undefined && { reference: flags.name }),
@@ -179,22 +194,22 @@ export function createCli(): Command {
     .requiredOption('-o, --output <file>', 'the tar')
     .addOption(new Option('--format <format>').choices(['oci', 'docker']).default('oci'))
     .action(async (references: string[], flags: Flags & { output: string; format: 'oci' | 'docker' }) =>
-      image(await configOf(flags), { command: 'export', references, path: flags.output, format: flags.format }),
+      runImage(flags, { command: 'export', references, path: flags.output, format: flags.format }),
     )
   withPlaces(images.command('inspect <reference>').description('what is known of one, as JSON')).action(
-    async (reference: string, flags: Flags) => image(await configOf(flags), { command: 'inspect', reference }),
+    async (reference: string, flags: Flags) => runImage(flags, { command: 'inspect', reference }),
   )
   withPlaces(images.command('ls').description('list'))
     .option('-q, --quiet', 'IDs alone')
     .addOption(new Option('-o, --output <format>').choices(['table', 'json']).default('table'))
-    .action(async (flags: Flags & ImageOptions) => image(await configOf(flags), { command: 'list' }, flags))
+    .action(async (flags: Flags & ImageOptions) => runImage(flags, { command: 'list' }, flags))
   withPlaces(images.command('rm <references...>').description('remove')).action(
-    async (references: string[], flags: Flags) => image(await configOf(flags), { command: 'remove', references }),
+    async (references: string[], flags: Flags) => runImage(flags, { command: 'remove', references }),
   )
   withPlaces(images.command('prune').description('remove what no container uses and no pattern pins'))
     .option('--dry-run', 'only tell what would go')
     .action(async (flags: Flags & { dryRun?: boolean }) =>
-      image(await configOf(flags), { command: 'prune', isDryRun: flags.dryRun ?? false }),
+      runImage(flags, { command: 'prune', isDryRun: flags.dryRun ?? false }),
     )
   cli
     .command('version')

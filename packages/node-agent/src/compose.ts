@@ -14,15 +14,10 @@ import type { KubeProxyConfiguration, Proxier } from '@nodelet/proxy-rules'
 import { createStreamAdapters, openImages, openRuntime, openStreaming, serveRuntime } from '@nodelet/runtime-runc'
 import type { Images, Runtime } from '@nodelet/runtime-runc'
 import type { Logger } from 'pino'
-import {
-  ConfigError,
-  foldersOf,
-  imagesOptionsOf,
-  readCredentialProviders,
-  readKubeletConfig,
-  readProxyConfig,
-} from './config.ts'
-import type { NodeConfig, Part } from './config.ts'
+import { foldersOf, imagesOptionsOf, readCredentialProviders, readKubeletConfig, readProxyConfig } from './config.ts'
+import type { NodeConfig } from './config.ts'
+import { ConfigError } from './errors.ts'
+import type { Part } from './parts.ts'
 import { claimFolder } from './kubelet-folder.ts'
 import { defaultNodeIPs } from './machine.ts'
 import { startNodeProxy } from './proxy.ts'

@@ -1,19 +1,15 @@
 // NodeletConfiguration: what `nodelet up` needs to know, from flags over a file over defaults.
-import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { packageNamePattern } from '@nodelet/cni-plugins'
 import { parseKubeletConfiguration } from '@nodelet/kubelet-core'
 import type { KubeletConfigurationInput } from '@nodelet/kubelet-core'
-import { parseKubeProxyConfiguration } from '@nodelet/proxy-rules'
-import type { KubeProxyConfiguration, ProxyFlagValues, UnknownFields } from '@nodelet/proxy-rules'
+import type { KubeProxyConfiguration } from '@nodelet/proxy-rules'
 import type { ImagesOptions } from '@nodelet/runtime-runc'
-import { parse } from 'yaml'
 import { z } from 'zod'
-
-/** The parts of a node that one process can run. */
-export const partNames = ['cluster', 'runtime', 'kubelet', 'proxy'] as const
-export type Part = (typeof partNames)[number]
+import { ConfigError } from './errors.ts'
+import { partNames, type Part } from './parts.ts'
+import { readProxyFile, readYaml } from './proxy-file.ts'
 
 /** Complete and checked. */
 export interface NodeConfig {
@@ -139,11 +135,6 @@ export const imagesOptionsOf = (
   pinnedImages: config.pinnedImages,
 })
 
-/** A configuration that can't be used: names the field, the value and the source. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError'
-}
-
 /** Checks a configuration. @throws ConfigError naming every wrong field */
 export function parseConfig(input: unknown, source: string): NodeConfig {
   const result = schema.safeParse(input)
@@ -200,14 +191,6 @@ export async function readConfig(file: string | undefined, flags: Partial<NodeCo
   return parseConfig({ cniPackageDirs, ...(await readYaml(file)), ...said }, file)
 }
 
-async function readYaml(file: string): Promise<object> {
-  try {
-    return parse(await readFile(file, 'utf8')) as object
-  } catch (error) {
-    throw new ConfigError(`${file}: ${(error as Error).message}`, { cause: error })
-  }
-}
-
 /** The programs that know credentials; undefined when none are configured. @throws ConfigError */
 export async function readCredentialProviders(
   config: NodeConfig,
@@ -244,26 +227,6 @@ export async function readKubeletConfig(config: NodeConfig): Promise<KubeletConf
   }
 }
 
-/**
- * A KubeProxyConfiguration from a file, if one is named, with flags over it.
- * @param own what this node says where the file does not
- * @param fields what to do about those that nobody knows
- * @throws ConfigError
- */
-export async function readProxyFile(
-  file: string | undefined,
-  flags: ProxyFlagValues = {},
-  own: Readonly<Record<string, unknown>> = {},
-  fields: UnknownFields = {},
-): Promise<KubeProxyConfiguration> {
-  const said = file === undefined ? {} : await readYaml(file)
-  try {
-    return parseKubeProxyConfiguration(overlay(own, said), file ?? 'flags', flags, fields)
-  } catch (error) {
-    throw error instanceof RangeError ? new ConfigError(error.message, { cause: error }) : error
-  }
-}
-
 /** What this node says of its service proxy, and over that what the user's file says. @throws ConfigError */
 export async function readProxyConfig({
   proxyConfig,
@@ -274,17 +237,6 @@ export async function readProxyConfig({
   const minSyncPeriod = '100ms'
   const own = { clusterCIDR: podCidr, iptables: { minSyncPeriod }, nftables: { minSyncPeriod } }
   return readProxyFile(proxyConfig, proxyMode === undefined ? {} : { 'proxy-mode': proxyMode }, own)
-}
-
-/** Sections are laid over each other field by field. */
-function overlay(under: Readonly<Record<string, unknown>>, over: object | null): Record<string, unknown> {
-  const result: Record<string, unknown> = { ...under }
-  for (const [key, value] of Object.entries(over ?? {})) {
-    const isSection = (one: unknown): one is object => typeof one === 'object' && one !== null && !Array.isArray(one)
-    const below = result[key]
-    result[key] = isSection(below) && isSection(value) ? { ...below, ...value } : value
-  }
-  return result
 }
 
 /** Where the parts keep what they know. */

@@ -13,6 +13,11 @@ export class CommandError extends Error {
   }
 }
 
+/** A configuration that can't be used: names the field, the value and the source. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
 /** A signal that a person or service manager sent. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted'

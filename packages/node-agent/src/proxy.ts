@@ -1,6 +1,6 @@
 // The service proxy as a KubeProxyConfiguration has it.
 import { writeFile } from 'node:fs/promises'
-import { answerPprof } from '@nodelet/kubelet-core'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { KubeClient } from '@nodelet/kube-client'
 import {
   idleProxySettings,
@@ -65,11 +65,19 @@ export async function startNodeProxy(options: NodeProxyOptions): Promise<Proxier
     client,
     nodeName,
     nodeIPs: nodeIPsOf(configuration, options.nodeIPs ?? nodeIPs),
-    profiles: answerPprof,
+    profiles: (request, response) => {
+      answerProfile(request, response).catch((error: unknown) => response.destroy(error as Error))
+    },
     setVerbosity,
     ...(failed && { failed }),
     log,
   })
+}
+
+/** The kubelet, which makes the profiles, is loaded when one is asked for: the proxy alone needs nothing of it. */
+async function answerProfile(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { answerPprof } = await import('@nodelet/kubelet-core')
+  answerPprof(request, response)
 }
 
 /** How soon the kernel ends this process when memory is short. */

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import type { RuleBackend } from './apply/backend.ts'
 import { createIptablesBackend } from './apply/iptables-backend.ts'
+import { LockedIptables } from './apply/iptables-restore.ts'
 import { openIptables, type FindTools } from './apply/iptables-tools.ts'
 import { openNft } from './apply/nft.ts'
 import { createNftablesBackend } from './apply/nftables-backend.ts'
@@ -69,14 +70,38 @@ async function openBackend(
 }
 
 /** Whether rules can count packets: in each family, or in none. */
-export async function canCount(backends: readonly RuleBackend[], log: Logger): Promise<boolean> {
+export interface Counting {
+  /** As far as is known. */
+  isOn(): boolean
+  /** Finds out, unless it is known. */
+  settle(): Promise<void>
+}
+
+/** @param counted told once when rules can count */
+export function openCounting(backends: readonly RuleBackend[], log: Logger, counted: () => void): Counting {
   const preparations = backends.flatMap(({ prepareCounters }) => prepareCounters ?? [])
-  try {
-    await Promise.all(preparations.map(async (prepare) => prepare()))
-    return preparations.length > 0
-  } catch (error) {
-    log.warn({ err: error }, 'rules cannot count packets here: the two metrics of nfacct are missing')
-    return false
+  let isOn: boolean | undefined = preparations.length > 0 ? undefined : false
+  let settling: Promise<void> | undefined
+  const find = async (): Promise<void> => {
+    const results = await Promise.allSettled(preparations.map(async (prepare) => prepare()))
+    const failures = results.flatMap((result): unknown[] => (result.status === 'rejected' ? [result.reason] : []))
+    const refusal = failures.find((error) => !(error instanceof LockedIptables))
+    if (refusal !== undefined) {
+      isOn = false
+      log.warn({ err: refusal }, 'rules cannot count packets here: the two metrics of nfacct are missing')
+    } else if (failures.length > 0) log.info({ err: failures[0] }, 'the tables are locked: packets are not counted yet')
+    else {
+      isOn = true
+      counted()
+    }
+  }
+  return {
+    isOn: () => isOn === true,
+    settle: async () => {
+      if (isOn !== undefined) return
+      settling ??= find().finally(() => (settling = undefined))
+      await settling
+    },
   }
 }
 

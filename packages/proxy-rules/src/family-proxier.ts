@@ -15,7 +15,9 @@ import type { Update } from './tracker.ts'
 /** What stays the same while the proxy runs. */
 export interface FamilyContext {
   backend: RuleBackend
-  facts: Omit<NodeFacts, 'interfaces' | 'serviceCIDRs'>
+  facts: Omit<NodeFacts, 'interfaces' | 'serviceCIDRs' | 'nfacct'>
+  /** Whether rules can count packets, as far as is known. */
+  counts(): boolean
   netns: string | undefined
   metrics: Pick<ProxyMetrics, 'synced' | 'programmed' | 'cleaned'>
   log: Logger
@@ -42,7 +44,7 @@ const fullPeriodMs = 60 * 60 * 1000
 /** Of more changes in one load the older ones are not told of. */
 const mostTriggers = 10_000
 
-export function createFamilyProxier({ backend, facts, netns, metrics, log }: FamilyContext): FamilyProxier {
+export function createFamilyProxier({ backend, facts, counts, netns, metrics, log }: FamilyContext): FamilyProxier {
   const { family } = backend
   let known = emptyGraph(family, { nodeName: '', zone: '' })
   let applied: ServiceGraph | undefined
@@ -52,6 +54,8 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
   /** Seen since the last load began. */
   let isFlushed = false
   let serviceCIDRs: readonly string[] = []
+  /** Whether the rules of the last load count packets. */
+  let counted = false
   let fullAt = -Infinity
   /** When endpoints changed that the kernel does not have yet; a failed load leaves them for the next. */
   let triggers: readonly number[] = []
@@ -83,7 +87,12 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
       if (!told.has(text)) log.warn({ ...problem }, 'part of an object was left out of the rules')
     told = new Set(now.keys())
   }
-  const currentFacts = (): NodeFacts => ({ ...facts, interfaces: interfacesIn(netns), serviceCIDRs })
+  const currentFacts = (): NodeFacts => ({
+    ...facts,
+    nfacct: counts(),
+    interfaces: interfacesIn(netns),
+    serviceCIDRs,
+  })
   const load = async (
     graph: ServiceGraph,
     changed: ReadonlySet<string> | undefined,
@@ -113,11 +122,13 @@ export function createFamilyProxier({ backend, facts, netns, metrics, log }: Fam
       const changed = full || !applied ? undefined : changedServices(applied, graph)
       cleaning ||= needsCleaning(applied, graph)
       tellProblems(graph)
-      if (!changed || changed.size > 0 || String(update.serviceCIDRs) !== String(serviceCIDRs)) {
+      const isOther = counts() !== counted || String(update.serviceCIDRs) !== String(serviceCIDRs)
+      if (!changed || changed.size > 0 || isOther) {
         // What fails half-way leaves the kernel in an unknown state: the next sync is a full one.
         applied = undefined
         isFlushed = false
         serviceCIDRs = update.serviceCIDRs
+        counted = counts()
         await load(graph, changed, signal)
         if (!changed) fullAt = Date.now()
         log.debug({ family, services: changed?.size ?? 'all' }, 'loaded rules')

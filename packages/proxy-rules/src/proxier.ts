@@ -21,7 +21,7 @@ import { createRunner, type Runner } from './runner.ts'
 import { inSlices } from './slices.ts'
 import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry.ts'
 import { startTracker } from './tracker.ts'
-import { canCount, keptBy, openFamilies } from './families.ts'
+import { keptBy, openCounting, openFamilies } from './families.ts'
 import { checkAll, factsOf, modeOf } from './options.ts'
 import type { ProxierOptions } from './options.ts'
 
@@ -61,12 +61,15 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const backends = await openFamilies(options, { mode, metrics, find, log })
   tellOfPods(base.localTraffic, backends[0]?.family ?? 'IPv4', log)
   if (mode === 'nftables') tellOfLoopback(base, log)
-  const nfacct = await canCount(backends, log)
-  if (nfacct) metrics.countPackets(async (counter) => countedPackets(counter, netns))
-  const facts = { ...base, nfacct, conntrackLiberal: prepareKernel(options) }
+  const counting = openCounting(backends, log, () =>
+    metrics.countPackets(async (counter) => countedPackets(counter, netns)),
+  )
+  await counting.settle()
+  const facts = { ...base, conntrackLiberal: prepareKernel(options) }
+  const counts = counting.isOn
   const { create, patch } = client
   const events = createRecorder({ client: create && patch && { create, patch }, nodeName, log })
-  const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts, netns, metrics, log }))
+  const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts, counts, netns, metrics, log }))
   const unloaded = new Set(proxiers)
   /** After the first load of each family: until then what another mode left may serve. */
   const loaded = async (proxier: FamilyProxier): Promise<void> => {
@@ -80,6 +83,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
         const update = feed && (await inSlices(feed.takeInTurn(), signal))
         metrics.taken()
         if (update) {
+          await counting.settle()
           await proxier.sync({ ...update, withoutExternalIPs: !allowServiceExternalIPs }, signal)
           await loaded(proxier)
         }

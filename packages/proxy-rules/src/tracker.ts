@@ -13,6 +13,7 @@ import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { ServiceCIDR } from 'kubernetes-types/networking/v1alpha1.d.ts'
 import type { Place } from './graph/choice.ts'
 import { serviceKey, sliceKey, type ServiceObjects } from './graph/service-graph.ts'
+import { keptService, keptSlice } from './kept-objects.ts'
 import type { Logger } from './log.ts'
 import { parseCidr } from './net/address.ts'
 import type { Steps } from './slices.ts'
@@ -87,10 +88,12 @@ export function startTracker(options: TrackerOptions): Tracker {
   const serviceInformer = startInformer<Service>(client, services, {
     labelSelector: '!service.kubernetes.io/service-proxy-name',
     fieldSelector: 'spec.clusterIP!=None',
+    transform: keptService,
     onError,
   })
   const sliceInformer = startInformer<EndpointSlice>(client, endpointSlices, {
     labelSelector: '!service.kubernetes.io/headless',
+    transform: keptSlice,
     onError,
   })
   const nodeInformer = startInformer<Node>(client, nodes, { fieldSelector: `metadata.name=${nodeName}`, onError })
@@ -258,29 +261,37 @@ interface SliceIndex {
   put(slice: EndpointSlice): string
   remove(slice: EndpointSlice): string
   /** Slices of a Service. */
-  of(key: string): EndpointSlice[]
+  of(key: string): readonly EndpointSlice[]
   /** Of Services that have slices. */
   keys(): Iterable<string>
 }
 
+/** Most Services have one slice, for which a map of its own would be most of the memory. */
+type OwnSlices = EndpointSlice | Map<string, EndpointSlice>
+
 function createSliceIndex(): SliceIndex {
-  const found = new Map<string, Map<string, EndpointSlice>>()
+  const found = new Map<string, OwnSlices>()
   const nameOf = ({ metadata }: EndpointSlice): string => `${metadata?.namespace}/${metadata?.name}`
+  const mapOf = (own: OwnSlices | undefined): Map<string, EndpointSlice> => {
+    if (own instanceof Map) return own
+    return new Map(own ? [[nameOf(own), own]] : [])
+  }
   return {
     put: (slice) => {
       const key = sliceKey(slice)
-      const own = found.get(key) ?? new Map<string, EndpointSlice>()
-      found.set(key, own.set(nameOf(slice), slice))
+      const own = mapOf(found.get(key)).set(nameOf(slice), slice)
+      found.set(key, own.size > 1 ? own : slice)
       return key
     },
     remove: (slice) => {
       const key = sliceKey(slice)
-      const own = found.get(key)
-      own?.delete(nameOf(slice))
-      if (own?.size === 0) found.delete(key)
+      const own = mapOf(found.get(key))
+      own.delete(nameOf(slice))
+      if (own.size > 0) found.set(key, own)
+      else found.delete(key)
       return key
     },
-    of: (key) => [...(found.get(key)?.values() ?? [])],
+    of: (key) => [...mapOf(found.get(key)).values()],
     keys: () => found.keys(),
   }
 }

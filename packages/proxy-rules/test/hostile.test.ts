@@ -20,6 +20,8 @@ import type { IPFamily, NodeFacts, ServiceGraph } from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { runProgram } from '../src/apply/program.ts'
+import { isObject } from '../src/graph/problem.ts'
+import { keptService, keptSlice } from '../src/kept-objects.ts'
 
 const facts: NodeFacts = {
   nodeIPs: { IPv4: '192.0.2.1', IPv6: '2001:db8::1' },
@@ -317,6 +319,47 @@ const badObjects = fc.record({
 
 const numRuns = Number(process.env['NODELET_CASES'] ?? 200)
 const timeout = 60_000 + numRuns * 20
+
+test('what is kept in memory of objects says the same as all of them, however spoiled', { timeout }, () => {
+  const kept = <T extends object>(objects: unknown[], keep: (object: T) => T): unknown[] =>
+    objects.map((one) => (isObject(one) ? keep(one as T) : one))
+  fc.assert(
+    fc.property(badObjects, ({ services, slices }) => {
+      for (const family of ['IPv4', 'IPv6'] as const) {
+        const graph = graphOf([...services, service()], [...slices, slice()], family)
+        const same = graphOf(kept([...services, service()], keptService), kept([...slices, slice()], keptSlice), family)
+        expect(same.nodes).toEqual(graph.nodes)
+        expect(same.problems).toEqual(graph.problems)
+      }
+    }),
+    { numRuns },
+  )
+})
+
+test('of an object nothing is kept that no proxy reads', () => {
+  const targetRef = { kind: 'Pod', namespace: 'shop', name: 'web-1', uid: 'u' }
+  const real = slice()
+  const dressed: EndpointSlice = {
+    ...real,
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      ...real.metadata,
+      uid: 'u1',
+      resourceVersion: '7',
+      labels: { ...real.metadata?.labels, 'app.kubernetes.io/name': 'web' },
+      annotations: { 'endpoints.kubernetes.io/last-change-trigger-time': '2026-01-01T00:00:00Z', more: 'x' },
+      managedFields: [{ manager: 'kube-controller-manager', operation: 'Update', apiVersion: 'v1' }],
+    },
+    endpoints: real.endpoints.map((endpoint) => ({ ...endpoint, zone: 'z1', hostname: 'web-1', targetRef })),
+  }
+  const annotations = { 'endpoints.kubernetes.io/last-change-trigger-time': '2026-01-01T00:00:00Z' }
+  const kept = keptSlice(dressed)
+  expect(kept).toEqual({ ...real, metadata: { ...real.metadata, uid: 'u1', resourceVersion: '7', annotations } })
+  expect(keptSlice(slice('other')).endpoints[0]?.conditions).toBe(kept.endpoints[0]?.conditions)
+  const { metadata } = keptService({ ...service(), metadata: { ...service().metadata, ...dressed.metadata } })
+  expect(Object.keys(metadata ?? {})).toEqual(['name', 'namespace', 'uid', 'resourceVersion', 'labels', 'annotations'])
+})
 
 test('spoiled objects break nothing, write nothing strange and leave their neighbours alone', { timeout }, () => {
   const alone = graphOf([service()], [slice()]).nodes

@@ -144,6 +144,7 @@ describe('each hour', () => {
     const proxier = createFamilyProxier({
       backend: createIptablesBackend(iptables as Iptables),
       facts,
+      counts: () => false,
       netns: undefined,
       metrics: { synced: () => {}, programmed: () => {}, cleaned: () => {} },
       log: silentLogger,

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import {
   findEntry,
+  positionsOf,
   rulesBefore,
   withEntry,
   withoutEntry,
@@ -15,10 +16,12 @@ const entry = (key: string, counts: number[]): Entry => ({ key, counts, comments
 test('as many rules come before a key as are counted one by one, whatever came and went', () => {
   const key = fc.string({ minLength: 1, maxLength: 2, unit: fc.constantFrom('a', 'b', 'c', '/', '-') })
   const change = fc.record({ key, counts: fc.option(fc.tuple(fc.nat(3), fc.nat(3))) })
+  const some = fc.uniqueArray(key).map((keys) => keys.sort().map((at, index) => entry(at, [index % 4, 1])))
   fc.assert(
-    fc.property(fc.array(change, { maxLength: 60 }), key, (changes, asked) => {
-      const expected = new Map<string, number[]>()
-      let tree: Positions
+    fc.property(some, fc.array(change, { maxLength: 60 }), key, (first, changes, asked) => {
+      const expected = new Map(first.map(({ key: at, counts }) => [at, [...counts]]))
+      let tree = positionsOf(first)
+      expect(depth(tree)).toBe(Math.ceil(Math.log2(first.length + 1)))
       for (const { key: at, counts } of changes) {
         const before = tree
         const frozen = JSON.stringify(before)

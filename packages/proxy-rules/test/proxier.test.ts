@@ -1,4 +1,6 @@
 // The proxy as a whole: an API server, the kernel's rules, and packets.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { globSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -486,6 +488,40 @@ test('where a program does not know how to count, rules do without: the log says
     expect(body).not.toMatch(/ct_state_invalid|localhost_nodeports/)
   } finally {
     process.env['PATH'] = PATH
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('who holds the lock of the tables at the start only delays that packets are counted', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nodelet-locked-'))
+  const { PATH = '' } = process.env
+  const system = `${PATH}:/usr/local/sbin:/usr/sbin:/sbin`
+  const lock = join(folder, 'lock')
+  // With a lock of its own, for which it waits a second instead of five.
+  const program = `#!/bin/sh\nshift 2\nPATH=${system} XTABLES_LOCKFILE=${lock} exec iptables-legacy-restore -w 1 "$@"\n`
+  for (const name of ['iptables-legacy-restore', 'iptables-restore'])
+    writeFileSync(join(folder, name), program, { mode: 0o755 })
+  const holder = spawn('flock', [lock, 'sh', '-c', 'echo; read line'], { stdio: ['pipe', 'pipe', 'inherit'] })
+  try {
+    await once(holder.stdout, 'data')
+    process.env['PATH'] = `${folder}:${PATH}`
+    putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
+    putEndpoints(['a'])
+    const told: string[] = []
+    const tell = (_: object, message: string): void => {
+      told.push(message)
+      if (message.includes('count')) holder.stdin.end()
+    }
+    const log = { error: tell, warn: tell, info: tell, debug: () => {} }
+    const metricsBindAddress = `${hostIP}:10249`
+    await start({ metricsBindAddress, iptablesVariant: 'legacy', log })
+    expect(told).toContain('the tables are locked: packets are not counted yet')
+    await world.host.ask('host', 'tcp', '127.0.0.1:30080', 2)
+    const { body } = await world.host.get(`http://${metricsBindAddress}/metrics`)
+    expect(body).toMatch(/^kubeproxy_iptables_localhost_nodeports_accepted_packets_total 2$/m)
+  } finally {
+    process.env['PATH'] = PATH
+    holder.kill()
     rmSync(folder, { recursive: true })
   }
 })

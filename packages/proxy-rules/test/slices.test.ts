@@ -138,7 +138,14 @@ test('a change that comes during a load, and a flush seen during one, make a loa
   const server = createServer(['a'])
   const gate = createGate()
   const metrics = createProxyMetrics('iptables', () => [])
-  const proxier = createFamilyProxier({ backend: gate.backend, facts, netns: undefined, metrics, log: silentLogger })
+  const proxier = createFamilyProxier({
+    backend: gate.backend,
+    facts,
+    counts: () => false,
+    netns: undefined,
+    metrics,
+    log: silentLogger,
+  })
   const full: boolean[] = []
   const { load } = gate.backend
   gate.backend.load = (graph, some, changed, signal) => {

@@ -8,7 +8,8 @@ import { openScreen } from '../demo/screen.ts'
 import { CommandError } from '../errors.ts'
 import { openLog } from '../log.ts'
 import { resetMachine } from '../reset.ts'
-import { aborted, openSession, untilSignal } from './session.ts'
+import { openSession } from './session.ts'
+import { aborted, untilSignal } from './signal.ts'
 
 export interface DemoOptions {
   /** End after the demo and remove what it made. */

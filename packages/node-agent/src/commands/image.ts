@@ -12,7 +12,7 @@ import { runImageCommand } from '../control/images.ts'
 import type { Answer, ImageLine, ImageRequest } from '../control/protocol.ts'
 import { openScreen } from '../demo/screen.ts'
 import { checkMachine } from '../machine.ts'
-import { untilSignal } from './session.ts'
+import { untilSignal } from './signal.ts'
 
 const barWidth = 24
 

@@ -7,12 +7,12 @@ import { notifyService } from '@nodelet/linux'
 import { deprecations, nodeIPsOf, prepareKernel, proxierOptionsOf, removeProxyRules } from '@nodelet/proxy-rules'
 import type { KubeProxyConfiguration, ProxyFlagValues } from '@nodelet/proxy-rules'
 import { stringify } from 'yaml'
-import { readProxyFile } from '../config.ts'
 import { CommandError } from '../errors.ts'
 import { openLog } from '../log.ts'
 import { checkRoot } from '../machine.ts'
+import { readProxyFile } from '../proxy-file.ts'
 import { startNodeProxy } from '../proxy.ts'
-import { aborted, untilSignal } from './session.ts'
+import { aborted, untilSignal } from './signal.ts'
 
 export interface ProxyCommand {
   /** A KubeProxyConfiguration, YAML or JSON. */

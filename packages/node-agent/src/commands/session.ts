@@ -1,5 +1,4 @@
-// What the long-running commands share: signals, one agent per folder, and a clean end.
-import { readFileSync } from 'node:fs'
+// What the long-running commands share: one agent per folder, and a clean end.
 import type { Logger } from 'pino'
 import { startNode } from '../compose.ts'
 import type { NodeHandle } from '../compose.ts'
@@ -8,25 +7,9 @@ import type { NodeConfig } from '../config.ts'
 import { agentStatus } from '../control/client.ts'
 import type { AgentStatus } from '../control/protocol.ts'
 import { serveControl } from '../control/server.ts'
-import { CommandError, Interrupted } from '../errors.ts'
+import { CommandError } from '../errors.ts'
 import { checkMachine } from '../machine.ts'
-
-/** This package's version. */
-export const version: string = (
-  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
-).version
-
-/** Aborted by the first SIGINT or SIGTERM; the second ends the process at once. */
-export function untilSignal(): AbortSignal {
-  const ending = new AbortController()
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(name, () => {
-      if (ending.signal.aborted) process.exit(130)
-      ending.abort(new Interrupted(name))
-    })
-  }
-  return ending.signal
-}
+import { version } from '../version.ts'
 
 /** @throws CommandError when an agent already runs with these folders */
 export async function refuseSecond(config: NodeConfig): Promise<void> {
@@ -69,12 +52,4 @@ export interface Session extends AsyncDisposable {
   readonly status: AgentStatus
   /** Aborted by the caller's signal, or because the node cannot go on. */
   readonly ended: AbortSignal
-}
-
-/** Fulfilled when the signal is aborted. */
-export async function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
-  const { promise, resolve } = Promise.withResolvers<void>()
-  signal.addEventListener('abort', () => resolve(), { once: true })
-  await promise
 }

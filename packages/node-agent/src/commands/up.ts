@@ -2,7 +2,8 @@
 import { notifyService } from '@nodelet/linux'
 import type { NodeConfig } from '../config.ts'
 import { openLog } from '../log.ts'
-import { aborted, openSession, untilSignal } from './session.ts'
+import { openSession } from './session.ts'
+import { aborted, untilSignal } from './signal.ts'
 
 export interface UpOptions {
   /** Remove every pod at the end instead of leaving containers running. */

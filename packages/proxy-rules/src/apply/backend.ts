@@ -20,7 +20,7 @@ export interface RuleBackend {
     changed: ReadonlySet<string> | undefined,
     signal?: AbortSignal,
   ): Promise<void>
-  /** Makes ready what rules count packets with; absent in modes whose rules count none. @throws Error why they cannot here */
+  /** Makes ready what rules count packets with; absent in modes whose rules count none. @throws LockedIptables when that cannot be told now; Error why they cannot here */
   prepareCounters?(): Promise<void>
   /** Whether all rules are to be loaded again each hour, though nothing speaks for it. */
   isRenewed(graph: ServiceGraph): boolean

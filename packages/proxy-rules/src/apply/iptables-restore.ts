@@ -2,13 +2,14 @@
 import { readFileSync } from 'node:fs'
 import type { IPFamily } from '../net/address.ts'
 import { inSlices, type Steps } from '../slices.ts'
+import type { TextPiece } from '../text-chunks.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
 import { inNetns, runProgram } from './program.ts'
 import type { ProgramResult } from './program.ts'
 import { createSavedReader, type SavedTables } from './saved.ts'
 
 /** In one string or in pieces, each of whole lines. */
-export type RestoreText = string | readonly string[]
+export type RestoreText = string | readonly TextPiece[]
 
 /** The iptables of one family in one network namespace. */
 export interface Iptables {
@@ -16,7 +17,7 @@ export interface Iptables {
   variant: IptablesVariant
   /** `--random-fully` is known (1.6.2 and later). */
   randomFully: boolean
-  /** Loads a text in one transaction per table. @throws Error with the line that was refused and its neighbours */
+  /** Loads a text in one transaction per table. @throws LockedIptables; Error with the line that was refused and its neighbours */
   restore(text: RestoreText): Promise<void>
   /**
    * Loads what is made from a look at the tables, one text after the other; an empty one is left out. One after the other in this
@@ -47,6 +48,11 @@ export class UnusableIptables extends Error {
   override readonly name = 'UnusableIptables'
 }
 
+/** Another program held the lock of the legacy tables for as long as was waited for it. */
+export class LockedIptables extends Error {
+  override readonly name = 'LockedIptables'
+}
+
 const wait = ['-w', '5']
 const busy = 4
 /** Family, variant and network namespace → the update that was asked for last. */
@@ -59,7 +65,8 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
     const args = [...wait, '--noflush', '--counters']
     const { code, stderr } = await runProgram(`${name}-restore`, args, { netns, input: pieces })
     if (code === 0) return
-    throw new Error(`${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`)
+    const told = `${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`
+    throw code === busy && stderr.includes('xtables lock') ? new LockedIptables(told) : new Error(told)
   }
   const save = async (table?: string): Promise<SavedTables> => {
     // The legacy program makes a table that it is asked for by name.
@@ -116,13 +123,13 @@ function legacyTables(family: IPFamily, netns: string | undefined): string[] {
 const linesAround = 3
 
 /** What iptables-restore said, with the lines around the one that it names. */
-function* explainInTurn(stderr: string, pieces: readonly string[]): Steps<string> {
+function* explainInTurn(stderr: string, pieces: readonly TextPiece[]): Steps<string> {
   const said = stderr.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('Try `'))
   const refused = Number(/line:? (\d+)/.exec(stderr)?.[1] ?? 0)
   const near: string[] = []
   let number = 0
   for (const piece of refused > 0 ? pieces : []) {
-    for (const line of piece.trimEnd().split('\n')) {
+    for (const line of String(piece).trimEnd().split('\n')) {
       number += 1
       if (Math.abs(number - refused) <= linesAround) near.push(`${number === refused ? '>' : ' '} ${number}: ${line}`)
     }

@@ -4,6 +4,7 @@ import { openNetlink } from '@nodelet/linux'
 import type { IPFamily } from '../net/address.ts'
 import { tableName } from '../nftables/names.ts'
 import { cleanupText, probeText } from '../nftables/text.ts'
+import type { TextPiece } from '../text-chunks.ts'
 import { runProgram } from './program.ts'
 
 /** A chain, set or map of the table. */
@@ -16,7 +17,7 @@ export interface NftObject {
 export interface Nft {
   family: IPFamily
   /** Loads a text, in one string or in pieces: all of it or nothing. @throws Error with the first lines that were refused */
-  run(text: string | readonly string[]): Promise<void>
+  run(text: string | readonly TextPiece[]): Promise<void>
   /** Names of all that the table holds; none when it is not there. */
   objects(): Promise<NftObject[]>
   /** Whether somebody has removed the table or its rules; undefined when the kernel did not tell. */
@@ -34,7 +35,7 @@ const mostErrors = 3
 
 /** @throws Error when the program is not there or too old, or the kernel is */
 export async function openNft(family: IPFamily, netns?: string): Promise<Nft> {
-  const run = (args: readonly string[], input: string | readonly string[] = []) =>
+  const run = (args: readonly string[], input: string | readonly TextPiece[] = []) =>
     runProgram('nft', args, { netns, input, timeoutMs: loadTimeoutMs })
   const version = (await run(['--version'])).stdout.trim()
   if (isOlder(numbersOf(version), oldestNft))

@@ -34,7 +34,7 @@ export async function removePacketCounters(netns: string | undefined): Promise<v
  * Loads a rule that counts where no packet comes, and takes it away again: the kernel may have the counters and no rules that
  * name them, as may the program.
  *
- * @throws Error why rules cannot count here
+ * @throws LockedIptables when that cannot be told now; Error why rules cannot count here
  */
 export async function tryPacketCounters(iptables: Iptables, netns: string | undefined): Promise<void> {
   await ensurePacketCounters(netns)

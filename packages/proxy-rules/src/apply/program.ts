@@ -4,12 +4,13 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { finished, inNamespace, startProgram } from '@nodelet/linux'
 import type { Program } from '@nodelet/linux'
+import type { TextPiece } from '../text-chunks.ts'
 
 export interface RunOptions {
   /** A pinned network namespace; default: the own. */
   netns?: string | undefined
   /** In one string or in pieces. */
-  input?: string | readonly string[]
+  input?: string | readonly TextPiece[]
   /** Told of what the program prints, as it comes; `stdout` is then empty. */
   onOutput?: (text: string) => void
   /** The program is killed after this time; default 60 s. */

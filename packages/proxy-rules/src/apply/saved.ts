@@ -5,7 +5,7 @@ import { sharedChains } from '../iptables/service-part.ts'
 /** One table as the kernel has it. */
 export interface SavedTable {
   chains: ReadonlySet<string>
-  /** Rules of each chain that has some. */
+  /** Rules of each chain that has some; none of chains of single Services. */
   counts: ReadonlyMap<string, number>
   /** Without `-A`: the chain, then the rule as iptables prints it. None of the chains that hold rules of Services: these are too many. */
   rules: readonly { chain: string; text: string }[]
@@ -23,6 +23,10 @@ export interface SavedReader {
 
 const ofServices = new Set<string>(sharedChains.map(({ chain }) => chain))
 
+/** Most lines of a large cluster are rules of a chain of one Service: nothing is made of these. */
+const isOfService = (line: string): boolean =>
+  line.startsWith('-A KUBE-S') && (line.startsWith('EP-', 9) || line.startsWith('VC-', 9) || line.startsWith('VL-', 9))
+
 /** Lines that are not understood are passed over. */
 export function createSavedReader(): SavedReader {
   const tables = new Map<string, SavedTable>()
@@ -37,7 +41,7 @@ export function createSavedReader(): SavedReader {
       rules = []
       tables.set(line.slice(1).trimEnd(), { chains, counts, rules })
     } else if (line.startsWith(':')) chains.add(line.slice(1).split(' ', 1)[0] ?? '')
-    else {
+    else if (!isOfService(line)) {
       const [, chain, text] = /^(?:\[\d+:\d+\] )?-A (\S+) (.*)$/.exec(line) ?? []
       if (chain === undefined || text === undefined) return
       counts.set(chain, (counts.get(chain) ?? 0) + 1)

@@ -40,9 +40,27 @@ function topology(ready: readonly Endpoint[], { nodeName, zone }: Place): Admits
   return byNode === every ? hinted(ready, ({ zoneHints }) => zoneHints, zone) : byNode
 }
 
+/** The same list where that is all of it: one in memory will do. */
+const those = (endpoints: readonly Endpoint[], admits: Admits): readonly Endpoint[] =>
+  endpoints.length === 0 ? nobody : endpoints.every(admits) ? endpoints : endpoints.filter(admits)
+
+const nobody: readonly Endpoint[] = []
+
 const readyElseLeaving = (endpoints: readonly Endpoint[], admits: Admits): readonly Endpoint[] => {
-  const ready = endpoints.filter((endpoint) => isReady(endpoint) && admits(endpoint))
-  return ready.length > 0 ? ready : endpoints.filter(isLeaving)
+  const ready = those(endpoints, (endpoint) => isReady(endpoint) && admits(endpoint))
+  return ready.length > 0 ? ready : those(endpoints, isLeaving)
+}
+
+/** Those in one of two lists of them, in their order. */
+function either(
+  endpoints: readonly Endpoint[],
+  some: readonly Endpoint[],
+  others: readonly Endpoint[],
+): readonly Endpoint[] {
+  if (others.length === 0 || some === endpoints) return some
+  if (some.length === 0) return others
+  const used = new Set([...some, ...others])
+  return those(endpoints, (endpoint) => used.has(endpoint))
 }
 
 /**
@@ -53,15 +71,14 @@ export function chooseEndpoints(port: ServicePort, endpoints: readonly Endpoint[
   const outside = externallyAccessible(port)
   const usesCluster = !port.internalPolicyLocal || outside
   const usesLocal = port.internalPolicyLocal || (port.externalPolicyLocal && outside)
-  const admits = topology(endpoints.filter(isReady), place)
-  const cluster = usesCluster ? readyElseLeaving(endpoints, admits) : []
-  const ours = endpoints.filter((endpoint) => endpoint.local)
-  const local = usesLocal ? readyElseLeaving(ours, every) : []
-  const used = new Set([...cluster, ...local])
+  const admits = topology(those(endpoints, isReady), place)
+  const cluster = usesCluster ? readyElseLeaving(endpoints, admits) : nobody
+  const ours = usesLocal ? those(endpoints, (endpoint) => endpoint.local) : nobody
+  const local = usesLocal ? readyElseLeaving(ours, every) : nobody
   return {
     cluster,
     local,
-    reachable: endpoints.filter((endpoint) => used.has(endpoint)),
+    reachable: either(endpoints, cluster, local),
     hasAny: cluster.length > 0 || (usesLocal && endpoints.some((endpoint) => isReady(endpoint) || isLeaving(endpoint))),
   }
 }

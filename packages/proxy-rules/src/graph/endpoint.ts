@@ -48,27 +48,36 @@ const isKind = (value: unknown, kind: Kind): boolean =>
 
 /** What an endpoint has that is of the wrong kind; null is the same as nothing. */
 function misfit({ addresses, nodeName, conditions, hints }: ApiEndpoint): string | undefined {
-  const { forZones, forNodes }: NonNullable<Hints> = hints ?? {}
-  const fields: [name: string, value: unknown, kind: Kind][] = [
-    ['addresses', addresses, 'list'],
-    ['nodeName', nodeName, 'string'],
-    ['conditions', conditions, 'object'],
-    ['conditions.ready', conditions?.ready, 'boolean'],
-    ['conditions.serving', conditions?.serving, 'boolean'],
-    ['conditions.terminating', conditions?.terminating, 'boolean'],
-    ['hints', hints, 'object'],
-    ['hints.forZones', forZones, 'list'],
-    ['hints.forNodes', forNodes, 'list'],
-  ]
-  for (const [name, value, kind] of fields)
-    if (value !== undefined && value !== null && !isKind(value, kind)) return `${name} ${shown(value)} is no ${kind}`
-  const all = [...(forZones ?? []), ...(forNodes ?? [])]
-  const at = all.findIndex((hint) => typeof hint?.name !== 'string')
-  return at < 0 ? undefined : `hints ${shown(all[at])} has no name`
+  const { forZones, forNodes }: NonNullable<Hints> = hints ?? none
+  return (
+    unlessKind('addresses', addresses, 'list') ??
+    unlessKind('nodeName', nodeName, 'string') ??
+    unlessKind('conditions', conditions, 'object') ??
+    unlessKind('conditions.ready', conditions?.ready, 'boolean') ??
+    unlessKind('conditions.serving', conditions?.serving, 'boolean') ??
+    unlessKind('conditions.terminating', conditions?.terminating, 'boolean') ??
+    unlessKind('hints', hints, 'object') ??
+    unlessKind('hints.forZones', forZones, 'list') ??
+    unlessKind('hints.forNodes', forNodes, 'list') ??
+    unlessNamed(forZones) ??
+    unlessNamed(forNodes)
+  )
 }
 
-const hintNames = (hints: readonly { name: string }[] | null | undefined): string[] =>
-  (hints ?? []).map(({ name }) => name)
+const unlessKind = (name: string, value: unknown, kind: Kind): string | undefined =>
+  value === undefined || value === null || isKind(value, kind) ? undefined : `${name} ${shown(value)} is no ${kind}`
+
+function unlessNamed(hints: readonly { name: string }[] | null | undefined): string | undefined {
+  const at = (hints ?? noHints).findIndex((hint) => typeof hint?.name !== 'string')
+  return at < 0 ? undefined : `hints ${shown(hints?.[at])} has no name`
+}
+
+// Shared: most endpoints have none.
+const none: NonNullable<Hints> = {}
+const noHints: readonly never[] = []
+
+const hintNames = (hints: readonly { name: string }[] | null | undefined): readonly string[] =>
+  hints && hints.length > 0 ? hints.map(({ name }) => name) : noHints
 
 /** A string says why the endpoint is left out; one without addresses just is no endpoint. */
 function endpointOf(
@@ -130,11 +139,12 @@ export function addSlice(
     report('metadata.labels["kubernetes.io/service-name"]', message)
     return
   }
-  const endpoints = itemsOf(slice.endpoints, 'endpoints', report).flatMap((item, index) => {
+  const endpoints: Omit<Endpoint, 'text' | 'port'>[] = []
+  for (const [index, item] of itemsOf(slice.endpoints, 'endpoints', report).entries()) {
     const endpoint = endpointOf(item, family, nodeName)
     if (typeof endpoint === 'string') report(`endpoints[${index}]`, endpoint)
-    return endpoint === undefined || typeof endpoint === 'string' ? [] : [endpoint]
-  })
+    else if (endpoint) endpoints.push(endpoint)
+  }
   for (const [index, item] of itemsOf(slice.ports, 'ports', report).entries()) {
     const port = item?.port
     const protocol = item?.protocol ?? 'TCP'

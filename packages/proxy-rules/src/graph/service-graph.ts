@@ -160,6 +160,9 @@ export function* updateGraphInTurn(
   }
 }
 
+/** Shared: most objects have none. */
+const noProblems: readonly never[] = []
+
 const hasProblems = (source: ServiceSource | undefined): boolean => source !== undefined && source.problems.length > 0
 
 const endpointsOf = (source: ServiceSource | undefined): number =>
@@ -200,5 +203,5 @@ function* sourceOf(
     nodes.push(old && JSON.stringify(old) === JSON.stringify(node) ? old : node)
     yield
   }
-  return { key, service, slices, nodes, problems }
+  return { key, service, slices, nodes, problems: problems.length > 0 ? problems : noProblems }
 }

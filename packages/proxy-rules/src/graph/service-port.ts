@@ -44,6 +44,10 @@ export interface ServicePort {
   externalPolicyLocal: boolean
 }
 
+/** Shared: most Services have none of an address, or of a range. */
+const nothing: readonly never[] = []
+const orNothing = (texts: readonly string[]): readonly string[] => (texts.length > 0 ? texts : nothing)
+
 const protocols: readonly string[] = ['TCP', 'UDP', 'SCTP']
 const defaultAffinitySeconds = 10800
 
@@ -187,10 +191,10 @@ export function servicePorts(
     namespace: metadata.namespace,
     service: metadata.name,
     clusterIP,
-    externalIPs: withoutExternalIPs ? [] : externalIPs,
+    externalIPs: withoutExternalIPs ? nothing : orNothing(externalIPs),
     ...(withoutExternalIPs && externalIPs.length > 0 && { hasHiddenIPs: true as const }),
-    loadBalancerVIPs: vipsOf(service, family, report),
-    sourceRanges: sourceRangesOf(spec, family, report),
+    loadBalancerVIPs: orNothing(vipsOf(service, family, report)),
+    sourceRanges: orNothing(sourceRangesOf(spec, family, report)),
     affinitySeconds: affinityOf(spec, report),
     healthCheckNodePort: usesHealthPort && isPort(spec.healthCheckNodePort) ? spec.healthCheckNodePort : 0,
     internalPolicyLocal: spec.internalTrafficPolicy === 'Local',

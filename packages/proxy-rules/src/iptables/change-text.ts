@@ -2,7 +2,8 @@
 // all share only the rules that differ, each at its place.
 import { findByKey, sortedByKey } from '../graph/sorted.ts'
 import { eachInTurn, finish, type Steps } from '../slices.ts'
-import { ChainGroups, loadTextsInTurn, type Load, type TableName } from './load.ts'
+import { TextChunks } from '../text-chunks.ts'
+import { ChainGroups, loadTextsInTurn, type Load, type TableLoad, type TableName } from './load.ts'
 import { findEntry, rulesBefore } from './positions.ts'
 import type { IptablesRuleset } from './ruleset.ts'
 import { entrancesOf, servicePartInTurn, sharedChains, textsByChain } from './service-part.ts'
@@ -60,19 +61,19 @@ export function* changeLoadInTurn(previous: IptablesRuleset, next: IptablesRules
   // In the order of their keys: each insertion finds those before it in place.
   const ordered = yield* sortedByKey(changes)
   for (const shared of sharedChains) yield* addSharedChain(tables[shared.table], shared, ordered, previous, next)
-  return { filter: linesOf(tables.filter), nat: linesOf(tables.nat), groups: groups.end(), stale }
+  const [filter, nat] = [yield* linesOfInTurn(tables.filter), yield* linesOfInTurn(tables.nat)]
+  return { filter, nat, groups: groups.end(), stale }
 }
 
 const emptyChange = (): TableChange => ({ chains: [], removals: [], insertions: [], additions: [] })
 
-const linesOf = ({ chains, removals, insertions, additions }: TableChange): Load['filter'] => ({
-  chains,
-  lines: [
-    ...removals.map((rule) => `-D ${rule}`),
-    ...insertions.map((rule) => `-I ${rule}`),
-    ...additions.map((rule) => `-A ${rule}`),
-  ],
-})
+function* linesOfInTurn({ chains, removals, insertions, additions }: TableChange): Steps<TableLoad> {
+  const text = new TextChunks()
+  for (const rule of removals) text.add(`-D ${rule}`)
+  for (const rule of insertions) text.add(`-I ${rule}`)
+  yield* eachInTurn(additions, (rule) => text.add(`-A ${rule}`))
+  return { chains, lines: text.end(), count: insertions.length + additions.length }
+}
 
 function keysToCompare(previous: IptablesRuleset, next: IptablesRuleset): Iterable<string> {
   if (next.change?.since === previous.version) return next.change.keys

@@ -1,11 +1,11 @@
 // What goes into the tables in one run of iptables-restore, or in several: what iptables-nft-restore does with many chains at once takes
 // the square of their number in time.
 import { eachInTurn, type Steps } from '../slices.ts'
-import { TextChunks } from '../text-chunks.ts'
+import { TextChunks, type TextPiece } from '../text-chunks.ts'
 import { chainLine } from './text.ts'
 
 /** A text in pieces, for one run. */
-export type LoadText = readonly string[]
+export type LoadText = readonly TextPiece[]
 
 export type TableName = 'filter' | 'nat'
 
@@ -22,7 +22,10 @@ export interface Load {
 /** Chains that are made or emptied, and lines that then change them or others. */
 export interface TableLoad {
   chains: readonly string[]
-  lines: readonly string[]
+  /** In pieces. */
+  lines: LoadText
+  /** Of the rules that they write. */
+  count: number
 }
 
 export interface ChainGroup {
@@ -98,7 +101,7 @@ export function* loadTextsInTurn(load: Load, most: number): Steps<readonly LoadT
   return texts.filter((pieces) => pieces.length > 0)
 }
 
-type TableParts = TableLoad & Pick<Load, 'groups' | 'stale'>
+type TableParts = Omit<TableLoad, 'count'> & Pick<Load, 'groups' | 'stale'>
 
 function* tableText(table: TableName, parts: TableParts): Steps<LoadText> {
   const text = new TextChunks()
@@ -112,7 +115,7 @@ function* addTable(text: TextChunks, table: TableName, { chains, lines, groups, 
   // All stale chains are emptied before the first is deleted: they may lead to each other.
   for (const list of [chains, ...groups.map((group) => group.chains), stale])
     yield* eachInTurn(list, (chain) => text.add(chainLine(chain)))
-  yield* eachInTurn(lines, (line) => text.add(line))
+  text.append(lines)
   for (const { rules } of groups) text.append(rules)
   yield* eachInTurn(stale, (chain) => text.add(`-X ${chain}`))
   text.add('COMMIT')

@@ -56,6 +56,13 @@ function balanced(entry: Entry, left: Positions, right: Positions): Branch {
   return branch(entry, left, right)
 }
 
+/** Of all entries at once, which are in the order of their keys. */
+export function positionsOf(entries: readonly Entry[], from = 0, to: number = entries.length): Positions {
+  const middle = (from + to) >>> 1
+  const entry = from < to ? entries[middle] : undefined
+  return entry && branch(entry, positionsOf(entries, from, middle), positionsOf(entries, middle + 1, to))
+}
+
 /** With the entry at its key, in place of another one there. */
 export function withEntry(tree: Positions, entry: Entry): Positions {
   if (!tree) return branch(entry, undefined, undefined)

@@ -26,6 +26,6 @@ function totalOf({ shared, positions }: IptablesRuleset, table: TableName): numb
 }
 
 function writtenOf(load: Omit<Load, 'stale'>, table: TableName): number {
-  const lines = load[table].lines.reduce((sum, line) => sum + Number(!line.startsWith('-D')), 0)
+  const { count: lines } = load[table]
   return table === 'nat' ? load.groups.reduce((sum, { count }) => sum + count, lines) : lines
 }

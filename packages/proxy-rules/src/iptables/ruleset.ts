@@ -5,7 +5,7 @@ import { findByKey, findByPrefix } from '../graph/sorted.ts'
 import type { IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { finish, type Steps } from '../slices.ts'
-import { findEntry, withEntry, withoutEntry, type Positions } from './positions.ts'
+import { findEntry, positionsOf, withEntry, withoutEntry, type Entry, type Positions } from './positions.ts'
 import { ruleCounts, servicePartInTurn, type ServicePart } from './service-part.ts'
 import { sharedPart, type SharedPart } from './shared-part.ts'
 import { hasComments, styleOf, type Style } from './style.ts'
@@ -53,15 +53,17 @@ export function* rulesetInTurn(
     previous?.graphVersion === graph.change.since && JSON.stringify(previous.style) === JSON.stringify(style)
   const keys = isNext ? rewrittenKeys(graph, previous.positions, comments) : new Set(nodes.map(({ key }) => key))
   let positions = isNext ? previous.positions : undefined
+  const all: Entry[] = []
   for (const key of keys) {
     const node = findByKey(nodes, key)
     const part = node && (yield* servicePartInTurn(node, style, comments))
     if (part) visit(part)
-    positions = part
-      ? withEntry(positions, { key, counts: [...ruleCounts(part), part.rules.length], comments })
-      : withoutEntry(positions, key)
+    const entry = part && { key, counts: [...ruleCounts(part), part.rules.length], comments }
+    if (isNext) positions = entry ? withEntry(positions, entry) : withoutEntry(positions, key)
+    else if (entry) all.push(entry)
     yield
   }
+  positions = isNext ? positions : positionsOf(all)
   const change = isNext ? { since: previous.version, keys } : undefined
   return { family, style, shared: sharedPart(facts, family), nodes, positions, version: {}, graphVersion, change }
 }

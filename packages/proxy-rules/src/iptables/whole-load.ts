@@ -2,6 +2,7 @@
 import type { ServiceGraph } from '../graph/service-graph.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { eachInTurn, type Steps } from '../slices.ts'
+import { TextChunks } from '../text-chunks.ts'
 import { ChainGroups, type ChainGroup, type Load, type TableLoad } from './load.ts'
 import { isServiceChain } from './names.ts'
 import type { Rule } from './program.ts'
@@ -35,9 +36,11 @@ const markChain = 'KUBE-MARK-MASQ'
  */
 export function* wholeLoadInTurn(graph: ServiceGraph, facts: NodeFacts, most: number): Steps<WholeLoad> {
   const shared = sharedPart(facts, graph.family)
-  const lines = { filter: [] as string[], nat: [] as string[] }
+  const lines = { filter: new TextChunks(), nat: new TextChunks() }
+  const counts = { filter: 0, nat: 0 }
   const add = (table: 'filter' | 'nat', rules: readonly Rule[]): void => {
-    for (const rule of rules) lines[table].push(`-A ${ruleText(rule)}`)
+    for (const rule of rules) lines[table].add(`-A ${ruleText(rule)}`)
+    counts[table] += rules.length
   }
   const isMark = ({ chain }: Rule): boolean => chain === markChain
   const groups = new ChainGroups(most)
@@ -56,8 +59,12 @@ export function* wholeLoadInTurn(graph: ServiceGraph, facts: NodeFacts, most: nu
   add('filter', shared.filter.last)
   return {
     ruleset,
-    filter: { chains: shared.filter.chains, lines: lines.filter },
-    nat: { chains: shared.nat.chains.filter((chain) => chain !== markChain), lines: lines.nat },
+    filter: { chains: shared.filter.chains, lines: lines.filter.end(), count: counts.filter },
+    nat: {
+      chains: shared.nat.chains.filter((chain) => chain !== markChain),
+      lines: lines.nat.end(),
+      count: counts.nat,
+    },
     groups: groups.end(),
   }
 }
@@ -73,9 +80,9 @@ export function* completeLoadInTurn(
   yield* eachInTurn(natChains, (chain) => {
     if (isServiceChain(chain) && !wanted.has(chain)) stale.push(chain)
   })
-  const withJumps = ({ chains, lines }: TableLoad, jumps: readonly Rule[]): TableLoad => ({
-    chains,
-    lines: [...lines, ...jumps.map((rule) => `-I ${ruleText(rule)}`)],
+  const withJumps = (load: TableLoad, jumps: readonly Rule[]): TableLoad => ({
+    ...load,
+    lines: [...load.lines, ...jumps.map((rule) => `-I ${ruleText(rule)}\n`)],
   })
   return { filter: withJumps(filter, insertions.filter), nat: withJumps(nat, insertions.nat), groups, stale }
 }

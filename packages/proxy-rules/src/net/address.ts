@@ -20,14 +20,33 @@ export interface Cidr {
 }
 
 const widths = { IPv4: 32, IPv6: 128 } as const
-const octets = /^(\d{1,10})\.(\d{1,10})\.(\d{1,10})\.(\d{1,10})$/
 const mapped = 0xffffn << 32n
 
+const [dot, zero] = [0x2e, 0x30]
+const mostDigits = 10
+
+/** Letter by letter: a large cluster has many, and this leaves nothing behind but the result. */
 const parseV4 = (text: string): Address | undefined => {
-  const parts = octets.exec(text)?.slice(1).map(Number)
-  if (!parts || parts.some((part) => part > 255)) return undefined
-  const value = parts.reduce((sum, part) => sum * 256 + part, 0)
-  return { family: 'IPv4', value: BigInt(value), text: parts.join('.') }
+  let [value, parts, octet, digits] = [0, 0, 0, 0]
+  let isCanonical = true
+  for (let at = 0; at <= text.length; at += 1) {
+    const code = at < text.length ? text.charCodeAt(at) : dot
+    if (code === dot) {
+      if (digits === 0 || octet > 255) return undefined
+      value = value * 256 + octet
+      parts += 1
+      octet = digits = 0
+      continue
+    }
+    const digit = code - zero
+    if (digit < 0 || digit > 9 || digits === mostDigits) return undefined
+    if (digits > 0 && octet === 0) isCanonical = false
+    octet = octet * 10 + digit
+    digits += 1
+  }
+  if (parts !== 4) return undefined
+  const number = BigInt(value)
+  return { family: 'IPv4', value: number, text: isCanonical ? text : formatV4(number) }
 }
 
 const formatV4 = (value: bigint): string => [24n, 16n, 8n, 0n].map((shift) => String((value >> shift) & 255n)).join('.')
@@ -89,17 +108,36 @@ export function cidrContains(cidr: Cidr, address: Address): boolean {
   return address.value >> hostBits === cidr.first >> hostBits
 }
 
-const within = (...texts: string[]): readonly Cidr[] => texts.map(parseCidr).filter((cidr) => cidr !== undefined)
+/** The first and last addresses of ranges, by family. */
+const within = (...texts: string[]): Record<IPFamily, readonly (readonly [first: bigint, last: bigint])[]> => {
+  const cidrs = texts.map(parseCidr).filter((cidr) => cidr !== undefined)
+  const ends = (family: IPFamily): [bigint, bigint][] =>
+    cidrs
+      .filter((cidr) => cidr.family === family)
+      .map(({ first, prefix }) => [first, first + (1n << BigInt(widths[family] - prefix)) - 1n])
+  return { IPv4: ends('IPv4'), IPv6: ends('IPv6') }
+}
+const isWithin = (ranges: ReturnType<typeof within>, { family, value }: Address): boolean =>
+  ranges[family].some(([first, last]) => value >= first && value <= last)
+
 const loopback = within('127.0.0.0/8', '::1/128')
-const special = [...loopback, ...within('0.0.0.0/32', '169.254.0.0/16', '224.0.0.0/24', '::/128', 'fe80::/10')]
-const linkMulticast = within('ff02::/16')
+const special = within(
+  '127.0.0.0/8',
+  '::1/128',
+  '0.0.0.0/32',
+  '169.254.0.0/16',
+  '224.0.0.0/24',
+  '::/128',
+  'fe80::/10',
+  'ff02::/16',
+)
 
 /** Whether `address` is 127.0.0.0/8 or ::1. */
 export function isLoopback(address: Address): boolean {
-  return loopback.some((cidr) => cidrContains(cidr, address))
+  return isWithin(loopback, address)
 }
 
 /** Whether `address` is unspecified, loopback or link-local: what no Service may send traffic to. */
 export function isSpecial(address: Address): boolean {
-  return [...special, ...linkMulticast].some((cidr) => cidrContains(cidr, address))
+  return isWithin(special, address)
 }

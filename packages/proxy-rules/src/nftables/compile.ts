@@ -44,6 +44,9 @@ export function* compileInTurn(
   return { family: graph.family, layout, style: styleText, shared: sharedPart(facts, style), ...parts }
 }
 
+/** Shared: most service ports have none. */
+const nothing: readonly never[] = []
+
 function servicePart(node: ServiceNode, style: Style): ServicePart {
   const { port, choice } = node
   const names = nftablesNames(port)
@@ -54,13 +57,13 @@ function servicePart(node: ServiceNode, style: Style): ServicePart {
   if (served.firewall) chains.push(firewallChain(port, names, style))
   if (cluster.length > 0) chains.push(policyChain(names.cluster, port, cluster, names, style))
   if (local.length > 0) chains.push(policyChain(names.local, port, local, names, style))
-  const remembering = port.affinitySeconds > 0 ? choice.reachable : []
+  const remembering = port.affinitySeconds > 0 ? choice.reachable : nothing
   const endpoints = remembering.map((endpoint) => endpointChain(port, endpoint, names, style))
   return {
     key: node.key,
     node,
-    chains: [...chains, ...endpoints.map(({ chain }) => chain)],
-    containers: endpoints.map(({ affinity }) => affinity),
+    chains: endpoints.length > 0 ? [...chains, ...endpoints.map(({ chain }) => chain)] : chains,
+    containers: endpoints.length > 0 ? endpoints.map(({ affinity }) => affinity) : nothing,
     elements: entrances(port, choice, served, names),
   }
 }

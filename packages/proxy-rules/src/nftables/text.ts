@@ -1,7 +1,7 @@
 // The text that `nft -f` reads: each text is one transaction, of which all or nothing happens.
 import type { IPFamily } from '../net/address.ts'
 import { eachInTurn, finish, type Steps } from '../slices.ts'
-import { TextChunks } from '../text-chunks.ts'
+import { TextChunks, type TextPiece } from '../text-chunks.ts'
 import { createLedger, type Difference } from './ledger.ts'
 import { tableName } from './names.ts'
 import { comment, type Chain, type Container, type Element, type NftablesProgram } from './program.ts'
@@ -50,7 +50,7 @@ export function* fullTextInTurn(
   { containers, chains, additions }: Difference,
   stale: readonly string[],
   { resetBaseChains, rebuild }: Present,
-): Steps<readonly string[]> {
+): Steps<readonly TextPiece[]> {
   const place = at(family)
   const text = new TextChunks()
   const baseChains = resetBaseChains ? chains.filter(({ hook }) => hook !== undefined) : []
@@ -73,7 +73,7 @@ export function* changeTextInTurn(
   family: IPFamily,
   { containers, chains, removals, additions }: Difference,
   stale: readonly string[],
-): Steps<readonly string[]> {
+): Steps<readonly TextPiece[]> {
   const place = at(family)
   const text = new TextChunks()
   yield* eachInTurn(containers, (container) => text.add(declareContainer(place, container)))

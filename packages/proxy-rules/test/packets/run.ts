@@ -137,7 +137,7 @@ async function runGroup(context: Context, group: readonly Numbered[], results: R
   const { facts } = setting
   const metrics = createProxyMetrics(mode.proxyMode, () => [])
   const proxiers = backends.map((backend) =>
-    createFamilyProxier({ backend, facts, netns: world.netns, metrics, log: silentLogger }),
+    createFamilyProxier({ backend, facts, counts: () => false, netns: world.netns, metrics, log: silentLogger }),
   )
   const health = createHealthServers({
     nodeName: 'node',
