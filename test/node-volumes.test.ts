@@ -16,7 +16,7 @@ const manyPods = Number(process.env['NODELET_MANY_PODS'] ?? 8)
 const root = resolve(import.meta.dirname, '..')
 const image = 'localhost/nodelet-demo:1'
 const driverName = 'hostpath.csi.k8s.io'
-const eventually = { timeout: 30_000, interval: 100 }
+const eventually = { timeout: 60_000, interval: 100 }
 let machine: TestMachine
 let agent: Awaited<ReturnType<TestMachine['up']>>
 
@@ -56,7 +56,7 @@ const podNamed = async (name: string): Promise<Pod> => {
   return (json === '' ? {} : JSON.parse(json)) as Pod
 }
 const ready = async (...names: string[]): Promise<unknown> =>
-  machine.kubectl('wait', '--for=condition=Ready', ...names.map((name) => `pod/${name}`), '--timeout=40s')
+  machine.kubectl('wait', '--for=condition=Ready', ...names.map((name) => `pod/${name}`), '--timeout=80s')
 const sh = async (pod: string, script: string): Promise<string> =>
   machine.kubectl('exec', pod, '--', 'sh', '-c', script)
 const gone = async (...names: string[]): Promise<void> => {
@@ -194,7 +194,7 @@ test('a driver that is a pod comes after the pod that waits for it; claims of ea
     'touch /xfs-read/x 2>&1; printf mark | dd of=/dev/raw conv=notrunc,fsync 2>/dev/null; head -c 4 /dev/raw'
   expect(await sh('kinds', write)).toBe('touch: /xfs-read/x: Read-only file system\nmark')
   expect((await eventsOf('kinds')).filter((event) => event.startsWith('SuccessfulMountVolume'))).toHaveLength(2)
-}, 90_000)
+}, 240_000)
 
 const usingClaim = (name: string, claim: string, more: object = {}): object =>
   podOf(name, { ...stay(), volumeMounts: [{ name: claim, mountPath: '/data' }] }, [fromClaim(claim, more)])
@@ -228,7 +228,7 @@ test('a volume is shared on the node, and read only where a pod says so; one of 
     .poll(async () => machine.kubectl('get', 'pvc', '-o', columns), eventually)
     .toBe('ext4=16Mi folder=1Mi raw=8Mi xfs=352Mi ')
   await gone('second', 'reader')
-}, 90_000)
+}, 240_000)
 
 test('a driver that goes before the pods that need it, and an agent that is killed meanwhile', async () => {
   await machine.kubectl('delete', 'pod', 'driver')
@@ -253,7 +253,7 @@ test('a driver that goes before the pods that need it, and an agent that is kill
   expect(await sh('late', 'cat /data/starts | wc -l')).toBe('1\n')
   await machine.kubectl('delete', 'pod', 'late')
   expect(await mounts()).toEqual([])
-}, 120_000)
+}, 240_000)
 
 test('data are there for the next pod, and for a clone of the claim; a snapshot that cannot be is told', async () => {
   const clone = { kind: 'PersistentVolumeClaim', name: 'ext4' }
@@ -272,7 +272,7 @@ test('data are there for the next pod, and for a clone of the claim; a snapshot 
     .toContain('VolumeSnapshot is not a source of volumes here')
   await machine.kubectl('delete', 'pod', 'cloned', '--wait=false')
   await machine.kubectl('delete', 'pvc', 'clone', 'restored', '--wait=false')
-}, 90_000)
+}, 240_000)
 
 test('readers in a container never see half of a ConfigMap, and see what it is now', async () => {
   const keys = Array.from({ length: 20 }, (_, index) => `k${index}`)
@@ -305,7 +305,7 @@ test('readers in a container never see half of a ConfigMap, and see what it is n
   const seen = (await sh('shows', 'sort -u /shown/log/seen')).trim().split('\n')
   expect(seen.map((line) => line.trim())).toEqual(['v0', 'v1', 'v2', 'v3', 'v4', 'v5'])
   await machine.kubectl('delete', 'pod', 'shows', '--wait=false')
-}, 60_000)
+}, 180_000)
 
 test('what is deleted in the wrong order stays for who uses it, and goes with them: claims, volumes, a namespace, a pod by force', async () => {
   const phases = async (kind: string): Promise<string> =>
@@ -331,15 +331,15 @@ test('what is deleted in the wrong order stays for who uses it, and goes with th
     inTeam(claimOf('own', '1Mi', { storageClassName: 'folder' })),
     inTeam(usingClaim('user', 'own')),
   )
-  await machine.kubectl('wait', '-n', 'team', '--for=condition=Ready', 'pod/user', '--timeout=30s')
-  await machine.kubectl('delete', 'namespace', 'team', '--timeout=40s')
+  await machine.kubectl('wait', '-n', 'team', '--for=condition=Ready', 'pod/user', '--timeout=80s')
+  await machine.kubectl('delete', 'namespace', 'team', '--timeout=80s')
   await expect.poll(async () => machine.kubectl('get', 'pv,pvc', '-A', '-o', 'name'), eventually).toBe('')
   await expect.poll(volumesOfDriver, eventually).toEqual([])
   await expect.poll(mounts, eventually).toEqual([])
   // One that was mounted goes a moment after its mount.
   const loops = (): unknown[] => readLoops().filter(({ file }) => names.some((name) => file.includes(name)))
   await expect.poll(loops, eventually).toEqual([])
-}, 90_000)
+}, 240_000)
 
 test(`${manyPods} pods of five volumes start while a driver hangs; the pod that needs it runs when it answers`, async () => {
   for (const pid of driverPids()) process.kill(pid, 'SIGSTOP')
