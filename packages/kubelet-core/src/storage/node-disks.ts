@@ -2,7 +2,7 @@
 import { mkdir, readlink, rm, stat, symlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { holdDevice, letGoOfDevice } from '@nodelet/csi-node'
-import { type MountInfo, mountSlowly, readMountInfo, unmountSlowly } from '@nodelet/linux'
+import { type MountInfo, mountSlowly, readMountInfo, unmount, unmountSlowly } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { createTurns } from '../serial.ts'
@@ -180,13 +180,16 @@ const fcFolders = async (top: string): Promise<string[]> =>
   (await entriesOf(join(top, 'fc'), join(top, 'fc/volumeDevices'))).filter((path) => basename(path) !== 'volumeDevices')
 
 /**
- * What volumes below a kubelet's folder have attached, for one who takes the folder away.
+ * What volumes below a kubelet's folder have attached, for one who takes the folder away: it is mounted in pods at most.
  * @returns what has the kernel forget the disks, and logs out of their targets, once nothing is mounted from them: those that somebody
  * still has stay, and are told of
  */
 export async function attachedDisks(rootDir: string, log: Logger): Promise<() => Promise<void>> {
   const top = join(rootDir, 'plugins/kubernetes.io')
-  const targets = await iscsiTargets(await iscsiFolders(top))
+  const folders = await iscsiFolders(top)
+  // What they are is written below.
+  for (const path of folders) while (await mountAt(path)) unmount(path, { detach: true })
+  const targets = await iscsiTargets(folders)
   const ofFc = (await fcFolders(top)).map((path) => fcOfFolder(basename(path)))
   return async () => {
     const left = new Set(targets)

@@ -21,7 +21,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { systemClock } from '../../src/clock.ts'
 import { silentLogger } from '../../src/log.ts'
 import { createAttachments } from '../../src/storage/attach.ts'
-import { createNodeDisks, type NodeDisks } from '../../src/storage/node-disks.ts'
+import { attachedDisks, createNodeDisks, type NodeDisks } from '../../src/storage/node-disks.ts'
 import { noStorageObjects } from '../../src/storage/objects.ts'
 import type { VolumeStorage } from '../../src/storage/storage.ts'
 import { tearDownPod } from '../../src/volume/tear-down.ts'
@@ -142,6 +142,7 @@ describe.runIf(process.env.UML)('disks', () => {
     expect([statSync(first).gid, statSync(join(first, 'file')).gid]).toEqual([4321, 4321])
     const second = await pathOf(podOf('uid-2', iscsi(0, { readOnly: true })))
     expect(() => writeFileSync(join(second, 'file'), '')).toThrow('EROFS')
+    expect(readdirSync(second).toSorted()).toEqual(['file', 'lost+found'])
     const at = folder().slice(world.rootDir.length + 1)
     expect(await sources()).toEqual([
       `/dev/sda ${at}`,
@@ -157,6 +158,8 @@ describe.runIf(process.env.UML)('disks', () => {
     const again = world.newManager()
     const read = (await again.mount(podOf('uid-3', iscsi(0, { readOnly: true })))).get('disk-0') ?? ''
     expect(readFileSync(join(read, 'file'), 'utf8')).toBe('kept')
+    await again.mount(podOf('uid-4', iscsi(0, { readOnly: true })))
+    await again.unmount('uid-4')
     expect((await readMountInfo('self', { below: folder() }))[0]?.superOptions).toContain('ro')
     await again.unmount('uid-3')
   })
@@ -225,6 +228,28 @@ describe.runIf(process.env.UML)('disks', () => {
       expect(readFileSync(join(path, 'kept'), 'utf8')).toBe('kept')
       await manager.unmount('uid-1')
     }
+  })
+
+  test('with the folder of a kubelet go its disks, whatever a pod has written to them', async () => {
+    const path = (await world.manager.mount(podOf('uid-1', iscsi()))).get('disk-0') ?? ''
+    const other = JSON.stringify({
+      VolName: 'x',
+      Portals: ['127.0.0.1:1'],
+      Iqn: 'iqn.2026-01.example:none',
+      Lun: '7',
+      Iface: 'x',
+    })
+    writeFileSync(join(path, 'iscsi.json'), other)
+    await disks.find()
+    expect(disks.inUse()).toEqual([`kubernetes.io/iscsi/${portal}:${server.iqn}:0`])
+    const forget = await attachedDisks(world.rootDir, silentLogger)
+    expect(sessions().length).toBe(1)
+    unmount(path)
+    await forget()
+    expect(sessions()).toEqual([])
+    const again = (await world.newManager().mount(podOf('uid-1', iscsi()))).get('disk-0') ?? ''
+    rmSync(join(again, 'iscsi.json'))
+    await world.manager.unmount('uid-1')
   })
 
   test('of several ways to a disk, what multipathd makes of them is used', async () => {

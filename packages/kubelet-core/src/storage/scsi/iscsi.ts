@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { hasCode } from '../../errors.ts'
 import type { Logger } from '../../log.ts'
 import { createTurns } from '../../serial.ts'
+import { mountAt } from '../bind.ts'
 import { type ChapSecret, createIscsiadm, type Iscsiadm } from './iscsiadm.ts'
 import { forgetDisks, isUsed, refuseUsed } from './kind.ts'
 import { disksOf, isDevice, type IscsiSession, multipathOf, scan, sessionsWith, untilFound } from './sysfs.ts'
@@ -41,8 +42,9 @@ export async function attachIscsi(
   })
 }
 
-/** Before the login: whatever happens then, it is known what is to be undone. */
+/** Before the login: whatever happens then, it is known what is to be undone. With the disk mounted over it, it is there already. */
 async function keepRecord(folder: string, target: IscsiTarget): Promise<void> {
+  if (await mountAt(folder)) return
   await mkdir(folder, { recursive: true, mode: 0o750 })
   const text = `${JSON.stringify(recordOf(target))}\n`
   const path = join(folder, iscsiFile)
@@ -113,9 +115,9 @@ async function firstMultipath(disks: readonly string[]): Promise<string | undefi
   return undefined
 }
 
-/** What a folder is of: by its record, else by its name. */
+/** What a folder is of: by its record, else by its name; a file of the mounted disk is no record. */
 export async function iscsiIn(folder: string): Promise<IscsiTarget | undefined> {
-  const text = await readFile(join(folder, iscsiFile), 'utf8').catch(missing)
+  const text = (await mountAt(folder)) ? undefined : await readFile(join(folder, iscsiFile), 'utf8').catch(missing)
   return (text === undefined ? undefined : iscsiOfRecord(text)) ?? iscsiOfFolder(...folder.split('/').slice(-2))
 }
 
