@@ -191,6 +191,11 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
     await eventually(isRight)
     await netlink.addresses.change('kube-ipvs0', { add: ['10.96.9.9/32'], delete: ['10.96.0.10/32'] })
     await eventually(isRight)
+    const chain = ['-t', 'nat', '-S', 'KUBE-SERVICES']
+    const rules = await world.host.run('iptables', ...chain)
+    await world.host.run('iptables', '-t', 'nat', '-R', 'KUBE-SERVICES', '1', '-s', '192.0.2.9/32', '-j', 'RETURN')
+    expect(await world.host.run('iptables', ...chain)).not.toBe(rules)
+    await eventually(async () => expect(await world.host.run('iptables', ...chain)).toBe(rules))
     expect(world.told.filter((line) => line.startsWith('somebody has flushed or changed the rules'))).not.toEqual([])
     // A new address of the node answers on node ports, too.
     await world.host.run('ip', 'addr', 'add', '192.0.2.77/24', 'dev', 'uplink')

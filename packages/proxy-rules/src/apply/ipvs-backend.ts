@@ -13,7 +13,7 @@ import type { RuleBackend } from './backend.ts'
 import { cleanUp } from './cleanup.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { removeIpvsOf } from './ipvs-cleanup.ts'
-import { isWhole } from './ipvs-look.ts'
+import { isWhole, printedRules } from './ipvs-look.ts'
 import { kernelServer, planServersInTurn, planSetsInTurn, serverKey, setChanges } from './ipvs-plan.ts'
 import type { HeldServer, ServerPair, ServerPlan, SetPlan } from './ipvs-plan.ts'
 import { dummyAddresses, ensureDummy, heldServers, withPrefix } from './ipvs-state.ts'
@@ -50,6 +50,8 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
   const { ipvs, ipsets, addresses } = netlink
   const termination = createTermination(ipvs)
   let committed: Committed | undefined
+  /** Rules as they are printed since they were loaded. */
+  let printed = ''
   let timer: NodeJS.Timeout | undefined
   let isClosed = false
   /** Loads, looks and terminations come one after the other. */
@@ -80,7 +82,7 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
   const perform = async ({ sets, servers, addresses: { added, removed }, glue }: Steps): Promise<void> => {
     for (const set of sets.missing) await ipsets.create(set)
     await ipsets.change(sets.changes.map(({ set, add = [] }) => ({ set, add })))
-    if (glue) await iptables.update((saved) => [iptablesText(withMissingJumps(glue, saved, ipvsJumps))])
+    if (glue) await loadGlue(glue)
     await changeServers(ipvs, servers.additions)
     termination.stay(servers.staying)
     if (added.length > 0) await addresses.change(dummyDevice, { add: added })
@@ -89,6 +91,13 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
     await changeServers(ipvs, servers.deletions)
     await termination.leave(servers.leaving)
     keepTime()
+  }
+  const loadGlue = async (glue: IptablesProgram): Promise<void> => {
+    await iptables.update((saved) => [iptablesText(withMissingJumps(glue, saved, ipvsJumps))])
+    await iptables.update((saved) => {
+      printed = printedRules(glue, saved)
+      return []
+    })
   }
   const loadAll = async (program: IpvsProgram): Promise<void> => {
     committed = undefined
@@ -145,7 +154,7 @@ export function createIpvsBackend(options: IpvsBackendOptions): RuleBackend {
         if (!committed) return false
         const { excluded } = committed.program
         const isKept = (address: string): boolean => isOthers(address, excluded)
-        const loaded = { ...committed, leavingOf: termination.of, isOthers: isKept }
+        const loaded = { ...committed, printed, leavingOf: termination.of, isOthers: isKept }
         return !(await isWhole(loaded, { netlink, iptables, netns }))
       }),
     isOutdated: (facts) =>

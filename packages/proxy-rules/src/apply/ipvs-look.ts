@@ -19,6 +19,8 @@ export interface Loaded {
   ledger: IpvsLedger
   /** Real servers of a virtual server that are to go. */
   leavingOf(this: void, server: KernelServer): readonly Leaving['server'][]
+  /** The rules as they were printed after the load. */
+  printed: string
   /** Whether virtual servers of an address are somebody else's. */
   isOthers(this: void, address: string): boolean
 }
@@ -31,8 +33,8 @@ export interface LookedAt {
 }
 
 /**
- * Whether virtual servers, real servers with their weights, addresses, sets with their entries, chains and jumps are what was loaded.
- * Of rules only their number is looked at: they are printed otherwise than they were written.
+ * Whether virtual servers, real servers with their weights, addresses, sets with their entries, chains, rules and jumps are what was
+ * loaded.
  */
 export async function isWhole(loaded: Loaded, { netlink, iptables, netns }: LookedAt): Promise<boolean> {
   const { program, ledger } = loaded
@@ -48,7 +50,7 @@ export async function isWhole(loaded: Loaded, { netlink, iptables, netns }: Look
   if (plan.missing.length > 0 || plan.changes.some(isChange)) return false
   let hasGlue = false
   await iptables.update((saved) => {
-    hasGlue = hasAll(program.glue, saved)
+    hasGlue = hasAll(program.glue, saved) && printedRules(program.glue, saved) === loaded.printed
     return []
   })
   return hasGlue
@@ -87,6 +89,17 @@ function hasRealServers(
 }
 
 const isChange = ({ add = [], delete: gone = [] }: IpsetChange): boolean => add.length + gone.length > 0
+
+/** Rules of the program's chains, as iptables prints them: otherwise than they were written. Pure. */
+export const printedRules = ({ tables }: IptablesProgram, saved: SavedTables): string =>
+  tables
+    .flatMap(({ table, chains }) => {
+      const own = new Set(chains)
+      return (saved.get(table)?.rules ?? [])
+        .filter(({ chain }) => own.has(chain))
+        .map(({ chain, text }) => `${chain} ${text}`)
+    })
+    .join('\n')
 
 /** By the number of rules: their texts are printed otherwise than they were written. Pure. */
 export function hasAll({ tables }: IptablesProgram, saved: SavedTables): boolean {

@@ -7,7 +7,10 @@ export interface SavedTable {
   chains: ReadonlySet<string>
   /** Rules of each chain that has some; none of chains of single Services. */
   counts: ReadonlyMap<string, number>
-  /** Without `-A`: the chain, then the rule as iptables prints it. None of the chains that hold rules of Services: these are too many. */
+  /**
+   * Without `-A`: the chain, then the rule as iptables prints it. None of the chains of single Services, and the first {@link fewRules}
+   * alone of those that hold rules of all Services: there are too many.
+   */
   rules: readonly { chain: string; text: string }[]
 }
 
@@ -20,6 +23,8 @@ export interface SavedReader {
   /** Once all has come. */
   end(): SavedTables
 }
+
+export const fewRules = 64
 
 const ofServices = new Set<string>(sharedChains.map(({ chain }) => chain))
 
@@ -44,8 +49,9 @@ export function createSavedReader(): SavedReader {
     else if (!isOfService(line)) {
       const [, chain, text] = /^(?:\[\d+:\d+\] )?-A (\S+) (.*)$/.exec(line) ?? []
       if (chain === undefined || text === undefined) return
-      counts.set(chain, (counts.get(chain) ?? 0) + 1)
-      if (!isServiceChain(chain) && !ofServices.has(chain)) rules.push({ chain, text })
+      const count = (counts.get(chain) ?? 0) + 1
+      counts.set(chain, count)
+      if (!isServiceChain(chain) && (count <= fewRules || !ofServices.has(chain))) rules.push({ chain, text })
     }
   }
   return {
