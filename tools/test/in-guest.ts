@@ -21,7 +21,7 @@ export async function testInGuest(
   const vitest = [join(root, 'node_modules/.bin/vitest'), 'run', '--root', root, '--no-isolate', '--maxWorkers=1']
   const patient = ['--testTimeout=180000', '--hookTimeout=180000']
   const guest = ['-d', '0', '-m', memory, '-t', '900', '--', ...within, ...vitest, ...patient, ...files]
-  const options = { cwd: root, env: { ...process.env, NO_COLOR: '1' }, maxBuffer: 64 * 1024 * 1024 }
+  const options = { cwd: root, env: { ...process.env, NO_COLOR: '1', CI: '1' }, maxBuffer: 64 * 1024 * 1024 }
   const { stdout } = await promisify(execFile)(join(root, 'tools/uml-run'), guest, options).catch((error: unknown) => {
     const { stdout: out = '', stderr = '' } = error as { stdout?: string; stderr?: string }
     throw new Error(`tests in the guest failed: ${(out + stderr).slice(-6000)}`, { cause: error })

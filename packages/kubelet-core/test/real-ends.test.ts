@@ -47,7 +47,9 @@ it('a pod that is deleted before it ran has failed before it is gone', async () 
 })
 
 it('who deletes again with less grace does not wait for the first', async () => {
-  const stubborn = shell('trap "" TERM; while :; do sleep 1; done')
+  // Ready once it hears no signal any more.
+  const readinessProbe = { exec: { command: ['cat', '/tmp/deaf'] }, periodSeconds: 1 }
+  const stubborn = shell('trap "" TERM; touch /tmp/deaf; while :; do sleep 1; done', { readinessProbe })
   const created = await create('stubborn', { terminationGracePeriodSeconds: 300, containers: [stubborn] })
   await watched(created, isReady)
   const life = lifeOf('stubborn', created)

@@ -4,6 +4,7 @@ import type { ServiceSpec } from 'kubernetes-types/core/v1.d.ts'
 import { openNetlink, tcpSocket, type Netlink, type VirtualServerKey } from '@nodelet/linux'
 import { removeNodeRules } from '@nodelet/proxy-rules'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { removeIpvsOf } from '../src/apply/ipvs-cleanup.ts'
 import { inNetns } from '../src/apply/program.ts'
 import { openArp } from './arp.ts'
 import { clusterIP, useProxier } from './proxier-world.ts'
@@ -202,6 +203,19 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
     await eventually(async () => expect(await servers()).toContain('tcp 192.0.2.77 30080'))
     await world.host.run('ip', 'addr', 'del', '192.0.2.77/24', 'dev', 'uplink')
     await eventually(async () => expect(await servers()).not.toContain('tcp 192.0.2.77 30080'))
+  })
+
+  test('both families may go at the same time', async () => {
+    for (let count = 0; count < 30; count += 1) {
+      await netlink.links.add({ kind: 'dummy', name: 'kube-ipvs0' })
+      const [one, other] = [openNetlink({ netns: world.host.netns }), openNetlink({ netns: world.host.netns })]
+      try {
+        await Promise.all([removeIpvsOf('IPv4', one), removeIpvsOf('IPv6', other)])
+      } finally {
+        for (const each of [one, other]) each[Symbol.dispose]()
+      }
+      expect(await netlink.links.get('kube-ipvs0')).toBeUndefined()
+    }
   })
 
   test('modes follow each other, each removing what another left; all goes at the end', async () => {

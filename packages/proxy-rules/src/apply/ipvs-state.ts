@@ -25,7 +25,11 @@ export async function ensureDummy({ links }: Netlink): Promise<void> {
 /** With their prefixes, but for link-local ones of IPv6, which the kernel makes; none without the device. */
 export async function dummyAddresses({ links, addresses }: Netlink, family: IPFamily): Promise<string[]> {
   if (!(await links.get(dummyDevice))) return []
-  const found = await addresses.list({ link: dummyDevice, family: number[family] })
+  const found = await addresses.list({ link: dummyDevice, family: number[family] }).catch((error: unknown) => {
+    // The other family may have removed it in between.
+    if (error instanceof LinuxError && error.code === 'ENODEV') return []
+    throw error
+  })
   return found.filter(({ scope }) => scope !== 'link').map(({ address }) => address)
 }
 
