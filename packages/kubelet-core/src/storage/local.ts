@@ -20,6 +20,9 @@ export interface LocalContext {
   signal: AbortSignal | undefined
 }
 
+/** Where a disk is mounted for all pods, as {@link NodeDisks} has it. */
+export const localFolder = ({ specName }: LocalPlan): string => join('local-volume/mounts', specName)
+
 /** @returns where the pod has it. Safe to run again. @throws VolumeError, Error, LinuxError */
 export async function setUpLocal(plan: LocalPlan, target: string, pod: Pod, context: LocalContext): Promise<string> {
   const { path } = plan
@@ -30,7 +33,7 @@ export async function setUpLocal(plan: LocalPlan, target: string, pod: Pod, cont
   }
   if (!stats.isBlockDevice()) return bindForPod(plan, path, target, pod, context)
   try {
-    const disk = { ...plan, folder: join('local-volume/mounts', plan.specName), attach: async () => path }
+    const disk = { ...plan, folder: localFolder(plan), attach: async () => path }
     const use = async (mounted: string): Promise<string> => bindForPod(plan, mounted, target, pod, context)
     return await context.disks.use(disk, use, context.signal)
   } catch (error) {

@@ -1,6 +1,6 @@
 // Disks of this node that pods have: attached and mounted once, as long as a pod has them.
 import { mkdir, readlink, rm, stat, symlink } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { holdDevice, letGoOfDevice } from '@nodelet/csi-node'
 import { type MountInfo, mountSlowly, readMountInfo, unmount, unmountSlowly } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
@@ -44,8 +44,12 @@ export interface NodeDisks {
    * @returns its path in `/dev`
    */
   map(disk: NodeDisk, pod: { podUid: string; link: string }, signal?: AbortSignal): Promise<string>
-  /** Lets go of what no pod has, by what is really mounted. @throws an error of one that stays, after all were tried */
-  releaseUnused(): Promise<void>
+  /**
+   * Lets go of what no pod has, by what is really mounted.
+   * @param folders of disks, as they have them: of no others; default: of all
+   * @throws an error of one that stays, after all were tried
+   */
+  releaseUnused(folders?: ReadonlySet<string>): Promise<void>
   /** Learns of what was attached before this process. */
   find(): Promise<void>
   /** Disks that are or may be attached, as node.status.volumesInUse names them. */
@@ -116,8 +120,14 @@ export function createNodeDisks(rootDir: string, log: Logger): NodeDisks {
         await holdDevice(device, join(path, podUid), disk.readOnly)
         return device
       }),
-    async releaseUnused() {
-      const idle = (await all()).filter(({ path }) => !busy.has(path))
+    async releaseUnused(folders) {
+      const isWanted = (path: string): boolean => !folders || folders.has(relative(top, path))
+      const found = (await all()).filter(({ path }) => isWanted(path))
+      const idle = found.filter(({ path }) => !busy.has(path))
+      // Of one that was never come to there is no folder.
+      const there = new Set(found.map(({ path }) => path))
+      for (const path of attached.keys())
+        if (isWanted(path) && !there.has(path) && !busy.has(path)) attached.delete(path)
       const results = await Promise.allSettled(
         idle.map(async ({ kind, path }) => turns.take([path], async () => release(kind, path))),
       )

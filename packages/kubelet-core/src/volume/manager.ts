@@ -10,7 +10,9 @@ import type { Logger } from '../log.ts'
 import type { ChangingKind, ObjectSource, ReferredObject } from '../objects.ts'
 import { NotAttachedError } from '../storage/attach.ts'
 import { volumeGroups } from '../storage/claim.ts'
+import { localFolder } from '../storage/local.ts'
 import { createNodeDisks } from '../storage/node-disks.ts'
+import { folderOf } from '../storage/scsi/target.ts'
 import { findClaims, unableError, type VolumeStorage } from '../storage/storage.ts'
 import type { Allocatable } from './downward.ts'
 import { isPodUid } from './folders.ts'
@@ -286,6 +288,12 @@ function volumeError({ storage }: Context, entry: Entry, plan: VolumePlan, cause
   return new VolumeError(name, cause.message, { cause, reason, isRepeat: cause.isRepeat })
 }
 
+/** Of a volume that is a disk of the node; undefined: it is none. */
+function diskFolderOf(plan: VolumePlan): string | undefined {
+  if (plan.kind === 'local') return localFolder(plan)
+  return plan.kind === 'scsi' ? folderOf(plan.target, plan.volumeMode) : undefined
+}
+
 /** As node.status.volumesAttached names it; undefined: nobody attaches it. */
 function attachNameOf(plan: VolumePlan): string | undefined {
   if (plan.kind === 'csi') return uniqueVolumeName(plan.volume.driver, plan.volume.volumeHandle)
@@ -298,13 +306,17 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     context.storage?.meter.release(podUid)
     context.storage?.expander.release(podUid)
     await tearDownPod(context.rootDir, podUid, context.storage?.csi, context.forced)
-    await soon(context, 'disks of no pod', async () => context.disks.releaseUnused()).catch((err: unknown) => {
-      // The pod has it no more; whoever looks after what nobody has tries again.
-      context.log.warn(
-        { err, node: context.nodeName, pod: podUid },
-        'a disk that no pod has could not be let go of yet',
-      )
-    })
+    // What is not known any more, whoever looks after what nobody has lets go of.
+    const folders = new Set(entry?.plans.flatMap((plan) => diskFolderOf(plan) ?? []))
+    await soon(context, `disks of pod ${podUid}`, async () => context.disks.releaseUnused(folders)).catch(
+      (err: unknown) => {
+        // The pod has it no more, and it is tried again.
+        context.log.warn(
+          { err, node: context.nodeName, pod: podUid },
+          'a disk that no pod has could not be let go of yet',
+        )
+      },
+    )
     context.storage?.attachments.release(podUid)
   }
   if (!entry) return tearDown()

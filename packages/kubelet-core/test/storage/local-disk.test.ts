@@ -155,6 +155,15 @@ test('what a kill left is gone on with, or taken away', async () => {
   expect(readdirSync(whole())).toEqual(['stray'])
 })
 
+test('who names disks lets go of no others', async () => {
+  await setUp(newDevice(ext4))
+  await tearDownPod(rootDir, 'one')
+  await disks.releaseUnused(new Set(['local-volume/mounts/other']))
+  expect((await mounts()).length).toBe(1)
+  await disks.releaseUnused(new Set(['local-volume/mounts/pv']))
+  expect(await mounts()).toEqual([])
+})
+
 test('one in use stays mounted, and goes later', async () => {
   const device = newDevice(ext4)
   await setUp(device)

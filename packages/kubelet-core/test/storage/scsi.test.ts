@@ -333,6 +333,8 @@ describe.runIf(process.env.UML)('disks', () => {
     const failed = 'MountVolume.WaitForAttach failed for volume "disk-0" : '
     expect(await mounting({ secretRef: undefined })).toBe(`${failed}CHAP enabled but secret name or namespace is empty`)
     expect(await mounting()).toBe(`${failed}couldn't get secret n/chap error: secrets "chap" not found`)
+    await manager.unmount('uid-1')
+    expect(disks.inUse()).toEqual([])
     const chap = (password: string): Secret => ({
       type: 'kubernetes.io/iscsi-chap',
       data: {
@@ -404,7 +406,7 @@ describe.runIf(process.env.UML)('disks', () => {
   test('a disk of an adapter is found by what udev calls it, used, and forgotten', async () => {
     const { manager } = world
     using adapter = serveLoop('adapter', 16)
-    await expect.poll(() => adapter.disk(), tries).toBeDefined()
+    await expect.poll(() => adapter.disk(), tries).toMatch(/^sd[a-z]$/)
     const [byPath, byId] = ['/dev/disk/by-path', '/dev/disk/by-id']
     for (const links of [byPath, byId]) mkdirSync(links, { recursive: true })
     const link = join(byPath, 'pci-0000:00:01.0-fc-0x50060e801049cfd1-lun-0')
@@ -422,7 +424,7 @@ describe.runIf(process.env.UML)('disks', () => {
     // A look at all adapters brings it back.
     const missing = manager.mount(podOf('uid-1', byPort))
     await expect(missing).rejects.toThrow('no fc disk found')
-    await expect.poll(() => adapter.disk(), tries).toBeDefined()
+    await expect.poll(() => adapter.disk(), tries).toMatch(/^sd[a-z]$/)
     const name = join(byId, 'scsi-3600508b400105e21')
     symlinkSync(`../../${adapter.disk()}`, name)
     const again = await manager.mount(podOf('uid-1', { name: 'v', fc: { wwids: ['3600508b400105e21'] } }))
