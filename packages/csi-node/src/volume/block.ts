@@ -1,11 +1,11 @@
 // Block volumes: devices for pods.
-import { lstat, mkdir, readlink, realpath, rm, stat, symlink } from 'node:fs/promises'
+import { lstat, mkdir, realpath, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { CsiError, csiErrorKind } from '../driver/csi-error.ts'
 import { hasCode } from '../errors.ts'
 import { volumeCapability } from './capability.ts'
 import { diskAt, refuseInUse } from './disk.ts'
-import { holdDevice, letGoOfDevice } from './hold-device.ts'
+import { holdDevice, letGoOfDevice, linkDevice } from './hold-device.ts'
 import { isMounted, refuseLinks, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, blockLink, blockPaths } from './names.ts'
 import { confidentialOf } from './publish.ts'
@@ -20,7 +20,7 @@ export async function mapBlock(context: VolumeContext, work: SetUpWork, signal: 
   const known = block.devices.get(pod.uid)
   if (known !== undefined) {
     const { published } = blockPaths(context.rootDir, volume.specName)
-    await makeLink(context, blockLink(context.rootDir, pod.uid, volume.specName), join(published, pod.uid))
+    await linkDevice(context.rootDir, blockLink(context.rootDir, pod.uid, volume.specName), join(published, pod.uid))
     return known
   }
   return during('MapVolume.MapPodDevice', volume.specName, async () => publishBlock(context, work, block, signal))
@@ -83,7 +83,7 @@ async function publishBlock(
   const confidential = await confidentialOf(context, work, signal)
   await mkdir(paths.published, { recursive: true, mode: 0o750 })
   // The link first: by it the pod is known to have the volume, whatever happens from here on.
-  await makeLink(context, blockLink(context.rootDir, pod.uid, specName), target)
+  await linkDevice(context.rootDir, blockLink(context.rootDir, pod.uid, specName), target)
   const isNew = !block.pods.has(pod.uid)
   block.pods.add(pod.uid)
   try {
@@ -111,19 +111,6 @@ async function publishBlock(
   await holdDevice(device, join(paths.devices, pod.uid), volume.readOnly ?? false)
   block.devices.set(pod.uid, device)
   return device
-}
-
-/** Made again each time, as the Go kubelet does. */
-async function makeLink({ rootDir }: VolumeContext, link: string, target: string): Promise<void> {
-  await refuseLinks(rootDir, dirname(link))
-  await mkdir(dirname(link), { recursive: true, mode: 0o750 })
-  try {
-    if ((await readlink(link)) === target) return
-    await rm(link)
-  } catch (error) {
-    if (!hasCode(error, 'ENOENT')) throw error
-  }
-  await symlink(target, link)
 }
 
 /** Takes the device of one pod away. Safe to run again. @throws CsiError, Error */

@@ -1,8 +1,9 @@
 // Devices that pods have: held by the kubelet for as long.
-import { mkdir, open, stat } from 'node:fs/promises'
+import { mkdir, open, readlink, rm, stat, symlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { attachLoop, detachLoop, loopsOf, mountSlowly, unmountSlowly } from '@nodelet/linux'
-import { isMounted, removeTarget } from './mounts.ts'
+import { hasCode } from '../errors.ts'
+import { isMounted, refuseLinks, removeTarget } from './mounts.ts'
 
 /**
  * Binds a device to a file, and keeps a loop device open on it: so it cannot go while it is in use. Safe to run again.
@@ -33,4 +34,21 @@ export async function letGoOfDevice(path: string): Promise<void> {
     if (!(await unmountSlowly(path))) throw new Error(`${path} is mounted, but cannot be unmounted from here`)
   }
   await removeTarget(path)
+}
+
+/**
+ * Makes the link in a pod's folder by which it is known to have a device; an older one is made again, as the Go kubelet does.
+ *
+ * @param rootDir the kubelet's folder @param link below it @throws Error when a folder on the way is a link
+ */
+export async function linkDevice(rootDir: string, link: string, target: string): Promise<void> {
+  await refuseLinks(rootDir, dirname(link))
+  await mkdir(dirname(link), { recursive: true, mode: 0o750 })
+  try {
+    if ((await readlink(link)) === target) return
+    await rm(link)
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error
+  }
+  await symlink(target, link)
 }

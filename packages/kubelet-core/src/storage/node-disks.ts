@@ -1,13 +1,12 @@
 // Disks of this node that pods have: attached and mounted once, as long as a pod has them.
-import { mkdir, readlink, rm, stat, symlink } from 'node:fs/promises'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
-import { holdDevice, letGoOfDevice } from '@nodelet/csi-node'
+import { holdDevice, letGoOfDevice, linkDevice } from '@nodelet/csi-node'
 import { type MountInfo, mountSlowly, readMountInfo, unmount, unmountSlowly } from '@nodelet/linux'
-import { hasCode } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { createTurns } from '../serial.ts'
 import { podFolders } from '../volume/folders.ts'
-import { namesIn, removeEmpty, removeLink } from '../volume/mounts.ts'
+import { namesIn, removeEmpty } from '../volume/mounts.ts'
 import { mountAt } from './bind.ts'
 import { formatAndMount } from './format.ts'
 import { detachFc } from './scsi/fc.ts'
@@ -116,7 +115,7 @@ export function createNodeDisks(rootDir: string, log: Logger): NodeDisks {
       inTurn(disk, signal, async (path, device) => {
         await mkdir(path, { recursive: true, mode: 0o750 })
         // The link first: by it the pod is known to have the device, whatever happens from here on.
-        await makeLink(link, device)
+        await linkDevice(rootDir, link, device)
         await holdDevice(device, join(path, podUid), disk.readOnly)
         return device
       }),
@@ -238,18 +237,6 @@ async function letGoOfMaps(path: string, rootDir: string): Promise<boolean> {
 }
 
 const pluginOf = (path: string): string => `kubernetes.io~${path.includes('/kubernetes.io/iscsi/') ? 'iscsi' : 'fc'}`
-
-async function makeLink(link: string, target: string): Promise<void> {
-  for (const folder of [dirname(dirname(link)), dirname(link)]) await removeLink(folder)
-  await mkdir(dirname(link), { recursive: true, mode: 0o750 })
-  try {
-    if ((await readlink(link)) === target) return
-    await rm(link)
-  } catch (error) {
-    if (!hasCode(error, 'ENOENT')) throw error
-  }
-  await symlink(target, link)
-}
 
 async function removeIfEmpty(path: string): Promise<void> {
   if ((await namesIn(path)).length === 0) await removeEmpty(path)
