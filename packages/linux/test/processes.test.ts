@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { lockFile, onProcessEnd } from '../src/index.ts'
+import { lockFile, lockFolder, onProcessEnd } from '../src/index.ts'
 import { descriptorsTo } from './descriptors.ts'
 
 /** The number of a process whose parent is gone. */
@@ -68,6 +68,37 @@ test('a locked file is free again when its holder is killed, and no earlier', as
     using again = lockFile(path)
     expect(again?.fd).toBeGreaterThan(2)
     process.kill(Number(heir), 'SIGKILL')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('a locked folder is had by one process, which the next is told of; what a killed one was starting is waited for', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nodelet-lock-'))
+  try {
+    {
+      using _held = await lockFolder(folder)
+      await expect(lockFolder(folder)).rejects.toThrow(`${folder} is in use by process ${process.pid}: stop it or use`)
+    }
+    // A program that has the descriptor until it ends stands for one that is not yet executed.
+    const program = `
+      import { lockFile } from '@nodelet/linux'
+      import { spawn } from 'node:child_process'
+      import { writeSync, ftruncateSync } from 'node:fs'
+      const held = lockFile(process.argv[1])
+      ftruncateSync(held.fd)
+      writeSync(held.fd, String(process.pid))
+      spawn('sleep', ['0.5'], { stdio: ['ignore', 'ignore', 'ignore', held.fd] }).on('spawn', () => process.stdout.write('up'))
+      setInterval(() => held, 1000)`
+    const args = ['--conditions=@nodelet/source', '--input-type=module', '-e', program, join(folder, 'lock')]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: import.meta.dirname })
+    await once(child.stdout, 'data')
+    await expect(lockFolder(folder)).rejects.toThrow(`is in use by process ${child.pid}`)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(lockFile(join(folder, 'lock'))).toBe(undefined)
+    using _next = await lockFolder(folder)
+    expect(readFileSync(join(folder, 'lock'), 'utf8')).toBe(String(process.pid))
   } finally {
     rmSync(folder, { recursive: true })
   }

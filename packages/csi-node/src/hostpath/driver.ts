@@ -1,7 +1,6 @@
 // A CSI driver of folders and of images on loop devices, for machines that develop and test.
 import { mkdir, realpath } from 'node:fs/promises'
-import { join } from 'node:path'
-import { lockFile } from '@nodelet/linux'
+import { lockFolder } from '@nodelet/linux'
 import { createDriver, type Driver, type ServeDriverOptions, type ServingDriver } from '../sdk/driver.ts'
 import { controllerFunctions } from './controller.ts'
 import { nodeFunctions } from './node.ts'
@@ -23,9 +22,7 @@ async function serve(wanted: Settings, options: HostpathOptions, serving: ServeD
   // As the kernel names it in its table of mounts.
   const settings = { ...wanted, stateDir: await realpath(wanted.stateDir) }
   using opening = new DisposableStack()
-  const lock = lockFile(join(settings.stateDir, 'lock'))
-  if (!lock) throw new Error(`another process has ${settings.stateDir}: stop it first`)
-  opening.use(lock)
+  opening.use(await lockFolder(settings.stateDir))
   const store = await openStore(settings.stateDir)
   options.log?.info(
     { stateDir: settings.stateDir, ...(store.noQuotas && { reason: store.noQuotas.message }) },

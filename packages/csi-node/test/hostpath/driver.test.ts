@@ -128,7 +128,7 @@ test('one process has the folder', async () => {
   const { stateDir } = world
   await expect(
     createHostpathDriver({ stateDir }).serve({ endpoint: join(stateDir, 'other.sock'), register: false }),
-  ).rejects.toThrow(`another process has ${stateDir}`)
+  ).rejects.toThrow(`${stateDir} is in use by process ${process.pid}`)
 })
 
 test('what is in use, or has something mounted in it, is not removed', async () => {

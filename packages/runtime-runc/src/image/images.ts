@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { rm } from 'node:fs/promises'
 import { CriError } from '@nodelet/cri-api'
-import { lockFolder } from '../container/lock.ts'
+import { lockFolder } from '@nodelet/linux'
 import { openContent } from '../content.ts'
 import { hexOf } from '../digest.ts'
 import { isFull } from '../files.ts'
