@@ -3,7 +3,7 @@ import type { Outcome } from '@nodelet/proxy-rules'
 import { expect } from 'vitest'
 import { nodeAddresses, placeAt, serverPorts, site, type Place } from './places.ts'
 import { isDirect, type PacketRow } from './row.ts'
-import type { Seen, Tried } from './run.ts'
+import type { Seen, Tried } from './tried.ts'
 
 const sorted = (texts: Iterable<string>): string[] => [...new Set(texts)].sort()
 

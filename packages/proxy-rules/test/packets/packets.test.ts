@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { check } from './check.ts'
 import { modes, type Mode } from './mode.ts'
 import { rows } from './rows.ts'
-import { holdsIn, runRows, type Results } from './run.ts'
+import { holdsIn, runRows } from './run.ts'
+import type { Results } from './tried.ts'
 import { openWorld, type World } from './world.ts'
 
 /** The first test of a mode waits for all its packets: some seconds, on a busy machine minutes. */
