@@ -1,17 +1,16 @@
 // Disks of this node that pods have: attached and mounted once, as long as a pod has them.
-import { mkdir, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join, relative } from 'node:path'
+import { mkdir, stat } from 'node:fs/promises'
+import { join, relative } from 'node:path'
 import { holdDevice, letGoOfDevice, linkDevice } from '@nodelet/csi-node'
-import { type MountInfo, mountSlowly, readMountInfo, unmount, unmountSlowly } from '@nodelet/linux'
+import { type MountInfo, mountSlowly, readMountInfo, unmountSlowly } from '@nodelet/linux'
 import type { Logger } from '../log.ts'
 import { createTurns } from '../serial.ts'
 import { podFolders } from '../volume/folders.ts'
 import { namesIn, removeEmpty } from '../volume/mounts.ts'
 import { mountAt } from './bind.ts'
+import { diskKindsIn, type DiskFolder, type DiskKind } from './disk-kinds.ts'
 import { formatAndMount } from './format.ts'
-import { detachFc } from './scsi/fc.ts'
-import { detachIscsi, iscsiFile, iscsiIn } from './scsi/iscsi.ts'
-import { attachNameOf, fcOfFolder, type IscsiTarget, type ScsiTarget } from './scsi/target.ts'
+import { iscsiFile } from './scsi/iscsi.ts'
 
 /** A disk that a volume is. */
 export interface NodeDisk {
@@ -55,19 +54,14 @@ export interface NodeDisks {
   inUse(): string[]
 }
 
-/** A kind of disks: where they are kept, and how they go. */
-interface Kind {
-  /** Folders, absolute. */
-  folders(): Promise<string[]>
-  /** Of one that nothing is mounted from any more. Safe to run again. */
-  detach(folder: string): Promise<void>
-  nameOf(folder: string): Promise<string | undefined>
+interface Found extends DiskFolder {
+  kind: DiskKind
 }
 
 /** @param rootDir the kubelet's folder, without symlinks */
 export function createNodeDisks(rootDir: string, log: Logger): NodeDisks {
   const top = join(rootDir, 'plugins/kubernetes.io')
-  const kinds = kindsIn(top, log)
+  const kinds = diskKindsIn(top, log)
   const turns = createTurns()
   /** Folder → how often it is in work: what waits for a network keeps nobody else. */
   const busy = new Map<string, number>()
@@ -94,16 +88,15 @@ export function createNodeDisks(rootDir: string, log: Logger): NodeDisks {
     }
   }
 
-  const release = async (kind: Kind, path: string): Promise<void> => {
-    const isMap = basename(dirname(path)) === 'volumeDevices' || path.startsWith(join(top, 'iscsi/volumeDevices/'))
-    if (!(isMap ? await letGoOfMaps(path, rootDir) : await unmountUnused(path, rootDir))) return
+  const release = async ({ kind, path, isMap }: Found): Promise<void> => {
+    if (!(isMap ? await letGoOfMaps(path, kind.plugin, rootDir) : await unmountUnused(path, rootDir))) return
     await kind.detach(path)
     await removeEmpty(path) // what is not mounted and has files stays
     attached.delete(path)
   }
 
-  const all = async (): Promise<{ kind: Kind; path: string }[]> =>
-    (await Promise.all(kinds.map(async (kind) => (await kind.folders()).map((path) => ({ kind, path }))))).flat()
+  const all = async (): Promise<Found[]> =>
+    (await Promise.all(kinds.map(async (kind) => (await kind.folders()).map((one) => ({ kind, ...one }))))).flat()
 
   return {
     use: async (disk, work, signal) =>
@@ -128,7 +121,7 @@ export function createNodeDisks(rootDir: string, log: Logger): NodeDisks {
       for (const path of attached.keys())
         if (isWanted(path) && !there.has(path) && !busy.has(path)) attached.delete(path)
       const results = await Promise.allSettled(
-        idle.map(async ({ kind, path }) => turns.take([path], async () => release(kind, path))),
+        idle.map(async (one) => turns.take([one.path], async () => release(one))),
       )
       const failed = results.find((result) => result.status === 'rejected')
       if (failed) throw failed.reason
@@ -143,79 +136,6 @@ export function createNodeDisks(rootDir: string, log: Logger): NodeDisks {
   }
 }
 
-function kindsIn(top: string, log: Logger): Kind[] {
-  return [
-    {
-      folders: async () => entriesOf(join(top, 'local-volume/mounts')),
-      detach: async () => {},
-      nameOf: async () => undefined,
-    },
-    {
-      folders: async () => iscsiFolders(top),
-      async detach(path) {
-        const target = await iscsiIn(path)
-        const others = async (): Promise<IscsiTarget[]> =>
-          iscsiTargets((await iscsiFolders(top)).filter((one) => one !== path))
-        if (target) await detachIscsi(target, others, log)
-        await rm(join(path, iscsiFile), { force: true })
-        await removeEmpty(path)
-        await removeIfEmpty(dirname(path))
-      },
-      async nameOf(path) {
-        const target = await iscsiIn(path)
-        return target && attachNameOf(target)
-      },
-    },
-    {
-      folders: async () => fcFolders(top),
-      detach: async (path) => detachFc(fcOfFolder(basename(path)), log),
-      nameOf: async (path) => attachNameOf(fcOfFolder(basename(path))),
-    },
-  ]
-}
-
-const entriesOf = async (...folders: string[]): Promise<string[]> =>
-  (await Promise.all(folders.map(async (folder) => (await namesIn(folder)).map((name) => join(folder, name))))).flat()
-
-async function iscsiFolders(top: string): Promise<string[]> {
-  const ways = await entriesOf(join(top, 'iscsi'), join(top, 'iscsi/volumeDevices'))
-  return entriesOf(...ways.filter((path) => basename(path).startsWith('iface-')))
-}
-
-const iscsiTargets = async (folders: readonly string[]): Promise<IscsiTarget[]> =>
-  (await Promise.all(folders.map(iscsiIn))).flatMap((target) => target ?? [])
-
-const fcFolders = async (top: string): Promise<string[]> =>
-  (await entriesOf(join(top, 'fc'), join(top, 'fc/volumeDevices'))).filter((path) => basename(path) !== 'volumeDevices')
-
-/**
- * What volumes below a kubelet's folder have attached, for one who takes the folder away: it is mounted in pods at most.
- * @returns what has the kernel forget the disks, and logs out of their targets, once nothing is mounted from them: those that somebody
- * still has stay, and are told of
- */
-export async function attachedDisks(rootDir: string, log: Logger): Promise<() => Promise<void>> {
-  const top = join(rootDir, 'plugins/kubernetes.io')
-  const folders = await iscsiFolders(top)
-  // What they are is written below.
-  for (const path of folders) while (await mountAt(path)) unmount(path, { detach: true })
-  const targets = await iscsiTargets(folders)
-  const ofFc = (await fcFolders(top)).map((path) => fcOfFolder(basename(path)))
-  return async () => {
-    const left = new Set(targets)
-    for (const target of targets) {
-      left.delete(target)
-      await attempt(
-        detachIscsi(target, async () => [...left], log),
-        target,
-      )
-    }
-    for (const target of ofFc) await attempt(detachFc(target, log), target)
-  }
-  async function attempt(work: Promise<void>, target: ScsiTarget): Promise<void> {
-    await work.catch((err: unknown) => log.warn({ err, disk: attachNameOf(target) }, 'a disk stays attached'))
-  }
-}
-
 /** @returns whether nothing is mounted there any more */
 async function unmountUnused(path: string, rootDir: string): Promise<boolean> {
   for (let mount = await mountAt(path); mount; mount = await mountAt(path)) {
@@ -226,20 +146,14 @@ async function unmountUnused(path: string, rootDir: string): Promise<boolean> {
 }
 
 /** @returns whether no pod has the device any more */
-async function letGoOfMaps(path: string, rootDir: string): Promise<boolean> {
+async function letGoOfMaps(path: string, plugin: string, rootDir: string): Promise<boolean> {
   let isFree = true
   for (const podUid of (await namesIn(path)).filter((name) => name !== iscsiFile)) {
-    const links = join(podFolders(rootDir, podUid).devices, pluginOf(path))
+    const links = join(podFolders(rootDir, podUid).devices, plugin)
     if ((await namesIn(links)).length === 0) await letGoOfDevice(join(path, podUid))
     else isFree = false
   }
   return isFree
-}
-
-const pluginOf = (path: string): string => `kubernetes.io~${path.includes('/kubernetes.io/iscsi/') ? 'iscsi' : 'fc'}`
-
-async function removeIfEmpty(path: string): Promise<void> {
-  if ((await namesIn(path)).length === 0) await removeEmpty(path)
 }
 
 async function ensureMounted(disk: NodeDisk, device: string, target: string, log: Logger): Promise<void> {
