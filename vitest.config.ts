@@ -28,6 +28,8 @@ const config: ReturnType<typeof defineConfig> = defineConfig({
     execArgv: ['--conditions=@nodelet/source'],
     // Programs that tests start from their sources begin in half the time.
     env: { NODE_COMPILE_CACHE: join(import.meta.dirname, 'node_modules/.cache/compiled') },
+    // What is waited for comes when it comes: a busy machine is no defect.
+    expect: { poll: { timeout: 20_000 } },
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

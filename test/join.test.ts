@@ -83,7 +83,7 @@ test('over a kill -9 of the agent and a new start, everything stays ready, as th
     watch.stdout?.on('data', (chunk: Buffer) => (seen += chunk.toString()))
     return watch
   })
-  await expect.poll(() => new Set(seen.match(/\S+(?= True$)/gm)).size, { timeout: 20_000 }).toBe(names.length + 1)
+  await expect.poll(() => new Set(seen.match(/\S+(?= True$)/gm)).size).toBe(names.length + 1)
   agent.kill('SIGKILL')
   await once(agent, 'exit')
   await machine.up(...joining())
@@ -145,7 +145,7 @@ authentication: { x509: { clientCAFile: ${authority} } }
       .filter((line) => line !== '')
       .map((line) => line.split(/\s+/))
   const conditions = async (): Promise<string[]> => (await requests()).map((one) => String(one.at(-1))).toSorted()
-  await expect.poll(conditions, { timeout: 20_000 }).toEqual(['Approved,Issued', 'Pending'])
+  await expect.poll(conditions).toEqual(['Approved,Issued', 'Pending'])
   await startTalkers(['talker'])
   // Until somebody approves, the node shows what it signed itself: the API server does not believe that.
   await expect(machine.kubectl(...admin, 'logs', 'talker')).rejects.toThrow()
@@ -153,6 +153,6 @@ authentication: { x509: { clientCAFile: ${authority} } }
   await machine.kubectl(...admin, 'certificate', 'approve', name)
   const logs = async (): Promise<string> =>
     machine.kubectl(...admin, 'logs', 'talker').catch((error: Error) => error.message)
-  await expect.poll(logs, { timeout: 20_000 }).toBe('hello\n')
+  await expect.poll(logs).toBe('hello\n')
   await machine.kubectl(...admin, 'delete', 'pod', 'talker')
 }, 120_000)

@@ -177,7 +177,7 @@ it('who serves waits for its approval, and gets what fits its names', async () =
     expect(request?.metadata?.name).toMatch(/^csr-.{5}$/)
     expect(await store.read()).toBeUndefined()
     await approve(request?.metadata?.name ?? '')
-    await expect.poll(() => changed.length, { timeout: 20_000 }).toBe(1)
+    await expect.poll(() => changed.length).toBe(1)
     const certificate = new X509Certificate(changed[0] ?? '')
     expect(certificate.subjectAltName).toBe('DNS:node-7, IP Address:192.0.2.7')
     expect(certificate.keyUsage).toContain('1.3.6.1.5.5.7.3.1')
@@ -204,7 +204,7 @@ it('who signs something else than was asked for is not asked without a pause; to
     clock: systemClock,
     log: silentLogger,
   })
-  await expect.poll(() => failures, { timeout: 20_000 }).toBe(1)
+  await expect.poll(() => failures).toBe(1)
   await new Promise((resolve) => setTimeout(resolve, 500))
   expect([asked, failures]).toEqual([1, 1])
   await rotation.close()

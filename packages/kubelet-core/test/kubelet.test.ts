@@ -109,9 +109,7 @@ it('adopts what runs, removes what nobody wants', async () => {
   const after = await runningOf(next, 'kept')
   expect([idOf(after, 'main'), after.status?.containerStatuses?.[0]?.restartCount]).toEqual([before, 0])
   await expect
-    .poll(async () => (await memory.runtimeService.listPodSandbox({})).items.map(({ metadata }) => metadata?.name), {
-      timeout: 5000,
-    })
+    .poll(async () => (await memory.runtimeService.listPodSandbox({})).items.map(({ metadata }) => metadata?.name))
     .toEqual(['kept-node-1'])
 })
 
@@ -154,8 +152,8 @@ it('says why an image is not there', async () => {
     ],
   })
   const reasonsOf = () => podOf(kubelet, 'bad')?.status?.containerStatuses?.map(({ state }) => state?.waiting?.reason)
-  await expect.poll(reasonsOf, { timeout: 5000, interval: 10 }).toEqual(['ErrImagePull', 'ErrImageNeverPull'])
-  await expect.poll(reasonsOf, { timeout: 5000 }).toEqual(['ImagePullBackOff', 'ErrImageNeverPull'])
+  await expect.poll(reasonsOf, { interval: 10 }).toEqual(['ErrImagePull', 'ErrImageNeverPull'])
+  await expect.poll(reasonsOf).toEqual(['ImagePullBackOff', 'ErrImageNeverPull'])
   const message = podOf(kubelet, 'bad')?.status?.containerStatuses?.[0]?.state?.waiting?.message
   expect(message).toBe('Back-off pulling image "registry.example/a:1": no such image')
 })

@@ -162,7 +162,7 @@ it('trust anchors of a signer are in a volume, and follow the bundles of the clu
     put('one', 'b', 'a')
     const shown = (paths: ReadonlyMap<string, string>): string =>
       readFileSync(join(paths.get('v') ?? '', 'ca.pem'), 'utf8')
-    const paths = await vi.waitFor(async () => manager.mount(pod))
+    const paths = await vi.waitFor(async () => manager.mount(pod), { timeout: 20_000 })
     expect(shown(paths)).toBe(pem('a') + pem('b'))
     put('two', 'c', 'a')
     await expect.poll(() => shown(paths)).toBe(pem('a') + pem('b') + pem('c'))

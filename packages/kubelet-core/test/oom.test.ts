@@ -161,7 +161,7 @@ function makeLog(): Disposable & { path: string; write(priority: number, line: s
   }
 }
 
-const inTime = { timeout: 10_000, interval: 5 }
+const inTime = { timeout: 20_000, interval: 5 }
 const told = {
   type: 'Warning',
   reason: 'SystemOOM',

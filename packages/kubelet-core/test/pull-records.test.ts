@@ -149,9 +149,9 @@ describe('a registry with passwords', () => {
       (await world.read(name)).status?.containerStatuses?.[0]?.state?.waiting?.reason
     await world.watched(await start('first', 'mine'), isReady)
     await start('stranger')
-    await expect.poll(async () => reasonOf('stranger'), { timeout: 15_000 }).toMatch(/ErrImagePull|ImagePullBackOff/)
+    await expect.poll(async () => reasonOf('stranger')).toMatch(/ErrImagePull|ImagePullBackOff/)
     await start('never', undefined, 'Never')
-    await expect.poll(async () => reasonOf('never'), { timeout: 15_000 }).toBe('ErrImageNeverPull')
+    await expect.poll(async () => reasonOf('never')).toBe('ErrImageNeverPull')
     const asked = front.asked.length
     await world.watched(await start('friend', 'same', 'Never'), isReady)
     expect(front.asked).toHaveLength(asked) // it was not pulled again

@@ -323,5 +323,5 @@ it('claims of a pod that went while no kubelet was there are unprepared by the n
   await runtimeService.removePodSandbox({ podSandboxId: sandbox?.id ?? '' })
   kubelet = await open()
   driver = await drive()
-  await expect.poll(() => calls, { timeout: 15_000 }).toEqual(['+left', '-left'])
+  await expect.poll(() => calls).toEqual(['+left', '-left'])
 })

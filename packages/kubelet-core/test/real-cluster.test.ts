@@ -40,7 +40,7 @@ it('the node is there and ready', async () => {
     (await admin.get(nodes, { name: 'node-1' })).status?.conditions?.find(({ type }) => type === 'Ready')
   // Its CSINode comes after it.
   await expect
-    .poll(ready, { timeout: 20_000 })
+    .poll(ready)
     .toMatchObject({ status: 'True', reason: 'KubeletReady', message: 'kubelet is posting ready status' })
   const node = await admin.get(nodes, { name: 'node-1' })
   expect(node.status?.daemonEndpoints?.kubeletEndpoint?.Port).toBe(world.kubelet.port)
@@ -75,8 +75,8 @@ it('a pod is scheduled, runs, tells its events, ends and is gone', async () => {
       () => false,
       (error: unknown) => isNotFound(error),
     )
-  await expect.poll(gone, { timeout: 10_000, interval: 20 }).toBe(true)
-  await expect.poll(() => world.kubelet.pods().length, { timeout: 10_000 }).toBe(0)
+  await expect.poll(gone, { interval: 20 }).toBe(true)
+  await expect.poll(() => world.kubelet.pods().length).toBe(0)
 })
 
 it('a pod has a certificate of its own; when it is denied the pod waits and is told', async () => {
@@ -102,7 +102,7 @@ it('a pod has a certificate of its own; when it is denied the pod waits and is t
       .map(({ reason, message }) => [reason, message])
   }
   const words = 'reason="UnsupportedKeyType" message="by the \\"deny\\" rule"'
-  await expect.poll(told, { timeout: 10_000 }).toEqual(
+  await expect.poll(told).toEqual(
     expect.arrayContaining([
       [
         'Denied',
@@ -119,7 +119,7 @@ it('a pod has a certificate of its own; when it is denied the pod waits and is t
     expect(page).toContain(`kubelet_podcertificate_states{signer_name="${signerName}",state="${state}"} 1`)
   }
   for (const name of ['certified', 'uncertified']) await admin.delete(pods, { name, namespace })
-  await expect.poll(() => world.kubelet.pods().length, { timeout: 10_000 }).toBe(0)
+  await expect.poll(() => world.kubelet.pods().length).toBe(0)
 })
 
 it('a pod is resized while it runs: cgroups change, the container stays; more than the node has is told', async () => {
@@ -177,9 +177,9 @@ it('a pod is resized as a whole, by its cgroup', async () => {
   expect(shares()).toBe(102)
   const resized = strategicPatch({ spec: { resources: { requests: { cpu: '200m' } } } })
   await admin.patch(pods, { name: 'whole', namespace }, resized, { subresource: 'resize' })
-  await expect.poll(shares, { timeout: 10_000 }).toBe(204)
+  await expect.poll(shares).toBe(204)
   const status = async () => (await admin.get(pods, { name: 'whole', namespace })).status as Record<string, unknown>
-  await expect.poll(async () => (await status())['resources'], { timeout: 10_000 }).toEqual(whole('200m'))
+  await expect.poll(async () => (await status())['resources']).toEqual(whole('200m'))
   expect((await status())['allocatedResources']).toEqual({ cpu: '200m' })
   await admin.delete(pods, { name: 'whole', namespace })
 })
@@ -194,7 +194,7 @@ it('a device plugin of ours offers devices, and a pod gets one with what it need
       const { status } = await admin.get(nodes, { name: 'node-1' })
       return [status?.capacity?.[clock], status?.allocatable?.[clock]]
     }
-    await expect.poll(counted, { timeout: 15_000 }).toEqual(['2', '2'])
+    await expect.poll(counted).toEqual(['2', '2'])
     const created = await create('clocked', {
       containers: [
         shell(`echo $CLOCKS; test -c /dev/clock && echo there; ${stay}`, { resources: { limits: { [clock]: '1' } } }),
@@ -208,7 +208,7 @@ it('a device plugin of ours offers devices, and a pod gets one with what it need
       (await admin.raw({ path: `/api/v1/namespaces/${namespace}/pods/clocked/log` })).body.text()
     await expect.poll(log).toBe('east\nthere\n')
     child.kill()
-    await expect.poll(counted, { timeout: 15_000 }).toEqual(['2', '0'])
+    await expect.poll(counted).toEqual(['2', '0'])
     await admin.delete(pods, { name: 'clocked', namespace })
   } finally {
     child.kill()
@@ -317,5 +317,5 @@ it('a Deployment runs its replicas', async () => {
   })
   const ready = async (): Promise<number> =>
     (await admin.get(deployments, { name: 'many', namespace })).status?.readyReplicas ?? 0
-  await expect.poll(ready, { timeout: 20_000, interval: 50 }).toBe(3)
+  await expect.poll(ready, { interval: 50 }).toBe(3)
 })

@@ -29,7 +29,7 @@ it.skipIf(availableParallelism() < 2)(
     await expect.poll(async () => allowedOf('shared')).not.toBe(all)
     expect(await allowedOf('shared')).not.toBe(own)
     await admin.delete(pods, { name: 'own', namespace })
-    await expect.poll(async () => allowedOf('shared'), { timeout: 15_000 }).toBe(all)
+    await expect.poll(async () => allowedOf('shared')).toBe(all)
   },
 )
 

@@ -39,7 +39,7 @@ it('a node short of memory says so, takes no more best effort, and evicts who us
     const { status } = await admin.get(nodes, { name: 'node-1' })
     return status?.conditions?.find(({ type }) => type === 'MemoryPressure')
   }
-  await expect.poll(pressed, { timeout: 15_000 }).toMatchObject({
+  await expect.poll(pressed).toMatchObject({
     status: 'True',
     reason: 'KubeletHasInsufficientMemory',
     message: 'kubelet has insufficient memory available',

@@ -163,7 +163,7 @@ it.skipIf(noUserNamespaces !== undefined)(
     const mapping = [{ hostId: 65_536, containerId: 0, length: 65_536 }]
     expect(JSON.parse(await readFile(record, 'utf8'))).toEqual({ uidMappings: mapping, gidMappings: mapping })
     await rm(join(folder, 'manifests', 'userns.json'))
-    await expect.poll(() => existsSync(record), { timeout: 15_000 }).toBe(false)
+    await expect.poll(() => existsSync(record)).toBe(false)
     expect(f.problems).toEqual([])
   },
 )
@@ -260,14 +260,12 @@ it('variables come from a file that an init container has written; a container w
   })
   const waiting = () =>
     podOf('from-file')?.status?.containerStatuses?.find((one) => one.name === 'without')?.state?.waiting
-  await expect.poll(waiting, { timeout: 15_000 }).toEqual({
+  await expect.poll(waiting).toEqual({
     reason: 'CreateContainerConfigError',
     message: 'environment variable key "B" not found in file "here/settings.env"',
   })
   const pod = podOf('from-file')
-  await expect
-    .poll(async () => (pod ? logOf(pod, 'reader/0.log') : ''), { timeout: 15_000 })
-    .toMatch(/F \[one two\]\[unset\]\[unset\]\n/)
+  await expect.poll(async () => (pod ? logOf(pod, 'reader/0.log') : '')).toMatch(/F \[one two\]\[unset\]\[unset\]\n/)
 })
 
 it('a volume may be an image: it is pulled, mounted read-only, and kept while the pod is there', async () => {
@@ -291,7 +289,7 @@ it('a volume may be an image: it is pulled, mounted read-only, and kept while th
     volumes: [{ name: 'files', image: { reference: `${f.registry.host}/none:1` } }],
   })
   const waiting = () => podOf('unpullable')?.status?.containerStatuses?.[0]?.state?.waiting?.reason
-  await expect.poll(waiting, { timeout: 10_000 }).toMatch(/^(ErrImagePull|ImagePullBackOff)$/)
+  await expect.poll(waiting).toMatch(/^(ErrImagePull|ImagePullBackOff)$/)
   for (const name of ['imaged', 'unpullable']) await rm(join(folder, `manifests/${name}.json`))
   await until(() => !podOf('imaged') && !podOf('unpullable'))
 })
@@ -321,7 +319,7 @@ it('the log of a running container is rotated, and collectors find it by a link'
   const { namespace, name, uid } = pod.metadata ?? {}
   const logs = join(folder, 'logs', `${namespace}_${name}_${uid}`, 'app')
   const rotated = async (): Promise<boolean> => (await readdir(logs)).some((one) => one.endsWith('.gz'))
-  await expect.poll(rotated, { timeout: 20_000, interval: 100 }).toBe(true)
+  await expect.poll(rotated, { interval: 100 }).toBe(true)
   const [, id] = pod.status?.containerStatuses?.[0]?.containerID?.split('://') ?? []
   const link = join(folder, 'containers', `${name}_${namespace}_app-${id}.log`)
   // In the midst of a rotation it leads to a file that is not there again yet.

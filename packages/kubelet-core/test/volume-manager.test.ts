@@ -96,8 +96,10 @@ test('configMap: items, modes, binary data; and a change reaches the folder by i
   expect(readlinkSync(join(path, '..data'))).toBe(before)
   world.configMaps.set('m', { data: { a: '1', b: 'three' } })
   world.changed('ConfigMap', 'm')
-  await vi.waitFor(() => expect(readFileSync(join(path, 'deep/er/b.txt'), 'utf8')).toBe('three'))
-  await vi.waitFor(() => expect(readdirSync(path).filter((name) => name.startsWith('..'))).toHaveLength(2))
+  await vi.waitFor(() => expect(readFileSync(join(path, 'deep/er/b.txt'), 'utf8')).toBe('three'), { timeout: 20_000 })
+  await vi.waitFor(() => expect(readdirSync(path).filter((name) => name.startsWith('..'))).toHaveLength(2), {
+    timeout: 20_000,
+  })
   expect(await world.mountsBelow()).toEqual([])
 })
 
@@ -196,7 +198,9 @@ test('optional objects and keys may be missing', async () => {
   for (const path of paths.values()) expect(readdirSync(path).filter((name) => !name.startsWith('..'))).toEqual([])
   world.configMaps.set('none', { data: { late: '!' } })
   world.changed('ConfigMap', 'none')
-  await vi.waitFor(() => expect(readFileSync(join(paths.get('one') ?? '', 'late'), 'utf8')).toBe('!'))
+  await vi.waitFor(() => expect(readFileSync(join(paths.get('one') ?? '', 'late'), 'utf8')).toBe('!'), {
+    timeout: 20_000,
+  })
 })
 
 const access: Volume = {
@@ -236,7 +240,7 @@ test('a token is renewed before it ends; while none is given the old one stays',
   world.tokenLife = 600
   const path = await mountOne(access)
   const read = (): string => readFileSync(join(path, 'token'), 'utf8')
-  await vi.waitFor(() => expect(read()).toBe('n/sa #2'), { timeout: 3000 })
+  await vi.waitFor(() => expect(read()).toBe('n/sa #2'), { timeout: 20_000 })
   world.tokensRefused = true
   await new Promise((resolve) => setTimeout(resolve, 560))
   expect(read()).toBe('n/sa #2')

@@ -24,13 +24,10 @@ afterEach(() => {
 
 async function makePair(): Promise<{ one: number; two: number }> {
   using netlink = openNetlink({ netns })
-  const { index: one, peer: two = 0 } = await netlink.links.add({
-    kind: 'veth',
-    name: 'one',
-    up: true,
-    peer: { name: 'two' },
-  })
+  const { index: one, peer: two = 0 } = await netlink.links.add({ kind: 'veth', name: 'one', peer: { name: 'two' } })
+  // The one that sends comes up last: of a link that waits for its peer, the kernel drops what is sent until it has noticed that.
   await netlink.links.set('two', { up: true })
+  await netlink.links.set('one', { up: true })
   return { one, two }
 }
 

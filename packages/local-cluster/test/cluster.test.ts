@@ -48,7 +48,8 @@ afterAll(async () => {
   await rm(dataDir, { recursive: true, force: true })
 })
 
-const eventually = async <T>(check: () => Promise<T>): Promise<T> => vi.waitFor(check, { timeout: 5000, interval: 20 })
+const eventually = async <T>(check: () => Promise<T>): Promise<T> =>
+  vi.waitFor(check, { timeout: 20_000, interval: 20 })
 const selected = async (app: string): Promise<Pod[]> =>
   (await client.list(pods, { namespace, labelSelector: `app=${app}` })).items
 const setsOf = async (app: string): Promise<ReplicaSet[]> =>

@@ -37,7 +37,8 @@ afterAll(async () => {
   await rm(dataDir, { recursive: true, force: true })
 })
 
-const eventually = async <T>(check: () => Promise<T>): Promise<T> => vi.waitFor(check, { timeout: 5000, interval: 20 })
+const eventually = async <T>(check: () => Promise<T>): Promise<T> =>
+  vi.waitFor(check, { timeout: 20_000, interval: 20 })
 const setsOf = async (app: string): Promise<ReplicaSet[]> =>
   (await client.list(replicaSets, { namespace, labelSelector: `app=${app}` })).items
 const slicesOf = async (name: string): Promise<EndpointSlice[]> =>

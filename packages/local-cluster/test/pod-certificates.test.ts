@@ -321,5 +321,5 @@ test('they go when they are old', async () => {
   await cache.synced
   expect(cache.list().length).toBeGreaterThan(0)
   await using _ = startPodCertificateCleaner({ client, caches: { podCertificateRequests: cache }, log: undefined }, 0)
-  await vi.waitFor(() => expect(cache.list()).toEqual([]), { timeout: 10_000, interval: 10 })
+  await vi.waitFor(() => expect(cache.list()).toEqual([]), { timeout: 20_000, interval: 10 })
 })

@@ -136,7 +136,7 @@ afterAll(async () => {
 })
 
 const eventually = async <T>(check: () => Promise<T>): Promise<T> =>
-  vi.waitFor(check, { timeout: 10_000, interval: 20 })
+  vi.waitFor(check, { timeout: 20_000, interval: 20 })
 const classNamed = (name: string, more: Partial<StorageClass>): StorageClass => ({
   apiVersion: 'storage.k8s.io/v1',
   kind: 'StorageClass',

@@ -36,7 +36,7 @@ export interface World {
 
 /** Asks until the answers are these, for the watch has to bring the change first. */
 export const eventually = (look: () => Promise<void>): Promise<void> =>
-  vi.waitFor(look, { timeout: 8000, interval: 50 })
+  vi.waitFor(look, { timeout: 20_000, interval: 50 })
 
 /** The host is made once, server and proxy for each test. Pods a and b answer on port 8080. */
 export function useProxier(options: Partial<ProxierOptions> = {}): World {

@@ -135,8 +135,9 @@ test('an aborted pull ends at once and leaves nothing', async () => {
   // Who comes now does not share what is ending.
   expect((await images.pull(`${registry.host}/apps/big:1`)).id).toBe(image.id)
   await images.remove(image.id)
-  await vi.waitFor(() =>
-    expect(['blobs/sha256', 'incoming', 'l'].map((name) => readdirSync(join(root, name)))).toEqual([[], [], []]),
+  await vi.waitFor(
+    () => expect(['blobs/sha256', 'incoming', 'l'].map((name) => readdirSync(join(root, name)))).toEqual([[], [], []]),
+    { timeout: 20_000 },
   )
 })
 

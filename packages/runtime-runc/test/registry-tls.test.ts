@@ -65,7 +65,7 @@ beforeAll(async () => {
       await once(socket, 'connect')
       socket.destroy()
     },
-    { timeout: 10_000 },
+    { timeout: 20_000 },
   )
 }, 60_000)
 afterAll(async () => {

@@ -141,7 +141,7 @@ test('plugins of one file share a process, which ends when it is idle, and start
   const custom = await load({ idleMs: 3_000 })
   expect(custom.plugins.map(({ name }) => name)).toEqual(['asking', 'second', 'faulty'])
   expect(children()).toHaveLength(2)
-  await vi.waitFor(() => expect(children()).toEqual([]), { timeout: 10_000 })
+  await vi.waitFor(() => expect(children()).toEqual([]), { timeout: 20_000 })
   use({ type: 'second' }, '1.0.0')
   const cni = open(custom)
   const domain = async (): Promise<string | undefined> => (await cni.add(pod())).dns.domain
@@ -149,7 +149,7 @@ test('plugins of one file share a process, which ends when it is idle, and start
   expect(children()).toEqual([first])
   expect(await domain()).toBe(first)
   custom.close()
-  await vi.waitFor(() => expect(children()).toEqual([]), { timeout: 10_000 })
+  await vi.waitFor(() => expect(children()).toEqual([]), { timeout: 20_000 })
   await expect(domain()).rejects.toThrow('closed')
 })
 
@@ -212,7 +212,7 @@ test.each([
   const loading = load({ dir })
   await expect(loading).rejects.toMatchObject({ code: 7, message: expect.stringContaining(message) as string })
   await expect(loading).rejects.toThrow(join(dir, 'other.mjs'))
-  await vi.waitFor(() => expect(children()).toEqual([]), { timeout: 10_000 })
+  await vi.waitFor(() => expect(children()).toEqual([]), { timeout: 20_000 })
 })
 
 test('packages are looked for from the folders in turn', async () => {
@@ -251,5 +251,5 @@ test('a process that loops ends with the one that started it', async () => {
   expect(pids).toHaveLength(2)
   await setTimeout(500) // it loops by now
   parent.kill('SIGKILL')
-  await vi.waitFor(() => expect(pids.filter((pid) => existsSync(`/proc/${pid}`))).toEqual([]), { timeout: 10_000 })
+  await vi.waitFor(() => expect(pids.filter((pid) => existsSync(`/proc/${pid}`))).toEqual([]), { timeout: 20_000 })
 })

@@ -34,7 +34,7 @@ async function startDaemon(...options: string[]): Promise<void> {
   daemon = spawn(programs().program, ['dhcp', 'daemon', '-socketpath', socketPath(), ...options], { stdio: 'ignore' })
   const ask = program(join(programs().folder, 'dhcp'), { hostNetns: network.machine.host })
   const env = { CNI_COMMAND: 'STATUS', CNI_PATH: folder() }
-  await expect.poll(async () => (await ask(env, input())).stdout, { timeout: 10_000 }).toBe('')
+  await expect.poll(async () => (await ask(env, input())).stdout).toBe('')
 }
 async function stopDaemon(signal: NodeJS.Signals): Promise<void> {
   if (daemon?.exitCode === null && daemon.signalCode === null) {
@@ -162,7 +162,7 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
     })
     expect(count('DHCPDISCOVER')).toBe(1)
     expect((await run(envOf('DEL', netns), input())).stdout).toBe('')
-    await expect.poll(network.released, { timeout: 5_000 }).toHaveLength(1)
+    await expect.poll(network.released).toHaveLength(1)
   },
 )
 

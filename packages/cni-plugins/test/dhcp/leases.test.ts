@@ -62,12 +62,12 @@ test('a lease is got, held, asked for once, and given back', async () => {
 
   await leases.release(one, signal())
   await leases.release(one, signal())
-  await expect.poll(network.released, { timeout: 5_000 }).toEqual([lease.address.split('/')[0]])
+  await expect.poll(network.released).toEqual([lease.address.split('/')[0]])
   await leases.releaseOthers('other', [], signal())
   await leases.releaseOthers('net', [{ containerId: 'two', ifName: 'eth0' }], signal())
   expect(records()).toHaveLength(1)
   await leases.releaseOthers('net', [], signal())
-  await expect.poll(network.released, { timeout: 5_000 }).toHaveLength(2)
+  await expect.poll(network.released).toHaveLength(2)
   expect([records(), warnings]).toEqual([[], []])
 })
 
@@ -107,7 +107,7 @@ async function briefly(seconds: number): Promise<LeaseRequest> {
 test('a lease is prolonged by its server, time after time', async () => {
   const one = await briefly(2)
   const offers = count('sending OFFER')
-  await expect.poll(() => count('sending ACK'), { timeout: 15_000 }).toBeGreaterThanOrEqual(4)
+  await expect.poll(() => count('sending ACK')).toBeGreaterThanOrEqual(4)
   expect(count('sending OFFER')).toBe(offers)
   expect(isUp(one.netns)).toBe(true)
   expect(warnings).toEqual([])
@@ -120,7 +120,7 @@ test('where its server is gone, a lease is prolonged by another', async () => {
   network.machine.run(network.machine.host, 'ip', 'addr', 'del', '10.88.0.1/24', 'dev', 'br0')
   network.machine.run(network.machine.host, 'ip', 'addr', 'replace', '10.88.0.2/24', 'dev', 'br0')
   await network.serve()
-  await expect.poll(() => count('DHCPACK'), { timeout: 15_000 }).toBe(1)
+  await expect.poll(() => count('DHCPACK')).toBe(1)
   expect(warnings.join()).toContain('no DHCP server answered within 0.3 s')
   expect(count('DHCPDISCOVER')).toBe(0)
   expect(isUp(one.netns)).toBe(true)
@@ -132,10 +132,10 @@ test('a lease that is refused takes its link down', async () => {
   network.machine.run(network.machine.host, 'ip', 'addr', 'add', '10.89.0.1/24', 'dev', 'br0')
   network.machine.run(network.machine.host, 'ip', 'addr', 'del', '10.88.0.1/24', 'dev', 'br0')
   await network.serve('--dhcp-range=10.89.0.10,10.89.0.20,255.255.255.0,2m')
-  await expect.poll(() => isUp(one.netns), { timeout: 15_000 }).toBe(false)
+  await expect.poll(() => isUp(one.netns)).toBe(false)
   expect(count('DHCPNAK')).toBe(1)
   expect(warnings).toContain('the DHCP lease is refused, its link goes down')
-  await expect.poll(records, { timeout: 5_000 }).toEqual([])
+  await expect.poll(records).toEqual([])
 })
 
 test('a lease that nobody prolongs ends, and takes its link down', async () => {
@@ -145,10 +145,10 @@ test('a lease that nobody prolongs ends, and takes its link down', async () => {
   const { expireMs } = await leases.allocate(one, signal())
   expect(expireMs! - Date.now()).toBeLessThanOrEqual(3_000)
   await network.stopServer()
-  await expect.poll(() => isUp(one.netns), { timeout: 8_000 }).toBe(false)
+  await expect.poll(() => isUp(one.netns)).toBe(false)
   expect(Date.now()).toBeGreaterThanOrEqual(expireMs!)
   expect(warnings).toContain('the DHCP lease is over, its link goes down')
-  await expect.poll(records, { timeout: 5_000 }).toEqual([])
+  await expect.poll(records).toEqual([])
   // It is as if there had been none.
   await network.serveBriefly(60)
   expect((await leases.allocate(one, signal())).address).toMatch(/^10\.88\./)
@@ -183,7 +183,7 @@ test.each([
   const one = requestOf('one')
   await leases.allocate(one, signal())
   remove(one.netns)
-  await expect.poll(records, { timeout: 5_000 }).toEqual([])
+  await expect.poll(records).toEqual([])
   await leases.release(one, signal())
   expect(warnings).toEqual([])
 })
@@ -195,7 +195,7 @@ test('a server hears that a lease is given back though its MAC is another by now
   await leases.allocate(one, signal())
   network.machine.run(network.machine.host, 'ip', 'link', 'set', 'br0', 'address', '02:00:00:00:00:77')
   await leases.release(one, signal())
-  await expect.poll(network.released, { timeout: 5_000 }).toHaveLength(1)
+  await expect.poll(network.released).toHaveLength(1)
 })
 
 test('a lease whose link is down ends here, and at its server in time', async () => {
@@ -227,7 +227,7 @@ test('the next life keeps what the last one held, and forgets what is gone', asy
   expect(records()).toHaveLength(1)
   expect(warnings.join()).toContain('a DHCP lease cannot be read')
   await next.release(one, signal())
-  await expect.poll(network.released, { timeout: 5_000 }).toHaveLength(1)
+  await expect.poll(network.released).toHaveLength(1)
 })
 
 test('a lease whose namespace cannot be looked at is held on to', async () => {
@@ -250,5 +250,5 @@ test('many pods at once get an address each', async () => {
   const given = await Promise.all(all.map(async (one) => leases.allocate(one, signal())))
   expect(new Set(given.map(({ address }) => address)).size).toBe(20)
   await leases.releaseOthers('net', [], signal())
-  await expect.poll(() => new Set(network.released()).size, { timeout: 5_000 }).toBe(20)
+  await expect.poll(() => new Set(network.released()).size).toBe(20)
 })

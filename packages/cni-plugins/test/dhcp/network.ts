@@ -47,7 +47,7 @@ export function makeDhcpNetwork(): DhcpNetwork {
     const out = openSync(logFile, 'a')
     server = spawn('nsenter', [`--net=${host}`, '--', ...command], { stdio: ['ignore', out, out] })
     closeSync(out)
-    await expect.poll(() => run(host, 'ss', '-lun'), { timeout: 5_000 }).toMatch(/:67\s/)
+    await expect.poll(() => run(host, 'ss', '-lun')).toMatch(/:67\s/)
   }
   return {
     machine,

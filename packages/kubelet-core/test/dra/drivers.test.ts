@@ -283,7 +283,7 @@ it('a driver that dies without a word is away, and back when it listens again', 
     const server = new Server()
     server.addService(draService('v1'), {} as never)
     const listening = world.opened.use(await listenOn(server, join(world.rootDir, 'd.sock')))
-    await expect.poll(() => drivers.isThere('d'), { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => drivers.isThere('d')).toBe(true)
     await listening[Symbol.asyncDispose]()
     await expect.poll(() => drivers.isThere('d')).toBe(false)
   }

@@ -59,5 +59,5 @@ it.skipIf(!cgroups.onMemoryUsage)('a pod is evicted at once, long before the nex
   })
   await cgroups.attach(path, child.pid ?? 0)
   child.stdin?.end('go\n')
-  await expect.poll(() => pods, { timeout: 5000 }).toEqual([])
+  await expect.poll(() => pods).toEqual([])
 })

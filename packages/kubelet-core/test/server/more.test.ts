@@ -310,10 +310,10 @@ test('profiles of this process: one at a time, until the client leaves', async (
   const gone = call('/debug/pprof/profile?seconds=600', { signal: leaving.signal })
   const busy = { status: 500, body: 'Could not enable CPU profiling: cpu profiling already in use' }
   const again = async () => call('/debug/pprof/profile?seconds=0.02')
-  await vi.waitFor(async () => expect(await again()).toEqual(busy))
+  await vi.waitFor(async () => expect(await again()).toEqual(busy), { timeout: 20_000 })
   leaving.abort()
   await expect(gone).rejects.toThrow('aborted')
-  await vi.waitFor(async () => expect((await again()).status).toBe(200))
+  await vi.waitFor(async () => expect((await again()).status).toBe(200), { timeout: 20_000 })
   expect((await call('/debug/pprof/heap?seconds=0.02')).status).toBe(200)
 
   const refused = async (options: Partial<KubeletServerOptions>) => (await open(options))('/debug/pprof/profile')

@@ -79,9 +79,9 @@ test('files of the configuration are shown, and followed; clients of their autho
   await new Promise((resolve) => setTimeout(resolve, 500)) // time enough to take a pair that does not fit
   expect(await look(port, client)).toEqual({ subject: 'first', status: 200 })
   put('tls.key', second.key)
-  await expect.poll(async () => look(port, client), { timeout: 20_000 }).toEqual({ subject: 'second', status: 200 })
+  await expect.poll(async () => look(port, client)).toEqual({ subject: 'second', status: 200 })
   put('ca.crt', authorities.make('another').cert)
-  await expect.poll(async () => (await look(port, client)).status, { timeout: 20_000 }).toBe(401)
+  await expect.poll(async () => (await look(port, client)).status).toBe(401)
 })
 
 test('a key of another certificate is refused, with both files named', async () => {

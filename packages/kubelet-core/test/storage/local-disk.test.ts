@@ -248,7 +248,7 @@ test('killed at any moment, the next process has it all, or nothing', { timeout:
     await exited
     disks = createNodeDisks(rootDir, silentLogger)
     // A program that it ran may still be at work.
-    await expect.poll(async () => setUp(device).then(() => 'done', String), { timeout: 20_000 }).toBe('done')
+    await expect.poll(async () => setUp(device).then(() => 'done', String)).toBe('done')
     writeFileSync(join(targetOf('one'), `after ${afterMs}`), '')
     await tearDown('one')
     expect(await mounts()).toEqual([])

@@ -149,7 +149,7 @@ const writer = (claimName: string, script: string) => ({
 async function end(name: string): Promise<void> {
   await world.admin.delete(pods, { name, namespace })
   const gone = async (): Promise<boolean> => world.read(name).then(() => false, isNotFound)
-  await expect.poll(gone, { timeout: 20_000, interval: 20 }).toBe(true)
+  await expect.poll(gone, { interval: 20 }).toBe(true)
 }
 
 const mounts = async (): Promise<string[]> =>
@@ -170,9 +170,7 @@ const inPod = (pod: Pod): string => `/pods/${pod.metadata?.uid}/volumes/kubernet
 
 it('drivers are known to the API server: CSINode, annotation and labels of the Node, which is ready', async () => {
   const names = async () => (await world.admin.get(csiNodes, { name: 'node-1' })).spec.drivers.map(({ name }) => name)
-  await expect
-    .poll(async () => (await names()).toSorted(), { timeout: 20_000 })
-    .toEqual([attached, disk, hostpath, tmpfs.name])
+  await expect.poll(async () => (await names()).toSorted()).toEqual([attached, disk, hostpath, tmpfs.name])
   const node = await world.admin.get(nodes, { name: 'node-1' })
   const { metadata, spec } = await world.admin.get(csiNodes, { name: 'node-1' })
   expect(metadata?.ownerReferences).toEqual([
@@ -190,7 +188,7 @@ it('drivers are known to the API server: CSINode, annotation and labels of the N
   })
   const ready = async () =>
     (await world.admin.get(nodes, { name: 'node-1' })).status?.conditions?.find(({ type }) => type === 'Ready')
-  await expect.poll(async () => (await ready())?.status, { timeout: 20_000 }).toBe('True')
+  await expect.poll(async () => (await ready())?.status).toBe('True')
 })
 
 it('what a pod writes to its claim is there for the next one; nothing stays mounted', async () => {
@@ -268,23 +266,21 @@ it('a volume tells how full it is; it grows while it is mounted, and what grew b
 
   const pod = await world.create('grower', writer('grow', 'head -c 3000000 /dev/zero > /data/file'))
   await world.watched(pod, isReady)
-  await expect.poll(holds(320), { timeout: 20_000 }).toBe(true)
-  await expect.poll(async () => ((await shown('grower'))?.usedBytes ?? 0) > 3_000_000, { timeout: 20_000 }).toBe(true)
+  await expect.poll(holds(320)).toBe(true)
+  await expect.poll(async () => ((await shown('grower'))?.usedBytes ?? 0) > 3_000_000).toBe(true)
   const volume = await shown('grower')
   expect(volume).toMatchObject({ pvcRef: { name: 'grow', namespace }, volumeHealthStats: { abnormal: false } })
   expect((volume?.inodesFree ?? 0) + (volume?.inodesUsed ?? 0)).toBe(volume?.inodes)
 
   await grow(640)
-  await expect.poll(async () => (await status())?.capacity, { timeout: 20_000 }).toEqual({ storage: '640Mi' })
+  await expect.poll(async () => (await status())?.capacity).toEqual({ storage: '640Mi' })
   expect(await status()).toMatchObject({ allocatedResources: { storage: '640Mi' } })
   expect(Object.keys((await status()) ?? {})).not.toContain('allocatedResourceStatuses')
   expect(Object.keys((await status()) ?? {})).not.toContain('conditions')
-  await expect.poll(holds(640), { timeout: 20_000 }).toBe(true)
+  await expect.poll(holds(640)).toBe(true)
   const [reason, succeeded] = ['FileSystemResizeSuccessful', 'MountVolume.NodeExpandVolume succeeded for volume']
   for (const name of ['grower', 'grow']) {
-    await expect
-      .poll(async () => messages(name, reason), { timeout: 20_000 })
-      .toEqual([`${succeeded} "pv-grow" node-1`])
+    await expect.poll(async () => messages(name, reason)).toEqual([`${succeeded} "pv-grow" node-1`])
   }
   const page = await get('/metrics')
   const { capacityBytes } = (await shown('grower')) ?? {}
@@ -307,21 +303,21 @@ it('a volume that has to be attached waits for it, and says so to the controller
   const pod = await world.create('waiting', writer('far', ':'))
   const unique = `kubernetes.io/csi/${attached}^vol-far`
   const node = async () => world.admin.get(nodes, { name: 'node-1' })
-  await expect.poll(async () => (await node()).status?.volumesInUse, { timeout: 20_000 }).toEqual([unique])
+  await expect.poll(async () => (await node()).status?.volumesInUse).toEqual([unique])
   expect(calls.splice(0)).toEqual([])
   const name = attachmentName(attached, 'vol-far', 'node-1')
   // The cluster asks for it; here is the attacher.
   const asked = async () => (await world.admin.get(volumeAttachments, { name })).spec
   const source = { persistentVolumeName: 'pv-far' }
   await expect
-    .poll(async () => asked().catch(() => undefined), { timeout: 20_000 })
+    .poll(async () => asked().catch(() => undefined))
     .toEqual({ attacher: attached, nodeName: 'node-1', source })
   const status = { attached: true, attachmentMetadata: { device: '/dev/xyz' } }
   await world.admin.patch(volumeAttachments, { name }, mergePatch({ status }), { subresource: 'status' })
   await world.watched(pod, isReady)
   expect(lastPublish?.publishContext).toEqual({ device: '/dev/xyz' })
   await end('waiting')
-  await expect.poll(async () => (await node()).status?.volumesInUse ?? [], { timeout: 20_000 }).toEqual([])
+  await expect.poll(async () => (await node()).status?.volumesInUse ?? []).toEqual([])
   expect(calls.splice(0)).toEqual(['stage', 'publish', 'unpublish', 'unstage'].map((rpc) => `${rpc} vol-far`))
 })
 
@@ -360,7 +356,7 @@ it('a pod whose volume finds no more room on the node is failed, and the limit o
   const pod = await world.create('full', writer('full', ':'))
   const name = attachmentName(attached, 'vol-full', 'node-1')
   const ask = async () => admin.get(volumeAttachments, { name }).catch(() => undefined)
-  await expect.poll(async () => (await ask())?.metadata?.name, { timeout: 20_000 }).toBe(name)
+  await expect.poll(async () => (await ask())?.metadata?.name).toBe(name)
   const attachError = { message: 'too many disks', errorCode: 8, time: new Date().toISOString() }
   const status = { attached: false, attachError }
   await admin.patch(volumeAttachments, { name }, mergePatch({ status }), { subresource: 'status' })
@@ -370,7 +366,7 @@ it('a pod whose volume finds no more room on the node is failed, and the limit o
     reason: 'VolumeAttachmentLimitExceeded',
     message: `Pod was rejected: ${message}`,
   })
-  await expect.poll(limit, { timeout: 20_000 }).toEqual({ count: 3 })
+  await expect.poll(limit).toEqual({ count: 3 })
   expect(await messages('full', 'VolumeAttachmentLimitExceeded')).toEqual([message])
   await end('full')
   expect(calls.splice(0)).toEqual([])
@@ -379,7 +375,7 @@ it('a pod whose volume finds no more room on the node is failed, and the limit o
 it('what keeps a pod from its volume is told', async () => {
   const pod = await world.create('stuck', { ...writer('none', ':'), nodeName: 'node-1' })
   await expect
-    .poll(async () => messages('stuck', 'FailedMount'), { timeout: 20_000 })
+    .poll(async () => messages('stuck', 'FailedMount'))
     .toEqual([
       `Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ${namespace}/none: failed to fetch PVC from API server: persistentvolumeclaim "none" not found`,
     ])
@@ -417,7 +413,7 @@ it('a block volume is a device of the container', async () => {
   await end('block')
   // One that has ended is deleted at once.
   const all = ['stage', 'publish', 'unpublish', 'unstage'].map((rpc) => `${rpc} vol-block`)
-  await expect.poll(() => calls, { timeout: 20_000 }).toEqual(all)
+  await expect.poll(() => calls).toEqual(all)
   await expect.poll(async () => readMountInfo('self', { below: join(root(), 'plugins') })).toEqual([])
   expect(readFileSync(data('vol-block')).subarray(0, 4).toString()).toBe('abcx')
   calls.length = 0
@@ -442,7 +438,7 @@ it('a folder of the node is a volume, of the group that it names, read-only wher
     readdirSync(words)
       .map((name) => readFileSync(join(words, name), 'utf8'))
       .join()
-  await expect.poll(said, { timeout: 20_000 }).toMatch(/^local.*\b4321\b/s)
+  await expect.poll(said).toMatch(/^local.*\b4321\b/s)
   await end('local')
   expect([readdirSync(data('local')), await mounts()]).toEqual([['file'], []])
 })
@@ -462,7 +458,7 @@ it('a kubelet that starts again keeps volumes of pods that run, and takes back t
   await expect
     .poll(() => calls.toSorted(), { timeout: 30_000 })
     .toEqual(['publish vol-kept', 'stage vol-kept', 'unpublish vol-lost', 'unstage vol-lost'])
-  await expect.poll(() => readdirSync(join(root(), 'pods')), { timeout: 20_000 }).toEqual([keptUid])
+  await expect.poll(() => readdirSync(join(root(), 'pods'))).toEqual([keptUid])
   expect([lostUid === keptUid, readFileSync(join(data('vol-lost'), 'file'), 'utf8')]).toEqual([false, 'precious\n'])
   const now = await world.read('kept')
   expect(now.status?.containerStatuses).toMatchObject([
@@ -495,12 +491,12 @@ it('pods whose driver hangs keep no place of those that start: others run meanwh
     // More than start at a time.
     const names = Array.from({ length: availableParallelism() + 2 }, (_, index) => `hung-${index}`)
     const stuck = await Promise.all(names.map(async (pod) => world.create(pod, { containers, volumes })))
-    await expect.poll(() => asked.size, { timeout: 20_000 }).toBe(names.length)
+    await expect.poll(() => asked.size).toBe(names.length)
     await world.watched(await world.create('free', { containers: [world.shell(stay)] }), isReady)
     for (const pod of names) {
       // The node tells of it in its own time.
       await expect
-        .poll(async () => (await world.read(pod)).status, { timeout: 20_000 })
+        .poll(async () => (await world.read(pod)).status)
         .toMatchObject({
           phase: 'Pending',
           containerStatuses: [{ state: { waiting: { reason: 'ContainerCreating' } } }],

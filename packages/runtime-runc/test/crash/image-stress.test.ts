@@ -139,7 +139,7 @@ test('pulls, removals and containers at random: nothing breaks, nothing is left,
   isDead = false
   // A client that found nobody waits a while before it looks again.
   const list = async () => (await daemon.runtime.listContainers({ filter: undefined })).containers
-  await expect.poll(async () => list().then(() => 'here', String), { timeout: 20_000 }).toBe('here')
+  await expect.poll(async () => list().then(() => 'here', String)).toBe('here')
   for (const { id, image } of await list()) {
     if (image?.image !== daemon.image) await daemon.runtime.removeContainer({ containerId: id })
   }

@@ -54,7 +54,7 @@ test('while a container runs out of memory: it is said to be OOMKilled', async (
   const eater = await at.daemon.run(at.pod, 'sleep 0.3; tail /dev/zero', { linux: limits })
   await at.daemon.kill()
   const init = at.daemon.initOf(eater)
-  await expect.poll(() => existsSync(`/proc/${init}`), { timeout: 20_000 }).toBe(false)
+  await expect.poll(() => existsSync(`/proc/${init}`)).toBe(false)
   await at.daemon.start()
   await expect
     .poll(async () => at.daemon.status(eater))
@@ -68,7 +68,7 @@ test('while a log is rotated: no line is lost or torn', async () => {
   renameSync(path, `${path}.1`)
   await restart()
   await at.daemon.runtime.reopenContainerLog({ containerId: id })
-  await expect.poll(async () => (await at.daemon.status(id))?.state, { timeout: 20_000 }).toBe(CONTAINER_EXITED)
+  await expect.poll(async () => (await at.daemon.status(id))?.state).toBe(CONTAINER_EXITED)
   const text = readFileSync(`${path}.1`, 'utf8') + readFileSync(path, 'utf8')
   const lines = text
     .trimEnd()
