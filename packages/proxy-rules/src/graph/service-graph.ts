@@ -4,7 +4,7 @@ import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { IPFamily } from '../net/address.ts'
 import { finish, type Steps } from '../slices.ts'
 import { chooseEndpoints, type Choice, type Place } from './choice.ts'
-import { addSlice, portKey, type Endpoint, type EndpointTable } from './endpoint.ts'
+import { addSlice, portKey, type Endpoint, type EndpointTable, type GraphSlice } from './endpoint.ts'
 import { isLabel, isObject, shown, type Problem } from './problem.ts'
 import { servicePorts, type ServicePort } from './service-port.ts'
 import { findByKey, withChangesInTurn } from './sorted.ts'
@@ -56,7 +56,7 @@ export interface ServiceSource extends ServiceObjects {
 export interface GraphInput extends Place {
   family: IPFamily
   services: readonly Service[]
-  endpointSlices: readonly EndpointSlice[]
+  endpointSlices: readonly GraphSlice[]
 }
 
 const byText =
