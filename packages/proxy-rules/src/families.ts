@@ -15,6 +15,7 @@ import { excludedRanges, schedulerOf } from './ipvs/style.ts'
 import type { Logger } from './log.ts'
 import type { ProxyMetrics } from './metrics/proxy-metrics.ts'
 import type { ProxyMode } from './mode.ts'
+import { layoutOf } from './nftables/style.ts'
 import { parseAddress, type IPFamily } from './net/address.ts'
 import { variantOf } from './options.ts'
 import type { ProxierOptions } from './options.ts'
@@ -53,7 +54,7 @@ async function openBackend(
   options: ProxierOptions,
   { mode, metrics, find, log }: BackendContext,
 ): Promise<RuleBackend> {
-  const { netns, nftablesLayout: layout = 'fast', ipvs = {} } = options
+  const { netns, nftablesLayout, ipvs = {} } = options
   if (mode === 'iptables') {
     const iptables = await openIptables(family, { netns, variant: variantOf(options), find, log })
     return createIptablesBackend(iptables, { netns, counted: (counts) => metrics.counted(family, counts) })
@@ -66,6 +67,7 @@ async function openBackend(
     return createIpvsBackend({ iptables, settings: ipvs, netns, log, terminationPeriodMs })
   }
   const cleanupFailed = (): void => metrics.cleanupFailed(family)
+  const layout = layoutOf(nftablesLayout)
   return createNftablesBackend({ nft: await openNft(family, netns), layout, cleanupFailed, log })
 }
 

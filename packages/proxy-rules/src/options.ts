@@ -8,7 +8,7 @@ import type { ZPages } from './health/metrics-endpoints.ts'
 import { shown } from './graph/problem.ts'
 import type { IpvsSettings } from './ipvs/style.ts'
 import type { Logger } from './log.ts'
-import type { ProxyMode } from './mode.ts'
+import { checkMode, type ProxyMode } from './mode.ts'
 import { parseAddress } from './net/address.ts'
 import type { NftablesLayout } from './nftables/style.ts'
 import { checkFacts } from './node/check-facts.ts'
@@ -82,11 +82,9 @@ export interface ProxierOptions {
   log?: Logger
 }
 
-const modes: readonly unknown[] = ['iptables', 'ipvs', 'nftables'] satisfies ProxyMode[]
-
 export function modeOf({ mode = 'iptables' }: Pick<ProxierOptions, 'mode'>): ProxyMode {
-  if (modes.includes(mode)) return mode
-  throw new RangeError(`mode: ${JSON.stringify(mode)} is none; use iptables, ipvs or nftables`)
+  checkMode(mode)
+  return mode
 }
 
 export function variantOf({ iptablesVariant: variant }: ProxierOptions): IptablesVariant | undefined {

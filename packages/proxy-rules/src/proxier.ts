@@ -22,6 +22,7 @@ import { inSlices } from './slices.ts'
 import { answerInquiry, type Inquiry, type InquiryAnswer } from './trace/inquiry.ts'
 import { startTracker } from './tracker.ts'
 import { keptBy, openCounting, openFamilies } from './families.ts'
+import { layoutOf } from './nftables/style.ts'
 import { checkAll, factsOf, modeOf } from './options.ts'
 import type { ProxierOptions } from './options.ts'
 
@@ -51,6 +52,7 @@ const firstRetryMs = 1000
 export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const { client, nodeName, netns, syncPeriodMs = 30_000, allowServiceExternalIPs = true, log = silentLogger } = options
   const mode = modeOf(options)
+  const layout = layoutOf(options.nftablesLayout, 'nftablesLayout')
   const { minSyncPeriodMs = mode === 'ipvs' ? 0 : 1000 } = options
   const base = factsOf(options, mode)
   checkAll({ ...base, interfaces: {}, conntrackLiberal: false })
@@ -175,7 +177,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
       const graphs = proxiers.flatMap((one) => one.graph() ?? [])
       return answerInquiry(inquiry, {
         mode,
-        layout: options.nftablesLayout ?? 'fast',
+        layout,
         ipvs: options.ipvs ?? {},
         graphs,
         facts: current,

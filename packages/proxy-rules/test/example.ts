@@ -4,7 +4,7 @@ import type { Node, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import { serviceGraph, type IPFamily, type LocalTraffic, type NodeFacts, type ServiceGraph } from '@nodelet/proxy-rules'
 
-type Item = (Service | EndpointSlice | Node) & { kind: string }
+export type Item = (Service | EndpointSlice | Node) & { kind: string }
 
 interface Facts extends Omit<NodeFacts, 'localTraffic' | 'randomFully' | 'nfacct' | 'conntrackLiberal'> {
   nodeName: string

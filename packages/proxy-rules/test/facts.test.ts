@@ -8,7 +8,7 @@ import {
   startProxier,
   traceService,
 } from '@nodelet/proxy-rules'
-import type { NodeFacts, Packet, ProxierOptions } from '@nodelet/proxy-rules'
+import type { GraphInput, NftablesLayout, NodeFacts, Packet, ProxierOptions, ProxyMode } from '@nodelet/proxy-rules'
 import { expect, test } from 'vitest'
 
 const facts: NodeFacts = {
@@ -53,7 +53,7 @@ test.each<[field: string, value: unknown, message: string]>([
   ['localTraffic', { mode: 'InterfaceNamePrefix', prefix: 7 }, 'localTraffic.prefix: 7 is no text'],
   ['localTraffic', { mode: 'InterfaceNamePrefix', prefix: '' }, 'localTraffic: "" is no interface name'],
   ['masqueradeBit', null, 'masqueradeBit: null is no bit of a mark'],
-  ['masqueradeBit', '14', 'masqueradeBit: 14 is no bit of a mark'],
+  ['masqueradeBit', '14', 'masqueradeBit: "14" is no bit of a mark'],
   ['masqueradeAll', 'false', 'masqueradeAll: "false" is neither true nor false'],
   ['localhostNodePorts', null, 'localhostNodePorts: null is neither true nor false'],
   ['randomFully', undefined, 'randomFully: nothing is neither true nor false'],
@@ -84,11 +84,36 @@ test('facts that are none at all', () => {
   expect(() => traceService(program, packet, none)).toThrow(new RangeError('node: null is no object with interfaces'))
 })
 
+test.each<[field: string, value: unknown, message: string]>([
+  ['family', 'ipv4', 'family: "ipv4" is neither IPv4 nor IPv6'],
+  [
+    'services',
+    { kind: 'List', items: [] },
+    'services: {"kind":"List","items":[]} is no list; give the items of a List',
+  ],
+  ['endpointSlices', undefined, 'endpointSlices: nothing is no list; give the items of a List'],
+])('a graph of which %s is %j', (field, value, message) => {
+  const input = { family: 'IPv4', nodeName: 'here', zone: '', services: [], endpointSlices: [], [field]: value }
+  expect(() => serviceGraph(input as unknown as GraphInput)).toThrow(new RangeError(message))
+})
+
+test('a layout and a mode that are none', () => {
+  const layout = 'Fast' as NftablesLayout
+  expect(() => compileNftables(graph, facts, { layout })).toThrow(
+    new RangeError('layout: "Fast" is none; use compat or fast'),
+  )
+  expect(() => packetMeaning(graph, facts, packet, 'nft' as ProxyMode)).toThrow(
+    new RangeError('mode: "nft" is none; use iptables, ipvs or nftables'),
+  )
+})
+
 const options: ProxierOptions = {
   client: {} as KubeClient,
   nodeName: 'here',
   nodeIPs: ['192.0.2.1'],
   localTraffic: facts.localTraffic,
+  // Where there is no network, in case one starts all the same.
+  netns: '/nowhere',
 }
 
 test.each<[field: string, value: unknown, message: string]>([
@@ -103,6 +128,8 @@ test.each<[field: string, value: unknown, message: string]>([
   ['nodePortAddresses', ['primary', '10.0.0.0/8'], 'nodePortAddresses: "primary" is no CIDR'],
   ['masqueradeAll', 'yes', 'masqueradeAll: "yes" is neither true nor false'],
   ['masqueradeBit', 32, 'masqueradeBit: 32 is no bit of a mark'],
+  ['mode', 'nft', 'mode: "nft" is none'],
+  ['nftablesLayout', 'Fast', 'nftablesLayout: "Fast" is none; use compat or fast'],
 ])('a proxier whose %s is %j does not start', async (field, value, message) => {
   await expect(startProxier({ ...options, [field]: value } as ProxierOptions)).rejects.toThrow(
     expect.objectContaining({ name: 'RangeError', message: expect.stringContaining(message) as string }) as Error,

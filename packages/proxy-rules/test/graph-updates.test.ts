@@ -1,7 +1,7 @@
 // A graph after changes is the graph that is made anew, and says what changed.
 import type { Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
-import { changedServices, serviceGraph } from '@nodelet/proxy-rules'
+import { changedServices, serviceGraph, type GraphInput } from '@nodelet/proxy-rules'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { emptyGraph, serviceKey, sliceKey, updateServiceGraph } from '../src/graph/service-graph.ts'
@@ -66,4 +66,24 @@ test('after any changes', () => {
     }),
     { numRuns: 300 },
   )
+})
+
+test('slices may be written with hints for nodes, which the published types do not have', () => {
+  const input: GraphInput = {
+    ...place,
+    family: 'IPv4',
+    services: [{ metadata: { namespace: 'shop', name: 'a' }, spec: { clusterIP: '10.96.0.1', ports: [{ port: 80 }] } }],
+    endpointSlices: [
+      {
+        metadata: { namespace: 'shop', name: 'x', labels: { 'kubernetes.io/service-name': 'a' } },
+        addressType: 'IPv4',
+        endpoints: [
+          { addresses: ['10.99.1.1'], hints: { forNodes: [{ name: 'here' }] } },
+          { addresses: ['10.99.1.2'], hints: { forNodes: [{ name: 'there' }] } },
+        ],
+        ports: [{ name: '', port: 8080 }],
+      },
+    ],
+  }
+  expect(serviceGraph(input).nodes[0]?.choice.cluster.map(({ address }) => address)).toEqual(['10.99.1.1'])
 })

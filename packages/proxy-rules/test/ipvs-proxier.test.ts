@@ -100,6 +100,22 @@ describe.skipIf(!process.env['UML'])('in a kernel with IPVS', () => {
     expect(world.told).toHaveLength(1)
   })
 
+  test('a load balancer address that no device can have keeps no other Service from being loaded', async () => {
+    const families = { ipFamilies: ['IPv4', 'IPv6'], type: 'LoadBalancer' }
+    const odd = ['127.0.0.1', '0.0.0.0', '224.0.0.251', '255.255.255.255', '::1', '::', 'ff02::fb']
+    putService({ ...families, clusterIP: '10.96.0.11', clusterIPs: ['10.96.0.11', 'fd96::11'] }, 'odd', 'TCP', odd)
+    putService({ ...families, clusterIPs: [clusterIP, 'fd96::10'] })
+    putEndpoints(['a'])
+    const own = createServer((socket) => socket.end('own'))
+    inNetns(world.host.netns, () => own.listen(8082))
+    await start()
+    expect(await ask('client', clusterIP)).toBe('a')
+    expect(await held()).toEqual(['10.96.0.10/32', '10.96.0.11/32', 'fd96::10/128', 'fd96::11/128'])
+    expect(await ask('host', '127.0.0.1', 8082)).toBe('own')
+    expect(world.told).toEqual([expect.stringContaining('deprecated')])
+    own.close()
+  })
+
   test('a real server with an open connection goes when that ends; one that comes back serves again', async () => {
     const echo = createServer((socket) => socket.pipe(socket).on('error', () => {}))
     inNetns(world.host.netnsOf('a'), () => echo.listen(8081))

@@ -1,11 +1,30 @@
 // IPVS programs: the worked examples to the letter, what changes carry, and what configurations do.
-import { compileIpvs, createIpvsLedger, dummyAddresses, ipsetText, ipvsadmText } from '@nodelet/proxy-rules'
-import type { IpvsDifference, IpvsOptions, IpvsProgram, NodeFacts, SetEntry, VirtualServer } from '@nodelet/proxy-rules'
+import {
+  compileIpvs,
+  createIpvsLedger,
+  dummyAddresses,
+  ipsetText,
+  ipvsadmText,
+  packetMeaning,
+  traceService,
+} from '@nodelet/proxy-rules'
+import type {
+  IPFamily,
+  IpvsDifference,
+  IpvsOptions,
+  IpvsProgram,
+  NodeFacts,
+  Packet,
+  ServiceGraph,
+  SetEntry,
+  VirtualServer,
+} from '@nodelet/proxy-rules'
 import fc from 'fast-check'
+import type { Service } from 'kubernetes-types/core/v1.d.ts'
 import { describe, expect, it, test } from 'vitest'
 import { entryText } from '../src/ipvs/sets.ts'
 import { serviceGraph } from '../src/graph/service-graph.ts'
-import { afterStep, exampleGraph, exampleNames, golden, nodeFacts, readExample } from './example.ts'
+import { afterStep, exampleGraph, exampleNames, golden, nodeFacts, readExample, type Item } from './example.ts'
 import { normaliseIpvs } from './normalise.ts'
 import { clusters } from './trace/cluster.ts'
 
@@ -123,6 +142,16 @@ const serversOf = (facts: Partial<NodeFacts>, options: IpvsOptions = {}): Virtua
   ...wholeOf(compileIpvs(lbGraph, { ...exampleNode, ...facts }, options)).servers.values(),
 ]
 
+/** The Service `out` alone, with another load balancer address. */
+function graphWithVIP(ip: string, family: IPFamily = 'IPv4'): ServiceGraph {
+  const service = list.items.find(({ metadata }) => metadata?.name === 'out') as Service & Item
+  const { spec } = service
+  const ipFamilies = ['IPv4', 'IPv6']
+  const clusterIPs = [spec?.clusterIP ?? '', 'fd00:172:30::48']
+  const status = { loadBalancer: { ingress: [{ ip }] } }
+  return exampleGraph(exampleFacts, [{ ...service, spec: { ...spec, ipFamilies, clusterIPs }, status }], family)
+}
+
 describe('what configurations do', () => {
   it('all virtual servers have the scheduler, and those of mh hash source ports', () => {
     expect(new Set(serversOf({}).map(({ scheduler, flags }) => `${scheduler} ${flags}`))).toEqual(new Set(['rr 0']))
@@ -175,6 +204,30 @@ describe('what configurations do', () => {
     expect([...addresses]).toEqual(['172.30.0.47', '172.30.0.48', '203.0.113.48'])
     expect(servers.has('TCP 203.0.113.47 443')).toBe(true)
     expect(entries.has('KUBE-IPVS-IPS 203.0.113.47')).toBe(false)
+    const linkLocal = compileIpvs(graphWithVIP('fe80::2', 'IPv6'), exampleNode)
+    expect([...wholeOf(linkLocal).addresses]).toEqual(['fd00:172:30::48'])
+  })
+
+  it.each([
+    ['IPv4', '172.30.0.48', ['127.0.0.1', '127.1.2.3', '0.0.0.0', '224.0.0.251', '255.255.255.255']],
+    ['IPv6', 'fd00:172:30::48', ['::1', '::', 'ff02::fb']],
+  ] as const)(
+    '%s addresses of load balancers that no device can have are not put on the dummy device',
+    (family, own, vips) => {
+      for (const vip of vips) {
+        const { addresses, entries } = wholeOf(compileIpvs(graphWithVIP(vip, family), exampleNode))
+        expect([...addresses]).toEqual([own])
+        expect([...entries.values()].filter(({ set }) => set.endsWith('IPVS-IPS')).map(entryText)).toEqual([own])
+      }
+    },
+  )
+
+  it('a load balancer address of loopback leaves alone what else is there', () => {
+    const graph = graphWithVIP('127.0.0.1')
+    const packet: Packet = { protocol: 'TCP', source: '127.0.0.1', destination: '127.0.0.1', destinationPort: 10_248 }
+    const outcomes = [{ verdict: 'accept', translation: undefined, masquerade: false }]
+    expect(traceService(compileIpvs(graph, exampleNode), packet, exampleNode)).toMatchObject(outcomes)
+    expect(packetMeaning(graph, exampleNode, packet, 'ipvs')?.outcomes).toEqual(outcomes)
   })
 
   it('without a way to tell pods only what the node sends from a cluster IP is masqueraded', () => {

@@ -36,8 +36,12 @@ export type EndpointTable = Map<string, Map<string, Endpoint>>
 export const portKey = (namespace: string, service: string, portName: string, protocol: string): string =>
   [namespace, service, portName, protocol].join('/')
 
-// Hints for nodes are younger than the published types.
-type Hints = ApiEndpoint['hints'] & { forNodes?: readonly { name: string }[] }
+type Hints = NonNullable<ApiEndpoint['hints']> & { forNodes?: readonly { name: string }[] }
+
+/** An EndpointSlice: hints for nodes are younger than the published types. */
+export type GraphSlice = Omit<EndpointSlice, 'endpoints'> & {
+  endpoints: (Omit<ApiEndpoint, 'hints'> & { hints?: Hints })[]
+}
 
 const addressTypes: readonly string[] = ['IPv4', 'IPv6', 'FQDN']
 
@@ -48,7 +52,7 @@ const isKind = (value: unknown, kind: Kind): boolean =>
 
 /** What an endpoint has that is of the wrong kind; null is the same as nothing. */
 function misfit({ addresses, nodeName, conditions, hints }: ApiEndpoint): string | undefined {
-  const { forZones, forNodes }: NonNullable<Hints> = hints ?? none
+  const { forZones, forNodes }: Hints = hints ?? none
   return (
     unlessKind('addresses', addresses, 'list') ??
     unlessKind('nodeName', nodeName, 'string') ??

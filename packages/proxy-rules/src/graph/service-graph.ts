@@ -4,7 +4,7 @@ import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
 import type { IPFamily } from '../net/address.ts'
 import { finish, type Steps } from '../slices.ts'
 import { chooseEndpoints, type Choice, type Place } from './choice.ts'
-import { addSlice, portKey, type Endpoint, type EndpointTable } from './endpoint.ts'
+import { addSlice, portKey, type Endpoint, type EndpointTable, type GraphSlice } from './endpoint.ts'
 import { isLabel, isObject, shown, type Problem } from './problem.ts'
 import { servicePorts, type ServicePort } from './service-port.ts'
 import { findByKey, withChangesInTurn } from './sorted.ts'
@@ -52,11 +52,11 @@ export interface ServiceSource extends ServiceObjects {
   problems: readonly Problem[]
 }
 
-/** What a graph is made of: whole lists, as the API server gives them. */
+/** What a graph is made of: all items of the API server's lists. */
 export interface GraphInput extends Place {
   family: IPFamily
   services: readonly Service[]
-  endpointSlices: readonly EndpointSlice[]
+  endpointSlices: readonly GraphSlice[]
 }
 
 const byText =
@@ -85,22 +85,31 @@ export function emptyGraph(family: IPFamily, { nodeName, zone, withoutExternalIP
   return { family, nodeName, zone, withoutExternalIPs, ...nothing, version: {}, change }
 }
 
+const families: readonly unknown[] = ['IPv4', 'IPv6'] satisfies IPFamily[]
+
+function objectsOf<T extends object>(field: string, list: readonly T[]): T[] {
+  if (!Array.isArray(list)) throw new RangeError(`${field}: ${shown(list)} is no list; give the items of a List`)
+  return list.filter((one: T) => isObject(one))
+}
+
 /**
- * Joins Services and EndpointSlices of one family. The order of the lists does not matter; nothing throws.
+ * Joins Services and EndpointSlices of one family. The order of the lists does not matter, and no object in them makes it throw.
  *
  * @param previous an earlier graph: its nodes are used again, as the same objects, where nothing changed, and Services whose API
  *   objects are the same ones are not looked at again
+ * @throws RangeError for lists that are none, such as a List of the API, and for a family that is none
  */
 export function serviceGraph(input: GraphInput, previous?: ServiceGraph): ServiceGraph {
   const { family } = input
+  if (!families.includes(family)) throw new RangeError(`family: ${shown(family)} is neither IPv4 nor IPv6`)
   const isSame =
     previous?.family === family &&
     previous.nodeName === input.nodeName &&
     previous.zone === input.zone &&
     previous.withoutExternalIPs === input.withoutExternalIPs
   const base = isSame ? previous : emptyGraph(family, input)
-  const slices = Map.groupBy(input.endpointSlices.filter(isObject), sliceKey)
-  const services = new Map(input.services.filter(isObject).map((service) => [serviceKey(service), service]))
+  const slices = Map.groupBy(objectsOf('endpointSlices', input.endpointSlices), sliceKey)
+  const services = new Map(objectsOf('services', input.services).map((service) => [serviceKey(service), service]))
   const known = new Map(base.sources.map((source) => [source.key, source]))
   const changes = new Map<string, ServiceObjects>()
   for (const key of new Set([...known.keys(), ...services.keys(), ...slices.keys()])) {

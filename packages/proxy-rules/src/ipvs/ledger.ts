@@ -39,6 +39,7 @@ const nothing: Pick<IpvsPart, 'virtualServers' | 'addresses' | 'entries'> = {
   entries: [],
 }
 
+/** A ledger of a kernel that has nothing yet. */
 export function createIpvsLedger(): IpvsLedger {
   const virtualServers = createClaims<VirtualServer>(({ protocol, address, port }) => `${protocol} ${address} ${port}`)
   const addresses = createClaims<string>((address) => address)

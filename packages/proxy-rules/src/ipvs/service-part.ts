@@ -3,7 +3,7 @@ import type { Endpoint } from '../graph/endpoint.ts'
 import type { ServiceNode } from '../graph/service-graph.ts'
 import type { Protocol, ServicePort } from '../graph/service-port.ts'
 import type { Rule } from '../iptables/program.ts'
-import { cidrContains, parseAddress, parseCidr } from '../net/address.ts'
+import { cidrContains, isAssignable, parseAddress, parseCidr } from '../net/address.ts'
 import { virtualServerFlags, type IpvsPart, type SetEntry, type VirtualServer } from './program.ts'
 import { setName, type SetKey } from './sets.ts'
 import type { IpvsStyle } from './style.ts'
@@ -59,12 +59,18 @@ function addHairpins(to: Collection): void {
     if (local) add(to, 'LOOP-BACK', { address, protocol: port.protocol, port: number, source: address })
 }
 
-/** A virtual server on an address of the Service's, which is on the dummy device unless the node has it anyway. */
+/** A virtual server on an address of the Service's, which is put on the dummy device unless the node has it anyway or no device can. */
 function addFront(to: Collection, address: string, endpoints: readonly Endpoint[], sets: readonly SetKey[]): void {
   const { port, protocol, clusterIP } = to.node.port
   to.virtualServers.push(virtualServer(to, address, port, endpoints))
-  if (address === clusterIP || !to.style.ownAddresses.has(address)) to.addresses.add(address)
+  if (address === clusterIP || isMissing(address, to.style)) to.addresses.add(address)
   for (const key of sets) add(to, key, { address, protocol, port })
+}
+
+/** All that is new to an address of the device, and for no port of a Service, is refused: 127.0.0.1 is the node's own. */
+function isMissing(text: string, { ownAddresses }: IpvsStyle): boolean {
+  const address = parseAddress(text)
+  return address !== undefined && isAssignable(address) && !ownAddresses.has(text)
 }
 
 function virtualServer(

@@ -36,16 +36,17 @@ export function schedulerOf(name = ''): string {
   throw new RangeError(`scheduler: ${shown(name)} is no name of an IPVS scheduler; use one such as rr, lc, sh or mh`)
 }
 
-/** The node's addresses that are neither loopback, nor link-local IPv6, nor there for Services. */
-function ownAddresses(facts: NodeFacts, family: IPFamily): string[] {
-  const addresses = Object.entries(facts.interfaces)
+/** Those of all devices but the one that is there for Services. */
+const ownAddresses = (facts: NodeFacts, family: IPFamily): Address[] =>
+  Object.entries(facts.interfaces)
     .filter(([device]) => device !== dummyDevice)
     .flatMap(([, texts]) => texts)
     .map((text) => parseAddress(text.split('/')[0]))
     .filter((address): address is Address => address?.family === family)
-    .filter((address) => !isLoopback(address) && !linkLocal.test(address.text))
-  return [...new Set(addresses.map(({ text }) => text))]
-}
+
+const textsOf = (addresses: readonly Address[]): Set<string> => new Set(addresses.map(({ text }) => text))
+
+const hasNodePorts = (address: Address): boolean => !isLoopback(address) && !linkLocal.test(address.text)
 
 /** @throws RangeError for a malformed scheduler or entry of `nodePortAddresses` */
 export function ipvsStyle(facts: NodeFacts, family: IPFamily, { scheduler }: IpvsSettings): IpvsStyle {
@@ -56,8 +57,8 @@ export function ipvsStyle(facts: NodeFacts, family: IPFamily, { scheduler }: Ipv
   return {
     family,
     scheduler: schedulerOf(scheduler),
-    ownAddresses: new Set(own),
-    nodePortAddresses: all ? own : addresses,
+    ownAddresses: textsOf(own),
+    nodePortAddresses: all ? [...textsOf(own.filter(hasNodePorts))] : addresses,
     nodeIP: parseAddress(facts.nodeIPs[family])?.text,
   }
 }

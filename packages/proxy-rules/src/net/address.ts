@@ -132,6 +132,16 @@ const special = within(
   'ff02::/16',
 )
 
+const unassignable = within(
+  '0.0.0.0/32',
+  '127.0.0.0/8',
+  '224.0.0.0/4',
+  '255.255.255.255/32',
+  '::/128',
+  '::1/128',
+  'ff00::/8',
+)
+
 /** Whether `address` is 127.0.0.0/8 or ::1. */
 export function isLoopback(address: Address): boolean {
   return isWithin(loopback, address)
@@ -141,3 +151,6 @@ export function isLoopback(address: Address): boolean {
 export function isSpecial(address: Address): boolean {
   return isWithin(special, address)
 }
+
+/** Whether a device can be given `address` for a Service: not one that is unspecified, loopback, multicast or broadcast. */
+export const isAssignable = (address: Address): boolean => !isWithin(unassignable, address)

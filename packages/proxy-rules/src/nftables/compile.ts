@@ -9,7 +9,7 @@ import { nftablesNames } from './names.ts'
 import type { Chain, NftablesProgram, ServicePart } from './program.ts'
 import { endpointChain, externalChain, firewallChain, policyChain } from './service-chains.ts'
 import { sharedPart } from './shared-part.ts'
-import { styleOf, type NftablesLayout, type Style } from './style.ts'
+import { layoutOf, styleOf, type NftablesLayout, type Style } from './style.ts'
 
 /** How a program is compiled. */
 export interface NftablesOptions {
@@ -22,7 +22,7 @@ export interface NftablesOptions {
 /**
  * Compiles `graph` for a node. Pure, and the same input gives the same program.
  *
- * @throws RangeError for malformed facts, which it names with their value.
+ * @throws RangeError for malformed facts and a layout that is none, which it names with their value.
  */
 export const compileNftables = (
   graph: ServiceGraph,
@@ -34,9 +34,11 @@ export const compileNftables = (
 export function* compileInTurn(
   graph: ServiceGraph,
   facts: NodeFacts,
-  { layout = 'fast', previous }: NftablesOptions = {},
+  options: NftablesOptions = {},
 ): Steps<NftablesProgram> {
   checkFacts(facts)
+  const { previous } = options
+  const layout = layoutOf(options.layout)
   const style = styleOf(facts, graph.family, layout)
   const styleText = JSON.stringify(style, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
   const known = previous?.style === styleText ? previous : undefined

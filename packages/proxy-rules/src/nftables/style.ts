@@ -1,4 +1,5 @@
 // What the node's facts say to the rules of every service port.
+import { shown } from '../graph/problem.ts'
 import { parseAddress, type Address, type IPFamily } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { localSource, type LocalSource } from '../node/local-traffic.ts'
@@ -7,6 +8,14 @@ import { reservedWords } from './reserved-words.ts'
 
 /** How policy chains spread connections: `compat` by a map in each, as the Go proxy; `fast` by a rule per endpoint where these are few. */
 export type NftablesLayout = 'compat' | 'fast'
+
+const layouts: readonly unknown[] = ['compat', 'fast'] satisfies NftablesLayout[]
+
+/** The default is `fast`. @param field its name for the caller. @throws RangeError for what is no layout */
+export function layoutOf(layout: NftablesLayout = 'fast', field = 'layout'): NftablesLayout {
+  if (layouts.includes(layout)) return layout
+  throw new RangeError(`${field}: ${shown(layout)} is none; use compat or fast`)
+}
 
 /** How rules of one family are written. */
 export interface Style {

@@ -1,7 +1,7 @@
 // What should happen to a packet in IPVS mode, which reads the service graph in ways of its own.
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import type { ServicePort } from '../graph/service-port.ts'
-import { isLoopback, parseAddress } from '../net/address.ts'
+import { isAssignable, isLoopback, parseAddress, type Address } from '../net/address.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { nodePortAddresses } from '../node/node-port-addresses.ts'
 import type { InFlight } from './packet.ts'
@@ -42,14 +42,15 @@ const frontAddresses = ({ clusterIP, externalIPs, loadBalancerVIPs }: ServicePor
 export function ipvsMeaning(graph: ServiceGraph, facts: NodeFacts, packet: InFlight): Meaning | undefined {
   const ofServices = new Set(graph.nodes.flatMap(({ port }) => frontAddresses(port)))
   const isOwn = localAddresses(facts)
-  // All addresses of Services are addresses of the node.
-  const scene = sceneOf(graph, facts, packet, (address) => isOwn(address) || ofServices.has(address.text))
+  // All addresses of Services that a device can have are addresses of the node.
+  const isOnDevice = (address: Address): boolean => ofServices.has(address.text) && isAssignable(address)
+  const scene = sceneOf(graph, facts, packet, (address) => isOwn(address) || isOnDevice(address))
   const isUsual = isOwn(packet.destination) && !isLoopback(packet.destination)
   const where = nodePortAddresses({ ...facts, localhostNodePorts: false }, graph.family)
   const { text } = packet.destination
   const ipvsScene: IpvsScene = {
     ...scene,
-    isForServices: ofServices.has(text) && !isUsual,
+    isForServices: isOnDevice(packet.destination) && !isUsual,
     servesNodePorts: where.all ? isUsual : where.addresses.includes(text),
     hasNodePorts: where.all || where.addresses.length > 0,
   }

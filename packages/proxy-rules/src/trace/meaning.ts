@@ -2,7 +2,7 @@
 import type { Endpoint } from '../graph/endpoint.ts'
 import type { ServiceGraph, ServiceNode } from '../graph/service-graph.ts'
 import { isLoopback, parseAddress } from '../net/address.ts'
-import type { ProxyMode } from '../mode.ts'
+import { checkMode, type ProxyMode } from '../mode.ts'
 import { checkFacts } from '../node/check-facts.ts'
 import type { NodeFacts } from '../node/facts.ts'
 import { nodePortAddresses } from '../node/node-port-addresses.ts'
@@ -87,7 +87,7 @@ interface ModeScene extends Scene {
  * Reads what `graph` means for a packet.
  *
  * @returns undefined when several service ports claim the packet's destination: who has it is not specified
- * @throws RangeError for a malformed packet, or malformed facts
+ * @throws RangeError for a malformed packet, malformed facts, or a mode that is none
  */
 export function packetMeaning(
   graph: ServiceGraph,
@@ -96,6 +96,7 @@ export function packetMeaning(
   mode: ProxyMode,
 ): Meaning | undefined {
   checkFacts(facts)
+  checkMode(mode)
   const inFlight = launch(packet, graph.family)
   if (mode === 'ipvs') return ipvsMeaning(graph, facts, inFlight)
   const scene = { ...sceneOf(graph, facts, inFlight, localAddresses(facts)), mode: traits[mode] }
