@@ -1,6 +1,5 @@
 // Long work that lets others have the event loop: a generator yields where it may be interrupted. All such work of the process
 // together has one slice of each turn of the loop.
-import { setImmediate } from 'node:timers'
 
 /** Work that can be interrupted at each `yield`. What is left to do does not depend on how often that happens. */
 export type Steps<Result> = Generator<void, Result, void>

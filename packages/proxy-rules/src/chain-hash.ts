@@ -1,12 +1,12 @@
 // The hash in the names of chains.
-import { hash } from 'node:crypto'
+import { sha256 } from './sha256.ts'
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 const hashedBytes = 10
 
 /** The first 16 characters of the base32 text (RFC 4648) of the SHA-256 of `text`. */
 export function chainHash(text: string): string {
-  const bytes = hash('sha256', text, 'buffer')
+  const bytes = sha256(text)
   let name = ''
   let bits = 0
   let count = 0

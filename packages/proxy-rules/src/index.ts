@@ -1,43 +1,10 @@
+export * from './rules.ts'
 export { staleFlows } from './apply/conntrack.ts'
 export type { IptablesVariant } from './apply/iptables-variant.ts'
 export type { ProgramRun } from './apply/program.ts'
-export { chainHash } from './chain-hash.ts'
-export type { Change } from './graph/claims.ts'
-export { changedServices } from './graph/changes.ts'
-export { chooseEndpoints, type Choice, type Place } from './graph/choice.ts'
-export type { Endpoint, GraphSlice } from './graph/endpoint.ts'
-export type { Problem } from './graph/problem.ts'
-export { serviceGraph, type GraphInput, type ServiceGraph, type ServiceNode } from './graph/service-graph.ts'
-export type { Protocol, ServicePort } from './graph/service-port.ts'
-export { compileIptables, type CompileOptions } from './iptables/compile.ts'
-export { iptablesChangeText } from './iptables/change-text.ts'
-export { chainNames, type ChainNames } from './iptables/names.ts'
-export type { IptablesProgram, Rule, TableProgram } from './iptables/program.ts'
-export { iptablesRuleset, type IptablesRuleset, type RulesetOptions } from './iptables/ruleset.ts'
-export { iptablesText } from './iptables/text.ts'
-export { compileIpvs, type IpvsOptions } from './ipvs/compile.ts'
-export { createIpvsLedger, type Exchange, type IpvsDifference, type IpvsLedger } from './ipvs/ledger.ts'
-export type {
-  Demand,
-  IpSet,
-  IpSetType,
-  IpvsPart,
-  IpvsProgram,
-  RealServer,
-  SetEntry,
-  VirtualServer,
-} from './ipvs/program.ts'
-export type { IpvsSettings } from './ipvs/style.ts'
-export { dummyAddresses, ipsetText, ipvsadmText } from './ipvs/text.ts'
-export { compileNftables, type NftablesOptions } from './nftables/compile.ts'
-export type { Chain, Container, Element, Hook, NftablesProgram, Part, ServicePart } from './nftables/program.ts'
-export type { NftablesLayout } from './nftables/style.ts'
-export { nftablesChangeText, nftablesText } from './nftables/text.ts'
 export { keepKubeletRules, type KubeletRulesOptions } from './kubelet-rules.ts'
 export type { Logger } from './log.ts'
 export type { ProxyMode } from './mode.ts'
-export type { IPFamily } from './net/address.ts'
-export type { LocalTraffic, NodeFacts } from './node/facts.ts'
 export { nodeIPsOf, proxierOptionsOf, type ConfiguredOptions } from './configuration/proxier-options.ts'
 export { deprecations, proxyFlags, type ProxyFlag, type ProxyFlagValues } from './configuration/flags.ts'
 export { parseKubeProxyConfiguration, type UnknownFields } from './configuration/kube-proxy-configuration.ts'
@@ -50,8 +17,3 @@ export { prepareKernel, startProxier } from './proxier.ts'
 export type { IpvsProxierOptions, ProxierOptions } from './options.ts'
 export type { Proxier } from './proxier.ts'
 export { removeNodeRules, removeProxyRules, type RemoveOptions } from './remove-rules.ts'
-export type { Inquiry, InquiryAnswer } from './trace/inquiry.ts'
-export { packetMeaning } from './trace/meaning.ts'
-export type { ConnectionState, Packet, PassedRule } from './trace/packet.ts'
-export type { Front, Meaning } from './trace/scene.ts'
-export { traceService, type Outcome, type Trace, type TraceOptions } from './trace/trace-service.ts'

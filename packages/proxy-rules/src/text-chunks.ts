@@ -2,19 +2,27 @@
 // would stay in memory, a multiple of its length, and be copied by the garbage collector.
 
 /** A part of a text: in UTF-8, or short. */
-export type TextPiece = Buffer | string
+export type TextPiece = Uint8Array | string
+
+const [encoder, decoder] = [new TextEncoder(), new TextDecoder()]
+
+export const pieceText = (piece: TextPiece): string => (typeof piece === 'string' ? piece : decoder.decode(piece))
+
+export const joined = (pieces: readonly TextPiece[]): string => pieces.map(pieceText).join('')
 
 /** Characters after which what has been added becomes bytes: soon enough that what they were made of does not grow old. */
 const writtenLength = 8 * 1024
 /** Bytes of the first piece, about; each is twice as long as the one before, for the memory of long ones goes back to the kernel. */
 const firstLength = 64 * 1024
 const mostLength = 1024 * 1024
+/** UTF-8 has so many for a character of a string. */
+const mostBytes = 3
 
 export class TextChunks {
   readonly #pieces: TextPiece[] = []
   #current = ''
   /** What is written of the piece that is being filled. */
-  #buffer: Buffer | undefined
+  #buffer: Uint8Array | undefined
   #length = 0
   #nextLength = firstLength
 
@@ -36,11 +44,21 @@ export class TextChunks {
   }
 
   #write(): void {
-    const length = Buffer.byteLength(this.#current)
-    if (this.#buffer && this.#length + length > this.#buffer.length) this.#endPiece()
-    this.#buffer ??= Buffer.allocUnsafeSlow(Math.max(this.#nextLength, length))
-    this.#length += this.#buffer.write(this.#current, this.#length)
+    if (!this.#fits()) {
+      this.#endPiece()
+      this.#buffer = new Uint8Array(Math.max(this.#nextLength, mostBytes * this.#current.length))
+      this.#fits()
+    }
     this.#current = ''
+  }
+
+  /** Writes it if there is room for all of it. */
+  #fits(): boolean {
+    if (!this.#buffer) return false
+    const { read, written } = encoder.encodeInto(this.#current, this.#buffer.subarray(this.#length))
+    if (read < this.#current.length) return false
+    this.#length += written
+    return true
   }
 
   #endPiece(): void {

@@ -2,7 +2,14 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import type { Node, Service } from 'kubernetes-types/core/v1.d.ts'
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.d.ts'
-import { serviceGraph, type IPFamily, type LocalTraffic, type NodeFacts, type ServiceGraph } from '@nodelet/proxy-rules'
+import {
+  serviceGraph,
+  type GraphInput,
+  type IPFamily,
+  type LocalTraffic,
+  type NodeFacts,
+  type ServiceGraph,
+} from '@nodelet/proxy-rules'
 
 export type Item = (Service | EndpointSlice | Node) & { kind: string }
 
@@ -66,24 +73,26 @@ export const nodeFacts = (facts: Facts): NodeFacts => ({
   conntrackLiberal: facts.conntrackTCPBeLiberal,
 })
 
-/** The graph of `items` at an example's node. */
-export function exampleGraph(
-  facts: Facts,
-  items: readonly Item[],
-  family: IPFamily,
-  previous?: ServiceGraph,
-): ServiceGraph {
+/** What the graph of `items` at an example's node is made of. */
+export function exampleInput(facts: Facts, items: readonly Item[], family: IPFamily): GraphInput {
   const ofKind = <T>(kind: string): T[] => items.filter((item) => item.kind === kind) as T[]
   const node = ofKind<Node>('Node').find(({ metadata }) => metadata?.name === facts.nodeName)
-  const input = {
+  return {
     family,
     services: ofKind<Service>('Service'),
     endpointSlices: ofKind<EndpointSlice>('EndpointSlice'),
     nodeName: facts.nodeName,
     zone: node?.metadata?.labels?.['topology.kubernetes.io/zone'] ?? '',
   }
-  return serviceGraph(input, previous)
 }
+
+/** The graph of `items` at an example's node. */
+export const exampleGraph = (
+  facts: Facts,
+  items: readonly Item[],
+  family: IPFamily,
+  previous?: ServiceGraph,
+): ServiceGraph => serviceGraph(exampleInput(facts, items, family), previous)
 
 const keyOf = ({ kind, metadata }: Item): string => `${kind} ${metadata?.namespace}/${metadata?.name}`
 

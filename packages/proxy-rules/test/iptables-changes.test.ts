@@ -21,6 +21,7 @@ import { changeLoadInTurn } from '../src/iptables/change-text.ts'
 import { loadTextsInTurn } from '../src/iptables/load.ts'
 import { completeLoadInTurn, wholeLoadInTurn } from '../src/iptables/whole-load.ts'
 import { finish } from '../src/slices.ts'
+import { joined } from '../src/text-chunks.ts'
 import { crowd, facts, place, stepsOf, type Step } from './changing-cluster.ts'
 import { contents, restore, type Tables } from './iptables-model.ts'
 
@@ -31,12 +32,12 @@ const natChains = (tables: Tables): ReadonlySet<string> => new Set(tables.get('n
 function wholeTexts(graph: ServiceGraph, facts: NodeFacts, natChains: Iterable<string>, most = Infinity): string[] {
   const present = { natChains, insertions: { filter: [], nat: [] } }
   const load = finish(completeLoadInTurn(finish(wholeLoadInTurn(graph, facts, most)), present))
-  return finish(loadTextsInTurn(load, most)).map((text) => text.join(''))
+  return finish(loadTextsInTurn(load, most)).map(joined)
 }
 const wholeText = (graph: ServiceGraph, facts: NodeFacts, existing: Iterable<string> = []): string =>
   wholeTexts(graph, facts, existing).join('')
 const changeTexts = (previous: IptablesRuleset, next: IptablesRuleset, most: number): string[] =>
-  finish(loadTextsInTurn(finish(changeLoadInTurn(previous, next, most)), most)).map((text) => text.join(''))
+  finish(loadTextsInTurn(finish(changeLoadInTurn(previous, next, most)), most)).map(joined)
 
 /** To compare texts is faster; a difference is shown in full. */
 function expectSame(actual: Tables, expected: Tables): void {

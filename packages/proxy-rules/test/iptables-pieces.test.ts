@@ -13,6 +13,7 @@ import { variantsInOrder } from '../src/apply/iptables-variant.ts'
 import { runProgram } from '../src/apply/program.ts'
 import { createFamilyProxier } from '../src/family-proxier.ts'
 import { silentLogger } from '../src/log.ts'
+import { joined } from '../src/text-chunks.ts'
 
 const facts: NodeFacts = {
   nodeIPs: { IPv4: '192.0.2.1' },
@@ -132,7 +133,7 @@ describe('each hour', () => {
   ])('all of a cluster %s', async (_, count, renewed) => {
     vi.useFakeTimers({ toFake: ['Date'] })
     const texts: string[] = []
-    const restore = async (text: RestoreText): Promise<void> => void texts.push([text].flat().join(''))
+    const restore = async (text: RestoreText): Promise<void> => void texts.push(joined([text].flat()))
     const iptables: Pick<Iptables, 'family' | 'variant' | 'restore' | 'update'> = {
       family: 'IPv4',
       variant: 'legacy',

@@ -1,7 +1,7 @@
 // A text in pieces is the same text, and pieces end with lines.
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { TextChunks, type TextPiece } from '../src/text-chunks.ts'
+import { joined, pieceText, TextChunks, type TextPiece } from '../src/text-chunks.ts'
 
 const line = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 40 }),
@@ -31,8 +31,8 @@ test('the pieces are the lines that were added, in their order', () => {
       const all = steps.flatMap(({ lines }) => lines)
       // What is half a letter is not one in bytes either.
       const expected = Buffer.from(all.map((one) => `${one}\n`).join('')).toString()
-      expect(pieces.map(String).join('') === expected).toBe(true)
-      for (const piece of pieces) expect(String(piece).endsWith('\n')).toBe(true)
+      expect(joined(pieces) === expected).toBe(true)
+      for (const piece of pieces) expect(pieceText(piece).endsWith('\n')).toBe(true)
     }),
     { numRuns: 60 },
   )

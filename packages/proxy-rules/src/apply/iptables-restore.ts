@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import type { IPFamily } from '../net/address.ts'
 import { inSlices, type Steps } from '../slices.ts'
-import type { TextPiece } from '../text-chunks.ts'
+import { pieceText, type TextPiece } from '../text-chunks.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
 import { inNetns, runProgram } from './program.ts'
 import type { ProgramResult } from './program.ts'
@@ -129,7 +129,7 @@ function* explainInTurn(stderr: string, pieces: readonly TextPiece[]): Steps<str
   const near: string[] = []
   let number = 0
   for (const piece of refused > 0 ? pieces : []) {
-    for (const line of String(piece).trimEnd().split('\n')) {
+    for (const line of pieceText(piece).trimEnd().split('\n')) {
       number += 1
       if (Math.abs(number - refused) <= linesAround) near.push(`${number === refused ? '>' : ' '} ${number}: ${line}`)
     }

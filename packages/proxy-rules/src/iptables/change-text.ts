@@ -2,7 +2,7 @@
 // all share only the rules that differ, each at its place.
 import { findByKey, sortedByKey } from '../graph/sorted.ts'
 import { eachInTurn, finish, type Steps } from '../slices.ts'
-import { TextChunks } from '../text-chunks.ts'
+import { joined, TextChunks } from '../text-chunks.ts'
 import { ChainGroups, loadTextsInTurn, type Load, type TableLoad, type TableName } from './load.ts'
 import { findEntry, rulesBefore } from './positions.ts'
 import type { IptablesRuleset } from './ruleset.ts'
@@ -39,9 +39,7 @@ const mostChanges = 16
  * @throws RangeError when an argument holds quotes, backslashes or control characters.
  */
 export const iptablesChangeText = (previous: IptablesRuleset, next: IptablesRuleset): string =>
-  finish(loadTextsInTurn(finish(changeLoadInTurn(previous, next, Infinity)), Infinity))
-    .flat()
-    .join('')
+  joined(finish(loadTextsInTurn(finish(changeLoadInTurn(previous, next, Infinity)), Infinity)).flat())
 
 /** What is loaded, to be made in slices. @param most chains of service ports in a group */
 export function* changeLoadInTurn(previous: IptablesRuleset, next: IptablesRuleset, most: number): Steps<Load> {

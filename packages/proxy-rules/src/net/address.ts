@@ -1,5 +1,4 @@
 // IP addresses and CIDRs as the service proxy reads them: lenient on input, canonical on output.
-import { isIPv6 } from 'node:net'
 
 /** An address family, spelled as Kubernetes does. */
 export type IPFamily = 'IPv4' | 'IPv6'
@@ -51,8 +50,12 @@ const parseV4 = (text: string): Address | undefined => {
 
 const formatV4 = (value: bigint): string => [24n, 16n, 8n, 0n].map((shift) => String((value >> shift) & 255n)).join('.')
 
-// The URL standard prints IPv6 hosts in the short form of RFC 5952.
-const canonicalV6 = (text: string): string => new URL(`http://[${text}]`).hostname.slice(1, -1)
+/** Letters that the URL standard would read otherwise, or pass over, are none of an address. */
+const lettersV6 = /^[\da-fA-F:.]+$/
+
+/** The URL standard reads IPv6 hosts as RFC 4291 writes them, and prints them in the short form of RFC 5952. */
+const canonicalV6 = (text: string): string | undefined =>
+  lettersV6.test(text) ? URL.parse(`http://[${text}]`)?.hostname.slice(1, -1) : undefined
 
 const valueV6 = (canonical: string): bigint => {
   const [head = '', tail] = canonical.split('::')
@@ -64,7 +67,9 @@ const valueV6 = (canonical: string): bigint => {
 }
 
 const formatV6 = (value: bigint): string =>
-  canonicalV6(Array.from({ length: 8 }, (_, i) => ((value >> BigInt(112 - 16 * i)) & 0xffffn).toString(16)).join(':'))
+  canonicalV6(
+    Array.from({ length: 8 }, (_, i) => ((value >> BigInt(112 - 16 * i)) & 0xffffn).toString(16)).join(':'),
+  ) ?? ''
 
 /**
  * Reads an address. Leading zeros in IPv4 octets are decimal; an IPv4-mapped IPv6 address is the IPv4 one;
@@ -75,8 +80,8 @@ const formatV6 = (value: bigint): string =>
 export function parseAddress(text: unknown): Address | undefined {
   if (typeof text !== 'string') return undefined
   if (!text.includes(':')) return parseV4(text)
-  if (text.includes('%') || !isIPv6(text)) return undefined
   const canonical = canonicalV6(text)
+  if (canonical === undefined) return undefined
   const value = valueV6(canonical)
   if (value >> 32n !== mapped >> 32n) return { family: 'IPv6', value, text: canonical }
   const low = value & 0xffffffffn

@@ -1,7 +1,7 @@
 // The text that `nft -f` reads: each text is one transaction, of which all or nothing happens.
 import type { IPFamily } from '../net/address.ts'
 import { eachInTurn, finish, type Steps } from '../slices.ts'
-import { TextChunks, type TextPiece } from '../text-chunks.ts'
+import { joined, TextChunks, type TextPiece } from '../text-chunks.ts'
 import { createLedger, type Difference } from './ledger.ts'
 import { tableName } from './names.ts'
 import { comment, type Chain, type Container, type Element, type NftablesProgram } from './program.ts'
@@ -107,7 +107,7 @@ export const probeText = (family: IPFamily): string => lines([`delete map ${at(f
 /** The whole program as one transaction; elements that rules added stay in the sets of a table that is there already. */
 export const nftablesText = (program: NftablesProgram): string => {
   const present = { resetBaseChains: false, rebuild: false }
-  return finish(fullTextInTurn(program.family, createLedger().update(program), [], present)).join('')
+  return joined(finish(fullTextInTurn(program.family, createLedger().update(program), [], present)))
 }
 
 /**
@@ -123,5 +123,5 @@ export function nftablesChangeText(
   const ledger = createLedger()
   ledger.update(previous)
   const difference = ledger.update(next)
-  return finish(changeTextInTurn(next.family, difference, [...waiting, ...difference.staleChains])).join('')
+  return joined(finish(changeTextInTurn(next.family, difference, [...waiting, ...difference.staleChains])))
 }
