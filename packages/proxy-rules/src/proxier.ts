@@ -255,7 +255,7 @@ async function lookForFlush(
       const astray = await proxier.isAstray()
       if (!astray) continue
       if (astray === 'flushed') log.warn({}, 'somebody has flushed or changed the rules: all are loaded again')
-      else log.info({}, 'the addresses of the node have changed: all rules are loaded again')
+      else if (astray === 'outdated') log.info({}, 'the addresses of the node have changed: all rules are loaded again')
       runners[index]?.request()
     } catch (error) {
       log.warn({ err: error }, 'could not look whether the rules are still there')

@@ -78,6 +78,18 @@ test('a UDP flow leaves an endpoint that is gone', async () => {
   expect(await world.host.ask('client', 'udp', `${clusterIP}:80`, 2, 5353)).toEqual(['b', 'b'])
 })
 
+test('a UDP flow to an endpoint that went while no proxy ran is forgotten, though the Service has no other', async () => {
+  putService({}, 'dns', 'UDP')
+  putEndpoints(['a'], 'dns', 'UDP')
+  await start()
+  expect(await world.host.ask('client', 'udp', `${clusterIP}:80`, 1, 5354)).toEqual(['a'])
+  await world.proxier?.close()
+  expect(await world.host.run('conntrack', '-L', '-p', 'udp')).toContain('sport=5354')
+  putEndpoints([], 'dns', 'UDP')
+  await start()
+  await eventually(async () => expect(await world.host.run('conntrack', '-L', '-p', 'udp')).not.toContain('sport=5354'))
+})
+
 test('cleaning up leaves the rules as they were, those of others included', async () => {
   await world.host.run('iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '203.0.113.0/24', '-j', 'MASQUERADE')
   await world.host.run(
@@ -157,6 +169,51 @@ test.each([[['mangle', 'nat', 'filter']], [['nat']]])(
     await eventually(async () => expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['a']))
     expect(world.told).toEqual([expect.stringContaining('somebody has flushed or changed the rules')])
   },
+)
+
+test.each(['nft', 'legacy'] as const)(
+  'rules that somebody took away from under their chains come back, with what changed meanwhile: iptables-%s',
+  async (iptablesVariant) => {
+    const iptables = async (...args: string[]): Promise<string> =>
+      world.host.run(`iptables-${iptablesVariant}`, ...args)
+    const saved = async (): Promise<string> =>
+      (await world.host.run(`iptables-${iptablesVariant}-save`))
+        .split('\n')
+        .filter((line) => !line.startsWith('#'))
+        .map((line) => line.replace(/ \[\d+:\d+\]$/, ''))
+        .join('\n')
+    for (const [at, name] of ['one', 'two', 'web'].entries()) {
+      putService({ clusterIP: `10.96.0.${10 + at}` }, name)
+      putEndpoints(['a'], name)
+    }
+    await start({ syncPeriodMs: 100, iptablesVariant })
+    const before = await saved()
+    expect(before).toContain('shop/web')
+    for (const harm of [
+      ['-t', 'nat', '-F'],
+      ['-F'],
+      ['-t', 'nat', '-D', 'KUBE-SERVICES', '2'],
+      ['-t', 'nat', '-F', 'KUBE-POSTROUTING'],
+      ['-t', 'nat', '-D', 'PREROUTING', '1'],
+      ['-D', 'FORWARD', '1'],
+    ]) {
+      await iptables(...harm)
+      await eventually(async () => expect(await saved(), harm.join(' ')).toBe(before))
+    }
+    // A rule that is put where it would belong were all there is in the wrong place.
+    await iptables('-t', 'nat', '-D', 'KUBE-SERVICES', '1')
+    putService({ clusterIP: '10.96.0.13' }, 'zoo')
+    putEndpoints(['b'], 'zoo')
+    const added = (text: string): boolean => text.includes('shop/zoo')
+    await eventually(async () => {
+      const rules = (await saved()).split('\n')
+      expect(rules.filter((rule) => rule.startsWith('-A KUBE-SERVICES')).at(-1)).toContain('must be the last')
+      const last = before.split('\n').filter((rule) => rule.startsWith('-A KUBE-SERVICES'))
+      expect(rules.filter((rule) => rule.startsWith('-A KUBE-SERVICES') && !added(rule))).toEqual(last)
+    })
+    expect(new Set(world.told)).toEqual(new Set([expect.stringContaining('somebody has flushed or changed the rules')]))
+  },
+  60_000,
 )
 
 test('health check node ports tell of ready endpoints on this node', async () => {
@@ -380,6 +437,21 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
       'kubeproxy_sync_proxy_rules_iptables_last{table="nat",ip_family="IPv4"} 0',
     ]),
   )
+})
+
+test('a change that no rule comes of is brought to the kernel, too: nothing is late then', async () => {
+  putService()
+  putEndpoints(['a'])
+  await start({ metricsBindAddress: `${hostIP}:10249` })
+  const at = async (what: string): Promise<number> => {
+    const { body } = await world.host.get(`http://${hostIP}:10249/metrics`)
+    const name = `kubeproxy_sync_proxy_rules_last_${what}timestamp_seconds`
+    return Number(new RegExp(`^${name}{ip_family="IPv4"} (.*)$`, 'm').exec(body)?.[1])
+  }
+  const before = await at('queued_')
+  putService({ selector: { app: 'web' } })
+  await eventually(async () => expect(await at('queued_')).toBeGreaterThan(before))
+  await eventually(async () => expect(await at('')).toBeGreaterThanOrEqual(await at('queued_')))
 })
 
 const rulesOf = async (table: string): Promise<number> =>

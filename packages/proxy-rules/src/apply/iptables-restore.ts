@@ -26,6 +26,8 @@ export interface Iptables {
   update(textsOf: (saved: SavedTables) => Iterable<RestoreText> | Promise<Iterable<RestoreText>>): Promise<void>
   /** What is there: of one table, or of all. Makes no table that was not there. */
   save(table?: string): Promise<SavedTables>
+  /** What these chains of a table have, and maybe others; undefined when the kernel was too busy to tell. A chain that is missing has nothing. */
+  saveChains(table: string, chains: readonly string[]): Promise<SavedTables | undefined>
   /** Whether the chain is there; undefined when the kernel was too busy to tell. */
   hasChain(table: string, chain: string): Promise<boolean | undefined>
   /**
@@ -93,6 +95,17 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
       const quiet = update.catch(() => undefined)
       updates.set(key, quiet)
       await update
+    },
+    saveChains: async (table, chains) => {
+      // This program reads the whole table for a single chain, too.
+      if (variant === 'legacy') return save(table)
+      const reader = createSavedReader()
+      reader.add(`*${table}\n`)
+      for (const chain of chains) {
+        const { code } = await runProgram(name, [...wait, '-S', chain, '-t', table], { netns, onOutput: reader.add })
+        if (code === busy) return undefined
+      }
+      return reader.end()
     },
     hasChain: async (table, chain) => {
       const { code } = await run(name, [...wait, '-S', chain, '-t', table])
