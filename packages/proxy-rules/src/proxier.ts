@@ -71,10 +71,14 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const events = createRecorder({ client: create && patch && { create, patch }, nodeName, log })
   const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts, counts, netns, metrics, log }))
   const unloaded = new Set(proxiers)
+  const removeOthers = async (): Promise<boolean> => removeOtherModes(keptBy(mode, backends), log, { netns, find })
+  /** Somebody held the lock of tables in which another mode has left something. */
+  let isLeft = false
   /** After the first load of each family: until then what another mode left may serve. */
   const loaded = async (proxier: FamilyProxier): Promise<void> => {
-    if (unloaded.delete(proxier) && unloaded.size === 0)
-      await removeOtherModes(keptBy(mode, backends), log, { netns, find })
+    if (!unloaded.delete(proxier) || unloaded.size > 0) return
+    isLeft = !(await removeOthers())
+    if (isLeft) log.warn({}, 'the tables are locked: what another mode of the proxy left there goes later')
   }
   const runners = proxiers.map((proxier, index) =>
     createRunner({
@@ -151,7 +155,10 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   }
   let looking: Promise<void> | undefined
   const look = (): void => {
-    looking ??= lookForFlush(proxiers, runners, log).finally(() => (looking = undefined))
+    looking ??= lookForFlush(proxiers, runners, log)
+      .then(async () => void (isLeft &&= !(await removeOthers())))
+      .catch((error: unknown) => log.warn({ err: error }, 'what another mode of the proxy left could not be removed'))
+      .finally(() => (looking = undefined))
   }
   const watch = setInterval(look, syncPeriodMs)
   watch.unref()
@@ -188,7 +195,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     cleanup: async () => {
       await close()
       await Promise.all(proxiers.map((proxier) => proxier.cleanUp()))
-      await removeOtherModes(keptBy(mode, backends), log, { netns, find })
+      await removeOthers()
       await closeFamilies()
     },
   }

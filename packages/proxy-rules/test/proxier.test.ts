@@ -564,38 +564,58 @@ test('where a program does not know how to count, rules do without: the log says
   }
 })
 
-test('who holds the lock of the tables at the start only delays that packets are counted', async () => {
+/** Somebody holds the lock of the legacy tables, which is one for these alone, and is waited for a second instead of five. */
+async function holdLock(): Promise<{ release(): void; [Symbol.dispose](): void }> {
   const folder = mkdtempSync(join(tmpdir(), 'nodelet-locked-'))
   const { PATH = '' } = process.env
   const system = `${PATH}:/usr/local/sbin:/usr/sbin:/sbin`
   const lock = join(folder, 'lock')
-  // With a lock of its own, for which it waits a second instead of five.
   const program = `#!/bin/sh\nshift 2\nPATH=${system} XTABLES_LOCKFILE=${lock} exec iptables-legacy-restore -w 1 "$@"\n`
   for (const name of ['iptables-legacy-restore', 'iptables-restore'])
     writeFileSync(join(folder, name), program, { mode: 0o755 })
   const holder = spawn('flock', [lock, 'sh', '-c', 'echo; read line'], { stdio: ['pipe', 'pipe', 'inherit'] })
-  try {
-    await once(holder.stdout, 'data')
-    process.env['PATH'] = `${folder}:${PATH}`
-    putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
-    putEndpoints(['a'])
-    const told: string[] = []
-    const tell = (_: object, message: string): void => {
-      told.push(message)
-      if (message.includes('count')) holder.stdin.end()
-    }
-    const log = { error: tell, warn: tell, info: tell, debug: () => {} }
-    const metricsBindAddress = `${hostIP}:10249`
-    await start({ metricsBindAddress, iptablesVariant: 'legacy', log })
-    expect(told).toContain('the tables are locked: packets are not counted yet')
-    await world.host.ask('host', 'tcp', '127.0.0.1:30080', 2)
-    const { body } = await world.host.get(`http://${metricsBindAddress}/metrics`)
-    expect(body).toMatch(/^kubeproxy_iptables_localhost_nodeports_accepted_packets_total 2$/m)
-  } finally {
-    process.env['PATH'] = PATH
-    holder.kill()
-    rmSync(folder, { recursive: true })
+  await once(holder.stdout, 'data')
+  process.env['PATH'] = `${folder}:${PATH}`
+  return {
+    release: () => holder.stdin.end(),
+    [Symbol.dispose]: () => {
+      process.env['PATH'] = PATH
+      holder.kill()
+      rmSync(folder, { recursive: true })
+    },
   }
+}
+
+test('what another mode has left goes once nobody holds the lock of the tables any more', async () => {
+  putService()
+  putEndpoints(['a'])
+  await (await start({ iptablesVariant: 'legacy' })).close()
+  const left = async (): Promise<boolean> => (await world.host.run('iptables-legacy-save')).includes('KUBE-')
+  using lock = await holdLock()
+  await start({ mode: 'nftables', syncPeriodMs: 100 })
+  await eventually(async () => expect(world.told).toContainEqual(expect.stringContaining('tables are locked')))
+  expect(await left()).toBe(true)
+  lock.release()
+  await eventually(async () => expect(await left()).toBe(false))
+  expect(world.told).toHaveLength(1)
+})
+
+test('who holds the lock of the tables at the start only delays that packets are counted', async () => {
+  using lock = await holdLock()
+  putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
+  putEndpoints(['a'])
+  const told: string[] = []
+  const tell = (_: object, message: string): void => {
+    told.push(message)
+    if (message.includes('count')) lock.release()
+  }
+  const log = { error: tell, warn: tell, info: tell, debug: () => {} }
+  const metricsBindAddress = `${hostIP}:10249`
+  await start({ metricsBindAddress, iptablesVariant: 'legacy', log })
+  expect(told).toContain('the tables are locked: packets are not counted yet')
+  await world.host.ask('host', 'tcp', '127.0.0.1:30080', 2)
+  const { body } = await world.host.get(`http://${metricsBindAddress}/metrics`)
+  expect(body).toMatch(/^kubeproxy_iptables_localhost_nodeports_accepted_packets_total 2$/m)
 })
 
 test('connection tracking is set as configured; what the kernel refuses is told once', async () => {
