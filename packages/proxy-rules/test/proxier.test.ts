@@ -570,9 +570,13 @@ async function holdLock(): Promise<{ release(): void; [Symbol.dispose](): void }
   const { PATH = '' } = process.env
   const system = `${PATH}:/usr/local/sbin:/usr/sbin:/sbin`
   const lock = join(folder, 'lock')
-  const program = `#!/bin/sh\nshift 2\nPATH=${system} XTABLES_LOCKFILE=${lock} exec iptables-legacy-restore -w 1 "$@"\n`
-  for (const name of ['iptables-legacy-restore', 'iptables-restore'])
+  for (const name of ['iptables', 'ip6tables']
+    .flatMap((one) => [one, `${one}-legacy`])
+    .flatMap((one) => [one, `${one}-restore`])) {
+    const patience = 'if [ "$1" = -w ]; then shift 2; set -- -w 1 "$@"; fi'
+    const program = `#!/bin/sh\n${patience}\nPATH=${system} XTABLES_LOCKFILE=${lock} exec ${name} "$@"\n`
     writeFileSync(join(folder, name), program, { mode: 0o755 })
+  }
   const holder = spawn('flock', [lock, 'sh', '-c', 'echo; read line'], { stdio: ['pipe', 'pipe', 'inherit'] })
   await once(holder.stdout, 'data')
   process.env['PATH'] = `${folder}:${PATH}`
@@ -616,6 +620,8 @@ test('who holds the lock of the tables at the start only delays that packets are
   await world.host.ask('host', 'tcp', '127.0.0.1:30080', 2)
   const { body } = await world.host.get(`http://${metricsBindAddress}/metrics`)
   expect(body).toMatch(/^kubeproxy_iptables_localhost_nodeports_accepted_packets_total 2$/m)
+  // Nor is any family left out for that.
+  expect(await world.host.run('ip6tables-legacy-save')).toContain('-A PREROUTING -m comment')
 })
 
 test('connection tracking is set as configured; what the kernel refuses is told once', async () => {

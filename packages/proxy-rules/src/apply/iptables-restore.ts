@@ -31,8 +31,8 @@ export interface Iptables {
   /** Whether the chain is there; undefined when the kernel was too busy to tell. */
   hasChain(table: string, chain: string): Promise<boolean | undefined>
   /**
-   * Whether it works at all; undefined when the kernel was too busy to tell. The legacy tables come to be by this.
-   * @throws Error with what it says when it does not
+   * Whether it works at all; while somebody holds the lock that cannot be told, and a load will. The legacy tables come to be by this.
+   * @throws UnusableIptables with what it says when it does not; Error when the kernel was too busy to tell
    */
   probe(): Promise<void>
 }
@@ -57,6 +57,7 @@ export class LockedIptables extends Error {
 
 const wait = ['-w', '5']
 const busy = 4
+const isLocked = (code: number | undefined, stderr: string): boolean => code === busy && stderr.includes('xtables lock')
 /** Family, variant and network namespace → the update that was asked for last. */
 const updates = new Map<string, Promise<unknown>>()
 
@@ -68,7 +69,7 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
     const { code, stderr } = await runProgram(`${name}-restore`, args, { netns, input: pieces })
     if (code === 0) return
     const told = `${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`
-    throw code === busy && stderr.includes('xtables lock') ? new LockedIptables(told) : new Error(told)
+    throw isLocked(code, stderr) ? new LockedIptables(told) : new Error(told)
   }
   const save = async (table?: string): Promise<SavedTables> => {
     // The legacy program makes a table that it is asked for by name.
@@ -113,7 +114,7 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
     },
     probe: async () => {
       const { code, stderr } = await run(name, [...wait, '-S', 'POSTROUTING', '-t', 'nat'])
-      if (code === 0) return
+      if (code === 0 || isLocked(code, stderr)) return
       const text = `${name} cannot read the nat table (${stderr.trim()}): needs root and the nat table`
       throw code === busy ? new Error(text) : new UnusableIptables(text)
     },
