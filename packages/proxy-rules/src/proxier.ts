@@ -40,6 +40,8 @@ export interface Proxier {
 }
 
 const firstRetryMs = 1000
+/** A timer that is to last longer ends at once. */
+const longestTimerMs = 2 ** 31 - 1
 
 /**
  * Starts the proxy, for IPv4 and, where the machine has it, IPv6. Needs root and the program `iptables` (with `-save` and
@@ -49,9 +51,10 @@ const firstRetryMs = 1000
  * @throws Error when that does not work for the family of the first node address; RangeError for malformed options
  */
 export async function startProxier(options: ProxierOptions): Promise<Proxier> {
-  const { client, nodeName, netns, syncPeriodMs = 30_000, allowServiceExternalIPs = true, log = silentLogger } = options
+  const { client, nodeName, netns, allowServiceExternalIPs = true, log = silentLogger } = options
   const mode = modeOf(options)
-  const { minSyncPeriodMs = mode === 'ipvs' ? 0 : 1000 } = options
+  const syncPeriodMs = Math.min(options.syncPeriodMs ?? 30_000, longestTimerMs)
+  const minSyncPeriodMs = Math.min(options.minSyncPeriodMs ?? (mode === 'ipvs' ? 0 : 1000), longestTimerMs)
   const base = factsOf(options, mode)
   checkAll({ ...base, interfaces: {}, conntrackLiberal: false })
   const openServers = planServers(options)

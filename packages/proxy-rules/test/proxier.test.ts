@@ -90,6 +90,45 @@ test('a UDP flow to an endpoint that went while no proxy ran is forgotten, thoug
   await eventually(async () => expect(await world.host.run('conntrack', '-L', '-p', 'udp')).not.toContain('sport=5354'))
 })
 
+test('UDP flows leave with the endpoint, by whatever address of the Service they came; flows of others stay', async () => {
+  const spec = {
+    type: 'LoadBalancer',
+    ports: [{ port: 80, nodePort: 30053, protocol: 'UDP' }],
+    externalIPs: ['203.0.113.5'],
+  }
+  putService(spec, 'dns', 'UDP', ['203.0.113.6'])
+  putEndpoints(['a'], 'dns', 'UDP')
+  await start()
+  const own = [`${clusterIP}:80`, `${hostIP}:30053`, '203.0.113.5:80', '203.0.113.6:80']
+  // To the endpoint itself, and to the number of the node port elsewhere.
+  const others = [`${podIPs.a}:8080`, `${podIPs.b}:30053`]
+  for (const [at, to] of [...own, ...others].entries()) await world.host.ask('client', 'udp', to, 1, 7001 + at)
+  await world.host.ask('host', 'udp', '127.0.0.1:30053', 1, 7009)
+  const flows = async (): Promise<string[]> =>
+    [...(await world.host.run('conntrack', '-L', '-p', 'udp')).matchAll(/sport=(700\d) /g)]
+      .map(([, port = '']) => port)
+      .sort()
+  expect(await flows()).toEqual(['7001', '7002', '7003', '7004', '7005', '7006', '7009'])
+  putEndpoints(['b'], 'dns', 'UDP')
+  await eventually(async () => expect(await flows()).toEqual(['7005', '7006']))
+  for (const [at, to] of own.entries())
+    expect(await world.host.ask('client', 'udp', to, 1, 7001 + at), to).toEqual(['b'])
+  putEndpoints([], 'dns', 'UDP')
+  await eventually(async () => expect(await flows()).toEqual(['7005', '7006']))
+})
+
+test('periods that are longer than timers count are as long as these, not none at all', async () => {
+  const warnings: string[] = []
+  const hear = ({ name }: Error): void => void warnings.push(name)
+  process.on('warning', hear)
+  const years = 1000 * 24 * 60 * 60 * 1000
+  putService()
+  await start({ syncPeriodMs: years, minSyncPeriodMs: years })
+  await eventually(async () => expect(await world.host.rules()).toContain('shop/web'))
+  process.off('warning', hear)
+  expect(warnings).toEqual([])
+})
+
 test('cleaning up leaves the rules as they were, those of others included', async () => {
   await world.host.run('iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '203.0.113.0/24', '-j', 'MASQUERADE')
   await world.host.run(
