@@ -3,7 +3,7 @@
 import { realpathSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { proxyFlags } from '@nodelet/proxy-rules'
-import type { Inquiry } from '@nodelet/proxy-rules'
+import type { Inquiry, ProxyFlag } from '@nodelet/proxy-rules'
 import { Command, Option } from 'commander'
 import type { image, ImageOptions } from './commands/image.ts'
 import type { ProxyCommand } from './commands/proxy.ts'
@@ -97,20 +97,38 @@ const withNode = (command: Command): Command =>
     .option('--proxy-config <file>', 'KubeProxyConfiguration, YAML or JSON')
     .option('--down', 'remove all pods at the end; without it containers keep running')
 
-/** Of a switch that may be said to be on or off, as Go's flags may. */
-const isOn = (text: string): boolean => !['false', '0', 'f', 'F', 'FALSE', 'False'].includes(text)
+const onWords = ['true', '1', 't', 'T', 'TRUE', 'True']
+const offWords = ['false', '0', 'f', 'F', 'FALSE', 'False']
+
+/** Of a switch that may be said to be on or off, as Go's flags may. @throws ConfigError for any other word */
+const isOn =
+  (flag: string) =>
+  (text: string): boolean => {
+    if (!onWords.includes(text) && !offWords.includes(text))
+      throw new ConfigError(`flags: --${flag}: Invalid value: ${JSON.stringify(text)}: must be true or false`)
+    return onWords.includes(text)
+  }
+
+/** Of a flag with several values, what is said each time counts, as with Go's. */
+const joined = (text: string, before: string | undefined): string => (before ? `${before},${text}` : text)
+const severalValues: readonly string[] = ['list', 'gates', 'vmodule'] satisfies ProxyFlag['kind'][]
+/** `-v=2` is how Go's flags may be written, too. */
+const withoutSign = (text: string): string => text.replace(/^=/, '')
 
 const withProxyFlags = (command: Command): Command => {
   command
     .option('--config <file>', 'KubeProxyConfiguration, YAML or JSON; flags override it')
     .option('--write-config-to <file>', 'write the configuration there, and end')
-    .option('--cleanup [value]', 'remove all rules of all modes, and end', isOn)
-    .option('--init-only [value]', 'set what needs all rights of root, and end', isOn)
+    .option('--cleanup [value]', 'remove all rules of all modes, and end', isOn('cleanup'))
+    .option('--init-only [value]', 'set what needs all rights of root, and end', isOn('init-only'))
     .option('--master <url>', 'the API server, whatever the kubeconfig says')
   for (const { name, kind, help, deprecated } of proxyFlags) {
     const value = kind === 'bool' ? '[value]' : '<value>'
     const flags = name === 'v' ? `-v, --v ${value}` : `--${name} ${value}`
-    command.addOption(new Option(flags, help).hideHelp(deprecated !== undefined))
+    const option = new Option(flags, help).hideHelp(deprecated !== undefined)
+    if (severalValues.includes(kind)) option.argParser(joined)
+    if (name === 'v') option.argParser(withoutSign)
+    command.addOption(option)
   }
   return command
 }

@@ -73,6 +73,29 @@ test('the configuration is written with the flags over it, and without what a la
   })
 })
 
+test('flags are read as Go reads them: lists and gates may come in several, and -v=2 is -v 2', async () => {
+  const written = join(folder, 'flags.yaml')
+  const flags = [
+    ['-v=2', '--cleanup=F', '--init-only', '0'],
+    ['--nodeport-addresses=10.0.0.0/8,192.0.2.0/24', '--nodeport-addresses', 'fd00::/8'],
+    ['--feature-gates=ComponentFlagz=true', '--feature-gates=ComponentStatusz=true'],
+    ['--vmodule=a=1', '--vmodule=b=2', '--cluster-cidr=10.1.0.0/16', '--cluster-cidr=10.2.0.0/16'],
+  ].flat()
+  expect(await runCli(['proxy', '--write-config-to', written, ...flags])).toBe(0)
+  expect(parse(readFileSync(written, 'utf8'))).toMatchObject({
+    nodePortAddresses: ['10.0.0.0/8', '192.0.2.0/24', 'fd00::/8'],
+    featureGates: { ComponentFlagz: true, ComponentStatusz: true },
+    logging: {
+      verbosity: 2,
+      vmodule: [
+        { filePattern: 'a', verbosity: 1 },
+        { filePattern: 'b', verbosity: 2 },
+      ],
+    },
+    clusterCIDR: '10.2.0.0/16',
+  })
+})
+
 test('what is wrong is told, and nothing is done', async () => {
   vi.stubEnv('KUBERNETES_SERVICE_HOST', '')
   const told = vi.spyOn(console, 'error').mockImplementation(() => {})
@@ -81,6 +104,8 @@ test('what is wrong is told, and nothing is done', async () => {
       ['--oom-score-adj=5000', '--proxy-mode=x'],
       /✗ flags: mode: Invalid value: "x": .*; oomScoreAdj: Invalid value: 5000: .*\n→ nodelet proxy --help/,
     ],
+    [['--cleanup=no'], /✗ flags: --cleanup: Invalid value: "no": must be true or false\n→ nodelet proxy --help/],
+    [['--init-only', 'maybe'], /✗ flags: --init-only: Invalid value: "maybe": must be true or false\n/],
     [[], /nodelet proxy --kubeconfig FILE/],
   ] as const) {
     expect(await runCli(['proxy', ...args])).toBe(1)

@@ -33,8 +33,11 @@ export interface FamilyProxier {
   graph(): ServiceGraph | undefined
   /** What rules are compiled with at this moment. */
   facts(): NodeFacts
-  /** Whether somebody has removed the rules, or the node has changed so that it needs others; the next sync is then a full one. */
-  isAstray(): Promise<'flushed' | 'outdated' | undefined>
+  /**
+   * Whether somebody has removed the rules, the node has changed so that it needs others, or it is time to load all of them again: the
+   * next sync is then a full one.
+   */
+  isAstray(): Promise<'flushed' | 'outdated' | 'due' | undefined>
   cleanUp(): Promise<void>
   close(): Promise<void>
 }
@@ -93,6 +96,7 @@ export function createFamilyProxier({ backend, facts, counts, netns, metrics, lo
     interfaces: interfacesIn(netns),
     serviceCIDRs,
   })
+  const isDue = (graph: ServiceGraph): boolean => Date.now() - fullAt > fullPeriodMs && backend.isRenewed(graph)
   const load = async (
     graph: ServiceGraph,
     changed: ReadonlySet<string> | undefined,
@@ -117,8 +121,7 @@ export function createFamilyProxier({ backend, facts, counts, netns, metrics, lo
       const graph = await inSlices(updateGraphInTurn(known, update, waiting), signal)
       known = graph
       waiting = new Map()
-      const isDue = Date.now() - fullAt > fullPeriodMs && backend.isRenewed(graph)
-      const full = isFlushed || !applied || update.zone !== applied.zone || isDue
+      const full = isFlushed || !applied || update.zone !== applied.zone || isDue(graph)
       const changed = full || !applied ? undefined : changedServices(applied, graph)
       cleaning ||= needsCleaning(applied, graph)
       tellProblems(graph)
@@ -143,6 +146,7 @@ export function createFamilyProxier({ backend, facts, counts, netns, metrics, lo
     facts: currentFacts,
     isAstray: async () => {
       if (!applied || isFlushed) return undefined
+      if (isDue(applied)) return 'due'
       const isOutdated = backend.isOutdated?.(currentFacts()) ?? false
       if (!isOutdated && !(await backend.wasFlushed())) return undefined
       // A load that goes on meanwhile may have put back a part of it.

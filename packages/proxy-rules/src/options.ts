@@ -44,7 +44,7 @@ export interface ProxierOptions {
   netns?: string
   /** Milliseconds of rest after each sync; default 1000, in IPVS mode 0. The first sync runs at once. */
   minSyncPeriodMs?: number
-  /** Milliseconds between looks whether somebody has flushed the rules, or changed what IPVS has, and the longest pause after failures; default 30 s. */
+  /** Milliseconds between looks whether somebody has flushed rules or taken some away, or changed what IPVS has, and the longest pause after failures; default 30 s. */
   syncPeriodMs?: number
   /** Where node ports answer: CIDRs, or the single word `primary`; default: everywhere, and `primary` in nftables mode. */
   nodePortAddresses?: readonly string[]

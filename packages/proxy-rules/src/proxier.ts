@@ -41,6 +41,8 @@ export interface Proxier {
 }
 
 const firstRetryMs = 1000
+/** A timer that is to last longer ends at once. */
+const longestTimerMs = 2 ** 31 - 1
 
 /**
  * Starts the proxy, for IPv4 and, where the machine has it, IPv6. Needs root and the program `iptables` (with `-save` and
@@ -50,10 +52,11 @@ const firstRetryMs = 1000
  * @throws Error when that does not work for the family of the first node address; RangeError for malformed options
  */
 export async function startProxier(options: ProxierOptions): Promise<Proxier> {
-  const { client, nodeName, netns, syncPeriodMs = 30_000, allowServiceExternalIPs = true, log = silentLogger } = options
+  const { client, nodeName, netns, allowServiceExternalIPs = true, log = silentLogger } = options
   const mode = modeOf(options)
   const layout = layoutOf(options.nftablesLayout, 'nftablesLayout')
-  const { minSyncPeriodMs = mode === 'ipvs' ? 0 : 1000 } = options
+  const syncPeriodMs = Math.min(options.syncPeriodMs ?? 30_000, longestTimerMs)
+  const minSyncPeriodMs = Math.min(options.minSyncPeriodMs ?? (mode === 'ipvs' ? 0 : 1000), longestTimerMs)
   const base = factsOf(options, mode)
   checkAll({ ...base, interfaces: {}, conntrackLiberal: false })
   const openServers = planServers(options)
@@ -73,10 +76,14 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   const events = createRecorder({ client: create && patch && { create, patch }, nodeName, log })
   const proxiers = backends.map((backend) => createFamilyProxier({ backend, facts, counts, netns, metrics, log }))
   const unloaded = new Set(proxiers)
+  const removeOthers = async (): Promise<boolean> => removeOtherModes(keptBy(mode, backends), log, { netns, find })
+  /** Somebody held the lock of tables in which another mode has left something. */
+  let isLeft = false
   /** After the first load of each family: until then what another mode left may serve. */
   const loaded = async (proxier: FamilyProxier): Promise<void> => {
-    if (unloaded.delete(proxier) && unloaded.size === 0)
-      await removeOtherModes(keptBy(mode, backends), log, { netns, find })
+    if (!unloaded.delete(proxier) || unloaded.size > 0) return
+    isLeft = !(await removeOthers())
+    if (isLeft) log.warn({}, 'the tables are locked: what another mode of the proxy left there goes later')
   }
   const runners = proxiers.map((proxier, index) =>
     createRunner({
@@ -153,7 +160,10 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
   }
   let looking: Promise<void> | undefined
   const look = (): void => {
-    looking ??= lookForFlush(proxiers, runners, log).finally(() => (looking = undefined))
+    looking ??= lookForFlush(proxiers, runners, log)
+      .then(async () => void (isLeft &&= !(await removeOthers())))
+      .catch((error: unknown) => log.warn({ err: error }, 'what another mode of the proxy left could not be removed'))
+      .finally(() => (looking = undefined))
   }
   const watch = setInterval(look, syncPeriodMs)
   watch.unref()
@@ -190,7 +200,7 @@ export async function startProxier(options: ProxierOptions): Promise<Proxier> {
     cleanup: async () => {
       await close()
       await Promise.all(proxiers.map((proxier) => proxier.cleanUp()))
-      await removeOtherModes(keptBy(mode, backends), log, { netns, find })
+      await removeOthers()
       await closeFamilies()
     },
   }
@@ -257,7 +267,7 @@ async function lookForFlush(
       const astray = await proxier.isAstray()
       if (!astray) continue
       if (astray === 'flushed') log.warn({}, 'somebody has flushed or changed the rules: all are loaded again')
-      else log.info({}, 'the addresses of the node have changed: all rules are loaded again')
+      else if (astray === 'outdated') log.info({}, 'the addresses of the node have changed: all rules are loaded again')
       runners[index]?.request()
     } catch (error) {
       log.warn({ err: error }, 'could not look whether the rules are still there')

@@ -127,6 +127,9 @@ test('flows of a port that has lost its last endpoint go, and only UDP changes a
   expect(needsCleaning(graphOf(['10.1.0.1']), graphOf([]))).toBe(true)
   expect(needsCleaning(graphOf(['10.1.0.1']), graphOf(['10.1.0.2']))).toBe(true)
   expect(needsCleaning(graphOf(['10.1.0.1']), graphOf(['10.1.0.1']))).toBe(false)
+  // What was there before the proxy is not known.
+  expect(needsCleaning(undefined, graphOf([]))).toBe(true)
+  expect(needsCleaning(undefined, graphOf([], 'TCP'))).toBe(false)
   expect(needsCleaning(graphOf(['10.1.0.1'], 'TCP'), graphOf(['10.1.0.2'], 'TCP'))).toBe(false)
 })
 

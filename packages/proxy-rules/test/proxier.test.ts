@@ -78,6 +78,57 @@ test('a UDP flow leaves an endpoint that is gone', async () => {
   expect(await world.host.ask('client', 'udp', `${clusterIP}:80`, 2, 5353)).toEqual(['b', 'b'])
 })
 
+test('a UDP flow to an endpoint that went while no proxy ran is forgotten, though the Service has no other', async () => {
+  putService({}, 'dns', 'UDP')
+  putEndpoints(['a'], 'dns', 'UDP')
+  await start()
+  expect(await world.host.ask('client', 'udp', `${clusterIP}:80`, 1, 5354)).toEqual(['a'])
+  await world.proxier?.close()
+  expect(await world.host.run('conntrack', '-L', '-p', 'udp')).toContain('sport=5354')
+  putEndpoints([], 'dns', 'UDP')
+  await start()
+  await eventually(async () => expect(await world.host.run('conntrack', '-L', '-p', 'udp')).not.toContain('sport=5354'))
+})
+
+test('UDP flows leave with the endpoint, by whatever address of the Service they came; flows of others stay', async () => {
+  const spec = {
+    type: 'LoadBalancer',
+    ports: [{ port: 80, nodePort: 30053, protocol: 'UDP' }],
+    externalIPs: ['203.0.113.5'],
+  }
+  putService(spec, 'dns', 'UDP', ['203.0.113.6'])
+  putEndpoints(['a'], 'dns', 'UDP')
+  await start()
+  const own = [`${clusterIP}:80`, `${hostIP}:30053`, '203.0.113.5:80', '203.0.113.6:80']
+  // To the endpoint itself, and to the number of the node port elsewhere.
+  const others = [`${podIPs.a}:8080`, `${podIPs.b}:30053`]
+  for (const [at, to] of [...own, ...others].entries()) await world.host.ask('client', 'udp', to, 1, 7001 + at)
+  await world.host.ask('host', 'udp', '127.0.0.1:30053', 1, 7009)
+  const flows = async (): Promise<string[]> =>
+    [...(await world.host.run('conntrack', '-L', '-p', 'udp')).matchAll(/sport=(700\d) /g)]
+      .map(([, port = '']) => port)
+      .sort()
+  expect(await flows()).toEqual(['7001', '7002', '7003', '7004', '7005', '7006', '7009'])
+  putEndpoints(['b'], 'dns', 'UDP')
+  await eventually(async () => expect(await flows()).toEqual(['7005', '7006']))
+  for (const [at, to] of own.entries())
+    expect(await world.host.ask('client', 'udp', to, 1, 7001 + at), to).toEqual(['b'])
+  putEndpoints([], 'dns', 'UDP')
+  await eventually(async () => expect(await flows()).toEqual(['7005', '7006']))
+})
+
+test('periods that are longer than timers count are as long as these, not none at all', async () => {
+  const warnings: string[] = []
+  const hear = ({ name }: Error): void => void warnings.push(name)
+  process.on('warning', hear)
+  const years = 1000 * 24 * 60 * 60 * 1000
+  putService()
+  await start({ syncPeriodMs: years, minSyncPeriodMs: years })
+  await eventually(async () => expect(await world.host.rules()).toContain('shop/web'))
+  process.off('warning', hear)
+  expect(warnings).toEqual([])
+})
+
 test('cleaning up leaves the rules as they were, those of others included', async () => {
   await world.host.run('iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '203.0.113.0/24', '-j', 'MASQUERADE')
   await world.host.run(
@@ -157,6 +208,51 @@ test.each([[['mangle', 'nat', 'filter']], [['nat']]])(
     await eventually(async () => expect(await world.host.ask('client', 'tcp', `${clusterIP}:80`, 1)).toEqual(['a']))
     expect(world.told).toEqual([expect.stringContaining('somebody has flushed or changed the rules')])
   },
+)
+
+test.each(['nft', 'legacy'] as const)(
+  'rules that somebody took away from under their chains come back, with what changed meanwhile: iptables-%s',
+  async (iptablesVariant) => {
+    const iptables = async (...args: string[]): Promise<string> =>
+      world.host.run(`iptables-${iptablesVariant}`, ...args)
+    const saved = async (): Promise<string> =>
+      (await world.host.run(`iptables-${iptablesVariant}-save`))
+        .split('\n')
+        .filter((line) => !line.startsWith('#'))
+        .map((line) => line.replace(/ \[\d+:\d+\]$/, ''))
+        .join('\n')
+    for (const [at, name] of ['one', 'two', 'web'].entries()) {
+      putService({ clusterIP: `10.96.0.${10 + at}` }, name)
+      putEndpoints(['a'], name)
+    }
+    await start({ syncPeriodMs: 100, iptablesVariant })
+    const before = await saved()
+    expect(before).toContain('shop/web')
+    for (const harm of [
+      ['-t', 'nat', '-F'],
+      ['-F'],
+      ['-t', 'nat', '-D', 'KUBE-SERVICES', '2'],
+      ['-t', 'nat', '-F', 'KUBE-POSTROUTING'],
+      ['-t', 'nat', '-D', 'PREROUTING', '1'],
+      ['-D', 'FORWARD', '1'],
+    ]) {
+      await iptables(...harm)
+      await eventually(async () => expect(await saved(), harm.join(' ')).toBe(before))
+    }
+    // A rule that is put where it would belong were all there is in the wrong place.
+    await iptables('-t', 'nat', '-D', 'KUBE-SERVICES', '1')
+    putService({ clusterIP: '10.96.0.13' }, 'zoo')
+    putEndpoints(['b'], 'zoo')
+    const added = (text: string): boolean => text.includes('shop/zoo')
+    await eventually(async () => {
+      const rules = (await saved()).split('\n')
+      expect(rules.filter((rule) => rule.startsWith('-A KUBE-SERVICES')).at(-1)).toContain('must be the last')
+      const last = before.split('\n').filter((rule) => rule.startsWith('-A KUBE-SERVICES'))
+      expect(rules.filter((rule) => rule.startsWith('-A KUBE-SERVICES') && !added(rule))).toEqual(last)
+    })
+    expect(new Set(world.told)).toEqual(new Set([expect.stringContaining('somebody has flushed or changed the rules')]))
+  },
+  60_000,
 )
 
 test('health check node ports tell of ready endpoints on this node', async () => {
@@ -382,6 +478,21 @@ test('healthz, livez, metrics and mode answer over HTTP', async () => {
   )
 })
 
+test('a change that no rule comes of is brought to the kernel, too: nothing is late then', async () => {
+  putService()
+  putEndpoints(['a'])
+  await start({ metricsBindAddress: `${hostIP}:10249` })
+  const at = async (what: string): Promise<number> => {
+    const { body } = await world.host.get(`http://${hostIP}:10249/metrics`)
+    const name = `kubeproxy_sync_proxy_rules_last_${what}timestamp_seconds`
+    return Number(new RegExp(`^${name}{ip_family="IPv4"} (.*)$`, 'm').exec(body)?.[1])
+  }
+  const before = await at('queued_')
+  putService({ selector: { app: 'web' } })
+  await eventually(async () => expect(await at('queued_')).toBeGreaterThan(before))
+  await eventually(async () => expect(await at('')).toBeGreaterThanOrEqual(await at('queued_')))
+})
+
 const rulesOf = async (table: string): Promise<number> =>
   (await world.host.run('iptables', '-t', table, '-S')).split('\n').filter((line) => line.startsWith('-A KUBE-')).length
 
@@ -492,38 +603,64 @@ test('where a program does not know how to count, rules do without: the log says
   }
 })
 
-test('who holds the lock of the tables at the start only delays that packets are counted', async () => {
+/** Somebody holds the lock of the legacy tables, which is one for these alone, and is waited for a second instead of five. */
+async function holdLock(): Promise<{ release(): void; [Symbol.dispose](): void }> {
   const folder = mkdtempSync(join(tmpdir(), 'nodelet-locked-'))
   const { PATH = '' } = process.env
   const system = `${PATH}:/usr/local/sbin:/usr/sbin:/sbin`
   const lock = join(folder, 'lock')
-  // With a lock of its own, for which it waits a second instead of five.
-  const program = `#!/bin/sh\nshift 2\nPATH=${system} XTABLES_LOCKFILE=${lock} exec iptables-legacy-restore -w 1 "$@"\n`
-  for (const name of ['iptables-legacy-restore', 'iptables-restore'])
+  for (const name of ['iptables', 'ip6tables']
+    .flatMap((one) => [one, `${one}-legacy`])
+    .flatMap((one) => [one, `${one}-restore`])) {
+    const patience = 'if [ "$1" = -w ]; then shift 2; set -- -w 1 "$@"; fi'
+    const program = `#!/bin/sh\n${patience}\nPATH=${system} XTABLES_LOCKFILE=${lock} exec ${name} "$@"\n`
     writeFileSync(join(folder, name), program, { mode: 0o755 })
-  const holder = spawn('flock', [lock, 'sh', '-c', 'echo; read line'], { stdio: ['pipe', 'pipe', 'inherit'] })
-  try {
-    await once(holder.stdout, 'data')
-    process.env['PATH'] = `${folder}:${PATH}`
-    putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
-    putEndpoints(['a'])
-    const told: string[] = []
-    const tell = (_: object, message: string): void => {
-      told.push(message)
-      if (message.includes('count')) holder.stdin.end()
-    }
-    const log = { error: tell, warn: tell, info: tell, debug: () => {} }
-    const metricsBindAddress = `${hostIP}:10249`
-    await start({ metricsBindAddress, iptablesVariant: 'legacy', log })
-    expect(told).toContain('the tables are locked: packets are not counted yet')
-    await world.host.ask('host', 'tcp', '127.0.0.1:30080', 2)
-    const { body } = await world.host.get(`http://${metricsBindAddress}/metrics`)
-    expect(body).toMatch(/^kubeproxy_iptables_localhost_nodeports_accepted_packets_total 2$/m)
-  } finally {
-    process.env['PATH'] = PATH
-    holder.kill()
-    rmSync(folder, { recursive: true })
   }
+  const holder = spawn('flock', [lock, 'sh', '-c', 'echo; read line'], { stdio: ['pipe', 'pipe', 'inherit'] })
+  await once(holder.stdout, 'data')
+  process.env['PATH'] = `${folder}:${PATH}`
+  return {
+    release: () => holder.stdin.end(),
+    [Symbol.dispose]: () => {
+      process.env['PATH'] = PATH
+      holder.kill()
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+test('what another mode has left goes once nobody holds the lock of the tables any more', async () => {
+  putService()
+  putEndpoints(['a'])
+  await (await start({ iptablesVariant: 'legacy' })).close()
+  const left = async (): Promise<boolean> => (await world.host.run('iptables-legacy-save')).includes('KUBE-')
+  using lock = await holdLock()
+  await start({ mode: 'nftables', syncPeriodMs: 100 })
+  await eventually(async () => expect(world.told).toContainEqual(expect.stringContaining('tables are locked')))
+  expect(await left()).toBe(true)
+  lock.release()
+  await eventually(async () => expect(await left()).toBe(false))
+  expect(world.told).toHaveLength(1)
+})
+
+test('who holds the lock of the tables at the start only delays that packets are counted', async () => {
+  using lock = await holdLock()
+  putService({ type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] })
+  putEndpoints(['a'])
+  const told: string[] = []
+  const tell = (_: object, message: string): void => {
+    told.push(message)
+    if (message.includes('count')) lock.release()
+  }
+  const log = { error: tell, warn: tell, info: tell, debug: () => {} }
+  const metricsBindAddress = `${hostIP}:10249`
+  await start({ metricsBindAddress, iptablesVariant: 'legacy', log })
+  expect(told).toContain('the tables are locked: packets are not counted yet')
+  await world.host.ask('host', 'tcp', '127.0.0.1:30080', 2)
+  const { body } = await world.host.get(`http://${metricsBindAddress}/metrics`)
+  expect(body).toMatch(/^kubeproxy_iptables_localhost_nodeports_accepted_packets_total 2$/m)
+  // Nor is any family left out for that.
+  expect(await world.host.run('ip6tables-legacy-save')).toContain('-A PREROUTING -m comment')
 })
 
 test('connection tracking is set as configured; what the kernel refuses is told once', async () => {

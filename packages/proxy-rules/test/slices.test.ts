@@ -1,7 +1,7 @@
 // Work in slices: others get their turns, the signal ends it, and what was taken and not brought to its end comes again.
 import type { KubeObject, WatchEvent } from '@nodelet/kube-client'
 import type { Service } from 'kubernetes-types/core/v1.d.ts'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { RuleBackend } from '../src/apply/backend.ts'
 import { createFamilyProxier } from '../src/family-proxier.ts'
 import type { ServiceGraph } from '../src/graph/service-graph.ts'
@@ -173,6 +173,13 @@ test('a change that comes during a load, and a flush seen during one, make a loa
   runner.request()
   await runner.settled()
   expect(full).toEqual([true, false, true])
+  // Of itself nothing asks for the load that is due each hour.
+  const now = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 61 * 60 * 1000)
+  expect(await proxier.isAstray()).toBe('due')
+  runner.request()
+  await runner.settled()
+  now.mockRestore()
+  expect(full).toEqual([true, false, true, true])
   await runner.close()
 })
 

@@ -49,10 +49,11 @@ function* staleFlowsInTurn(
 const isServing = ({ endpoints }: ServiceNode, address: string, port: number | undefined): boolean =>
   endpoints.some((endpoint) => endpoint.serving && endpoint.address === address && endpoint.port === port)
 
-/** Whether a UDP port's endpoints differ between the graphs. Pure. */
+/** Whether a UDP port's endpoints differ between the graphs; without a graph before they may. Pure. */
 export function needsCleaning(previous: ServiceGraph | undefined, next: ServiceGraph): boolean {
-  const before = previous?.nodes ?? []
-  const isNext = previous !== undefined && next.change.since === previous.version
+  if (!previous) return next.nodes.some(isUDP)
+  const before = previous.nodes
+  const isNext = next.change.since === previous.version
   const names = isNext ? next.change.keys : [...before, ...next.nodes].filter(isUDP).map((node) => node.key)
   const differs = (name: string): boolean =>
     udpEndpoints(findByKey(before, name)) !== udpEndpoints(findByKey(next.nodes, name))

@@ -12,6 +12,7 @@ import { inSlices } from '../slices.ts'
 import type { RuleBackend } from './backend.ts'
 import { canaryText, wasFlushed } from './canary.ts'
 import { canary, cleanUp } from './cleanup.ts'
+import { isWhole } from './iptables-look.ts'
 import type { Iptables } from './iptables-restore.ts'
 import { chainsAtOnce } from './iptables-variant.ts'
 import { ensurePacketCounters, removePacketCounters, tryPacketCounters } from './packet-counters.ts'
@@ -75,7 +76,12 @@ export function createIptablesBackend(
     prepareCounters: async () => tryPacketCounters(iptables, netns),
     // As large as a cluster is for which rules have no comments.
     isRenewed: hasComments,
-    wasFlushed: () => wasFlushed(iptables, canary),
+    wasFlushed: async () => {
+      if (await wasFlushed(iptables, canary)) return true
+      const known = committed
+      // What is loaded meanwhile has other rules.
+      return known !== undefined && !(await isWhole(known, iptables)) && known === committed
+    },
     cleanUp: async () => {
       committed = undefined
       await cleanUp(iptables)

@@ -26,11 +26,13 @@ export interface Iptables {
   update(textsOf: (saved: SavedTables) => Iterable<RestoreText> | Promise<Iterable<RestoreText>>): Promise<void>
   /** What is there: of one table, or of all. Makes no table that was not there. */
   save(table?: string): Promise<SavedTables>
+  /** What these chains of a table have, and maybe others; undefined when the kernel was too busy to tell. A chain that is missing has nothing. */
+  saveChains(table: string, chains: readonly string[]): Promise<SavedTables | undefined>
   /** Whether the chain is there; undefined when the kernel was too busy to tell. */
   hasChain(table: string, chain: string): Promise<boolean | undefined>
   /**
-   * Whether it works at all; undefined when the kernel was too busy to tell. The legacy tables come to be by this.
-   * @throws Error with what it says when it does not
+   * Whether it works at all; while somebody holds the lock that cannot be told, and a load will. The legacy tables come to be by this.
+   * @throws UnusableIptables with what it says when it does not; Error when the kernel was too busy to tell
    */
   probe(): Promise<void>
 }
@@ -55,6 +57,7 @@ export class LockedIptables extends Error {
 
 const wait = ['-w', '5']
 const busy = 4
+const isLocked = (code: number | undefined, stderr: string): boolean => code === busy && stderr.includes('xtables lock')
 /** Family, variant and network namespace → the update that was asked for last. */
 const updates = new Map<string, Promise<unknown>>()
 
@@ -66,7 +69,7 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
     const { code, stderr } = await runProgram(`${name}-restore`, args, { netns, input: pieces })
     if (code === 0) return
     const told = `${name}-restore failed with ${code}: ${await inSlices(explainInTurn(stderr, pieces))}`
-    throw code === busy && stderr.includes('xtables lock') ? new LockedIptables(told) : new Error(told)
+    throw isLocked(code, stderr) ? new LockedIptables(told) : new Error(told)
   }
   const save = async (table?: string): Promise<SavedTables> => {
     // The legacy program makes a table that it is asked for by name.
@@ -94,13 +97,24 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
       updates.set(key, quiet)
       await update
     },
+    saveChains: async (table, chains) => {
+      // This program reads the whole table for a single chain, too.
+      if (variant === 'legacy') return save(table)
+      const reader = createSavedReader()
+      reader.add(`*${table}\n`)
+      for (const chain of chains) {
+        const { code } = await runProgram(name, [...wait, '-S', chain, '-t', table], { netns, onOutput: reader.add })
+        if (code === busy) return undefined
+      }
+      return reader.end()
+    },
     hasChain: async (table, chain) => {
       const { code } = await run(name, [...wait, '-S', chain, '-t', table])
       return code === busy ? undefined : code === 0
     },
     probe: async () => {
       const { code, stderr } = await run(name, [...wait, '-S', 'POSTROUTING', '-t', 'nat'])
-      if (code === 0) return
+      if (code === 0 || isLocked(code, stderr)) return
       const text = `${name} cannot read the nat table (${stderr.trim()}): needs root and the nat table`
       throw code === busy ? new Error(text) : new UnusableIptables(text)
     },

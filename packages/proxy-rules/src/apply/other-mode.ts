@@ -3,6 +3,7 @@ import type { Logger } from '../log.ts'
 import type { ProxyMode } from '../mode.ts'
 import type { IPFamily } from '../net/address.ts'
 import { cleanUp, removeLeftovers } from './cleanup.ts'
+import { LockedIptables } from './iptables-restore.ts'
 import { openAllIptables, type OpenIptablesOptions } from './iptables-tools.ts'
 import type { IptablesVariant } from './iptables-variant.ts'
 import { removeTable } from './nft.ts'
@@ -18,16 +19,21 @@ export interface Kept {
 
 const families: readonly IPFamily[] = ['IPv4', 'IPv6']
 
-/** Removes the rest, for both families. Where a tool is not there, or its tables are not, nothing can be left. */
+/**
+ * Removes the rest, for both families. Where a tool is not there, or its tables are not, nothing can be left.
+ * @returns whether it is over: not while somebody holds the lock of tables that something is left in
+ */
 export async function removeOtherModes(
   { mode, iptables: kept }: Kept,
   log: Logger,
   { netns, find }: Pick<OpenIptablesOptions, 'netns' | 'find'> = {},
-): Promise<void> {
+): Promise<boolean> {
+  let isOver = true
   const tryTo = async (family: IPFamily, work: () => Promise<void>): Promise<void> => {
     try {
       await work()
     } catch (error) {
+      if (error instanceof LockedIptables) isOver = false
       log.debug({ err: error, family }, 'nothing was removed of the other modes of the proxy')
     }
   }
@@ -44,7 +50,8 @@ export async function removeOtherModes(
     await removePacketCounters(netns).catch((error: unknown) =>
       log.debug({ err: error }, 'counters of packets were not removed'),
     )
-  if (mode === 'ipvs') return
+  if (mode === 'ipvs') return isOver
   for (const error of await removeIpvs({ netns, onlyWithLink: true }))
     log.debug({ err: error }, 'not all of IPVS was removed')
+  return isOver
 }

@@ -17,6 +17,17 @@ const tables: readonly TableName[] = ['filter', 'nat']
 export const ruleCount = (ruleset: IptablesRuleset, load: Omit<Load, 'stale'>): TableCount[] =>
   tables.map((table) => ({ table, total: totalOf(ruleset, table), written: writtenOf(load, table) }))
 
+/** How many rules each chain has that is not a single Service's; those without any are left out. */
+export function chainCounts({ shared, positions }: IptablesRuleset, table: TableName): Map<string, number> {
+  const counts = new Map<string, number>()
+  const add = (chain: string, count: number): void => {
+    if (count > 0) counts.set(chain, (counts.get(chain) ?? 0) + count)
+  }
+  for (const { chain } of [...shared[table].first, ...shared[table].last]) add(chain, 1)
+  for (const [at, one] of sharedChains.entries()) if (one.table === table) add(one.chain, positions?.sums[at] ?? 0)
+  return counts
+}
+
 function totalOf({ shared, positions }: IptablesRuleset, table: TableName): number {
   const sums = positions?.sums ?? []
   const entrances = sharedChains.reduce((sum, one, at) => sum + (one.table === table ? (sums[at] ?? 0) : 0), 0)

@@ -33,7 +33,10 @@ export interface ProxyMetrics {
   taken(): void
   queued(family: IPFamily): void
   synced(sync: Sync): void
-  /** @param triggers when endpoints changed that are in the kernel now, in milliseconds since the epoch */
+  /**
+   * The kernel has all that was asked for, be it that nothing had to be loaded.
+   * @param triggers when endpoints changed that are in the kernel now, in milliseconds since the epoch
+   */
   programmed(family: IPFamily, triggers: Iterable<number>): void
   cleaned(family: IPFamily, seconds: number, deleted: number): void
   answered(path: 'healthz' | 'livez', code: number): void
@@ -70,7 +73,9 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
     full: seconds('sync_full_proxy_rules_duration_seconds', 'How long loads of all rules take'),
     partial: seconds('sync_partial_proxy_rules_duration_seconds', 'How long loads of the rules that changed take'),
   }
-  const last = gauge('sync_proxy_rules_last_timestamp_seconds', 'When rules were loaded last', [...perFamily])
+  const last = gauge('sync_proxy_rules_last_timestamp_seconds', 'When the kernel was brought up to date last', [
+    ...perFamily,
+  ])
   const lastQueued = gauge('sync_proxy_rules_last_queued_timestamp_seconds', 'When a load was asked for last', [
     ...perFamily,
   ])
@@ -119,10 +124,10 @@ export function createProxyMetrics(mode: ProxyMode, graphs: () => Iterable<Servi
       const labels = { ip_family: family }
       all.observe(labels, took)
       if (parts) parts[isFull ? 'full' : 'partial'].observe(labels, took)
-      if (succeeded) last.set(labels, Date.now() / 1000)
-      else modeMetrics.failed(family, isFull)
+      if (!succeeded) modeMetrics.failed(family, isFull)
     },
     programmed: (family, triggers) => {
+      last.set({ ip_family: family }, Date.now() / 1000)
       for (const trigger of triggers) {
         programming.observe({ ip_family: family }, Math.max(0, (Date.now() - trigger) / 1000))
       }
