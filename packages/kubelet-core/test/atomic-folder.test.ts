@@ -60,7 +60,7 @@ test('killed at any moment', async () => {
 test('a folder in the place of a file gives way when it is empty, and is in nobody’s way when it is not', async () => {
   await writeAtomicFolder(folder, new Map(), { now: 0 })
   for (const path of ['a', 'c/in-use', 'other']) mkdirSync(join(folder, path), { recursive: true })
-  await writeAtomicFolder(folder, payload('1'), { now: 0, nested: ['a', 'mine/of'] })
+  await writeAtomicFolder(folder, payload('1'), { now: 0, nested: ['mine/of'] })
   expect([readlinkSync(join(folder, 'a')), readFileSync(join(folder, 'deep/b'), 'utf8')]).toEqual(['..data/a', '1'])
   expect(readdirSync(folder).filter((name) => !name.startsWith('..'))).toEqual(['a', 'c', 'deep', 'mine'])
   expect([readdirSync(join(folder, 'c')), readdirSync(join(folder, 'mine'))]).toEqual([['in-use'], ['of']])
@@ -98,6 +98,27 @@ test('what a container has mounted in a volume is in no writer’s way, and stay
   }
   await writeAtomicFolder(folder, payload('3'), { now: 0 })
   expect(readdirSync(folder).filter((name) => name.startsWith('..'))).toHaveLength(2)
+})
+
+test('a container keeps what it has mounted in the folder when a file of the name comes', async () => {
+  const disk = mkdtempSync(join(tmpdir(), 'nodelet-disk-'))
+  writeFileSync(join(disk, 'precious'), '')
+  await writeAtomicFolder(folder, new Map(), { now: 0, nested: ['a'] })
+  const place = join(folder, 'a')
+  const script = 'mount --bind "$0" "$1"; echo mounted; read answer; ls "$1"'
+  const container = spawn('unshare', ['-m', '--propagation', 'private', 'sh', '-c', script, disk, place], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const closed = once(container, 'close')
+  await once(container.stdout, 'data')
+  const shown: Buffer[] = []
+  container.stdout.on('data', (text: Buffer) => shown.push(text))
+  await writeAtomicFolder(folder, payload('1'), { now: 0, nested: ['a'] })
+  container.stdin.end('\n')
+  await closed
+  expect(Buffer.concat(shown).toString()).toBe('precious\n')
+  expect(readdirSync(folder).filter((name) => !name.startsWith('..'))).toEqual(['a', 'c', 'deep'])
+  rmSync(disk, { recursive: true })
 })
 
 test('who holds a generation reads it whole; an equal payload writes nothing, another mode does', async () => {

@@ -162,7 +162,8 @@ async function linkNames(
   const present = (await readdir(folder, { withFileTypes: true })).filter(({ name }) => !name.startsWith('..'))
   const links = new Set(present.flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
   for (const { name } of present) {
-    const isKept = wanted.has(name) ? links.has(name) : others.has(name)
+    // A folder that others are mounted on stays, be there a file of the name: with it the kernel would take their mounts away.
+    const isKept = links.has(name) ? wanted.has(name) : others.has(name)
     if (!isKept) await removeName(join(folder, name))
   }
   for (const name of wanted) if (!links.has(name)) await linkName(folder, name, gid)
