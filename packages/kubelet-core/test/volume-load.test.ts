@@ -1,9 +1,9 @@
 // Many pods at once, and a driver that does not answer: real mounts, real drivers on sockets.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createCsiDrivers, createCsiVolumes, type CsiDrivers } from '@nodelet/csi-node'
 import { createDriver, ensureMounted, ensureTarget, removeTarget, type ServingDriver } from '@nodelet/csi-node/sdk'
-import { readMountInfo } from '@nodelet/linux'
+import { readMountInfo, unmount } from '@nodelet/linux'
 import type { Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tmpfs } from '../../../examples/csi-tmpfs/tmpfs.ts'
@@ -234,6 +234,20 @@ test('a pod that comes back while what was left of it is taken away waits for th
   expect([...paths.values()].map((path) => existsSync(join(path, 'mine')))).toEqual([true, true, true])
   await manager.unmount('stuck')
   expect(await known()).toEqual([])
+})
+
+test('what a driver has for a pod whose folder is gone is taken back', async () => {
+  const manager = await openManager()
+  answer()
+  const path = (await manager.mount(stuckPod('stuck'))).get('stuck') ?? ''
+  unmount(path)
+  rmSync(join(world.rootDir, 'pods/stuck'), { recursive: true })
+  await manager.removeOrphans((uid) => uid === 'stuck')
+  expect(asked).not.toContain('unpublish')
+  await manager.removeOrphans(() => false)
+  expect(asked.filter((one) => one === 'unpublish')).toHaveLength(1)
+  await manager.removeOrphans(() => false)
+  expect(asked.filter((one) => one === 'unpublish')).toHaveLength(1)
 })
 
 test('a pod whose driver does not answer in time is told so; it goes when it is deleted', async () => {

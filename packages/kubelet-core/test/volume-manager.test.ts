@@ -482,8 +482,13 @@ test('a volume whose driver nobody knows is unmounted by force, and that is told
     { message: expect.stringContaining('orphaned pod "uid-1" found, but volume paths are still present on disk: ') },
   ])
   rmSync(join(path, '../file'))
+  const device = join(world.rootDir, 'plugins/kubernetes.io/csi/volumeDevices/pv/publish/uid-1')
+  const link = join(world.rootDir, 'pods/uid-1/volumeDevices/kubernetes.io~csi/pv')
+  mkdirSync(dirname(link), { recursive: true })
+  symlinkSync(device, link)
   await manager.unmount('uid-1')
-  expect([forced, await world.mountsBelow()]).toEqual([[false, true], []])
+  expect([forced, await world.mountsBelow()]).toEqual([[false, true, true], []])
+  expect(readdirSync(join(world.rootDir, 'pods'))).toEqual([])
 })
 
 test('a pod’s wait for a volume is told once, from when it first wanted it', async () => {

@@ -1,6 +1,6 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
 import { join } from 'node:path'
-import type { CsiVolumes } from '@nodelet/csi-node'
+import { type CsiVolumes, forceUnmapBlock } from '@nodelet/csi-node'
 import { podFolders } from './folders.ts'
 import {
   namesIn,
@@ -55,8 +55,11 @@ export async function tearDownPod(
   for (const plugin of await ownNamesIn(devices)) {
     const folder = join(devices, plugin)
     await removeLink(folder)
-    // Those of drivers went with what they are of.
-    if (plugin !== 'kubernetes.io~csi') for (const name of await namesIn(folder)) await removeLink(join(folder, name))
+    for (const name of await namesIn(folder)) {
+      // Those of drivers went with what they are of, save what no driver takes back.
+      if (plugin === 'kubernetes.io~csi') await told(forceUnmapBlock(rootDir, podUid, name), forced)
+      else await removeLink(join(folder, name))
+    }
     await removeEmpty(join(devices, plugin))
   }
   await removeEmpty(devices)
