@@ -18,6 +18,7 @@ import { hasCode } from '../errors.ts'
 import { podFolders } from './folders.ts'
 import { checkAnswers, mayHang } from '../storage/apart.ts'
 import { mountsBelow, unmountBelow } from './mounts.ts'
+import { removeEmptyEntry } from './remove-tree.ts'
 
 // Node does not name O_PATH: the file is only held, neither read nor written.
 const pathOnly = 0o1000_0000
@@ -93,6 +94,8 @@ export async function bindSubPath(options: SubPath): Promise<string> {
       if (mounted.some(({ mountPoint }) => mountPoint === target) && isSame(target, held.fd)) return target
       if (mounted.length > 0) await unmountBelow(target, own)
       refuseLinks(pod, target)
+      // What was there before may have been a file, and this a folder.
+      await removeEmptyEntry(target)
       prepareTarget(target, fstatSync(held.fd).isDirectory())
       mount({ source: `/proc/self/fd/${held.fd}`, target, options: ['bind'] })
       return target
