@@ -34,6 +34,7 @@ export type {
 export { attachmentName, inlineHandle, uniqueVolumeName } from './volume/names.ts'
 export { diskAt, isInUse } from './volume/disk.ts'
 export type { Disk } from './volume/disk.ts'
+export { forceUnmapBlock } from './volume/block.ts'
 export { holdDevice, letGoOfDevice, linkDevice } from './volume/hold-device.ts'
 export { giveToGroup } from './volume/ownership.ts'
 export type { OwnershipOptions } from './volume/ownership.ts'

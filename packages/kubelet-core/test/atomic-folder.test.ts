@@ -1,9 +1,20 @@
 // A writer that is killed at any moment: readers never see half of a generation, and the next writer leaves no litter.
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
+import { mount, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { writeAtomicFolder } from '../src/volume/atomic-folder.ts'
 import type { Payload } from '../src/volume/payload.ts'
@@ -49,10 +60,65 @@ test('killed at any moment', async () => {
 test('a folder in the place of a file gives way when it is empty, and is in nobody’s way when it is not', async () => {
   await writeAtomicFolder(folder, new Map(), { now: 0 })
   for (const path of ['a', 'c/in-use', 'other']) mkdirSync(join(folder, path), { recursive: true })
-  await writeAtomicFolder(folder, payload('1'), { now: 0, nested: ['a', 'mine/of'] })
+  await writeAtomicFolder(folder, payload('1'), { now: 0, nested: ['mine/of'] })
   expect([readlinkSync(join(folder, 'a')), readFileSync(join(folder, 'deep/b'), 'utf8')]).toEqual(['..data/a', '1'])
   expect(readdirSync(folder).filter((name) => !name.startsWith('..'))).toEqual(['a', 'c', 'deep', 'mine'])
   expect([readdirSync(join(folder, 'c')), readdirSync(join(folder, 'mine'))]).toEqual([['in-use'], ['of']])
+})
+
+test('a disk that is full keeps what it shows, and no litter; what a kill left makes room', async () => {
+  mount({ source: 'small', target: folder, type: 'tmpfs', options: ['size=256k'] })
+  try {
+    const ofSize = (bytes: number): Payload => new Map([['a', { data: Buffer.alloc(bytes, 'x'), mode: 0o644 }]])
+    await writeAtomicFolder(folder, ofSize(80_000), { now: 0 })
+    const before = readdirSync(folder)
+    await expect(writeAtomicFolder(folder, ofSize(300_000), { now: 0 })).rejects.toThrow('ENOSPC')
+    expect([readdirSync(folder), statSync(join(folder, 'a')).size]).toEqual([before, 80_000])
+    mkdirSync(join(folder, '..2020_01_01_00_00_00.123'))
+    writeFileSync(join(folder, '..2020_01_01_00_00_00.123/a'), Buffer.alloc(120_000))
+    await writeAtomicFolder(folder, ofSize(100_000), { now: 0 })
+    expect([readdirSync(folder).length, statSync(join(folder, 'a')).size]).toEqual([3, 100_000])
+  } finally {
+    unmount(folder)
+  }
+})
+
+test('what a container has mounted in a volume is in no writer’s way, and stays whole', async () => {
+  const disk = mkdtempSync(join(tmpdir(), 'nodelet-disk-'))
+  writeFileSync(join(disk, 'precious'), '')
+  await writeAtomicFolder(folder, payload('1'), { now: 0, nested: ['deep/er'] })
+  const inner = realpathSync(join(folder, 'deep/er'))
+  mount({ source: disk, target: inner, options: ['bind'] })
+  try {
+    await writeAtomicFolder(folder, payload('2'), { now: 0, nested: ['deep/er'] })
+    expect([valuesIn('.'), readdirSync(disk)]).toEqual([new Set(['2']), ['precious']])
+  } finally {
+    unmount(inner)
+    rmSync(disk, { recursive: true })
+  }
+  await writeAtomicFolder(folder, payload('3'), { now: 0 })
+  expect(readdirSync(folder).filter((name) => name.startsWith('..'))).toHaveLength(2)
+})
+
+test('a container keeps what it has mounted in the folder when a file of the name comes', async () => {
+  const disk = mkdtempSync(join(tmpdir(), 'nodelet-disk-'))
+  writeFileSync(join(disk, 'precious'), '')
+  await writeAtomicFolder(folder, new Map(), { now: 0, nested: ['a'] })
+  const place = join(folder, 'a')
+  const script = 'mount --bind "$0" "$1"; echo mounted; read answer; ls "$1"'
+  const container = spawn('unshare', ['-m', '--propagation', 'private', 'sh', '-c', script, disk, place], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const closed = once(container, 'close')
+  await once(container.stdout, 'data')
+  const shown: Buffer[] = []
+  container.stdout.on('data', (text: Buffer) => shown.push(text))
+  await writeAtomicFolder(folder, payload('1'), { now: 0, nested: ['a'] })
+  container.stdin.end('\n')
+  await closed
+  expect(Buffer.concat(shown).toString()).toBe('precious\n')
+  expect(readdirSync(folder).filter((name) => !name.startsWith('..'))).toEqual(['a', 'c', 'deep'])
+  rmSync(disk, { recursive: true })
 })
 
 test('who holds a generation reads it whole; an equal payload writes nothing, another mode does', async () => {

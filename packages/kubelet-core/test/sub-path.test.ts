@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { mount, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -56,6 +56,19 @@ test('another path in the same place replaces the bind', async () => {
   writeFileSync(at('two/here'), '')
   expect(readdirSync(target)).toEqual(['here'])
   expect(await world.mountsBelow()).toEqual([target])
+})
+
+test('a file in the place of a folder, and the other way round, replaces the bind', async () => {
+  writeFileSync(join(await bind('x'), 'here'), '')
+  for (const turn of ['1', '2']) {
+    rmSync(at('x'), { recursive: true })
+    writeFileSync(at('x'), turn)
+    expect(readFileSync(await bind('x'), 'utf8')).toBe(turn)
+    rmSync(at('x'))
+    mkdirSync(at(`x/${turn}`), { recursive: true })
+    expect(readdirSync(await bind('x'))).toEqual([turn])
+  }
+  expect(await world.mountsBelow()).toHaveLength(1)
 })
 
 test('links within the volume lead on, as those of configMaps do', async () => {

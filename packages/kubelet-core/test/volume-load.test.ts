@@ -1,9 +1,9 @@
 // Many pods at once, and a driver that does not answer: real mounts, real drivers on sockets.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createCsiDrivers, createCsiVolumes, type CsiDrivers } from '@nodelet/csi-node'
-import { createDriver, type ServingDriver } from '@nodelet/csi-node/sdk'
-import { readMountInfo } from '@nodelet/linux'
+import { createDriver, ensureMounted, ensureTarget, removeTarget, type ServingDriver } from '@nodelet/csi-node/sdk'
+import { readMountInfo, unmount } from '@nodelet/linux'
 import type { Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tmpfs } from '../../../examples/csi-tmpfs/tmpfs.ts'
@@ -23,12 +23,17 @@ let undo: AsyncDisposableStack
 let answer: () => void
 /** What it was asked. */
 let asked: string[]
+/** Ends when it may answer. */
+let answered: Promise<void>
+/** Those of all managers of a test. */
+let drivers: CsiDrivers | undefined
 
 beforeEach(() => {
   world = newWorld()
   undo = new AsyncDisposableStack()
   undo.defer(async () => world.end())
   asked = []
+  drivers = undefined
 })
 afterEach(async () => {
   answer?.()
@@ -42,25 +47,35 @@ async function serve(drivers: CsiDrivers, driver: { name: string; serve: typeof 
   await drivers.register({ name: driver.name, endpoint, versions: ['1.11.0'] }, AbortSignal.timeout(10_000))
 }
 
-/** @param timeoutMs that a driver has for an answer */
-async function openManager(timeoutMs = 120_000): Promise<VolumeManager> {
-  const drivers = createCsiDrivers({ timeoutMs })
-  const { promise, resolve } = Promise.withResolvers<void>()
-  answer = resolve
+async function openDrivers(timeoutMs: number): Promise<CsiDrivers> {
+  const opened = createCsiDrivers({ timeoutMs })
   const hangs = createDriver({
     name: hanging,
     version: '1.0.0',
     node: {
       info: () => ({ nodeId: 'node' }),
-      async publish({ volumeId }) {
+      async publish({ volumeId, targetPath }) {
         asked.push(volumeId)
-        await promise
+        await answered
+        await ensureTarget(targetPath, 'folder')
+        await ensureMounted({ source: 'stuck', target: targetPath, type: 'tmpfs' })
       },
-      unpublish: async () => {},
+      async unpublish({ targetPath }) {
+        asked.push('unpublish')
+        await answered
+        await removeTarget(targetPath)
+      },
     },
   })
-  await serve(drivers, hangs)
-  await serve(drivers, tmpfs)
+  await serve(opened, hangs)
+  await serve(opened, tmpfs)
+  return opened
+}
+
+/** @param timeoutMs that a driver has for an answer */
+async function openManager(timeoutMs = 120_000): Promise<VolumeManager> {
+  ;({ promise: answered, resolve: answer } = Promise.withResolvers<void>())
+  drivers ??= await openDrivers(timeoutMs)
   const { rootDir } = world
   const unasked = async (): Promise<never> => {
     throw new Error('no driver here asks for it')
@@ -196,6 +211,43 @@ test('what else a pod lacks is told while a driver of it hangs', async () => {
   expect((await waiting).size).toBe(2)
   expect(asked).toHaveLength(1)
   await manager.unmount('stuck')
+})
+
+test('a pod that comes back while what was left of it is taken away waits for that, and then has all its volumes', async () => {
+  const pod = stuckPod('stuck', { name: 'disk', emptyDir: {} }, { name: 'memory', emptyDir: { medium: 'Memory' } })
+  const before = await openManager()
+  answer()
+  await before.mount(pod)
+  // A kubelet that starts again, and knows of no such pod yet.
+  const manager = await openManager()
+  const removing = manager.removeOrphans(() => false)
+  await expect.poll(() => asked, { timeout: 30_000 }).toContain('unpublish')
+  let isMounted = false
+  const mounting = manager.mount(pod).finally(() => (isMounted = true))
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  expect(isMounted).toBe(false)
+  answer()
+  await removing
+  const paths = await mounting
+  for (const path of paths.values()) writeFileSync(join(path, 'mine'), '')
+  expect(await world.mountsBelow()).toEqual([paths.get('memory'), paths.get('stuck')])
+  expect([...paths.values()].map((path) => existsSync(join(path, 'mine')))).toEqual([true, true, true])
+  await manager.unmount('stuck')
+  expect(await known()).toEqual([])
+})
+
+test('what a driver has for a pod whose folder is gone is taken back', async () => {
+  const manager = await openManager()
+  answer()
+  const path = (await manager.mount(stuckPod('stuck'))).get('stuck') ?? ''
+  unmount(path)
+  rmSync(join(world.rootDir, 'pods/stuck'), { recursive: true })
+  await manager.removeOrphans((uid) => uid === 'stuck')
+  expect(asked).not.toContain('unpublish')
+  await manager.removeOrphans(() => false)
+  expect(asked.filter((one) => one === 'unpublish')).toHaveLength(1)
+  await manager.removeOrphans(() => false)
+  expect(asked.filter((one) => one === 'unpublish')).toHaveLength(1)
 })
 
 test('a pod whose driver does not answer in time is told so; it goes when it is deleted', async () => {

@@ -1,4 +1,8 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
+  chmodSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -6,14 +10,16 @@ import {
   rmSync,
   statfsSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createCsiDrivers, createCsiVolumes } from '@nodelet/csi-node'
 import { mount, readMountInfo } from '@nodelet/linux'
 import type { Volume } from 'kubernetes-types/core/v1.d.ts'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { removeGonePods } from '../src/pod/prune.ts'
 import { createAttachments } from '../src/storage/attach.ts'
 import { noStorageObjects, type StorageObjects } from '../src/storage/objects.ts'
 import { findVolumes } from '../src/volume/found.ts'
@@ -308,6 +314,99 @@ test('a mount that someone made in a volume is unmounted, and nothing in it is r
   expect(await world.mountsBelow()).toEqual([])
 })
 
+test('what containers make of an emptyDir that is a group’s is theirs, also for the next process', async () => {
+  const kinds = [{}, { medium: 'Memory' }, { medium: 'HugePages' }]
+  const volumes = kinds.map((emptyDir, index) => ({ name: `v${index}`, emptyDir }))
+  const limits = { 'hugepages-2Mi': '4Mi', memory: '64Mi' }
+  const pod = podWith(volumes, { securityContext: { fsGroup: 4321 } }, { resources: { limits } })
+  const paths = [...(await world.manager.mount(pod)).values()]
+  expect(paths.map((path) => [statSync(path).gid, modeOf(path)])).toEqual(kinds.map(() => [4321, '2777']))
+  for (const path of paths) {
+    writeFileSync(join(path, 'key'), '', { mode: 0o600 })
+    chmodSync(path, 0o700)
+  }
+  await world.newManager().mount(pod)
+  expect(paths.map((path) => [modeOf(path), modeOf(join(path, 'key'))])).toEqual(kinds.map(() => ['700', '600']))
+})
+
+test('an emptyDir is there with its mode, or not at all, when its maker is killed at any moment', async () => {
+  const folder = join(world.rootDir, 'made')
+  const endlessMaker = `
+    import { makeVolumeFolder } from ${JSON.stringify(new URL('../src/volume/volume-folder.ts', import.meta.url).href)}
+    for (let turn = 0; ; turn += 1) {
+      await makeVolumeFolder(process.argv[1] + '/v' + turn, 0o777, 4321)
+      if (turn === 0) console.log('making')
+    }`
+  const args = ['--conditions=@nodelet/source', '--input-type=module', '-e', endlessMaker]
+  for (let round = 0; round < 8; round += 1) {
+    const at = join(folder, String(round))
+    const maker = spawn(process.execPath, [...args, at], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const closed = once(maker, 'close')
+    await once(maker.stdout, 'data')
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 20))
+    maker.kill('SIGKILL')
+    await closed
+    const made = readdirSync(at).filter((name) => !name.endsWith('.making~'))
+    const facts = made.map((name) => `${statSync(join(at, name)).gid} ${modeOf(join(at, name))}`)
+    expect([...new Set(facts)]).toEqual(['4321 2777'])
+  }
+})
+
+test('no volume is made through a link that a container has put in the place of a folder of its pod', async () => {
+  world.configMaps.set('m', { data: {} })
+  const others = join(world.rootDir, 'others/v')
+  mkdirSync(others, { recursive: true })
+  writeFileSync(join(others, 'precious'), '')
+  const places = ['volumes', 'volumes/kubernetes.io~configmap', 'volumes/kubernetes.io~configmap/v']
+  for (const [index, place] of places.entries()) {
+    const uid = `uid-${index}`
+    const link = join(world.rootDir, 'pods', uid, place)
+    mkdirSync(dirname(link), { recursive: true })
+    symlinkSync(index < 2 ? dirname(others) : others, link)
+    const pod = podWith([{ name: 'v', configMap: { name: 'm' } }])
+    await expect(world.manager.mount({ ...pod, metadata: { ...pod.metadata, uid } })).rejects.toThrow(
+      `${link} is a link, which is not followed`,
+    )
+  }
+  expect([readdirSync(dirname(others)), readdirSync(others)]).toEqual([['v'], ['precious']])
+})
+
+test('what a pod of the Go kubelet has beside its volumes goes with them; on a mount of others nothing does', async () => {
+  const at = (uid: string, name = ''): string => join(world.rootDir, 'pods', uid, name)
+  for (const name of ['plugins/kubernetes.io~empty-dir/wrapped_v', 'volumes/kubernetes.io~empty-dir/v', 'containers/c'])
+    mkdirSync(at('go', name), { recursive: true })
+  writeFileSync(at('go', 'plugins/kubernetes.io~empty-dir/wrapped_v/ready'), '')
+  for (const uid of ['kept', 'covered']) mkdirSync(at(uid, 'containers/c'), { recursive: true })
+  writeFileSync(at('kept', 'containers/c/precious'), '')
+  mount({ source: at('kept'), target: at('covered'), options: ['bind'] })
+  const services = { volumes: world.manager, node: { rootDir: world.rootDir } } as never
+  // It is held: the mount stays.
+  const { open } = await import('node:fs/promises')
+  const held = await open(at('covered', 'containers/c/precious'))
+  const isKept = (uid: string): boolean => uid === 'kept'
+  await expect(removeGonePods(services, isKept)).rejects.toThrow('what is left of pods that are gone')
+  expect(readdirSync(at('kept', 'containers/c'))).toEqual(['precious'])
+  await held.close()
+  await removeGonePods(services, isKept)
+  expect([readdirSync(at('')), readdirSync(at('kept', 'containers/c'))]).toEqual([['kept'], ['precious']])
+})
+
+test('a file in the place of a folder of a pod is counted for nothing, and stays', async () => {
+  const files = [
+    'pods/core.1',
+    'pods/uid-1/volumes',
+    'pods/uid-2/volumeDevices',
+    'pods/uid-3/volumes/kubernetes.io~csi',
+  ]
+  for (const name of files) {
+    mkdirSync(join(world.rootDir, name, '..'), { recursive: true })
+    writeFileSync(join(world.rootDir, name), 'x')
+  }
+  expect(await findVolumes(world.rootDir, [])).toEqual({ all: 0, lost: 0 })
+  await expect(world.manager.removeOrphans(() => false)).rejects.toThrow('volumes of pods that are gone')
+  expect(files.filter((name) => !existsSync(join(world.rootDir, name)))).toEqual([])
+})
+
 test('a volume in use stays whole, and the next try removes it', async () => {
   const path = await mountOne({ name: 'v', emptyDir: { medium: 'Memory' } })
   const { open } = await import('node:fs/promises')
@@ -387,8 +486,13 @@ test('a volume whose driver nobody knows is unmounted by force, and that is told
     { message: expect.stringContaining('orphaned pod "uid-1" found, but volume paths are still present on disk: ') },
   ])
   rmSync(join(path, '../file'))
+  const device = join(world.rootDir, 'plugins/kubernetes.io/csi/volumeDevices/pv/publish/uid-1')
+  const link = join(world.rootDir, 'pods/uid-1/volumeDevices/kubernetes.io~csi/pv')
+  mkdirSync(dirname(link), { recursive: true })
+  symlinkSync(device, link)
   await manager.unmount('uid-1')
-  expect([forced, await world.mountsBelow()]).toEqual([[false, true], []])
+  expect([forced, await world.mountsBelow()]).toEqual([[false, true, true], []])
+  expect(readdirSync(join(world.rootDir, 'pods'))).toEqual([])
 })
 
 test('a pod’s wait for a volume is told once, from when it first wanted it', async () => {

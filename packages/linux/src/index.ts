@@ -7,6 +7,7 @@ export { mount, mountSlowly, unmount, unmountIfMounted, unmountSlowly } from './
 export type { MountOptions } from './mount.ts'
 export { parseMountInfo, readMountInfo } from './mountinfo.ts'
 export type { MountInfo } from './mountinfo.ts'
+export { partMounts } from './part-mounts.ts'
 export { inNamespace, isNamespacePinned, pinNamespaces, unpinNamespace } from './namespaces.ts'
 export type { NamespaceKind, PinOptions } from './namespaces.ts'
 export { mountIdMapped } from './id-mapped-mount.ts'

@@ -1,7 +1,7 @@
 // The kubelet's folder when it is not below the node's root: a reset takes out what the node put there, and nothing else.
 import { lstat, mkdir, open, readdir, readFile, realpath, rename, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { detachLoop, readLoops, readMountInfo, unmount } from '@nodelet/linux'
+import { detachLoop, partMounts, readLoops, readMountInfo, unmount } from '@nodelet/linux'
 import { emptyFolder } from './remove-folders.ts'
 
 /** As it was before the node came. */
@@ -52,6 +52,9 @@ async function release({ path, wasThere, entries, mounts }: Before): Promise<voi
     for (const one of mounts) if (now.includes(one)) now.splice(now.indexOf(one), 1)
     return now
   }
+  const leaving = new Set(await fresh())
+  // What the machine has mounted on a folder that a pod had as a volume stays there.
+  await partMounts((one) => leaving.has(one))
   for (const mountPoint of (await fresh()).toReversed()) unmount(mountPoint, { detach: true })
   const left = await fresh()
   if (left.length > 0) throw new Error(`still mounted: ${left.join(', ')}`)

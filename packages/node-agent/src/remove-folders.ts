@@ -2,7 +2,7 @@
 import { lstat, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { removeTree } from '@nodelet/kubelet-core'
-import { detachLoop, readLoops, readMountInfo, unmount } from '@nodelet/linux'
+import { detachLoop, partMounts, readLoops, readMountInfo, unmount } from '@nodelet/linux'
 
 /**
  * Unmounts what is mounted below folders, gives back loop devices of what is in them, and removes them. A folder that is a mount itself
@@ -46,6 +46,8 @@ async function isLink(path: string): Promise<boolean> {
 async function unmountAll(isBelow: (path: string) => boolean): Promise<void> {
   const mountedPaths = async (): Promise<string[]> =>
     (await readMountInfo()).map(({ mountPoint }) => mountPoint).filter(isBelow)
+  // What the machine has mounted on a folder that a pod had as a volume stays there.
+  await partMounts(isBelow)
   for (const path of (await mountedPaths()).toReversed()) unmount(path, { detach: true })
   const left = await mountedPaths()
   if (left.length > 0) throw new Error(`still mounted: ${left.join(', ')}`)

@@ -9,7 +9,7 @@ import { holdDevice, letGoOfDevice, linkDevice } from './hold-device.ts'
 import { isMounted, refuseLinks, removeFolders, removeTarget } from './mounts.ts'
 import { attachmentName, blockLink, blockPaths } from './names.ts'
 import { confidentialOf } from './publish.ts'
-import { type BlockVolume, namesIn } from './records.ts'
+import { type BlockVolume, blockPods, namesIn } from './records.ts'
 import { removeVolumeData, writeVolumeData } from './volume-data.ts'
 import { driverOf, during, readSecret, type SetUpWork, type VolumeContext } from './work.ts'
 
@@ -46,7 +46,8 @@ async function stageBlock(context: VolumeContext, work: SetUpWork, signal: Abort
     driver: name,
     volumeHandle,
     specName,
-    pods: new Set(),
+    // Of one whose record was lost.
+    pods: await blockPods(context.rootDir, specName),
     devices: new Map(),
     isSure: false,
     wasThere: false,
@@ -129,6 +130,18 @@ export async function unmapBlock(
   await driver.unpublish({ volumeId: block.volumeHandle, targetPath: target }, signal)
   if (await isMounted(target)) throw new Error(`${target} is still mounted after NodeUnpublishVolume`)
   await forgetPod(context, block, podUid)
+}
+
+/**
+ * Takes the device of a volume whose record was lost from a pod; its driver, which nobody knows, is not told. Safe to run again.
+ * @throws LinuxError, Error
+ */
+export async function forceUnmapBlock(rootDir: string, podUid: string, specName: string): Promise<void> {
+  const { devices, published } = blockPaths(rootDir, specName)
+  for (const folder of [devices, published]) await letGoOfDevice(join(folder, podUid))
+  const link = blockLink(rootDir, podUid, specName)
+  await refuseLinks(rootDir, dirname(link))
+  await rm(link, { force: true })
 }
 
 async function forgetPod(context: VolumeContext, block: BlockVolume, podUid: string): Promise<void> {

@@ -83,7 +83,7 @@ export async function linkOnWay(root: string, path: string): Promise<string | un
     try {
       if ((await lstat(way)).isSymbolicLink()) return way
     } catch (error) {
-      if (hasCode(error, 'ENOENT')) return undefined
+      if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return undefined
       throw error
     }
   }

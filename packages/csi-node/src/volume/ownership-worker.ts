@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { groupMode } from './ownership-bits.ts'
 import type { OwnershipMessage, OwnershipTask } from './ownership.ts'
 
-const { root, gid } = workerData as OwnershipTask
+const { root, gid, others } = workerData as OwnershipTask
 const tell = (message: OwnershipMessage): void => parentPort?.postMessage(message)
 /** So many files between two words of how far it is. */
 const step = 1000
@@ -15,6 +15,7 @@ let [count, failures] = [0, 0]
 
 /** Children first. Paths are bytes: names need not be UTF-8. */
 function give(path: Buffer): void {
+  if (others.has(path.toString())) return
   try {
     const stats = lstatSync(path)
     if (stats.isDirectory()) giveAllIn(path)

@@ -1,6 +1,7 @@
 // fsGroup: the group that owns what is in a volume.
 import { chmod, lchown, lstat, opendir } from 'node:fs/promises'
 import { Worker } from 'node:worker_threads'
+import { readMountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 import { folderBits, groupMode } from './ownership-bits.ts'
 
@@ -27,6 +28,8 @@ export interface OwnershipOptions {
 export interface OwnershipTask {
   root: string
   gid: number
+  /** Where others are mounted in it: they are not entered. */
+  others: ReadonlySet<string>
 }
 
 /** What it tells. */
@@ -38,11 +41,13 @@ export interface OwnershipMessage {
 
 /**
  * Gives a volume to a group: read and write for it, and new files inherit it. Children first, the root last, so that it is right only
- * when all is; links are not followed.
+ * when all is; links are not followed, and what is mounted in the volume is not its own.
  */
 export async function giveToGroup(root: string, options: OwnershipOptions): Promise<void> {
   if (options.policy === 'OnRootMismatch' && (await matches(root, options.gid))) return
-  const walk: Walk = { ...options, count: 0, seen: 0 }
+  const others = new Set((await readMountInfo('self', { below: root })).map(({ mountPoint }) => mountPoint))
+  others.delete(root)
+  const walk: Walk = { ...options, others, count: 0, seen: 0 }
   let timer: NodeJS.Timeout | undefined
   const tell = (): void => {
     walk.progress?.(walk.count)
@@ -56,7 +61,7 @@ export async function giveToGroup(root: string, options: OwnershipOptions): Prom
   }
 }
 
-interface Walk extends OwnershipOptions {
+interface Walk extends OwnershipOptions, Pick<OwnershipTask, 'others'> {
   count: number
   /** Files found. */
   seen: number
@@ -70,6 +75,7 @@ async function matches(root: string, gid: number): Promise<boolean> {
 /** Paths are bytes: names need not be UTF-8. @returns false: there are too many, and the root is not given */
 async function give(path: Buffer, walk: Walk): Promise<boolean> {
   walk.signal?.throwIfAborted()
+  if (walk.others.has(path.toString())) return true
   try {
     const stats = await lstat(path)
     if (stats.isDirectory() && !(await giveAllIn(path, walk))) return false
@@ -110,9 +116,9 @@ const file = new URL(`./ownership-worker.${import.meta.url.endsWith('.ts') ? 'ts
 
 /** All of it again, by a thread. @throws the signal's reason; the first failure that nobody is told of */
 async function giveApart(root: string, walk: Walk): Promise<void> {
-  const { gid, signal } = walk
+  const { gid, signal, others } = walk
   walk.count = 0
-  const task: OwnershipTask = { root, gid }
+  const task: OwnershipTask = { root, gid, others }
   // Flags of V8, fine for a process, are refused of a worker.
   const execArgv = process.execArgv.filter((option) => /^(--conditions|-C)=/.test(option))
   const worker = new Worker(file, { workerData: task, execArgv })

@@ -186,15 +186,22 @@ async function loadBlocks(rootDir: string, log: Logger): Promise<Map<string, Blo
       await removeRemains(paths.data, [published, staging, devices, dataFolder, folder], log)
       continue
     }
-    const pods = new Set([...(await namesIn(paths.devices)), ...(await namesIn(paths.published))])
-    for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
-      const links = await namesIn(join(rootDir, 'pods', podUid, 'volumeDevices', csiFolder))
-      if (links.includes(basename(paths.folder))) pods.add(podUid)
-    }
+    const pods = await blockPods(rootDir, specName)
     const { driverName: driver, volumeHandle } = data
     blocks.set(specName, { driver, volumeHandle, specName, pods, devices: new Map(), isSure: false, wasThere: true })
   }
   return blocks
+}
+
+/** Pods that may have a block volume. */
+export async function blockPods(rootDir: string, specName: string): Promise<Set<string>> {
+  const { devices, published, folder } = blockPaths(rootDir, specName)
+  const pods = new Set([...(await namesIn(devices)), ...(await namesIn(published))])
+  for (const podUid of await foldersIn(join(rootDir, 'pods'))) {
+    const links = await namesIn(join(rootDir, 'pods', podUid, 'volumeDevices', csiFolder))
+    if (links.includes(basename(folder))) pods.add(podUid)
+  }
+  return pods
 }
 
 /** A volume was given up, or not begun: no driver has it, and what is in these folders is no volume's. Data and mounts stay. */

@@ -1,5 +1,6 @@
 // `vol_data.json`: what is mounted, in the words of the Go kubelet. It is there whole or not at all, whenever the machine stops.
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { hasCode } from '../errors.ts'
 
@@ -28,8 +29,9 @@ export async function writeVolumeData(path: string, data: VolumeData): Promise<v
   const folder = dirname(path)
   await mkdir(folder, { recursive: true, mode: 0o750 })
   const temporary = temporaryOf(path)
+  await removeHalf(path)
   {
-    await using file = await open(temporary, 'w', 0o600)
+    await using file = await open(temporary, 'wx', 0o600)
     await file.writeFile(printVolumeData(data))
     await file.sync()
   }
@@ -42,9 +44,13 @@ export async function writeVolumeData(path: string, data: VolumeData): Promise<v
 export async function readVolumeData(path: string): Promise<VolumeData | undefined> {
   let text: string
   try {
-    text = await readFile(path, 'utf8')
+    // A link is none of ours, nor is what one could wait for.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    const stats = await file.stat()
+    if (!stats.isFile() || stats.size > mostBytes) return undefined
+    text = await file.readFile('utf8')
   } catch (error) {
-    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return undefined
+    if (notThere.some((code) => hasCode(error, code))) return undefined
     throw error
   }
   try {
@@ -55,10 +61,15 @@ export async function readVolumeData(path: string): Promise<VolumeData | undefin
   }
 }
 
+const mostBytes = 1 << 20
+const notThere = ['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'ENXIO']
+
 function isVolumeData(data: unknown): data is VolumeData {
   if (typeof data !== 'object' || data === null) return false
   const fields = data as Record<string, unknown>
   const isName = (field: string): boolean => typeof fields[field] === 'string' && fields[field] !== ''
+  const isText = (field: string): boolean => ['string', 'undefined'].includes(typeof fields[field])
+  if (!['specVolID', 'volumeLifecycleMode', 'seLinuxMountContext'].every(isText)) return false
   return isName('driverName') && isName('volumeHandle') && !/[/\0]/.test(fields['driverName'] as string)
 }
 
@@ -69,7 +80,7 @@ export async function removeHalf(path: string): Promise<void> {
   try {
     await rm(temporaryOf(path), { force: true })
   } catch (error) {
-    if (!hasCode(error, 'ENOTDIR')) throw error
+    if (!hasCode(error, 'ENOTDIR') && !hasCode(error, 'ERR_FS_EISDIR')) throw error
   }
 }
 

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { attachLoop, detachLoop, loopsOf, readLoops, readMountInfo, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createCsiDrivers, createCsiVolumes, type CsiVolumes } from '../../src/index.ts'
+import { createCsiDrivers, createCsiVolumes, type CsiVolumes, forceUnmapBlock } from '../../src/index.ts'
 import {
   createDriver,
   CsiError,
@@ -147,6 +147,33 @@ test('a new process knows the devices of the one before; in use by another they 
   await volumes.tearDown('uid-1')
   await volumes.tearDownUnused()
   expect([await readMountInfo('self', { below: at('root') }), existsSync(at(plugin, 'pv-1'))]).toEqual([[], false])
+})
+
+test('a volume whose record a crash left empty is known again by the next pod that wants it', async () => {
+  for (const uid of ['uid-1', 'uid-2']) await volumes.setUp(block, podOf(uid), {}, never)
+  await volumes.close()
+  writeFileSync(at(plugin, 'pv-1/data/vol_data.json'), '')
+  volumes = await open()
+  expect(volumes.published()).toEqual([])
+  await volumes.tearDownUnused()
+  await volumes.setUp(block, podOf('uid-1'), {}, never)
+  expect(volumes.published().map(({ podUid }) => podUid)).toEqual(['uid-1', 'uid-2'])
+  for (const uid of ['uid-1', 'uid-2']) await volumes.tearDown(uid)
+  expect([await readMountInfo('self', { below: at('root') }), existsSync(at(plugin, 'pv-1'))]).toEqual([[], false])
+  expect(calls.at(-1)).toBe('unstage')
+})
+
+test('one that nobody wants any more is taken from its pod by force; what is in it stays', async () => {
+  await volumes.setUp(block, podOf(), {}, never)
+  await volumes.close()
+  writeFileSync(at(plugin, 'pv-1/data/vol_data.json'), '')
+  volumes = await open()
+  await volumes.tearDown('uid-1')
+  for (const _ of ['once', 'again']) await forceUnmapBlock(at('root'), 'uid-1', 'pv-1')
+  expect(await readMountInfo('self', { below: at('root') })).toEqual([])
+  expect(readLoops().filter((loop) => loop.file.startsWith(at('root')))).toEqual([])
+  expect(existsSync(at('root/pods/uid-1/volumeDevices/kubernetes.io~csi/pv-1'))).toBe(false)
+  expect(firstByte(file())).toBe(7)
 })
 
 test('a driver that says the volume is not staged has it staged; a link that was lost is made again', async () => {

@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { mount, unmount } from '@nodelet/linux'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { giveToGroup } from '../../src/volume/ownership.ts'
 
@@ -67,4 +68,22 @@ test('without anything to give it fails, or tells', async () => {
   await giveToGroup(fixed, { gid: 1, failed: (path) => failed.push(path) })
   expect(failed).toEqual([fixed])
   await expect(giveToGroup(fixed, { gid: 1 })).rejects.toThrow('EPERM')
+})
+
+test.each([
+  ['here', 1000],
+  ['by a thread', 0],
+])('what is mounted in a volume keeps its groups, given %s', async (_, mostHere) => {
+  fill(5)
+  const inner = join(root, 'deep/er')
+  const file = join(inner, 'precious')
+  mount({ source: 'other', target: inner, type: 'tmpfs', options: ['mode=0700'] })
+  try {
+    writeFileSync(file, '', { mode: 0o600 })
+    await giveToGroup(root, { gid: 4321, mostHere })
+    expect([facts(root), facts(join(root, 'deep'))]).toEqual(['4321 2770', '4321 2775'])
+    expect([facts(inner), facts(file)]).toEqual(['0 700', '0 600'])
+  } finally {
+    unmount(inner)
+  }
 })

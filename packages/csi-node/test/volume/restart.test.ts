@@ -1,5 +1,5 @@
 // What a kill at any step leaves is found by the next process: wanted volumes go on, the others are undone, and no file is lost.
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   existsSync,
@@ -196,6 +196,28 @@ describe('after a restart', () => {
         writeFileSync(staged.data, '[]')
       },
     ],
+    [
+      'a link in the place of a record',
+      ({ folder, data }, staged) => {
+        for (const path of [folder, staged.folder]) mkdirSync(path, { recursive: true })
+        for (const path of [data, staged.data]) symlinkSync('vol_data.json', path)
+        symlinkSync('elsewhere', `${data}.tmp`)
+      },
+    ],
+    [
+      'a pipe in the place of a record',
+      ({ folder, data }, staged) => {
+        for (const path of [folder, staged.folder]) mkdirSync(path, { recursive: true })
+        execFileSync('mkfifo', [data, staged.data, `${data}.tmp`])
+      },
+    ],
+    [
+      'a record with fields of other kinds',
+      ({ folder, data }) => {
+        mkdirSync(folder, { recursive: true })
+        writeFileSync(data, `{"driverName":"${driverName}","volumeHandle":"vol-1","specVolID":7}`)
+      },
+    ],
   ])('%s on disk are no volume, and in nobody’s way', async (_, make) => {
     make(publishPaths(world.rootDir, 'uid-1', 'pv-1'), stagingPaths(world.rootDir, driverName, 'vol-1'))
     const volumes = await world.open()
@@ -204,6 +226,29 @@ describe('after a restart', () => {
     expect(await world.mounts()).toHaveLength(2)
     await volumes.tearDown('uid-1')
     expect(await world.mounts()).toEqual([])
+  })
+
+  test('a folder in the place of a record keeps no process from its start', async () => {
+    const { data } = publishPaths(world.rootDir, 'uid-1', 'pv-1')
+    const folders = [data, `${data}.tmp`, stagingPaths(world.rootDir, driverName, 'vol-1').data]
+    for (const folder of folders) mkdirSync(folder, { recursive: true })
+    const volumes = await world.open()
+    expect(volumes.published()).toEqual([])
+    await expect(volumes.setUp(disk(), podOf(), {}, never)).rejects.toThrow('EISDIR')
+    expect(folders.every((folder) => existsSync(folder))).toBe(true)
+  })
+
+  test('a file in the place of a folder of a pod keeps no process from its start', async () => {
+    for (const [uid, place] of [
+      ['uid-1', ''],
+      ['uid-2', 'volumes'],
+      ['uid-3', 'volumes/kubernetes.io~csi'],
+    ] as const) {
+      const file = join(world.rootDir, 'pods', uid, place)
+      mkdirSync(join(file, '..'), { recursive: true })
+      writeFileSync(file, '')
+    }
+    expect((await world.open()).published()).toEqual([])
   })
 
   test('what a kill left of volumes whose record was not whole yet, or not any more, goes; what is not ours stays', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { removeContainerLog } from '../container-log/remove.ts'
 import { hasCode } from '../errors.ts'
+import { mountAt } from '../storage/bind.ts'
 import { isPodUid } from '../volume/folders.ts'
 import { removeTree } from '../volume/remove-tree.ts'
 import type { RuntimePod } from './runtime-pod.ts'
@@ -66,9 +67,14 @@ export async function removeGonePods(
   if (failures.length > 0) throw new AggregateError(failures, 'what is left of pods that are gone could not be removed')
 }
 
+/** What it has beside volumes; `plugins` has the marks by which the Go kubelet knows which volumes it has made. */
+const besideVolumes = ['containers', 'etc-hosts', 'journal.json', 'journal.json.tmp', 'plugins', 'userns.tmp']
+
 async function removePodFolder(rootDir: string, podUid: string): Promise<void> {
   const folder = join(rootDir, 'pods', podUid)
-  for (const name of ['containers', 'etc-hosts', 'journal.json', 'journal.json.tmp', 'userns.tmp']) {
+  // Then its files may be another pod's.
+  if (await mountAt(folder)) throw new Error(`${folder} is mounted: nothing in it was removed`)
+  for (const name of besideVolumes) {
     await removeTree(join(folder, name)).catch((error: unknown) => {
       if (!hasCode(error, 'ENOENT')) throw error
     })

@@ -12,6 +12,7 @@ import {
   unsupported,
 } from '../validation/field-error.ts'
 import { validatePod } from '../validation/pod.ts'
+import { isPodUid } from '../volume/folders.ts'
 import { withDefaults } from './defaults.ts'
 import { ManifestError } from './manifest-error.ts'
 
@@ -53,14 +54,13 @@ export function staticPodOf(document: unknown, { nodeName, origin, seenMs, ignor
   const spec = { containers: [], ...written.spec, nodeName, tolerations }
   const pod = withDefaults({ ...written, metadata, spec, status: { phase: 'Pending' } })
   const errors = validatePod(pod)
-  if (!fileName.test(id)) errors.push(invalid('metadata.uid', id, 'must be usable as a file name'))
+  if (!isPodUid(id) || id.length > longestUid) errors.push(invalid('metadata.uid', id, 'must be usable as a file name'))
   if (errors.length > 0) throw new ManifestError(fieldErrorsText(errors))
   refuseReferences(pod)
   return pod
 }
 
-/** Folders of a pod are named for its uid. */
-const fileName = /^(?!\.\.?$)[A-Za-z0-9._-]{1,253}$/
+const longestUid = 253
 
 function decoded(document: unknown, ignored: ManifestFacts['ignored']): Pod {
   const { apiVersion, kind } = Object(document) as { apiVersion?: unknown; kind?: unknown }

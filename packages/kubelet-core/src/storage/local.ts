@@ -6,10 +6,10 @@ import { readMountInfo } from '@nodelet/linux'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
 import { hasCode } from '../errors.ts'
-import { makeVolumeFolder } from '../volume/atomic-folder.ts'
 import type { LocalPlan } from '../volume/plan.ts'
 import { giveToGroup } from '../volume/ownership.ts'
 import { VolumeError } from '../volume/types.ts'
+import { makeVolumeFolder } from '../volume/volume-folder.ts'
 import { ensureBound, mountAt } from './bind.ts'
 import { DeviceMountError } from './format.ts'
 import type { NodeDisks } from './node-disks.ts'
@@ -62,19 +62,16 @@ async function bindForPod(
   pod: Pod,
   { tell, signal }: LocalContext,
 ): Promise<string> {
-  if (await mountAt(target)) {
-    await ensureBound(source, target, readOnly)
-    return target
-  }
-  const isShared = await isUsed(source)
+  const wasBound = (await mountAt(target)) !== undefined
+  const isShared = await isUsed(source, target)
   await makeVolumeFolder(target, 0o750)
   await ensureBound(source, target, readOnly)
   const { fsGroup } = pod.spec?.securityContext ?? {}
   if (fsGroup === undefined || readOnly) return target
   const { gid } = await stat(source)
-  // The first pod's group stays.
-  if (!isShared) await giveToGroup(target, pod, { volume: specName, tell, signal })
-  else if (gid !== fsGroup) {
+  // The first pod's group stays. Of one that was bound before, the root tells whether all in it was given: it is given last.
+  if (!isShared) await giveToGroup(target, pod, { volume: specName, tell, signal, isBegun: wasBound })
+  else if (gid !== fsGroup && !wasBound) {
     const message = `The requested fsGroup is ${fsGroup}, but the volume ${specName} has GID ${gid}. The volume may not be shareable.`
     tell({ type: 'Warning', reason: 'AlreadyMountedVolume', message })
   }
@@ -90,8 +87,8 @@ async function statOf(path: string): Promise<Stats> {
   }
 }
 
-/** Whether a pod has it: its folder is bound below one's. */
-async function isUsed(path: string): Promise<boolean> {
+/** Whether another pod has it: its folder is bound below one's. @param target where this one has it */
+async function isUsed(path: string, target: string): Promise<boolean> {
   const mounts = await readMountInfo()
   const holder = mounts.filter(({ mountPoint }) => isWithin(path, mountPoint)).at(-1)
   if (!holder) return false
@@ -102,6 +99,7 @@ async function isUsed(path: string): Promise<boolean> {
       one.root === root &&
       one.major === holder.major &&
       one.minor === holder.minor &&
+      one.mountPoint !== target &&
       one.mountPoint.includes('/volumes/kubernetes.io~local-volume/'),
   )
 }

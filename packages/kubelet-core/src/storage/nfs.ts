@@ -1,8 +1,8 @@
 // Folders of NFS servers, mounted by mount(8): names are looked up, and versions agreed upon, by its helper.
 import { isIPv6 } from 'node:net'
-import { makeVolumeFolder } from '../volume/atomic-folder.ts'
 import { removeEmpty } from '../volume/mounts.ts'
 import type { NfsPlan } from '../volume/plan.ts'
+import { makeVolumeFolder } from '../volume/volume-folder.ts'
 import { programFailure, runApart } from './apart.ts'
 import { mountAt } from './bind.ts'
 

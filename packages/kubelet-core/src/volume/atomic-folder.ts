@@ -15,9 +15,11 @@ import {
   stat,
   symlink,
 } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
+import { readMountInfo } from '@nodelet/linux'
 import { hasCode } from '../errors.ts'
 import type { Payload, PayloadFile } from './payload.ts'
+import { removeTree } from './remove-tree.ts'
 
 const current = '..data'
 const next = '..data_tmp'
@@ -39,7 +41,8 @@ export interface AtomicFolderOptions {
 
 /**
  * Makes the folder show exactly these files, in the layout of upstream's AtomicWriter: names are links into `..data`, itself a
- * link to the newest generation. Nothing is written when nothing changed. Ended half-way, the next call finishes or undoes.
+ * link to the newest generation. Nothing is written when nothing changed. What fails is undone; ended half-way, the next
+ * call finishes or undoes.
  *
  * @returns whether anything was written
  */
@@ -53,6 +56,8 @@ export async function writeAtomicFolder(
   const old = await generationOf(folder)
   if (gid !== undefined) await giveFolder(folder, gid)
   const changed = old === undefined || !(await isSame(join(folder, old), files, gid))
+  // What a writer that was killed has left may be what a full disk has no room for.
+  if (changed) await sweep(folder, old, options.shown)
   const generation = changed ? await writeGeneration(folder, files, options) : old
   if (changed) {
     await rm(join(folder, next), { force: true })
@@ -109,12 +114,21 @@ async function writeGeneration(folder: string, files: Payload, { gid, now }: Ato
   const name = `..${stamp}.${Math.floor(Math.random() * 1e9 + 1e9)}`
   const root = join(folder, name)
   await makeFolder(root, gid)
+  try {
+    await writeAll(root, files, gid)
+    return name
+  } catch (error) {
+    await removeTree(root)
+    throw error
+  }
+}
+
+async function writeAll(root: string, files: Payload, gid: number | undefined): Promise<void> {
   for (const [path, file] of files) {
     const parents = path.split('/').slice(0, -1)
     for (const depth of parents.keys()) await makeFolder(join(root, ...parents.slice(0, depth + 1)), gid)
     await writeOne(join(root, path), file, gid)
   }
-  return name
 }
 
 async function makeFolder(path: string, gid: number | undefined): Promise<void> {
@@ -148,7 +162,8 @@ async function linkNames(
   const present = (await readdir(folder, { withFileTypes: true })).filter(({ name }) => !name.startsWith('..'))
   const links = new Set(present.flatMap((entry) => (entry.isSymbolicLink() ? [entry.name] : [])))
   for (const { name } of present) {
-    const isKept = wanted.has(name) ? links.has(name) : others.has(name)
+    // A folder that others are mounted on stays, be there a file of the name: with it the kernel would take their mounts away.
+    const isKept = links.has(name) ? wanted.has(name) : others.has(name)
     if (!isKept) await removeName(join(folder, name))
   }
   for (const name of wanted) if (!links.has(name)) await linkName(folder, name, gid)
@@ -184,25 +199,22 @@ async function makeNested(path: string): Promise<void> {
   }
 }
 
-/** Older generations, and what a writer that was killed left. */
-async function sweep(folder: string, generation: string, shown: AtomicFolderOptions['shown']): Promise<void> {
+/** Older generations, and what a writer that was killed left. One that a container has mounted something in stays. */
+async function sweep(
+  folder: string,
+  generation: string | undefined,
+  shown: AtomicFolderOptions['shown'],
+): Promise<void> {
   const names = await readdir(folder)
   const old = names.filter((name) => name.startsWith('..') && name !== current && name !== generation)
   if (old.length === 0) return
   const stays = (await shown?.()) ?? new Set()
   for (const name of old) {
-    if (!stays.has(name)) await rm(join(folder, name), { recursive: true, force: true })
+    if (!stays.has(name)) await removeGeneration(join(folder, name))
   }
 }
 
-/** The folder that holds a volume, made when missing. */
-export async function makeVolumeFolder(path: string, mode: number): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o750 })
-  try {
-    await mkdir(path)
-  } catch (error) {
-    if (hasCode(error, 'EEXIST')) return
-    throw error
-  }
-  await chmod(path, mode)
+async function removeGeneration(path: string): Promise<void> {
+  const mounts = await readMountInfo('self', { below: path })
+  if (mounts.length === 0) await removeTree(path)
 }

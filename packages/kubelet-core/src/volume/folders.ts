@@ -6,6 +6,8 @@ const prefix = 'kubernetes.io~'
 
 export interface PodFolders {
   pod: string
+  /** What is mounted here goes with the pod: what it has mounted on a volume shows where the volume is kept for all pods, too. */
+  own: readonly string[]
   volumes: string
   /** Links to devices of block volumes. */
   devices: string
@@ -23,6 +25,7 @@ export function podFolders(rootDir: string, podUid: string): PodFolders {
   const pod = join(rootDir, 'pods', podUid)
   return {
     pod,
+    own: [pod, join(rootDir, 'plugins')],
     volumes: join(pod, 'volumes'),
     devices: join(pod, 'volumeDevices'),
     subPaths: join(pod, 'volume-subpaths'),

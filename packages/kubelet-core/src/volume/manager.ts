@@ -136,7 +136,9 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
         : []
     },
     removeOrphans: async (isKept) => {
-      const present = await namesIn(join(context.rootDir, 'pods'))
+      // A driver may have something for a pod whose folder is gone.
+      const published = context.storage?.csi.published().map(({ podUid }) => podUid) ?? []
+      const present = [...new Set([...(await namesIn(join(context.rootDir, 'pods'))), ...published])]
       const results = await Promise.allSettled(
         present
           .filter((uid) => isPodUid(uid) && !isKept(uid))
@@ -159,7 +161,8 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
       context.closing.abort(new Error('the volume manager is closed'))
       const entries = [...context.entries.values()]
       for (const entry of entries) clearTimeout(entry.timer)
-      await Promise.all(entries.map(({ tail }) => tail))
+      // Work of pods that are gone is left as it is: it may wait for a driver or server.
+      await Promise.all(entries.filter(({ plans }) => plans.length > 0).map(({ tail }) => tail))
     },
   }
 }
@@ -301,13 +304,15 @@ function attachNameOf(plan: VolumePlan): string | undefined {
 }
 
 async function unmountPod(context: Context, podUid: string): Promise<void> {
-  const entry = context.entries.get(podUid)
+  // Also of a pod that is not known: it may come back meanwhile.
+  const entry = context.entries.get(podUid) ?? newEntry({ metadata: { uid: podUid } })
+  context.entries.set(podUid, entry)
   const tearDown = async (): Promise<void> => {
     context.storage?.meter.release(podUid)
     context.storage?.expander.release(podUid)
     await tearDownPod(context.rootDir, podUid, context.storage?.csi, context.forced)
     // What is not known any more, whoever looks after what nobody has lets go of.
-    const folders = new Set(entry?.plans.flatMap((plan) => diskFolderOf(plan) ?? []))
+    const folders = new Set(entry.plans.flatMap((plan) => diskFolderOf(plan) ?? []))
     await soon(context, `disks of pod ${podUid}`, async () => context.disks.releaseUnused(folders)).catch(
       (err: unknown) => {
         // The pod has it no more, and it is tried again.
@@ -319,7 +324,6 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     )
     context.storage?.attachments.release(podUid)
   }
-  if (!entry) return tearDown()
   clearTimeout(entry.timer)
   return inTurn(entry, async () => {
     clearTimeout(entry.timer)

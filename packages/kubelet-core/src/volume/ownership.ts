@@ -18,15 +18,18 @@ export interface OwnershipContext {
   volume: string
   tell?: ((event: NodeletEvent) => void) | undefined
   signal?: AbortSignal | undefined
+  /** It may have been given before: then it is not looked through again. */
+  isBegun?: boolean
 }
 
 /** Gives a volume to the pod's fsGroup: read and write for the group, and new files inherit it. Links are not followed. */
 export async function giveToGroup(
   root: string,
   { spec }: Pod,
-  { volume, tell, signal }: OwnershipContext,
+  { volume, tell, signal, isBegun = false }: OwnershipContext,
 ): Promise<void> {
-  const { fsGroup: gid, fsGroupChangePolicy: policy } = spec?.securityContext ?? {}
+  const { fsGroup: gid, fsGroupChangePolicy } = spec?.securityContext ?? {}
+  const policy = isBegun ? 'OnRootMismatch' : fsGroupChangePolicy
   if (gid === undefined) return
   await give(root, { gid, policy, signal, progress: (count) => tell?.(ownershipEvent(volume, count)) })
 }

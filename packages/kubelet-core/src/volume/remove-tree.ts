@@ -1,4 +1,5 @@
 // Removes folders with all in them, and never what is mounted there.
+import { randomUUID } from 'node:crypto'
 import { constants, type Dirent } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, readFile, rename, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
@@ -49,7 +50,11 @@ async function emptyFolder(folder: FileHandle, removal: Removal, depth: number):
 async function removeEntry(folder: FileHandle, entry: Dirent<Buffer>, removal: Removal, depth: number): Promise<void> {
   const child = Buffer.concat([Buffer.from(`${held(folder)}/`), entry.name])
   if (!entry.isDirectory()) return unlink(child)
-  if (depth === deepest) return rename(child, `${held(removal.top)}/${removal.moved++}${movedSuffix}`)
+  if (depth === deepest) {
+    removal.moved++
+    // A name like no other: an earlier removal may have been cut short.
+    return rename(child, `${held(removal.top)}/${randomUUID()}${movedSuffix}`)
+  }
   {
     await using inner = await openFolder(child, `${removal.path} … ${entry.name.toString()}`, removal.mount)
     await emptyFolder(inner, removal, depth + 1)

@@ -1,4 +1,5 @@
 // Makes one volume ready. Safe to run again, and after a kill at any step.
+import { chmod } from 'node:fs/promises'
 import type { VolumeStats } from '@nodelet/csi-node'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import type { NodeletEvent } from '../events.ts'
@@ -10,20 +11,20 @@ import { setUpLocal } from '../storage/local.ts'
 import { setUpNfs } from '../storage/nfs.ts'
 import { setUpScsi } from '../storage/scsi/set-up.ts'
 import { checkNode, claimRef, setUpCsi, type VolumeStorage } from '../storage/storage.ts'
-import { makeVolumeFolder, writeAtomicFolder } from './atomic-folder.ts'
-import { volumePath } from './folders.ts'
+import { writeAtomicFolder } from './atomic-folder.ts'
+import { podFolders, volumePath } from './folders.ts'
 import { prepareHostPath } from './host-path.ts'
 import { ensureHugetlbfs, ensureTmpfs } from './mounts.ts'
 import { nestedMountPoints } from './nested.ts'
-import { giveToGroup, type OwnershipContext } from './ownership.ts'
 import type { ReadyVolume } from './types.ts'
 import type { EmptyDirPlan, FilesPlan, VolumePlan } from './plan.ts'
 import { hasSubPaths, shownNames } from './shown.ts'
 import { collect } from './sources.ts'
 import type { SourceContext } from './sources.ts'
+import { refuseLinks } from './sub-path.ts'
+import { groupMode, makeVolumeFolder } from './volume-folder.ts'
 
 const open = 0o777
-const openOption = 'mode=0777'
 
 /** What volumes are made with. */
 export interface SetUpContext extends SourceContext {
@@ -34,7 +35,7 @@ export interface SetUpContext extends SourceContext {
   storage?: VolumeStorage | undefined
 }
 
-/** @param first whether the volume is new to this process: only then are owners of an emptyDir set anew */
+/** @param first whether the volume is new to this process */
 export async function setUpVolume(
   plan: VolumePlan,
   pod: Pod,
@@ -48,7 +49,9 @@ export async function setUpVolume(
     return setUpCsi(context.storage, plan, pod, first, signal ?? new AbortController().signal)
   }
   const tell = (event: NodeletEvent): void => context.storage?.tell(pod, event)
-  const path = volumePath(context.rootDir, pod.metadata?.uid ?? '', plan)
+  const podUid = pod.metadata?.uid ?? ''
+  const path = volumePath(context.rootDir, podUid, plan)
+  if (plan.kind !== 'hostPath') refuseLinks(podFolders(context.rootDir, podUid).pod, path)
   if (plan.kind === 'files') return { path, renewAt: await setUpFiles(plan, path, pod, context, signal) }
   if (plan.kind === 'local') {
     const ready = await setUpLocal(plan, path, pod, { disks: context.disks, tell, signal })
@@ -66,23 +69,24 @@ export async function setUpVolume(
     const measure = async (ended: AbortSignal): Promise<VolumeStats> => readVolumeApart(path, ended)
     context.storage?.meter.follow(pod, { name, claim: claimRef(bound), source: 'statfs', measure })
   } else if (plan.kind === 'hostPath') await prepareHostPath(plan)
-  else await setUpEmptyDir(plan, path, pod, first, { tell, signal })
+  else await setUpEmptyDir(plan, path, pod)
   return { path, renewAt: Infinity }
 }
 
-async function setUpEmptyDir(
-  { name, memoryBytes, pageBytes }: EmptyDirPlan,
-  path: string,
-  pod: Pod,
-  first: boolean,
-  { tell, signal }: Omit<OwnershipContext, 'volume'>,
-): Promise<void> {
-  await makeVolumeFolder(path, open)
-  const options = [openOption, `size=${memoryBytes}`]
-  if (pageBytes !== undefined) await ensureHugetlbfs(path, [...options, `pagesize=${pageBytes}`])
-  else if (memoryBytes !== undefined) await ensureTmpfs(path, options)
-  if (first) await giveToGroup(path, pod, { volume: name, tell, signal })
+/** It is the group's from when it is made; what containers make of it later is theirs. */
+async function setUpEmptyDir({ memoryBytes, pageBytes }: EmptyDirPlan, path: string, pod: Pod): Promise<void> {
+  const gid = pod.spec?.securityContext?.fsGroup
+  await makeVolumeFolder(path, open, gid)
+  const options = [modeOption(gid), `size=${memoryBytes}`]
+  if (pageBytes !== undefined) {
+    // It takes no setgid for an option.
+    const isNew = await ensureHugetlbfs(path, [...options, `pagesize=${pageBytes}`])
+    if (isNew) await chmod(path, groupMode(open, gid))
+  } else if (memoryBytes !== undefined) await ensureTmpfs(path, options)
 }
+
+const modeOption = (gid?: number): string =>
+  `mode=0${groupMode(open, gid).toString(8)}${gid === undefined ? '' : `,gid=${gid}`}`
 
 async function setUpFiles(
   plan: FilesPlan,
@@ -93,7 +97,7 @@ async function setUpFiles(
 ): Promise<number> {
   const { payload, renewAt } = await collect(plan, pod, context, signal)
   await makeVolumeFolder(path, open)
-  if (plan.memory) await ensureTmpfs(path, [openOption])
+  if (plan.memory) await ensureTmpfs(path, [modeOption()])
   const gid = pod.spec?.securityContext?.fsGroup
   const shown = async (): Promise<ReadonlySet<string>> =>
     shownNames(context.rootDir, pod.metadata?.uid ?? '', plan.name)

@@ -18,6 +18,7 @@ import { hasCode } from '../errors.ts'
 import { podFolders } from './folders.ts'
 import { checkAnswers, mayHang } from '../storage/apart.ts'
 import { mountsBelow, unmountBelow } from './mounts.ts'
+import { removeEmptyEntry } from './remove-tree.ts'
 
 // Node does not name O_PATH: the file is only held, neither read nor written.
 const pathOnly = 0o1000_0000
@@ -83,7 +84,7 @@ export function readSubPath(volumePath: string, subPath: string, maxBytes: numbe
  */
 export async function bindSubPath(options: SubPath): Promise<string> {
   const { rootDir, podUid, container, volume, index } = options
-  const { pod, subPaths } = podFolders(realpathSync(rootDir), podUid)
+  const { pod, own, subPaths } = podFolders(realpathSync(rootDir), podUid)
   const target = join(subPaths, volume, container, String(index))
   try {
     await checkAnswering(options.volumePath)
@@ -91,8 +92,10 @@ export async function bindSubPath(options: SubPath): Promise<string> {
     try {
       const mounted = await mountsBelow(target)
       if (mounted.some(({ mountPoint }) => mountPoint === target) && isSame(target, held.fd)) return target
-      if (mounted.length > 0) await unmountBelow(target)
+      if (mounted.length > 0) await unmountBelow(target, own)
       refuseLinks(pod, target)
+      // What was there before may have been a file, and this a folder.
+      await removeEmptyEntry(target)
       prepareTarget(target, fstatSync(held.fd).isDirectory())
       mount({ source: `/proc/self/fd/${held.fd}`, target, options: ['bind'] })
       return target
@@ -130,8 +133,11 @@ function isSame(target: string, fd: number): boolean {
   }
 }
 
-/** A container that has the pod's folder as a hostPath could have the kernel mount anywhere. */
-function refuseLinks(pod: string, target: string): void {
+/**
+ * A container that has the pod's folder as a hostPath could have the kernel mount anywhere.
+ * @throws Error naming a link on the way from the pod's folder
+ */
+export function refuseLinks(pod: string, target: string): void {
   let path = pod
   for (const name of relative(pod, target).split('/')) {
     path = join(path, name)

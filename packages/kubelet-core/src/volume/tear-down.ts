@@ -1,6 +1,6 @@
 // Takes away the volumes of a pod, by what is on disk and mounted rather than by what the pod asked for.
 import { join } from 'node:path'
-import type { CsiVolumes } from '@nodelet/csi-node'
+import { type CsiVolumes, forceUnmapBlock } from '@nodelet/csi-node'
 import { podFolders } from './folders.ts'
 import {
   namesIn,
@@ -9,6 +9,7 @@ import {
   removeLink,
   removeMountedVolume,
   removeVolume,
+  uncover,
   unmountBelow,
 } from './mounts.ts'
 import { removeEmptyEntry } from './remove-tree.ts'
@@ -19,8 +20,8 @@ const made = new Set(
 )
 
 /**
- * Safe to run again. Sub paths go before the volumes that they show. Links that a container has put in the place of folders go, and
- * are not followed.
+ * Safe to run again. Sub paths go before the volumes that they show. Links and mounts that a container has put in the place of
+ * folders go, and are not followed.
  * @param csi takes back what drivers have published; what it does not know is unmounted by force
  * @param forced told of each volume that is
  * @throws Error naming what is still in use
@@ -31,9 +32,9 @@ export async function tearDownPod(
   csi?: Pick<CsiVolumes, 'tearDown'>,
   forced: (success: boolean) => void = () => {},
 ): Promise<void> {
-  const { pod, volumes, devices, subPaths } = podFolders(rootDir, podUid)
-  await removeLink(pod)
-  await unmountBelow(subPaths)
+  const { pod, own, volumes, devices, subPaths } = podFolders(rootDir, podUid)
+  await uncover(pod)
+  await unmountBelow(subPaths, own)
   await removeSubPaths(subPaths)
   // Those of a driver that is away wait for it; all others go meanwhile.
   const failed = await csi?.tearDown(podUid).then(
@@ -46,7 +47,7 @@ export async function tearDownPod(
     const remove = made.has(plugin) ? removeVolume : removeMountedVolume
     // What no driver takes back is known to none.
     const tell = plugin === 'kubernetes.io~csi' ? forced : undefined
-    await Promise.all((await ownNamesIn(folder)).map(async (name) => told(remove(join(folder, name)), tell)))
+    await Promise.all((await ownNamesIn(folder)).map(async (name) => told(remove(join(folder, name), own), tell)))
     await removeEmpty(folder)
   }
   if (failed) throw failed.error
@@ -54,8 +55,11 @@ export async function tearDownPod(
   for (const plugin of await ownNamesIn(devices)) {
     const folder = join(devices, plugin)
     await removeLink(folder)
-    // Those of drivers went with what they are of.
-    if (plugin !== 'kubernetes.io~csi') for (const name of await namesIn(folder)) await removeLink(join(folder, name))
+    for (const name of await namesIn(folder)) {
+      // Those of drivers went with what they are of, save what no driver takes back.
+      if (plugin === 'kubernetes.io~csi') await told(forceUnmapBlock(rootDir, podUid, name), forced)
+      else await removeLink(join(folder, name))
+    }
     await removeEmpty(join(devices, plugin))
   }
   await removeEmpty(devices)

@@ -18,6 +18,11 @@ describe('metadata', () => {
     ['name: a, namespace: a.b', 'metadata.namespace: Invalid value: "a.b": must not contain dots'],
     ['name: a, namespace: -a', `metadata.namespace: Invalid value: "-a": ${label}`],
     ['name: a, uid: ../etc', 'metadata.uid: Invalid value: "../etc": must be usable as a file name'],
+    // No folder of a pod: what is in one of these would never be taken away.
+    ...['.hidden', '_a', '-a'].map((uid): [string, string] => [
+      `name: a, uid: '${uid}'`,
+      `metadata.uid: Invalid value: "${uid}": must be usable as a file name`,
+    ]),
     ["name: a, uid: '..'", 'metadata.uid: Invalid value: "..": must be usable as a file name'],
     ['name: a, generation: -1', 'metadata.generation: Invalid value: -1: must be greater than or equal to 0'],
     ['name: a, labels: {-a: b}', `metadata.labels: Invalid value: "-a": name part ${labelKey}`],

@@ -197,6 +197,19 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
   const writable = await options(second)
   // As when the kubelet was killed between the two steps.
   await setUp(second, 77, true)
+  // As when it was cut short while it gave the files to the group.
+  const third = join(base, 'k/pods/uid-3/volumes/kubernetes.io~local-volume/pv-3')
+  const own = join(base, 'own-disk')
+  mkdirSync(own)
+  const groups: number[] = []
+  for (const signal of [AbortSignal.abort(new Error('gone')), undefined]) {
+    const owner = { spec: { containers: [], securityContext: { fsGroup: 77 } } }
+    const bound = { claim: {}, volume: {}, readOnly: false }
+    const later = { ...plan, specName: 'pv-3', path: own, readOnly: false, bound }
+    await message(setUpLocal(later, third, owner, { ...context, signal }))
+    groups.push(statSync(own).gid)
+  }
+  unmount(third)
   const missing = await message(
     setUpLocal(
       { ...plan, path: join(base, 'none'), readOnly: false, bound: { claim: {}, volume: {}, readOnly: false } },
@@ -205,7 +218,7 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
       context,
     ),
   )
-  results['local'] = { gids, told, readOnly: [writable, await options(second), await options(first)], missing }
+  results['local'] = { gids, groups, told, readOnly: [writable, await options(second), await options(first)], missing }
   for (const target of [second, first]) unmount(target)
 }
 {
@@ -261,5 +274,86 @@ for (const [plugin, ...more] of [['csi', 'mount'], ['local-volume'], ['nfs'], ['
     hung: hung.target.slice(base.length),
   }
   closeSync(served)
+}
+{
+  // A machine whose mounts are shared, as systemd has them: what it mounts on a folder shows in each bind of it.
+  const machine = join(base, 'machine')
+  mkdirSync(machine)
+  mount({ source: 'tmpfs', target: machine, type: 'tmpfs' })
+  mount({ source: 'none', target: machine, options: ['shared'] })
+  const usb = join(machine, 'data/usb')
+  mkdirSync(usb, { recursive: true })
+  const rootDir = join(machine, 'k')
+  const plan = { kind: 'local', name: 'v', specName: 'pv', path: join(machine, 'data'), fsType: '' } as const
+  const more = { volumeMode: 'Filesystem', mountOptions: [], readOnly: false } as const
+  const bound = { claim: {}, volume: {}, readOnly: false }
+  const context: LocalContext = {
+    disks: createNodeDisks(rootDir, silentLogger),
+    tell: () => {},
+    signal: undefined,
+  }
+  const targetOf = (uid: string): string => join(rootDir, 'pods', uid, 'volumes/kubernetes.io~local-volume/pv')
+  for (const uid of ['uid-1', 'uid-2']) await setUpLocal({ ...plan, ...more, bound }, targetOf(uid), {}, context)
+  const path = { volume: 'h', volumePath: machine, subPath: 'data', index: 0 }
+  await bindSubPath({ rootDir, podUid: 'uid-1', container: 'c', ...path })
+  mount({ source: 'usb', target: usb, type: 'tmpfs' })
+  // And somebody has all of it in an emptyDir.
+  const inner = join(rootDir, 'pods/uid-1/volumes/kubernetes.io~empty-dir/v/all')
+  mkdirSync(inner, { recursive: true })
+  mount({ source: join(machine, 'data'), target: inner, options: ['rbind'] })
+  writeFileSync(join(usb, 'precious'), '')
+  const shown = (): string[] =>
+    [usb, ...['uid-1', 'uid-2'].map((uid) => join(targetOf(uid), 'usb'))].map((at) => readdirSync(at).join())
+  const before = shown()
+  const outcome = await message(tearDownPod(rootDir, 'uid-1'))
+  results['shared below'] = {
+    before,
+    outcome,
+    host: readdirSync(usb),
+    other: readdirSync(join(targetOf('uid-2'), 'usb')),
+    left: [readdirSync(join(rootDir, 'pods')), await message(tearDownPod(rootDir, 'uid-2')), readdirSync(usb)],
+  }
+}
+{
+  // What a pod has mounted on its volume goes with it from where a disk is mounted for all pods.
+  const rootDir = join(base, 'machine/k')
+  const kept = join(rootDir, 'plugins/kubernetes.io/local-volume/mounts/pv')
+  const target = join(rootDir, 'pods/uid/volumes/kubernetes.io~local-volume/pv')
+  for (const folder of [kept, target]) mkdirSync(folder, { recursive: true })
+  mount({ source: 'disk', target: kept, type: 'tmpfs' })
+  mkdirSync(join(kept, 'inner'))
+  mount({ source: kept, target, options: ['bind'] })
+  mount({ source: 'inner', target: join(target, 'inner'), type: 'tmpfs' })
+  const below = async (): Promise<number> => (await readMountInfo('self', { below: kept })).length
+  const before = await below()
+  results['of the pod'] = [before, await message(tearDownPod(rootDir, 'uid')), await below()]
+  await createNodeDisks(rootDir, silentLogger).releaseUnused()
+  results['disk'] = await below()
+}
+{
+  // Folders of another pod, mounted in the place of the pod's own.
+  const outcomes: Record<string, unknown> = {}
+  for (const place of ['', 'volumes', 'volumes/kubernetes.io~empty-dir']) {
+    const rootDir = mkdtempSync(join(base, 'k-'))
+    const [other, own] = ['other', 'uid'].map((uid) => join(rootDir, 'pods', uid, place)) as [string, string]
+    const precious = join(rootDir, 'pods/other/volumes/kubernetes.io~empty-dir/v/precious')
+    for (const folder of [dirname(precious), own]) mkdirSync(folder, { recursive: true })
+    writeFileSync(precious, '')
+    mount({ source: other, target: own, options: ['bind'] })
+    outcomes[place] = [
+      await message(tearDownPod(rootDir, 'uid')),
+      existsSync(precious),
+      readdirSync(join(rootDir, 'pods')),
+    ]
+  }
+  results['covered'] = outcomes
+}
+{
+  const { volume } = pod('empty-dir')
+  // As a removal left it that was cut short: deep in what it had moved up.
+  mkdirSync(join(volume, '0.moved~', Array.from({ length: 100 }, (_, depth) => `d${depth}`).join('/')), {
+    recursive: true,
+  })
+  results['cut short'] = [await message(removeTree(volume)), existsSync(volume)]
 }
 process.stdout.write(JSON.stringify(results))

@@ -84,6 +84,33 @@ test('the root is made a shared mount once, with all that is mounted below', () 
   expect(results['shared']).toEqual({ once: mounts, twice: mounts, whole: true })
 })
 
+test('what the machine mounts on a folder that pods have as a volume stays mounted there, and in other pods', () => {
+  expect(results['shared below']).toEqual({
+    before: ['precious', 'precious', 'precious'],
+    outcome: 'done',
+    host: ['precious'],
+    other: ['precious'],
+    left: [['uid-2'], 'done', ['precious']],
+  })
+})
+
+test('what a pod mounts on its volume goes with it, also from the disk of all pods', () => {
+  expect([results['of the pod'], results['disk']]).toEqual([[2, 'done', 1], 0])
+})
+
+test('a mount of another pod’s folder in the place of the pod’s own is unmounted, and nothing in it is touched', () => {
+  const outcome = ['done', true, ['other']]
+  expect(results['covered']).toEqual({
+    '': outcome,
+    volumes: outcome,
+    'volumes/kubernetes.io~empty-dir': outcome,
+  })
+})
+
+test('a removal of deep folders that was cut short is ended by the next', () => {
+  expect(results['cut short']).toEqual(['done', false])
+})
+
 test('a server that cannot be reached leaves no folder, and what mount said', () => {
   expect(results['nfs refused']).toEqual({
     refused: [
@@ -98,6 +125,7 @@ test('a server that cannot be reached leaves no folder, and what mount said', ()
 test('a local folder has the group of its first pod, and is read-only where it is asked for', () => {
   expect(results['local']).toEqual({
     gids: [4321, 4321],
+    groups: [0, 77],
     told: ['The requested fsGroup is 77, but the volume pv has GID 4321. The volume may not be shareable.'],
     // What the mount that it is on does not allow, its bind does not either.
     readOnly: ['nodiratime,nosuid,relatime,rw', 'nodiratime,nosuid,relatime,ro', 'nodiratime,nosuid,relatime,rw'],

@@ -29,6 +29,11 @@ test('links on the way to the folder change nothing', () => {
   expect(results['a link']).toBe(false)
 })
 
+test('what the machine has mounted on a folder that a pod has as a volume stays mounted', () => {
+  const outcome = [['precious'], ['precious'], false]
+  expect([results['shared: all'], results['shared: the kubelet’s folder']]).toEqual([outcome, outcome])
+})
+
 test('a folder that is a disk of its own stays, empty', () => {
   expect(results['a mount itself']).toEqual({ inside: [], mounts: ['/disk'] })
 })

@@ -95,4 +95,27 @@ await releaseFolders(node)
 results['a folder of its own'] = readdirSync(join(base, 'var'))
 await releaseFolders(join(base, 'never-made'))
 
+// What the machine has mounted on a folder that a pod has as a volume, where mounts are shared.
+for (const release of ['all', 'the kubelet’s folder']) {
+  const machine = join(base, `machine ${release}`)
+  mkdirSync(machine)
+  mount({ source: 'tmpfs', target: machine, type: 'tmpfs' })
+  mount({ source: 'none', target: machine, options: ['shared'] })
+  const [usb, state, volume] = ['data/usb', 'state', join('state', target)].map((name) => join(machine, name)) as [
+    string,
+    string,
+    string,
+  ]
+  mkdirSync(usb, { recursive: true })
+  mkdirSync(state)
+  if (release !== 'all') await claimFolder(machine, state)
+  mkdirSync(volume, { recursive: true })
+  mount({ source: join(machine, 'data'), target: volume, options: ['bind'] })
+  mount({ source: 'usb', target: usb, type: 'tmpfs' })
+  writeFileSync(join(usb, 'precious'), '')
+  const before = readdirSync(join(volume, 'usb'))
+  await (release === 'all' ? removeFolders([state]) : releaseFolders(machine))
+  results[`shared: ${release}`] = [before, readdirSync(usb), existsSync(volume)]
+}
+
 process.stdout.write(JSON.stringify(results))
