@@ -1,7 +1,7 @@
 import type { Container, Pod, Volume } from 'kubernetes-types/core/v1.d.ts'
 import { expect, test } from 'vitest'
 import { metadataField, resourceField } from '../src/index.ts'
-import { validatePath } from '../src/volume/payload.ts'
+import { cleanPath } from '../src/volume/payload.ts'
 import { planVolumes } from '../src/volume/plan.ts'
 
 const gibibyte = 1n << 30n
@@ -165,6 +165,12 @@ test('unknown fields are refused', () => {
   expect(() => resourceField(described, { containerName: 'c', resource: 'limits.gpu' }, none)).toThrow('limits.gpu')
 })
 
-test.each(['', '/a', 'a/../b', '..', '..data', 'a//b', './a', 'a\0b'])('path %j is refused', (path) => {
-  expect(() => validatePath(path)).toThrow('invalid path')
+test.each(['', '/a', 'a/../b', '..', '..data', './..data', '.', './', 'a\0b'])('path %j is refused', (path) => {
+  expect(() => cleanPath(path)).toThrow('invalid path')
 })
+
+test.each([
+  ['a/b', 'a/b'],
+  ['./a', 'a'],
+  ['a//b/./c/', 'a/b/c'],
+])('path %j is %j', (path, clean) => expect(cleanPath(path)).toBe(clean))

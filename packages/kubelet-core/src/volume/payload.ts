@@ -1,4 +1,5 @@
 // The files of a volume: which bytes at which path, with which mode and owner. Pure.
+import { posix } from 'node:path'
 import type { ConfigMap, KeyToPath, Pod, Secret } from 'kubernetes-types/core/v1.d.ts'
 
 /** One file to be written. */
@@ -15,8 +16,8 @@ export type Payload = ReadonlyMap<string, PayloadFile>
 
 const longestPath = 4096
 
-/** @throws Error in upstream's words when the path would leave its volume */
-export function validatePath(path: string): void {
+/** In its shortest form, as `./a//b` is `a/b`. @throws Error in upstream's words when the path would leave its volume */
+export function cleanPath(path: string): string {
   const parts = path.split('/')
   if (path === '') throw new Error('invalid path: must not be empty: ""')
   if (path.startsWith('/')) throw new Error(`invalid path: must be relative path: ${path}`)
@@ -24,9 +25,11 @@ export function validatePath(path: string): void {
     throw new Error(`invalid path: must be less than or equal to ${longestPath} characters`)
   if (parts.includes('..')) throw new Error(`invalid path: must not contain '..': ${path}`)
   if (path.startsWith('..')) throw new Error(`invalid path: must not start with '..': ${path}`)
-  if (parts.some((part) => part === '' || part === '.') || path.includes('\0')) {
-    throw new Error(`invalid path: must be in its shortest form: ${JSON.stringify(path)}`)
+  const clean = posix.normalize(path).replace(/\/$/, '')
+  if (clean === '.' || clean.startsWith('..') || path.includes('\0')) {
+    throw new Error(`invalid path: must name a file: ${JSON.stringify(path)}`)
   }
+  return clean
 }
 
 /** The bytes of a ConfigMap by key. */

@@ -4,7 +4,7 @@ import type { PodCertificates } from '../certificate/pod-certificates.ts'
 import type { ObjectSource } from '../objects.ts'
 import type { Allocatable } from './downward.ts'
 import { metadataField, resourceField } from './downward.ts'
-import { commonUser, configMapData, keyFiles, secretData, validatePath } from './payload.ts'
+import { cleanPath, commonUser, configMapData, keyFiles, secretData } from './payload.ts'
 import type { Payload, PayloadFile } from './payload.ts'
 import type { FileSource, FilesPlan } from './plan.ts'
 import type { TokenCache } from './tokens.ts'
@@ -52,8 +52,7 @@ export async function collect(
       }
     }),
   )
-  const payload = new Map(parts.flatMap(({ files }) => [...files]))
-  for (const path of payload.keys()) validatePath(path)
+  const payload = new Map(parts.flatMap(({ files }) => [...files].map(([path, file]) => [cleanPath(path), file])))
   const renewals = parts.map((part) => ('renewAt' in part ? part.renewAt : Infinity))
   return { payload, renewAt: Math.min(Infinity, ...renewals) }
 }
