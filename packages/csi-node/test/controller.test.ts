@@ -148,6 +148,14 @@ test('what the driver refuses is told without secrets; wrong requests are not se
   await expect(gone.capabilities(signal)).rejects.toMatchObject({ code: 'UNAVAILABLE', kind: 'uncertain' })
 })
 
+test('an expansion that came out too small is no answer', async () => {
+  await expect(controller.expandVolume({ volumeId: 'v', requiredBytes: 10 }, signal)).rejects.toMatchObject({
+    code: 'INTERNAL',
+    kind: 'uncertain',
+    message: 'ControllerExpandVolume: invalid answer: capacity_bytes is 9: less than 10',
+  })
+})
+
 test.for<[field: string, answer: typeof answered]>([
   ['CreateVolume: invalid answer: volume_id is empty', { volumeId: '', capacityBytes: 1 }],
   ['CreateVolume: invalid answer: capacity_bytes is -1: must not be negative', { volumeId: 'v', capacityBytes: -1 }],

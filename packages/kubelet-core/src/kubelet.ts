@@ -175,7 +175,17 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
   certificates?.onChange((podUid) => manager.wake(podUid))
   const volumes =
     options.volumes ??
-    createKubeletVolumes({ rootDir, nodeName, objects, storage: storage.volumes, certificates, metrics, log })
+    createKubeletVolumes({
+      rootDir,
+      nodeName,
+      objects,
+      storage: storage.volumes,
+      certificates,
+      metrics,
+      events,
+      manager: () => manager,
+      log,
+    })
   const cgroupFiles = await openCgroups()
   const podsCgroup = podsCgroupOf(cgroupDriver, configuration)
   const { swapBehavior } = configuration.memorySwap

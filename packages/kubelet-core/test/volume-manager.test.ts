@@ -22,6 +22,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { removeGonePods } from '../src/pod/prune.ts'
 import { createAttachments } from '../src/storage/attach.ts'
 import { noStorageObjects, type StorageObjects } from '../src/storage/objects.ts'
+import type { VolumeManagerOptions } from '../src/index.ts'
 import { findVolumes } from '../src/volume/found.ts'
 import type { VolumeWork } from '../src/volume/work.ts'
 import type { VolumeError } from '../src/volume/types.ts'
@@ -190,6 +191,21 @@ test.each<[Volume, string]>([
   const failure = mountOne(volume)
   await expect(failure).rejects.toThrow(`MountVolume.SetUp failed for volume "v" : ${reason}`)
   await expect(failure).rejects.toHaveProperty('volume', 'v')
+})
+
+test('what keeps a running pod from what a volume should show is told; its files stay', async () => {
+  const tell = vi.fn<NonNullable<VolumeManagerOptions['tell']>>()
+  const manager = world.newManager({ tell })
+  world.configMaps.set('m', { data: { a: '1' } })
+  const pod = podWith([{ name: 'v', configMap: { name: 'm' } }])
+  const path = (await manager.mount(pod)).get('v') ?? ''
+  expect(tell).not.toHaveBeenCalled()
+  world.configMaps.delete('m')
+  world.changed('ConfigMap', 'm')
+  const message = 'MountVolume.SetUp failed for volume "v" : configmap "m" not found'
+  const event = { type: 'Warning', reason: 'FailedMount', message }
+  await vi.waitFor(() => expect(tell).toHaveBeenCalledWith(pod, event), { timeout: 60_000 })
+  expect(readFileSync(join(path, 'a'), 'utf8')).toBe('1')
 })
 
 test('optional objects and keys may be missing', async () => {

@@ -14,7 +14,7 @@ import type { ControllerDriver } from '../src/csi/drivers.ts'
 import { parseParameters } from '../src/csi/parameters.ts'
 import { deprovisionVolume, provisionerFinalizer, provisionVolume, sizeText } from '../src/csi/provision.ts'
 import { deletingProvisioner, wantedProvisioner } from '../src/csi/provisioner.ts'
-import { expandedStatus, expandingStatus, expansionOf } from '../src/csi/resizer.ts'
+import { expandedStatus, expandingStatus, expansionOf, isNewExpansion } from '../src/csi/resizer.ts'
 import { nodeAffinityOf, topologyRequirement } from '../src/csi/topology.ts'
 import type { TopologyFacts } from '../src/csi/topology.ts'
 
@@ -334,6 +334,17 @@ describe('expansion', () => {
     ],
   ])('%s', ([, of, its, expected]) => {
     expect(expansionOf(of, its)).toBe(expected)
+  })
+  test('what is told of a failure is no reason to try at once', () => {
+    const begun = (message: string): PersistentVolumeClaim =>
+      wants('2Gi', {
+        ...state('2Gi', 'ControllerResizeInProgress'),
+        conditions: [{ type: 'Resizing', status: 'True', message }],
+      })
+    expect(isNewExpansion(begun('failed at 5'), begun('failed at 4'))).toBe(false)
+    expect(isNewExpansion(begun(''), wants('2Gi', {}))).toBe(true)
+    expect(isNewExpansion(wants('3Gi', {}), wants('2Gi', {}))).toBe(true)
+    expect(isNewExpansion(wants('2Gi', {}), wants('2Gi', { phase: 'Pending' }))).toBe(true)
   })
   test('the status tells where it is, and keeps what is others’', () => {
     const other = { type: 'ModifyVolumeError', status: 'True' }

@@ -53,6 +53,7 @@ const driver = createDriver({
     expand: ({ range }) => ({ capacityBytes: range.requiredBytes }),
   },
   controller: {
+    clones: true,
     async create(request) {
       note('create', request)
       if (exhausted > 0) {
@@ -403,6 +404,16 @@ test('a claim is provisioned for its first pod, attached, detached and deleted w
   expect(asked['delete']?.at(-1)).toMatchObject({ volumeId: name, secrets: { password: 'hunter2' } })
   expect(existsSync(join(folder, 'volumes', name))).toBe(false)
   expect((await client.get(nodes, { name: 'one' })).status?.volumesAttached).toEqual([])
+})
+
+test('what a claim is to be a copy of is told when it is not there, or has no volume', async () => {
+  const copyOf = (name: string) => ({ storageClassName: 'fast', dataSource: { kind: 'PersistentVolumeClaim', name } })
+  await claim('copy-of-none', copyOf('none'))
+  const failed = 'ProvisioningFailed: failed to provision volume with StorageClass "fast":'
+  await waitingFor('copy-of-none', `${failed} persistentvolumeclaim "none" not found`)
+  await claim('unbound', { storageClassName: 'late' })
+  await claim('copy-of-unbound', copyOf('unbound'))
+  await waitingFor('copy-of-unbound', `${failed} the source PVC unbound is not bound to a volume of a CSI driver`)
 })
 
 test('where there is no room the pod is scheduled anew', async () => {

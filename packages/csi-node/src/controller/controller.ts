@@ -246,7 +246,9 @@ export function openController(options: CsiControllerOptions): CsiController {
         signal,
       )
       const bytes = bytesOf('ControllerExpandVolume', capacityBytes)
-      if (bytes === 0) throw badAnswer('ControllerExpandVolume', 'capacity_bytes is 0')
+      if (bytes === 0 || bytes < request.requiredBytes) {
+        throw badAnswer('ControllerExpandVolume', `capacity_bytes is ${bytes}: less than ${request.requiredBytes}`)
+      }
       return { capacityBytes: bytes, nodeExpansionRequired }
     },
   }

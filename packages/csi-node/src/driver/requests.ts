@@ -158,6 +158,7 @@ function absolute(path: string, field: string): string {
 }
 
 function sizeOf(size: number, field: string): bigint {
-  if (!Number.isSafeInteger(size) || size < 0) throw badRequest(field, `${size}: must be a whole number, not negative`)
+  if (!Number.isSafeInteger(size) || size < 0)
+    throw badRequest(field, `${size}: must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`)
   return BigInt(size)
 }

@@ -11,6 +11,7 @@ import {
   Snapshot as WireSnapshot,
   ValidateVolumeCapabilitiesResponse,
 } from '../gen/csi.ts'
+import { amount } from './amount.ts'
 import { type Context, handler, volumeKeys } from './serve-call.ts'
 import type { ControllerFunctions, Snapshot, Volume, VolumeStatus } from './types.ts'
 import * as valid from './validate.ts'
@@ -39,7 +40,7 @@ export function controllerCapabilities(controller: ControllerFunctions): Rpc[] {
 
 const wireVolume = ({ volumeId, capacityBytes = 0, volumeContext = {}, contentSource, topology = [] }: Volume) => ({
   volumeId,
-  capacityBytes: BigInt(capacityBytes),
+  capacityBytes: amount('capacityBytes', capacityBytes),
   volumeContext,
   contentSource:
     contentSource &&
@@ -58,7 +59,7 @@ const wireSnapshot = ({ snapshotId, sourceVolumeId, sizeBytes, createdAt, isRead
   WireSnapshot.fromPartial({
     snapshotId,
     sourceVolumeId,
-    sizeBytes: BigInt(sizeBytes),
+    sizeBytes: amount('sizeBytes', sizeBytes),
     creationTime: createdAt,
     readyToUse: isReady,
   })
@@ -165,9 +166,11 @@ function volumeHandlers(controller: ControllerFunctions, context: Context) {
       }),
       respond: ({ availableBytes, maximumVolumeBytes, minimumVolumeBytes }) =>
         GetCapacityResponse.fromPartial({
-          availableCapacity: BigInt(availableBytes),
-          maximumVolumeSize: sized(maximumVolumeBytes),
-          minimumVolumeSize: sized(minimumVolumeBytes),
+          availableCapacity: amount('availableBytes', availableBytes),
+          maximumVolumeSize:
+            maximumVolumeBytes === undefined ? undefined : amount('maximumVolumeBytes', maximumVolumeBytes),
+          minimumVolumeSize:
+            minimumVolumeBytes === undefined ? undefined : amount('minimumVolumeBytes', minimumVolumeBytes),
         }),
     }),
     controllerExpandVolume: handler(context, {
@@ -181,14 +184,12 @@ function volumeHandlers(controller: ControllerFunctions, context: Context) {
       }),
       keys: volumeKeys,
       respond: ({ capacityBytes, nodeExpansionRequired }) => ({
-        capacityBytes: BigInt(capacityBytes),
+        capacityBytes: amount('capacityBytes', capacityBytes),
         nodeExpansionRequired,
       }),
     }),
   }
 }
-
-const sized = (bytes: number | undefined) => (bytes === undefined ? undefined : BigInt(bytes))
 
 export function controllerService(controller: ControllerFunctions, context: Context): ControllerServer {
   return {

@@ -6,7 +6,8 @@ export type { CsiCode } from '../driver/csi-error.ts'
 
 /**
  * A failed call. The code says what the caller does next: `ABORTED`, `UNAVAILABLE`, `RESOURCE_EXHAUSTED` and
- * `DEADLINE_EXCEEDED` leave the operation open and it is asked for again; all others end it.
+ * `DEADLINE_EXCEEDED` leave the operation open and it is asked for again, or undone; all others end it, and nobody undoes it: what the
+ * driver took, a loop device for instance, it gives back before it fails.
  */
 export class CsiError extends Error {
   override readonly name = 'CsiError'

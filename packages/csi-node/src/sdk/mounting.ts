@@ -29,7 +29,10 @@ async function mountAt(
 export const isMounted = async (path: string): Promise<boolean> => (await mountAt(path)) !== undefined
 
 export interface EnsureMounted extends MountOptions {
-  /** Default false. A bind is made read-only in a second step; a mount of a killed driver that lacks it is finished. */
+  /**
+   * Default false. A bind is made read-only in a second step; a mount of a killed driver that lacks it is finished. A block device that
+   * is bound so can still be written to: bind one that only reads, as `losetup --read-only` makes.
+   */
   readOnly?: boolean
 }
 
@@ -38,8 +41,9 @@ export interface EnsureMounted extends MountOptions {
  * no `type` is given; what the mount that it is on does not allow, its bind does not either. Of options only read-only is compared
  * with what is there, since file systems write their own otherwise than they were given.
  * @returns whether it mounted
- * @throws CsiError ALREADY_EXISTS when something else, or the same read-only or not, is mounted there; INVALID_ARGUMENT when a link
- * is there; LinuxError
+ * @throws CsiError ALREADY_EXISTS when something else is mounted there, or the same otherwise: read-only where it is to be written to, or a
+ * file system for writing that is to be read-only (a bind is made so, as it may be half done: a driver that has published it for writing
+ * remembers that, and refuses); INVALID_ARGUMENT when a link is there; LinuxError
  */
 export async function ensureMounted({ readOnly = false, ...wanted }: EnsureMounted): Promise<boolean> {
   const { target, type, options = [] } = wanted

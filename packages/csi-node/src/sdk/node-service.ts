@@ -7,6 +7,7 @@ import {
   NodeServiceCapability_RPC_Type as Rpc,
   VolumeUsage_Unit as Unit,
 } from '../gen/csi.ts'
+import { amount } from './amount.ts'
 import { type Context, handler, volumeKeys } from './serve-call.ts'
 import type { NodeFunctions } from './types.ts'
 import * as valid from './validate.ts'
@@ -91,9 +92,9 @@ export function nodeService(node: NodeFunctions, context: Context): NodeServer {
         NodeGetVolumeStatsResponse.fromPartial({
           usage: usage.map(({ unit, total, available, used }) => ({
             unit: Unit[unit],
-            total: BigInt(total),
-            available: BigInt(available),
-            used: BigInt(used),
+            total: amount('total', total),
+            available: amount('available', available),
+            used: amount('used', used),
           })),
           volumeCondition: condition,
         }),
@@ -110,7 +111,7 @@ export function nodeService(node: NodeFunctions, context: Context): NodeServer {
         secrets: valid.secrets(request.secrets),
       }),
       keys: volumeKeys,
-      respond: ({ capacityBytes }) => ({ capacityBytes: BigInt(capacityBytes) }),
+      respond: ({ capacityBytes }) => ({ capacityBytes: amount('capacityBytes', capacityBytes) }),
     }),
     nodeGetCapabilities: (_call, reply) =>
       reply(
@@ -126,7 +127,7 @@ export function nodeService(node: NodeFunctions, context: Context): NodeServer {
       respond: ({ nodeId, maxVolumes = 0, topology }) =>
         NodeGetInfoResponse.fromPartial({
           nodeId: valid.nodeId('node_id', nodeId),
-          maxVolumesPerNode: BigInt(maxVolumes),
+          maxVolumesPerNode: amount('maxVolumes', maxVolumes),
           accessibleTopology: topology && { segments: topology },
         }),
     }),

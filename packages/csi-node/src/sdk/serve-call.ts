@@ -37,16 +37,23 @@ export function handler<Request, Plain, Answer, Response>(
     const plain = parse(request)
     log.debug({ rpc, request: masked(plain) }, 'call received')
     const call: Call = { signal, log }
-    return respond(await locks.hold(keys(plain), async () => run(plain, call), shared(plain)), plain)
+    const said = await locks.hold(keys(plain), async () => run(plain, call), shared(plain))
+    try {
+      return respond(said, plain)
+    } catch (error) {
+      // Whatever its code: it is the driver that is wrong, not its caller.
+      throw new Error(`the answer to ${rpc}: ${(error as Error).message}`, { cause: error })
+    }
   }
   return ({ request }, reply) => {
     const work = answer(request).then(
       (response) => reply(null, response),
       (error: unknown) => {
         const { code, details } = grpcStatusOf(error)
+        // First, so that the caller is not left waiting when the log fails.
+        reply({ code, details })
         const report = error instanceof CsiError ? 'warn' : 'error'
         log[report]({ rpc, err: error, request: masked(request) }, 'call failed')
-        reply({ code, details })
       },
     )
     running.add(work)

@@ -74,13 +74,13 @@ export const nodeCases: Cases = {
     await session.refuses('INVALID_ARGUMENT', nodePublishVolume, { ...request, volumeId: '' })
     await session.refuses('INVALID_ARGUMENT', nodePublishVolume, { ...request, targetPath: '' })
     await session.refuses('INVALID_ARGUMENT', nodePublishVolume, { ...request, volumeCapability: undefined })
-    if (await session.has('CREATE_DELETE_VOLUME')) await session.refuses('NOT_FOUND', nodePublishVolume, request)
+    if (await session.has('CREATE_DELETE_VOLUME')) await session.refusesToPublish('NOT_FOUND', request)
   },
   'NodePublishVolume: before the volume is staged it is FAILED_PRECONDITION': async (session) => {
     await session.needs('node STAGE_UNSTAGE_VOLUME')
     const [staging, target] = [await session.folder('staging'), await session.folder('pod')]
     const request = session.publishRequest(await session.volume(), staging, join(target, 'mount'))
-    await session.refuses('FAILED_PRECONDITION', nodePublishVolume, request)
+    await session.refusesToPublish('FAILED_PRECONDITION', request)
     ok(!existsSync(join(target, 'mount')) || !(await isMounted(join(target, 'mount'))), 'something is mounted')
   },
   'NodePublishVolume: read-only, the pod cannot write': async (session) => {
@@ -108,7 +108,7 @@ export const nodeCases: Cases = {
     await session.publish(volume, staging, { volumeCapability })
     const other = join(await session.folder('pod'), 'mount')
     const request = session.publishRequest(volume, staging, other, { volumeCapability })
-    await session.refuses('FAILED_PRECONDITION', nodePublishVolume, request)
+    await session.refusesToPublish('FAILED_PRECONDITION', request)
   },
   'NodePublishVolume: elsewhere too, for several writers it is fine': async (session) => {
     await session.needs('node SINGLE_NODE_MULTI_WRITER')

@@ -18,6 +18,7 @@ import {
   type Volume,
   VolumeCapability,
 } from '../gen/csi.ts'
+import { isMounted } from '../sdk/mounting.ts'
 
 export interface DriverUnderTest {
   /** Of a driver that serves. */
@@ -110,6 +111,15 @@ export class Session implements AsyncDisposable {
     if (!wanted.includes(got))
       fail(`${what} ended with ${got}${details && `, ${details}`}; not with ${wanted.join(' or ')}`)
     if (details === '') fail(`${what} ended with ${got} and no message`)
+  }
+
+  /** As `refuses`; what is mounted all the same is taken away at the end. */
+  async refusesToPublish(codes: Code | Code[], request: NodePublishVolumeRequest): Promise<void> {
+    const { volumeId, targetPath } = request
+    this.later(async () => {
+      if (await isMounted(targetPath)) await this.call(NodeService.nodeUnpublishVolume, { volumeId, targetPath })
+    })
+    await this.refuses(codes, NodeService.nodePublishVolume, request)
   }
 
   /** Runs at the end; what fails there fails the case. */

@@ -1,4 +1,5 @@
 // The same calls for any driver.
+import { AssertionError } from 'node:assert'
 import { controllerCases } from './controller-cases.ts'
 import { identityCases } from './identity-cases.ts'
 import { nodeCases } from './node-cases.ts'
@@ -15,15 +16,36 @@ export function driverSuite(subject: () => DriverUnderTest): SuiteCase[] {
     ([name, check]) => ({
       name,
       run: async () => {
-        await using session = new Session(subject())
         try {
-          await check(session)
-          return 'passed'
+          return await runCase(subject(), check)
         } catch (error) {
-          if (error instanceof NotClaimed) return 'not claimed'
-          throw error
+          throw inWords(error)
         }
       },
     }),
   )
 }
+
+async function runCase(
+  subject: DriverUnderTest,
+  check: (session: Session) => Promise<void>,
+): Promise<'passed' | 'not claimed'> {
+  await using session = new Session(subject)
+  try {
+    await check(session)
+    return 'passed'
+  } catch (error) {
+    if (error instanceof NotClaimed) return 'not claimed'
+    throw error
+  }
+}
+
+/** What is wrong, before what could not be taken away then: of both together runners show neither. */
+function inWords(error: unknown): unknown {
+  if (!(error instanceof SuppressedError)) return error
+  const all = errorsOf(error)
+  return new AssertionError({ message: all.map((each) => (each as Error).message).join('; then: ') })
+}
+
+const errorsOf = (error: unknown): unknown[] =>
+  error instanceof SuppressedError ? [...errorsOf(error.suppressed), ...errorsOf(error.error)] : [error]

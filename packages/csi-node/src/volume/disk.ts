@@ -18,19 +18,21 @@ export async function diskMountedAt(path: string): Promise<Disk | undefined> {
   const mount = mountAt(await readMounts(path), path)
   // What has a part of a file system leaves the rest to others.
   if (!mount || mount.root !== '/' || mount.major === 0) return undefined
-  return diskOf(mount.major, mount.minor)
+  return diskOf(`${mount.major}:${mount.minor}`)
 }
 
 /** The disk that a path is the device of. */
 export async function diskAt(path: string): Promise<Disk | undefined> {
   const stats = await stat(path).catch(missing)
   if (!stats?.isBlockDevice()) return undefined
-  const { rdev } = stats
-  return diskOf(((rdev >> 8) & 0xfff) | ((rdev / 2 ** 32) & ~0xfff), (rdev & 0xff) | ((rdev >> 12) & 0xfff00))
+  return diskOf(numberOf(stats))
 }
 
-async function diskOf(major: number, minor: number): Promise<Disk | undefined> {
-  const number = `${major}:${minor}`
+/** `MAJOR:MINOR` of a device. */
+export const numberOf = ({ rdev }: { rdev: number }): string =>
+  `${((rdev >> 8) & 0xfff) | ((rdev / 2 ** 32) & ~0xfff)}:${(rdev & 0xff) | ((rdev >> 12) & 0xfff00)}`
+
+async function diskOf(number: string): Promise<Disk | undefined> {
   const sequence = await sequenceOf(number)
   return sequence === undefined ? undefined : { number, sequence }
 }

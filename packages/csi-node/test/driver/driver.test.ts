@@ -383,7 +383,7 @@ test.each<[string, (d: CsiDriver) => Promise<unknown>, string]>([
   [
     'size',
     async (d) => d.expand({ volumeId: 'v', volumePath: '/v', requiredBytes: -1 }, never),
-    'requiredBytes: -1: must be a whole number, not negative',
+    'requiredBytes: -1: must be a whole number from 0 to 9007199254740991',
   ],
 ])('a request with a wrong %s is not sent', async (_, make, message) => {
   expect(await failureOf(make(driver))).toMatchObject({ code: 'INVALID_ARGUMENT', kind: 'transient', message })

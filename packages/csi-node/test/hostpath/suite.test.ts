@@ -2,7 +2,16 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createDriver, type NodeFunctions } from '@nodelet/csi-node/sdk'
+import { type MountInfo, readMountInfo, unmount } from '@nodelet/linux'
+import {
+  type ControllerFunctions,
+  createDriver,
+  CsiError,
+  ensureMounted,
+  ensureTarget,
+  type NodeFunctions,
+  removeTarget,
+} from '@nodelet/csi-node/sdk'
 import { driverSuite, type DriverUnderTest } from '@nodelet/csi-node/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { maySetResources } from './capability.ts'
@@ -37,10 +46,17 @@ for (const [kind, more] of Object.entries(kinds)) {
 describe('of a driver that does little, and that badly', () => {
   const node: NodeFunctions = { info: () => ({ nodeId: 'n' }), publish: () => undefined, unpublish: () => undefined }
 
-  async function outcomes(functions: NodeFunctions): Promise<Record<string, string>> {
+  /** What the suite has left. */
+  let mounted: MountInfo[]
+  async function outcomes(functions: NodeFunctions, controller?: ControllerFunctions): Promise<Record<string, string>> {
     const folder = mkdtempSync(join(tmpdir(), 'csi-suite-'))
     try {
-      const driver = createDriver({ name: 'little.example.com', version: '1', node: functions })
+      const driver = createDriver({
+        name: 'little.example.com',
+        version: '1',
+        node: functions,
+        ...(controller && { controller }),
+      })
       await using serving = await driver.serve({ endpoint: join(folder, 'csi.sock'), register: false })
       const cases = driverSuite(() => ({ socketPath: serving.socketPath, folder }))
       const ended = await Promise.all(
@@ -48,6 +64,8 @@ describe('of a driver that does little, and that badly', () => {
       )
       return Object.fromEntries(ended)
     } finally {
+      mounted = await readMountInfo('self', { below: folder })
+      for (const { mountPoint } of mounted) unmount(mountPoint, { detach: true })
       rmSync(folder, { recursive: true })
     }
   }
@@ -69,5 +87,31 @@ describe('of a driver that does little, and that badly', () => {
       info: () => ({ nodeId: 'x'.repeat(257) }),
     })
     expect(ended['NodeGetInfo: an id of at most 256 bytes, and a limit that is none or more']).toMatch(/node_id/)
+  })
+  test('what is wrong is told although it cannot be taken away, and what should not be mounted is not left so', async () => {
+    const publishing: NodeFunctions = {
+      ...node,
+      stage: () => undefined,
+      unstage: () => undefined,
+      async publish({ targetPath }) {
+        await ensureTarget(targetPath, 'folder')
+        await ensureMounted({ source: 'tmpfs', target: targetPath, type: 'tmpfs' })
+      },
+      unpublish: async ({ targetPath }) => removeTarget(targetPath),
+    }
+    const ended = await outcomes(publishing, {
+      create: ({ name }) => ({ volumeId: name, capacityBytes: 1 }),
+      delete({ volumeId }) {
+        throw new CsiError('INTERNAL', `${volumeId.slice(0, 6)} stays`)
+      },
+      validate: () => undefined,
+    })
+    expect(ended['CreateVolume: a volume has an id and at least the size']).toMatch(
+      /^capacity_bytes .*; then: 13 INTERNAL: volume stays$/,
+    )
+    expect(ended['NodePublishVolume: before the volume is staged it is FAILED_PRECONDITION']).toMatch(
+      /^NodePublishVolume ended with OK; not with FAILED_PRECONDITION; then: 13 INTERNAL: volume stays$/,
+    )
+    expect(mounted).toEqual([])
   })
 })

@@ -282,3 +282,51 @@ test('secrets and mount flags are not logged', () => {
   expect(JSON.stringify(masked(request))).not.toContain('hidden')
   expect(masked(request)).toMatchObject({ volumeId: 'v', secrets: { key: '<masked>' } })
 })
+
+test('a refused call is answered, whatever its log makes of it, and numbers in it can be written as JSON', async () => {
+  const lines: string[] = []
+  const log = (fields: object): void => void lines.push(JSON.stringify(fields))
+  const driver = createDriver({
+    name: 'logged.example.com',
+    version: '1',
+    log: { error: log, warn: log, info: log, debug: log },
+    node: { info: () => ({ nodeId: 'n' }), publish: () => undefined, unpublish: () => undefined },
+    controller: { create: ({ name }) => ({ volumeId: name }), delete: () => undefined, validate: () => undefined },
+  })
+  await using serving = await driver.serve({ rootDir: folder, register: false })
+  const controller = new ControllerClient(`unix://${serving.socketPath}`, credentials.createInsecure())
+  opened.push(controller)
+  const create = controller.createVolume.bind(controller) as Unary<CreateVolumeRequest, object>
+  const request = CreateVolumeRequest.fromPartial({ capacityRange: { requiredBytes: 5n }, volumeCapabilities: [mount] })
+  await expect(ask(create, request)).rejects.toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    details: 'name is missing',
+  })
+  expect(lines.at(-1)).toContain('"requiredBytes":5')
+})
+
+test.each<[string, unknown, string]>([
+  ['a size that is none', { volumeId: 'v', capacityBytes: 1.5 }, 'capacityBytes 1.5: must be a whole number'],
+  ['a text as size', { volumeId: 'v', capacityBytes: '5Gi' }, 'capacityBytes "5Gi": must be a whole number'],
+  ['nothing in it', undefined, "Cannot destructure property 'volumeId'"],
+])('an answer with %s is INTERNAL, and its field is named', async (_name, answer, details) => {
+  const driver = createDriver({
+    name: 'odd.example.com',
+    version: '1',
+    node: { info: () => ({ nodeId: '' }), publish: () => undefined, unpublish: () => undefined },
+    controller: { create: () => answer as { volumeId: string }, delete: () => undefined, validate: () => undefined },
+  })
+  await using serving = await driver.serve({ rootDir: folder, register: false })
+  const controller = new ControllerClient(`unix://${serving.socketPath}`, credentials.createInsecure())
+  opened.push(controller)
+  const create = controller.createVolume.bind(controller) as Unary<CreateVolumeRequest, object>
+  const request = CreateVolumeRequest.fromPartial({ name: 'one', volumeCapabilities: [mount] })
+  const error = await ask(create, request).catch((failed: unknown) => failed)
+  expect(error).toMatchObject({ code: status.INTERNAL })
+  expect((error as ServiceError).details).toContain(`the answer to CreateVolume: ${details}`)
+  const node = nodeOf(serving.socketPath)
+  await expect(ask(node.nodeGetInfo.bind(node) as Unary<object, object>, {})).rejects.toMatchObject({
+    code: status.INTERNAL,
+    details: 'the answer to NodeGetInfo: node_id is missing',
+  })
+})

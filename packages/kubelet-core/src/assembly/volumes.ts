@@ -1,8 +1,10 @@
 // The volume manager of a kubelet, with its work counted.
 import type { PodCertificates } from '../certificate/pod-certificates.ts'
+import type { EventRecorder } from '../events.ts'
 import type { Logger } from '../log.ts'
 import type { KubeletMetrics } from '../metrics/kubelet-metrics.ts'
 import type { ObjectSource } from '../objects.ts'
+import type { PodManager } from '../pod/manager.ts'
 import type { VolumeStorage } from '../storage/storage.ts'
 import { createVolumeManager } from '../volume/manager.ts'
 import type { VolumeManager } from '../volume/types.ts'
@@ -17,6 +19,9 @@ export interface KubeletVolumesOptions {
   metrics: Pick<KubeletMetrics, 'storageSeconds' | 'volumeTotalSeconds' | 'orphanVolumes' | 'forceCleanedVolumes'>
   /** For sources of kind `podCertificate`; default: they are refused. */
   certificates?: PodCertificates | undefined
+  events: Pick<EventRecorder, 'record'>
+  /** Asked when there is something to tell: it is made after the volumes. */
+  manager(): Pick<PodManager, 'get'>
   log: Logger
 }
 
@@ -36,6 +41,8 @@ export const createKubeletVolumes = ({
   storage,
   metrics,
   certificates,
+  events,
+  manager,
   log,
 }: KubeletVolumesOptions): VolumeManager =>
   createVolumeManager({
@@ -44,6 +51,11 @@ export const createKubeletVolumes = ({
     objects,
     storage,
     certificates,
+    tell(pod, event) {
+      // What a pod shows is often deleted with it.
+      const now = manager().get(pod.metadata?.uid ?? '')
+      if (now && !now.metadata?.deletionTimestamp) events.record(now, event)
+    },
     worked: countWork(metrics),
     mounted: (plugin_name, seconds) =>
       metrics.volumeTotalSeconds.observe({ plugin_name, operation_name: 'overall_volume_mount' }, seconds),

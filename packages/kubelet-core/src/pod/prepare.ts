@@ -1,7 +1,7 @@
 // What a pod needs before its containers: cgroup, volumes, claims, sandbox.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { type PodResources, podResources } from '../resource/pod-resources.ts'
-import { VolumeError } from '../volume/types.ts'
+import { failureEvents } from '../volume/types.ts'
 import type { RuntimePod } from './runtime-pod.ts'
 import { createSandbox, prepareSandbox } from './sandbox.ts'
 import type { PodServices } from './services.ts'
@@ -43,13 +43,7 @@ export async function ensureVolumes(
   } catch (error) {
     state.volumes = undefined
     signal.throwIfAborted()
-    const failures = error instanceof VolumeError ? [error, ...error.others] : []
-    for (const { reason, isRepeat, message } of failures) {
-      if (!isRepeat) state.tell(pod, { type: 'Warning', reason, message })
-    }
-    if (failures.length === 0) {
-      state.tell(pod, { type: 'Warning', reason: 'FailedMount', message: (error as Error).message })
-    }
+    for (const event of failureEvents(error)) state.tell(pod, event)
     throw markTold(error)
   }
 }

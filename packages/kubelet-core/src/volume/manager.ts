@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
 import { CsiVolumeError, uniqueVolumeName } from '@nodelet/csi-node'
 import type { PodCertificates } from '../certificate/pod-certificates.ts'
+import type { NodeletEvent } from '../events.ts'
 import { silentLogger } from '../log.ts'
 import type { Logger } from '../log.ts'
 import type { ChangingKind, ObjectSource, ReferredObject } from '../objects.ts'
@@ -25,7 +26,7 @@ import type { SetUpContext } from './set-up.ts'
 import { tearDownPod } from './tear-down.ts'
 import { createTokenCache } from './tokens.ts'
 import { pluginOf, timing, type VolumeWork } from './work.ts'
-import { VolumeError } from './types.ts'
+import { failureEvents, VolumeError } from './types.ts'
 import type { VolumeManager } from './types.ts'
 
 export interface VolumeManagerOptions {
@@ -35,6 +36,8 @@ export interface VolumeManagerOptions {
   nodeName: string
   objects: ObjectSource
   log?: Logger
+  /** Is told of volumes of running pods that could not be brought up to date. */
+  tell?: (pod: Pod, event: NodeletEvent) => void
   /** Is told of how many pods that are gone the volumes were removed, and of how many they could not be. */
   swept?: (removed: number, failed: number) => void
   /** Is told of work that was done or failed. */
@@ -72,6 +75,7 @@ interface Entry {
 interface Context extends SetUpContext {
   certificates: VolumeManagerOptions['certificates']
   nodeName: string
+  tell: (pod: Pod, event: NodeletEvent) => void
   worked: (work: VolumeWork) => void
   mounted: (plugin: string, seconds: number) => void
   forced: (success: boolean) => void
@@ -105,6 +109,7 @@ export function createVolumeManager(options: VolumeManagerOptions): VolumeManage
     clock,
     log,
     nodeName,
+    tell: options.tell ?? (() => {}),
     worked: options.worked ?? (() => {}),
     mounted: options.mounted ?? (() => {}),
     forced: options.forced ?? (() => {}),
@@ -443,6 +448,7 @@ function refresh(context: Context, entry: Entry, plans: readonly VolumePlan[]): 
       if (context.closing.signal.aborted) return
       const fields = { err: error, node: context.nodeName, pod: entry.pod.metadata?.uid }
       context.log.warn(fields, 'a volume could not be brought up to date: it keeps its files')
+      for (const event of failureEvents(error)) context.tell(entry.pod, event)
       for (const plan of stale) entry.ready.set(plan.name, context.clock.now() + retryMs)
     }
     schedule(context, entry)

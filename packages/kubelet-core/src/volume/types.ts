@@ -1,5 +1,6 @@
 // What pod workers ask of volumes.
 import type { Pod } from 'kubernetes-types/core/v1.d.ts'
+import type { NodeletEvent } from '../events.ts'
 
 /** Volumes of the pods of this node. */
 export interface VolumeManager {
@@ -55,4 +56,13 @@ export class VolumeError extends Error {
     this.isRepeat = options.isRepeat ?? false
     this.isLimit = options.isLimit ?? false
   }
+}
+
+/** What a pod's events tell of volumes that could not be made ready: nothing that they have told before. */
+export function failureEvents(error: unknown): NodeletEvent[] {
+  if (!(error instanceof VolumeError)) {
+    return [{ type: 'Warning', reason: 'FailedMount', message: (error as Error).message }]
+  }
+  const fresh = [error, ...error.others].filter(({ isRepeat }) => !isRepeat)
+  return fresh.map(({ reason, message }) => ({ type: 'Warning', reason, message }))
 }

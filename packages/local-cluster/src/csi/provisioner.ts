@@ -80,7 +80,9 @@ export function startProvisioner({ client, caches, drivers, log }: CsiContext): 
     if (source.kind !== 'PersistentVolumeClaim') throw new Error(`${source.kind} is not a source of volumes here`)
     if (!can.clone) throw new Error('CSI driver does not support clone operations: pvc clone is not supported')
     const namespace = claim.metadata?.namespace ?? ''
-    const volumeName = claims.get({ namespace, name: source.name })?.spec?.volumeName
+    const sourceClaim = claims.get({ namespace, name: source.name })
+    if (!sourceClaim) throw new Error(`persistentvolumeclaim "${source.name}" not found`)
+    const volumeName = sourceClaim.spec?.volumeName
     const csi = volumeName === undefined ? undefined : volumes.get({ name: volumeName })?.spec?.csi
     if (!csi) throw new Error(`the source PVC ${source.name} is not bound to a volume of a CSI driver`)
     if (csi.driver !== controller.name)

@@ -33,6 +33,24 @@ export function expansionOf({ spec, status, metadata }: PersistentVolumeClaim, v
     : 'controller'
 }
 
+/**
+ * Whether an update of a claim is a reason to look at it at once. What is told of a failure is none: its next try waits. Pure.
+ */
+export function isNewExpansion(now: PersistentVolumeClaim, before: PersistentVolumeClaim): boolean {
+  const [what, was] = [now, before].map(({ spec, status, metadata }) =>
+    JSON.stringify([
+      spec?.resources?.requests?.storage,
+      spec?.volumeName,
+      status?.phase,
+      status?.capacity?.storage,
+      status?.allocatedResources?.storage,
+      status?.allocatedResourceStatuses?.storage,
+      metadata?.deletionTimestamp,
+    ]),
+  )
+  return what !== was
+}
+
 /** The claim's status in one state of an expansion. Pure. @param condition the one that is true meanwhile */
 export function expandingStatus(
   status: ClaimStatus,
@@ -136,7 +154,7 @@ export function startResizer({ client, caches, drivers, log }: CsiContext): Asyn
   const add = (claim: PersistentVolumeClaim): void => queue.add(keyOf(claim))
   const again = (): void => claims.list().forEach(add)
   const stops = [
-    claims.subscribe({ added: add, updated: add }),
+    claims.subscribe({ added: add, updated: (now, before) => isNewExpansion(now, before) && add(now) }),
     caches.csiNodes.subscribe({ added: again, updated: again }),
   ]
   return {

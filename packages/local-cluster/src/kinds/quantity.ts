@@ -25,7 +25,8 @@ export function quantity(value: unknown): number {
   const match = quantityPattern.exec(String(value))
   if (!match) return Number.NaN
   const [, number = '', suffix = ''] = match
-  return Number(`${number}${/^[eE]/.test(suffix) ? suffix : ''}`) * (scales[suffix] ?? 1)
+  const scale = scales[suffix]
+  return scale === undefined ? Number(`${number}${suffix}`) : Number(number) * scale
 }
 
 /** The first text among resources that is not a quantity. */
