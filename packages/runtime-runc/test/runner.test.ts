@@ -150,7 +150,7 @@ test('a network of its own comes from CNI, and is refused without', async () => 
     mkdirSync(join(folder, 'net.d'), { recursive: true })
     const list = defaultNetwork({ name: 'pods', bridge: 'cni0', subnets: ['10.88.0.0/16'] })
     writeFileSync(join(folder, 'net.d/10-pods.conflist'), JSON.stringify(list))
-    const cni = createCni({
+    using cni = createCni({
       confDir: join(folder, 'net.d'),
       binDirs: [],
       cacheDir: join(folder, 'cni'),

@@ -59,7 +59,7 @@ export async function makeRuntime(overrides: Partial<RuntimeOptions> = {}): Prom
   undo.defer(() => void unmountIfMounted(join(runDir, 'ns')))
   const list = defaultNetwork({ name: 'pods', bridge: 'cni0', subnets: ['10.88.0.0/16'] })
   writeFileSync(join(confDir, '10-pods.conflist'), JSON.stringify(list))
-  const cni = createCni({ confDir, binDirs: [], cacheDir: join(folder, 'cni'), hostNetns: host })
+  const cni = undo.use(createCni({ confDir, binDirs: [], cacheDir: join(folder, 'cni'), hostNetns: host }))
   const registry = undo.use(await startRegistry())
   const image = `${registry.host}/apps/busybox:1`
   await registry.push('apps/busybox:1', await busybox())
