@@ -406,7 +406,7 @@ test('a claim is provisioned for its first pod, attached, detached and deleted w
   expect((await client.get(nodes, { name: 'one' })).status?.volumesAttached).toEqual([])
 })
 
-test('what a claim is to be a copy of is told when it is not there, or has no volume', async () => {
+test('what a claim is to be a copy of is told when it is not there, has no volume, or one of another mode', async () => {
   const copyOf = (name: string) => ({ storageClassName: 'fast', dataSource: { kind: 'PersistentVolumeClaim', name } })
   await claim('copy-of-none', copyOf('none'))
   const failed = 'ProvisioningFailed: failed to provision volume with StorageClass "fast":'
@@ -414,6 +414,8 @@ test('what a claim is to be a copy of is told when it is not there, or has no vo
   await claim('unbound', { storageClassName: 'late' })
   await claim('copy-of-unbound', copyOf('unbound'))
   await waitingFor('copy-of-unbound', `${failed} the source PVC unbound is not bound to a volume of a CSI driver`)
+  await claim('raw-copy', { ...copyOf('unbound'), volumeMode: 'Block' })
+  await waitingFor('raw-copy', `${failed} the source PVC unbound has volume mode Filesystem, and its copy Block`)
 })
 
 test('where there is no room the pod is scheduled anew', async () => {

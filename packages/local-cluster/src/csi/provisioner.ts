@@ -82,7 +82,11 @@ export function startProvisioner({ client, caches, drivers, log }: CsiContext): 
     const namespace = claim.metadata?.namespace ?? ''
     const sourceClaim = claims.get({ namespace, name: source.name })
     if (!sourceClaim) throw new Error(`persistentvolumeclaim "${source.name}" not found`)
-    const volumeName = sourceClaim.spec?.volumeName
+    const { volumeName, volumeMode } = sourceClaim.spec ?? {}
+    if (volumeMode !== claim.spec?.volumeMode)
+      throw new Error(
+        `the source PVC ${source.name} has volume mode ${volumeMode}, and its copy ${claim.spec?.volumeMode}`,
+      )
     const csi = volumeName === undefined ? undefined : volumes.get({ name: volumeName })?.spec?.csi
     if (!csi) throw new Error(`the source PVC ${source.name} is not bound to a volume of a CSI driver`)
     if (csi.driver !== controller.name)
