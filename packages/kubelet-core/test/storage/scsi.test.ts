@@ -34,7 +34,7 @@ import { type IscsiServer, serveDisks, serveLoop, startInitiator } from './scsi-
 const portal = '127.0.0.1:3260'
 /** Milliseconds after a process has begun. */
 const kills = process.env['NODELET_KILLS']?.split(',').map(Number) ?? [700]
-const tries = { timeout: 60_000, interval: 50 }
+const tries = { timeout: 120_000, interval: 50 }
 
 beforeAll(() => {
   if (process.env.UML) startInitiator()
