@@ -124,11 +124,12 @@ it('a pod runs, with its environment, hosts file, volume, cgroup and log', async
   if (process.env['NODELET_LOG']) console.log('ready after', Date.now() - began)
   const ip = pod.status?.podIP ?? ''
   expect(ip).toMatch(/^10\.88\./)
-  await expect.poll(() => logOf(pod, 'main/0.log')).toMatch(/hello from web-node-1/)
+  // What it prints last.
+  await expect.poll(() => logOf(pod, 'main/0.log')).toMatch(/uid=1000\(web\) gid=1001/)
   const log = await logOf(pod, 'main/0.log')
+  expect(log).toContain('hello from web-node-1')
   expect(log).toContain(`${ip}\tweb-node-1`)
   expect(log).toContain('192.0.2.9\tfriend')
-  await expect.poll(() => logOf(pod, 'main/0.log')).toMatch(/uid=1000\(web\) gid=1001/)
   const volume = join(folder, 'root/pods', pod.metadata?.uid ?? '', 'volumes/kubernetes.io~empty-dir/work')
   expect((await readdir(volume)).toSorted()).toEqual(['below', 'file'])
   const cgroups = await openCgroups()
