@@ -149,7 +149,7 @@ it.skipIf(noUserNamespaces !== undefined)(
     })
     const pod = await readyOf('userns')
     const uid = pod.metadata?.uid ?? ''
-    await expect.poll(() => logOf(pod, 'main/0.log')).toMatch(/ \/etc\/hosts\n/)
+    await expect.poll(() => logOf(pod, 'main/0.log')).toMatch(/ \/etc\/hosts\n[^]* file\n/)
     const log = await logOf(pod, 'main/0.log')
     expect(log).toMatch(/F +0 +65536 +65536\n.* F 0\n/)
     // The file is root's within, by an id-mapped mount also on the node's disk.
