@@ -560,7 +560,7 @@ export async function createKubelet(options: KubeletOptions): Promise<Kubelet> {
       const isThere = agent?.registered ?? Promise.resolve()
       isThere.then(
         () => storage.keeper?.start(),
-        () => undefined,
+        () => undefined, // who awaits `start` hears of it
       )
       await sets.start()
       void sets.allReady.then(() => {

@@ -329,19 +329,28 @@ async function unmountPod(context: Context, podUid: string): Promise<void> {
     )
     context.storage?.attachments.release(podUid)
   }
+  const letGo = (): void => {
+    if (context.entries.get(podUid) === entry) context.entries.delete(podUid)
+  }
   clearTimeout(entry.timer)
   return inTurn(entry, async () => {
     clearTimeout(entry.timer)
     const ended = tearDown()
-    // They are taken away together: each has taken as long as all.
-    await Promise.all(entry.plans.map(async (plan) => timingOf(context, plan)(ended)))
-    await ended
+    try {
+      // They are taken away together: each has taken as long as all.
+      await Promise.all(entry.plans.map(async (plan) => timingOf(context, plan)(ended)))
+      await ended
+    } catch (error) {
+      // Of a pod that is not known nothing is kept: what is left of it is found on disk by the next look.
+      if (entry.plans.length === 0) letGo()
+      throw error
+    }
     entry.plans = []
     entry.wantedMs.clear()
     entry.ready.clear()
     context.tokens.forget(podUid)
     context.certificates?.forget(podUid)
-    if (context.entries.get(podUid) === entry) context.entries.delete(podUid)
+    letGo()
   })
 }
 

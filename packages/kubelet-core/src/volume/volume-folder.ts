@@ -1,6 +1,6 @@
 // The folder that holds a volume.
-import { chmod, chown, lstat, mkdir, rename } from 'node:fs/promises'
-import { hasCode } from '../errors.ts'
+import { lstatSync } from 'node:fs'
+import { chmod, chown, mkdir, rename } from 'node:fs/promises'
 
 /** What has it goes with the pod, as volumes do. */
 const halfSuffix = '.making~'
@@ -12,7 +12,7 @@ const groupBits = 0o2770
  * @param gid the pod's fsGroup
  */
 export async function makeVolumeFolder(path: string, mode: number, gid?: number): Promise<void> {
-  if (await isThere(path)) return
+  if (lstatSync(path, { throwIfNoEntry: false })) return
   const half = `${path}${halfSuffix}`
   await mkdir(half, { recursive: true, mode: 0o750 })
   if (gid !== undefined) await chown(half, 0, gid)
@@ -23,13 +23,3 @@ export async function makeVolumeFolder(path: string, mode: number, gid?: number)
 /** The mode of a new folder that a group has. */
 export const groupMode = (mode: number, gid: number | undefined): number =>
   gid === undefined ? mode : mode | groupBits
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await lstat(path)
-    return true
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return false
-    throw error
-  }
-}

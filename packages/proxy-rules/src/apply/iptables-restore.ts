@@ -92,7 +92,7 @@ export function createIptables({ family, variant, name }: IptablesTool, netns?: 
       const update = (updates.get(key) ?? Promise.resolve()).then(async () => {
         for (const text of await textsOf(await save())) if (text.length > 0) await restore(text)
       })
-      // The caller hears of it.
+      // Who asked for it hears of its failure; the next one only waits for its end.
       const quiet = update.catch(() => undefined)
       updates.set(key, quiet)
       await update

@@ -219,6 +219,7 @@ function addPacketCounts(registers: Registry[], read: Parameters<ProxyMetrics['c
       ...texts,
       registers,
       async collect() {
+        // One that cannot be read now is told as it was: the other metrics do not fail for it.
         const packets = await read(counter as PacketCounter).catch(() => undefined)
         if (packets === undefined) return
         this.reset()
