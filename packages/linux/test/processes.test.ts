@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { lockFile, lockFolder, onProcessEnd } from '../src/index.ts'
+import { lockFile, lockFolder, mount, onProcessEnd, unmount } from '../src/index.ts'
 import { descriptorsTo } from './descriptors.ts'
 
 /** The number of a process whose parent is gone. */
@@ -101,5 +101,19 @@ test('a locked folder is had by one process, which the next is told of; what a k
     expect(readFileSync(join(folder, 'lock'), 'utf8')).toBe(String(process.pid))
   } finally {
     rmSync(folder, { recursive: true })
+  }
+})
+
+test('where there is no room to say who has a folder, nobody has it', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nodelet-lock-'))
+  mount({ source: 'tmpfs', target: folder, type: 'tmpfs', options: ['size=4k'] })
+  try {
+    writeFileSync(join(folder, 'full'), Buffer.alloc(4096))
+    await expect(lockFolder(folder)).rejects.toThrow('ENOSPC')
+    rmSync(join(folder, 'full'))
+    using _held = await lockFolder(folder)
+  } finally {
+    unmount(folder)
+    rmdirSync(folder)
   }
 })
